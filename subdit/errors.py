@@ -1,0 +1,51 @@
+"""The error family: every message is one sentence that says what was wrong and what to do about it."""
+
+from __future__ import annotations
+
+
+class SubditError(Exception):
+    """Base of everything subdit raises on purpose; the command line prints the message and exits with 2."""
+
+
+class SpaceError(SubditError):
+    """An unknown search space, or a space whose dimensions cannot exist together."""
+
+
+class SpecError(SubditError):
+    """A sub-DiT specification that is not a point of its search space."""
+
+
+class RunError(SubditError):
+    """A missing, damaged, locked or already occupied run folder."""
+
+
+class CheckpointError(SubditError):
+    """A checkpoint that is missing, truncated, or belongs to another model."""
+
+
+class ProfileError(SubditError):
+    """A device profile that is unknown, ambiguous, damaged, too noisy or made for another space."""
+
+
+class KitError(SubditError):
+    """A kit folder that is missing, damaged or made for another space."""
+
+
+class SearchError(SubditError):
+    """A search that cannot start or whose results cannot be read."""
+
+
+class InfeasibleError(SearchError):
+    """Hard limits that no sub-DiT of the space can meet."""
+
+
+class ExportError(SubditError):
+    """A model that could not be exported, or whose export does not compute what the model computes."""
+
+
+class SampleError(SubditError):
+    """A prompt or a model that cannot be sampled from."""
+
+
+class MissingExtraError(SubditError):
+    """An optional dependency is not installed; the message names the extra that brings it."""

@@ -1,0 +1,150 @@
+"""The run folder: its paths, atomic writes, a lock, and a manifest of finished steps.
+
+Layout (see ARCHITECTURE.md)::
+
+    runs/NAME/
+      config.yaml            the resolved configuration
+      supernet/              config.json, diffusion_pytorch_model.safetensors: EMA weights
+      training/              resume state, metrics.jsonl
+      quality/               quality evaluations, one store per supernet checkpoint
+      searches/NAME/         study storage, config, trials.csv, front.csv, picks.json
+      picks/SPEC_HASH/       spec.json, distilled/, exports/, samples.png
+      reports/NAME/          report.html, pareto.png, front.csv, report.md
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from subdit.errors import RunError
+
+
+def write_atomic(path: Path, data: str | bytes) -> Path:
+    """Write a file so that a reader, or a process killed at any moment, sees the old content or the new, never half."""
+    with replacing(path) as temporary:
+        if isinstance(data, str):
+            temporary.write_text(data, encoding="utf-8")
+        else:
+            temporary.write_bytes(data)
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """`write_atomic` of readable JSON; refuses NaN and infinity, which are not JSON."""
+    return write_atomic(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read JSON; raises `RunError` naming `what` where the file is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"There is no {what} at {path}; make it first.") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"The {what} at {path} is damaged ({error}); delete it and make it again.") from error
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, by its path; nothing is created until something is written."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def supernet(self) -> Path:
+        return self.path / "supernet"
+
+    @property
+    def training(self) -> Path:
+        return self.path / "training"
+
+    @property
+    def quality(self) -> Path:
+        return self.path / "quality"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    def search(self, name: str) -> Path:
+        return self.path / "searches" / name
+
+    def pick(self, spec_hash: str) -> Path:
+        return self.path / "picks" / spec_hash
+
+    def report(self, name: str) -> Path:
+        return self.path / "reports" / name
+
+    def require(self) -> Run:
+        """Return the run if it exists; raises `RunError` otherwise."""
+        if not self.path.is_dir():
+            raise RunError(f"There is no run folder at {self.path}; make one with 'subdit train' or 'subdit demo'.")
+        if not self.manifest.is_file():
+            raise RunError(f"The folder {self.path} is not a run (it has no manifest.json); name a run folder.")
+        read_manifest(self)
+        return self
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for writing; raises `RunError` where another process holds it. Vanishes with the process."""
+        import fcntl
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunError(f"The run {self.path} is in use by another subdit; wait for it or name another folder.") from None
+            yield
+
+
+def read_manifest(run: Run) -> dict[str, Any]:
+    """The run's manifest: subdit version, space, and what each finished step left; raises `RunError`."""
+    manifest = read_json(run.manifest, "run manifest")
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("steps"), dict):
+        raise RunError(f"The run manifest at {run.manifest} is damaged (no 'steps'); delete the folder and start again.")
+    return manifest
+
+
+def start_manifest(run: Run, *, space: str) -> dict[str, Any]:
+    """Read the manifest or begin one; raises `RunError` where the run is of another space."""
+    if not run.manifest.exists():
+        write_json(run.manifest, {"subdit_run": 1, "space": space, "steps": {}})
+    manifest = read_manifest(run)
+    if manifest.get("space") != space:
+        raise RunError(f"The run {run.path} is of space {manifest.get('space')!r}, not {space!r}; name another folder.")
+    return manifest
+
+
+def record_step(run: Run, step: str, result: dict[str, Any]) -> None:
+    """Note in the manifest that a step is finished and what it left."""
+    manifest = read_manifest(run)
+    manifest["steps"][step] = result
+    write_json(run.manifest, manifest)

@@ -1,0 +1,31 @@
+"""Search space, `SubDiTSpec`, components and their vectorised encoding; numpy only."""
+
+from supernet.space._components import KINDS
+from supernet.space._components import Component
+from supernet.space._components import all_components
+from supernet.space._components import component_counts
+from supernet.space._components import components
+from supernet.space._search_space import EncodedSpecs
+from supernet.space._search_space import SearchSpace
+from supernet.space._search_space import TextInput
+from supernet.space._spaces import get_space
+from supernet.space._spaces import space_names
+from supernet.space._spec import ASSA_STAGES
+from supernet.space._spec import STAGES
+from supernet.space._spec import SubDiTSpec
+
+__all__ = [
+    "ASSA_STAGES",
+    "KINDS",
+    "STAGES",
+    "Component",
+    "EncodedSpecs",
+    "SearchSpace",
+    "SubDiTSpec",
+    "TextInput",
+    "all_components",
+    "component_counts",
+    "components",
+    "get_space",
+    "space_names",
+]

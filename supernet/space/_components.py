@@ -1,0 +1,189 @@
+"""Components: the pieces of a sub-DiT whose latencies add up.
+
+A sub-DiT is a sequence of modules, each of which reads and writes tokens of one width on one grid. `components(spec)`
+counts them; a kit exports each distinct one of a space, and a device profile holds one latency for each.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass
+from dataclasses import fields
+
+import numpy as np
+import numpy.typing as npt
+
+from subdit.errors import SpecError
+from supernet.space._search_space import EncodedSpecs
+from supernet.space._search_space import SearchSpace
+from supernet.space._spec import ASSA_STAGES
+from supernet.space._spec import STAGES
+from supernet.space._spec import SubDiTSpec
+
+KINDS = (
+    "patch_embed",
+    "time_embed",
+    "text_projection",
+    "assa",
+    "self_attention",
+    "cross_attention",
+    "ffn",
+    "downsample",
+    "upsample",
+    "skip_fusion",
+    "final_layer",
+)
+
+
+@dataclass(frozen=True, order=True)
+class Component:
+    """One piece at given dimensions; zero where a dimension does not apply to its kind.
+
+    Attributes:
+        kind: one of `KINDS`.
+        width: hidden width (0 for the text projection, which no elastic dimension changes).
+        grid: tokens per side that it reads (0 for those that read no image tokens).
+        ffn_ratio: FFN ratio, for `ffn`.
+        bna_blocks: strips B, for `assa`.
+        bna_radius: radius r, for `assa`.
+        kv_compression: stride per side of the global branch, for `assa`.
+    """
+
+    kind: str
+    width: int
+    grid: int = 0
+    ffn_ratio: int = 0
+    bna_blocks: int = 0
+    bna_radius: int = 0
+    kv_compression: int = 0
+
+    @property
+    def name(self) -> str:
+        """What files and tables call it, such as `assa-w96-g8-b4-r1-c2`."""
+        letters = {"width": "w", "grid": "g", "ffn_ratio": "f", "bna_blocks": "b", "bna_radius": "r", "kv_compression": "c"}
+        parts = [f"{letter}{getattr(self, key)}" for key, letter in letters.items() if getattr(self, key)]
+        return "-".join([self.kind, *parts])
+
+    @classmethod
+    def from_name(cls, name: str) -> Component:
+        """The component of that name; raises `SpecError` where it names none."""
+        letters = {"w": "width", "g": "grid", "f": "ffn_ratio", "b": "bna_blocks", "r": "bna_radius", "c": "kv_compression"}
+        kind, *parts = name.split("-")
+        values = {letters.get(part[:1], ""): part[1:] for part in parts}
+        if kind not in KINDS or not set(values) <= {entry.name for entry in fields(cls)[1:]} or not all(
+            value.isdecimal() for value in values.values()
+        ):
+            raise SpecError(f"{name!r} names no component; a name looks like 'assa-w96-g8-b4-r1-c2'.")
+        made = cls(kind=kind, **{"width": 0, **{key: int(value) for key, value in values.items()}})
+        if made.name != name:
+            raise SpecError(f"{name!r} is not how a component is written; {made.name!r} is.")
+        return made
+
+
+def components(space: SearchSpace, spec: SubDiTSpec) -> Counter[Component]:
+    """How often each component occurs in the sub-DiT; raises `SpecError` on a foreign spec."""
+    space.check(spec)
+    width = spec.width
+    count: Counter[Component] = Counter()
+    count[Component("patch_embed", width, space.grid)] += 1
+    count[Component("time_embed", width)] += 1
+    count[Component("text_projection", 0)] += 1
+    grids = (space.grid, space.middle_grid, space.grid)
+    for stage, depth, ratio, grid in zip(STAGES, spec.depth, spec.ffn_ratio, grids, strict=True):
+        if stage in ASSA_STAGES:
+            at = ASSA_STAGES.index(stage)
+            attention = Component(
+                "assa",
+                width,
+                grid,
+                bna_blocks=spec.bna_blocks[at],
+                bna_radius=spec.bna_radius[at],
+                kv_compression=spec.kv_compression,
+            )
+        else:
+            attention = Component("self_attention", width, grid)
+            count[Component("skip_fusion", width, grid)] += depth // 2
+        count[attention] += depth
+        count[Component("cross_attention", width, grid)] += depth
+        count[Component("ffn", width, grid, ffn_ratio=ratio)] += depth
+    count[Component("downsample", width, space.grid)] += 1
+    count[Component("upsample", width, space.middle_grid)] += 1
+    count[Component("final_layer", width, space.grid)] += 1
+    return count
+
+
+def all_components(space: SearchSpace) -> tuple[Component, ...]:
+    """Every distinct component of the space, sorted; the order of a kit, of a profile and of `component_counts`."""
+    found = {Component("text_projection", 0)}
+    grid, middle = space.grid, space.middle_grid
+    for width in space.widths:
+        found |= {
+            Component("patch_embed", width, grid),
+            Component("time_embed", width),
+            Component("self_attention", width, middle),
+            Component("cross_attention", width, grid),
+            Component("cross_attention", width, middle),
+            Component("skip_fusion", width, middle),
+            Component("downsample", width, grid),
+            Component("upsample", width, middle),
+            Component("final_layer", width, grid),
+        }
+        for stage_grid, stage_ratios in zip((grid, middle, grid), space.ffn_ratios, strict=True):
+            found |= {Component("ffn", width, stage_grid, ffn_ratio=ratio) for ratio in stage_ratios}
+        found |= {
+            Component("assa", width, grid, bna_blocks=blocks, bna_radius=radius, kv_compression=stride)
+            for blocks in space.bna_blocks
+            for radius in space.bna_radii
+            for stride in space.kv_compressions
+        }
+    return tuple(sorted(found))
+
+
+def component_counts(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.float32]:
+    """Vectorised `components`: specs of shape (n, dimensions) to counts of shape (n, len(all_components(space)))."""
+    columns = {component: column for column, component in enumerate(all_components(space))}
+    values = {
+        label: np.asarray(allowed)[encoded[:, at]] for at, (label, allowed) in enumerate(space.dimensions.items())
+    }
+    counts = np.zeros((len(encoded), len(columns)), dtype=np.float32)
+    rows = np.arange(len(encoded))
+    grid, middle = space.grid, space.middle_grid
+
+    def add(how_often: npt.NDArray[np.int64] | int, kind: str, at_grid: int, **dimensions: str) -> None:
+        # One look-up table per kind, from the value indices of its dimensions to a column.
+        labels = {"width": "width", **dimensions}
+        allowed = [space.dimensions[label] for label in labels.values()]
+        table = np.asarray(
+            [
+                columns[Component(kind, grid=at_grid, **dict(zip(labels, point, strict=True)))]
+                for point in itertools.product(*allowed)
+            ]
+        ).reshape([len(entry) for entry in allowed])
+        index = tuple(np.searchsorted(entry, values[label]) for entry, label in zip(allowed, labels.values(), strict=True))
+        # A spec's own components are distinct within one call, so += never loses an addition.
+        counts[rows, table[index]] += how_often
+
+    add(1, "patch_embed", grid)
+    add(1, "time_embed", 0)
+    counts[:, columns[Component("text_projection", 0)]] += 1
+    for stage, stage_grid in zip(STAGES, (grid, middle, grid), strict=True):
+        depth = values[f"depth_{stage}"]
+        if stage in ASSA_STAGES:
+            add(
+                depth,
+                "assa",
+                stage_grid,
+                bna_blocks=f"bna_blocks_{stage}",
+                bna_radius=f"bna_radius_{stage}",
+                kv_compression="kv_compression",
+            )
+        else:
+            add(depth, "self_attention", stage_grid)
+            add(depth // 2, "skip_fusion", stage_grid)
+        add(depth, "cross_attention", stage_grid)
+        add(depth, "ffn", stage_grid, ffn_ratio=f"ffn_ratio_{stage}")
+    add(1, "downsample", grid)
+    add(1, "upsample", middle)
+    add(1, "final_layer", grid)
+    return counts

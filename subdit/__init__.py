@@ -1,3 +1,46 @@
-"""subdit: hardware-aware architecture search and device profiling for diffusion transformers on phones."""
+"""subdit: hardware-aware architecture search and device profiling for diffusion transformers on phones.
+
+One function per verb of the command line, each imported when it is first used::
+
+    import subdit
+
+    subdit.search(Path("runs/demo"), device="linux", max_latency_ms=2.0, trials=400)
+    subdit.report(Path("runs/demo"))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_VERBS = {
+    "spaces": "supernet.space:space_names",
+    "train": "supernet.training:train",
+    "kit": "profilers:kit",
+    "profile": "profilers:profile",
+    "devices": "device_profiles:list_profiles",
+    "search": "nas:search",
+    "report": "reports:report",
+    "distill": "supernet.distillation:distill",
+    "export": "supernet.export:export",
+    "sample": "supernet.sampling:sample",
+    "demo": "subdit.demo:demo",
+}
+
+__all__ = ["__version__", *_VERBS]
+
+
+def __getattr__(name: str) -> Any:
+    """The function of a verb, imported on first use (PEP 562)."""
+    if name not in _VERBS:
+        raise AttributeError(f"module 'subdit' has no attribute {name!r}")
+    module, _, function = _VERBS[name].partition(":")
+    # Kept, so that the verb `demo` stays a function although the module subdit.demo was imported under that name.
+    globals()[name] = value = getattr(importlib.import_module(module), function)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

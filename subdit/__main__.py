@@ -1,0 +1,5 @@
+"""`python -m subdit`."""
+
+from nas.cli import main
+
+main()

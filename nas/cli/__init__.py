@@ -1,7 +1,7 @@
 """The command line: one click command per verb, in a file of its own, loaded when it is asked for.
 
-A verb is a line in `VERBS` and a file `nas/cli/_VERB.py` that has a click command named `command`. Nothing here computes:
-a verb reads its arguments, calls the room's function with a progress bar, and prints.
+A verb is a line in `VERBS` and a file `nas/cli/_VERB.py` that has a click command named `command`. Nothing here
+computes: a verb reads its arguments, calls the room's function with a progress bar, and prints.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ class LazyGroup(click.Group):
             package = (error.name or "").partition(".")[0]
             if package not in EXTRA_OF:
                 raise
-            extra = EXTRA_OF[package]
-            raise Refusal(f"This needs {package}, which is not installed; run pip install 'subdit[{extra}]'.") from error
+            install = f"pip install 'subdit[{EXTRA_OF[package]}]'"
+            raise Refusal(f"This needs {package}, which is not installed; run {install}.") from error
         except KeyboardInterrupt:
             raise click.ClickException("Interrupted; run the same command again to go on where it was.") from None
         except OSError as error:

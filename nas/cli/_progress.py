@@ -80,7 +80,7 @@ def _plain_lines(title: str) -> Iterator[ProgressCallback]:
 
 
 class Clock:
-    """Time taken and time left, from how far the work had come when it was first heard of: a resumed step starts late."""
+    """Time taken and time left, by the pace since the first report: resumed work starts with a part done."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()

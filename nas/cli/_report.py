@@ -18,8 +18,8 @@ from nas.cli._table import echo_json
 def command(run: Path, search: str, force: bool, as_json: bool) -> None:
     """Write the report of a search of RUN: report.html, pareto.png, front.csv, report.md.
 
-    The page is one file that needs nothing else. It shows what has been measured so far; run it again with --force after
-    a pick was distilled or exported.
+    The page is one file that needs nothing else. It shows what has been measured so far; run it again with --force
+    after a pick was distilled or exported.
 
     \b
     Examples:

@@ -58,9 +58,8 @@ def show(space: str, as_json: bool) -> None:
         echo_json(described)
         return
     latent = "x".join(map(str, described["latent"]))
-    click.echo(f"{described['name']}: {described['sub_dits']:,} sub-DiTs of {described['components']} distinct components")
-    click.echo(f"Latent {latent} (channels x height x width), patches of {described['patch_size']}, text of "
-               f"{described['text_tokens']} tokens.\n")
+    click.echo(f"{described['name']}: {described['sub_dits']:,} sub-DiTs of {described['components']} components")
+    click.echo(f"latent {latent}, patch size {described['patch_size']}, {described['text_tokens']} text tokens\n")
     echo_table(
         ("dimension", "values"),
         [(name, ", ".join(map(str, values))) for name, values in described["dimensions"].items()],
@@ -68,7 +67,10 @@ def show(space: str, as_json: bool) -> None:
     click.echo()
     echo_table(
         ("named point", "parameters", "spec hash", "spec"),
-        [(name, f"{point['params']:,}", point["spec_hash"], point["summary"]) for name, point in described["named"].items()],
+        [
+            (name, f"{point['params']:,}", point["spec_hash"], point["summary"])
+            for name, point in described["named"].items()
+        ],
     )
 
 

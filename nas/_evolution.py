@@ -1,0 +1,154 @@
+"""NSGA-II's proposals, without memory: a pure function of seed, of what was evaluated, and of the tables.
+
+NSGA-II: Deb et al., "A fast and elitist multiobjective genetic algorithm", IEEE TEC 6(2), 2002. Steady state: the
+parents are the best `POPULATION` of everything evaluated so far, and each proposal is one child. No state is kept
+between proposals, so a search that was killed goes on exactly as if it had not been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nas._front import Points
+from nas._front import crowding
+from nas._front import ranks
+from nas._limits import Reach
+from nas._limits import Tables
+from supernet.space import EncodedSpecs
+from supernet.space import SearchSpace
+
+POPULATION = 40
+WARM_UP = 40
+"""Proposals before the first child: the initial points, then specs spread evenly over latency."""
+BATCH = 32
+"""Candidates drawn at once; the first that is new and keeps the limits is taken."""
+BATCHES = 16
+"""Batches before the draw gives up on chance and walks through the space."""
+CROSSOVER_SHARE = 0.9
+NEIGHBOUR_SHARE = 0.8
+"""Share of mutations that go to the next listed value rather than to any."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a proposal may know: encoded specs proposed so far, (n, dimensions), and (latency_ms, quality) of each,
+    (n, 2); NaN where another worker's evaluation is not finished."""
+
+    encoded: EncodedSpecs
+    points: Points
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A new spec that keeps the limits.
+
+    Attributes:
+        row: the spec, encoded, shape (dimensions,).
+        redrawn: candidates that the limits ruled out before this one.
+    """
+
+    row: npt.NDArray[np.int64]
+    redrawn: int
+
+
+def initial_rows(space: SearchSpace, tables: Tables, reach: Reach) -> EncodedSpecs:
+    """The points every search starts with: the ends of what is reachable and the space's named points within limits."""
+    ends = [reach.fastest.spec, reach.slowest.spec, reach.smallest.spec, reach.largest.spec]
+    named = space.encode(space.named.values())
+    keeping = space.decode(named[tables.look_up(named).feasible]) if len(named) else []
+    return space.encode(dict.fromkeys([*ends, *keeping]))
+
+
+def propose(tables: Tables, *, seed: int, initial: EncodedSpecs, evaluated: Evaluated) -> Proposal | None:
+    """The next spec to evaluate, or None where every feasible one was evaluated already."""
+    rng = np.random.default_rng([seed, len(evaluated.encoded)])
+    seen = {row.tobytes() for row in np.ascontiguousarray(evaluated.encoded)}
+    for row in initial:
+        if row.tobytes() not in seen:
+            return Proposal(row, 0)
+    redrawn = 0
+    warming_up = len(evaluated.encoded) < WARM_UP
+    for _ in range(BATCHES):
+        batch = tables.space.sample(rng, BATCH) if warming_up else _children(tables.space, evaluated, rng)
+        known = tables.look_up(batch)
+        new = np.fromiter((row.tobytes() not in seen for row in batch), dtype=bool, count=len(batch))
+        usable = np.flatnonzero(new & known.feasible)
+        if not usable.size:
+            redrawn += int((new & ~known.feasible).sum())
+            continue
+        if warming_up:
+            at = usable[np.argmax(_gaps(known.latency_ms[usable], evaluated.points[:, 0]))]
+            return Proposal(batch[at], redrawn + int((new & ~known.feasible).sum()))
+        at = usable[0]
+        return Proposal(batch[at], redrawn + int((new & ~known.feasible)[:at].sum()))
+    return _first_left(tables, seen, rng, redrawn)
+
+
+def _gaps(latency_ms: npt.NDArray[np.float64], taken_ms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How far each latency is from the nearest one that was evaluated, in log latency."""
+    if not taken_ms.size:
+        return np.zeros(len(latency_ms))
+    distance: npt.NDArray[np.float64] = np.abs(np.log(latency_ms)[:, None] - np.log(taken_ms)[None, :]).min(axis=1)
+    return distance
+
+
+def _children(space: SearchSpace, evaluated: Evaluated, rng: np.random.Generator) -> EncodedSpecs:
+    """A batch of children of the best evaluated specs: tournament, crossover by dimension, mutation to neighbours."""
+    finished = np.flatnonzero(~np.isnan(evaluated.points).any(axis=1))
+    points = evaluated.points[finished]
+    rank = ranks(points)
+    distance = crowding(points, rank)
+    order = np.lexsort((np.arange(len(points)), -distance, rank))[:POPULATION]
+    population = evaluated.encoded[finished[order]]
+    # The population is in order of fitness, so a tournament's winner is the lower place.
+    winners = rng.integers(0, len(population), size=(2, BATCH, 2)).min(axis=2)
+    first, second = population[winners[0]], population[winners[1]]
+    return mutate(space, cross(first, second, rng), rng)
+
+
+def cross(first: EncodedSpecs, second: EncodedSpecs, rng: np.random.Generator) -> EncodedSpecs:
+    """Uniform crossover: each dimension from either parent; some children are the first parent unchanged."""
+    from_second = rng.random(first.shape) < 0.5
+    from_second &= rng.random((len(first), 1)) < CROSSOVER_SHARE
+    return np.where(from_second, second, first)
+
+
+def mutate(space: SearchSpace, encoded: EncodedSpecs, rng: np.random.Generator) -> EncodedSpecs:
+    """Change each dimension with chance 1 in dimensions, at least one; values are ordinal, so mostly to a neighbour."""
+    sizes = np.asarray([len(values) for values in space.dimensions.values()])
+    elastic = np.flatnonzero(sizes > 1)
+    if not elastic.size:
+        return encoded
+    count = len(encoded)
+    changed = np.zeros(encoded.shape, dtype=bool)
+    changed[:, elastic] = rng.random((count, elastic.size)) < 1.0 / elastic.size
+    changed[np.arange(count), rng.choice(elastic, size=count)] = True
+    step = np.where(rng.random(encoded.shape) < 0.5, -1, 1)
+    # At an end there is one neighbour only.
+    step = np.where((encoded + step < 0) | (encoded + step >= sizes), -step, step)
+    other = (encoded + rng.integers(1, np.maximum(sizes, 2), size=encoded.shape)) % sizes
+    to_neighbour = rng.random(encoded.shape) < NEIGHBOUR_SHARE
+    return np.where(changed, np.where(to_neighbour, encoded + step, other), encoded)
+
+
+def _first_left(tables: Tables, seen: set[bytes], rng: np.random.Generator, redrawn: int) -> Proposal | None:
+    """Walk through the space from a random chunk on; the limits or an almost exhausted space leave chance no hold."""
+    chunks = list(range(0, tables.space.size, 4096))
+    for number in np.roll(chunks, -int(rng.integers(len(chunks)))):
+        chunk = tables.space.enumerate(int(number), int(number) + 4096)
+        for row in rng.permutation(chunk[tables.look_up(chunk).feasible]):
+            if row.tobytes() not in seen:
+                return Proposal(row, redrawn)
+    return None
+
+
+def evaluated_from(space: SearchSpace, rows: Sequence[npt.NDArray[np.int64]], points: Sequence[tuple[float, float]]) -> Evaluated:
+    """`Evaluated` of lists, empty ones too."""
+    return Evaluated(
+        np.asarray(rows, dtype=np.int64).reshape(-1, len(space.dimensions)),
+        np.asarray(points, dtype=np.float64).reshape(-1, 2),
+    )

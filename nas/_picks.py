@@ -1,0 +1,73 @@
+"""The three named points of a front: fastest acceptable, balanced, best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas._front import Points
+from nas._front import scaled
+
+PICK_NAMES = ("fastest", "balanced", "best")
+
+ACCEPTABLE_LOSS_SHARE = 0.5
+"""Fastest acceptable: at most this share of the way from the front's lowest quality loss to its highest."""
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A named point of a front.
+
+    Attributes:
+        index: its place in the front, which is ascending in latency.
+        why: one sentence for people.
+    """
+
+    index: int
+    why: str
+
+
+def choose_picks(front: Points) -> dict[str, Pick]:
+    """The picks of a front of (latency_ms, quality loss), shape (n, 2), ascending in latency, n >= 1.
+
+    `best` has the lowest loss of the front, `fastest` is the fastest point within `ACCEPTABLE_LOSS_SHARE` of the
+    front's range of loss, `balanced` is the knee between the two: the point farthest below the straight line from
+    the front's fast end to its good end, both objectives scaled to the front's range. With three points or more the
+    picks are three different ones.
+    """
+    count = len(front)
+    last = count - 1
+    unit = scaled(front, front)
+    acceptable = int(np.flatnonzero(unit[:, 1] <= ACCEPTABLE_LOSS_SHARE)[0]) if count > 1 else 0
+    fastest = min(acceptable, max(last - 2, 0))
+    below_line = 1.0 - unit.sum(axis=1)
+    between = np.arange(fastest + 1, last) if count > 2 else np.array([last])
+    balanced = int(between[np.argmax(below_line[between])])
+
+    latency, loss = front[:, 0], front[:, 1]
+    share = f"{unit[fastest, 1]:.0%} of the way from the front's lowest quality loss to its highest"
+    if fastest == acceptable:
+        fastest_why = f"The fastest of the front's {count} points within {ACCEPTABLE_LOSS_SHARE:.0%} of its range of loss ({share})."
+    else:
+        fastest_why = (
+            f"The front has no point within {ACCEPTABLE_LOSS_SHARE:.0%} of its range of loss that leaves room for the other "
+            f"picks, so this is the slowest that does ({share})."
+        )
+    if count == 1:
+        only = "The only point of the front."
+        return {name: Pick(0, only) for name in PICK_NAMES}
+    best_why = f"The lowest quality loss of the front's {count} points ({loss[last]:.4g}), and its slowest."
+    if count == 2:
+        balanced_why = "The front has two points; this is the better of them, as there is none between."
+    else:
+        saved = 1.0 - latency[balanced] / latency[last]
+        balanced_why = (
+            f"The knee of the front between the other two picks: {saved:.0%} faster than the best pick for "
+            f"{unit[balanced, 1]:.0%} of the front's range of quality loss."
+        )
+    return {
+        "fastest": Pick(fastest, fastest_why),
+        "balanced": Pick(balanced, balanced_why),
+        "best": Pick(last, best_why),
+    }

@@ -1,0 +1,34 @@
+"""What a quality proxy is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from supernet.space import SubDiTSpec
+
+
+class QualityProxy(Protocol):
+    """A number that ranks sub-DiTs without training them; deterministic on fixed data.
+
+    Attributes:
+        id: what stores and tables call it, such as `validation_loss`.
+        unit: what the number is, for people.
+        supernet_digest: digest of the weights it judges; hexadecimal, names its store.
+        data_hash: hash of the data it judges on; evaluations on other data are other evaluations.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def supernet_digest(self) -> str: ...
+
+    @property
+    def data_hash(self) -> str: ...
+
+    def evaluate(self, spec: SubDiTSpec) -> float:
+        """The proxy's value for this sub-DiT, lower is better."""
+        ...

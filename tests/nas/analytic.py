@@ -1,0 +1,105 @@
+"""A device and a supernet in closed form: every test of the search that is not about real ones runs on these."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nas._limits import Limits
+from nas._limits import Tables
+from supernet.space import EncodedSpecs
+from supernet.space import SearchSpace
+from supernet.space import SubDiTSpec
+from supernet.space import get_space
+
+
+def columns(space: SearchSpace, encoded: EncodedSpecs) -> dict[str, npt.NDArray[np.float64]]:
+    return {
+        label: np.asarray(allowed, dtype=np.float64)[encoded[:, at]]
+        for at, (label, allowed) in enumerate(space.dimensions.items())
+    }
+
+
+def params(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.int64]:
+    at = columns(space, encoded)
+    blocks = sum(at[f"depth_{stage}"] * (6 + 2 * at[f"ffn_ratio_{stage}"]) for stage in ("down", "middle", "up"))
+    return np.asarray(at["width"] ** 2 * blocks, dtype=np.int64)
+
+
+class Latency:
+    """Milliseconds that grow with width, depth, FFN ratio, strips and radius."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+
+    def estimate(self, encoded: EncodedSpecs) -> Any:
+        at = columns(self.space, encoded)
+        width = at["width"] / 96
+        total = 0.1 + 0.1 * width
+        for stage, cost in (("down", 1.0), ("middle", 0.4), ("up", 1.0)):
+            attention = 0.15 * width
+            if stage != "middle":
+                attention = attention * (1 + 0.02 * at[f"bna_blocks_{stage}"] + 0.1 * at[f"bna_radius_{stage}"])
+            total = total + cost * at[f"depth_{stage}"] * (0.05 + attention + 0.1 * width**2 * at[f"ffn_ratio_{stage}"])
+        return SimpleNamespace(latency_ms=total, low_ms=0.95 * total, high_ms=1.05 * total)
+
+
+@dataclass
+class Loss:
+    """A loss that falls with capacity, each dimension with its own weight and diminishing returns, and is a little rough."""
+
+    space: SearchSpace
+    id: str = "analytic"
+    unit: str = "analytic loss"
+    supernet_digest: str = "0123abcd"
+    data_hash: str = "feed"
+    pause_s: float = 0.0
+    asked: list[str] = field(default_factory=list)
+    log: Path | None = None
+
+    def evaluate(self, spec: SubDiTSpec) -> float:
+        self.asked.append(spec.hash)
+        if self.log is not None:
+            with self.log.open("a") as file:
+                file.write(spec.hash + "\n")
+        time.sleep(self.pause_s)
+        at = self.space.values(spec)
+        loss = 0.2 + 0.06 * (96 / at["width"] - 1)
+        for stage, weight in (("down", 1.0), ("middle", 0.7), ("up", 1.3)):
+            capacity = at[f"depth_{stage}"] * (0.5 + at[f"ffn_ratio_{stage}"] ** 0.5)
+            loss += weight * 0.03 / capacity
+            if stage != "middle":
+                loss += 0.002 / (at[f"bna_radius_{stage}"] * 8 / at[f"bna_blocks_{stage}"])
+        rough = int(hashlib.sha256(spec.hash.encode()).hexdigest()[:8], 16) / 16**8
+        return loss * (1 + 0.01 * (rough - 0.5))
+
+
+def tables(limits: Limits | None = None) -> Tables:
+    space = get_space("digits")
+    return Tables(space, Latency(space), params, limits or Limits())
+
+
+def main() -> None:
+    """A search in a process of its own, to be killed: RUN TRIALS PAUSE_S LOG."""
+    from nas._search import Budget
+    from nas._search import Question
+    from nas._search import run_search
+    from subdit.run import Run
+
+    run, trials, pause_s, log = sys.argv[1:]
+    limits = Limits(max_latency_ms=3.0)
+    loss = Loss(get_space("digits"), pause_s=float(pause_s), log=Path(log))
+    run_search(Run(Path(run)), "default", tables(limits), loss, Question("analytic", limits=limits), Budget(int(trials)), resume=True)
+
+
+if __name__ == "__main__":
+    main()

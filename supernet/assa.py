@@ -1,0 +1,109 @@
+"""Adaptive sparse self-attention (SnapGen++, arXiv 2601.08303, section 3.2 and Fig. 2).
+
+Two sparse branches share q, k and v. The global branch attends from every token to keys and values that a strided
+convolution has compressed; the local branch, blockwise neighbourhood attention (BNA), cuts the raster sequence into B
+strips and attends from each to the strips within r of it. A gate of one number per head and token, computed from the
+input, mixes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from subdit.errors import SpecError
+from supernet.attention import SelfAttention
+from supernet.attention import grouped_attention
+from supernet.attention import split_heads
+
+
+def check_grid(grid: int, *, blocks: int, kv_compression: int) -> None:
+    """Raise `SpecError` where a grid x grid map cannot be cut into `blocks` strips or compressed by that stride."""
+    if (grid * grid) % blocks:
+        raise SpecError(f"A grid of {grid}x{grid} tokens does not cut into {blocks} equal strips; choose a divisor of {grid**2}.")
+    if grid % kv_compression:
+        raise SpecError(
+            f"A grid of {grid}x{grid} tokens cannot be compressed by {kv_compression} per side; choose a divisor of {grid}."
+        )
+
+
+def blockwise_neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, *, blocks: int, radius: int) -> Tensor:
+    """BNA: query strip b attends to key and value strips max(0, b - r) to min(B - 1, b + r).
+
+    A static loop over strips, as the paper deploys it: plain slices, no mask, no N x N matrix.
+
+    Args:
+        q: (batch, heads, tokens, head_dim).
+        k: (batch, kv_heads, tokens, head_dim).
+        v: as `k`.
+        blocks: number of strips B; divides the tokens.
+        radius: r, in strips; r >= B - 1 is full attention.
+
+    Returns:
+        (batch, heads, tokens, head_dim).
+
+    Raises:
+        SpecError: the tokens do not cut into B equal strips.
+    """
+    tokens = q.shape[2]
+    if tokens % blocks:
+        raise SpecError(f"A sequence of {tokens} tokens does not cut into {blocks} equal strips; choose a divisor.")
+    strip = tokens // blocks
+    out = []
+    for block in range(blocks):
+        near = slice(max(0, block - radius) * strip, min(blocks, block + radius + 1) * strip)
+        here = slice(block * strip, (block + 1) * strip)
+        out.append(grouped_attention(q[:, :, here], k[:, :, near], v[:, :, near]))
+    return torch.cat(out, dim=2)
+
+
+class KVCompression(nn.Module):
+    """Depthwise strided convolution over the token grid, an average at the start (PixArt-Sigma)."""
+
+    def __init__(self, *, channels: int, grid: int, stride: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.conv = nn.Conv2d(channels, channels, stride, stride=stride, groups=channels)
+        nn.init.constant_(self.conv.weight, 1 / stride**2)
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, kv_heads, grid * grid, head_dim) to (batch, kv_heads, (grid / stride)^2, head_dim)."""
+        image = x.transpose(2, 3).flatten(1, 2).unflatten(-1, (self.grid, self.grid))
+        # Contiguous in the last dimension, without which torch's CPU attention takes a slow path.
+        return split_heads(self.conv(image).flatten(2).transpose(1, 2).contiguous(), x.shape[1])
+
+
+class AdaptiveSparseSelfAttention(SelfAttention):
+    """ASSA: h = g * global + (1 - g) * local per head, in place of full self-attention in Down and Up."""
+
+    def __init__(self, *, grid: int, blocks: int, radius: int, kv_compression: int, **attention: Any) -> None:
+        """See `SelfAttention` for the other arguments; raises `SpecError` where the grid does not fit B or the stride."""
+        check_grid(grid, blocks=blocks, kv_compression=kv_compression)
+        super().__init__(grid=grid, **attention)
+        self.blocks = blocks
+        self.radius = radius
+        channels = self.to_k.out_features
+        self.compress_k = KVCompression(channels=channels, grid=grid, stride=kv_compression)
+        self.compress_v = KVCompression(channels=channels, grid=grid, stride=kv_compression)
+        self.branch_gate = nn.Linear(self.to_q.in_features, self.heads)
+        nn.init.zeros_(self.branch_gate.weight)
+        nn.init.zeros_(self.branch_gate.bias)
+
+    def attend(self, h: Tensor) -> Tensor:
+        q, k, v = self.project(h)
+        everywhere = grouped_attention(q, self.compress_k(k), self.compress_v(v))
+        nearby = blockwise_neighborhood_attention(q, k, v, blocks=self.blocks, radius=self.radius)
+        gate = self.branch_gate(h).sigmoid().transpose(1, 2).unsqueeze(-1)
+        return nearby + gate * (everywhere - nearby)
+
+
+__all__ = [
+    "AdaptiveSparseSelfAttention",
+    "KVCompression",
+    "blockwise_neighborhood_attention",
+    "check_grid",
+]

@@ -1,0 +1,132 @@
+"""Grouped-query attention, and the self- and cross-attention branches of a DiT block.
+
+Every branch is a module from tokens to tokens that contains its own norm, modulation and residual addition. A sub-DiT
+is nothing but branches in a row, which is why their latencies add up and why each is a component of a kit.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
+from supernet.rope import rope_angles
+from supernet.rope import rotate
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(batch, tokens, heads * head_dim) to (batch, heads, tokens, head_dim)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """The reverse of `split_heads`."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def grouped_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention in which each key-value head serves a group of consecutive query heads.
+
+    The queries of a group are laid end to end as if they were more tokens: no key or value is ever repeated, and the
+    graph stays at rank 4.
+
+    Args:
+        q: (batch, heads, tokens, head_dim).
+        k: (batch, kv_heads, kv_tokens, head_dim); kv_heads divides heads.
+        v: as `k`.
+
+    Returns:
+        (batch, heads, tokens, head_dim).
+    """
+    batch, heads, tokens, head_dim = q.shape
+    kv_heads = k.shape[1]
+    grouped = q.reshape(batch, kv_heads, heads // kv_heads * tokens, head_dim)
+    return F.scaled_dot_product_attention(grouped, k, v).reshape(batch, heads, tokens, head_dim)
+
+
+class Modulated(nn.Module):
+    """A residual branch under adaLN-single: shared modulation by time plus a table of the branch's own (PixArt-alpha).
+
+    Norm, table and modulation are the parameters that the paper isolates per width.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.scale_shift_table = nn.Parameter(nn.init.zeros_(nn.Parameter(self.norm.weight.new_empty(3, width))))
+
+    def modulated(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
+        """Norm, scale and shift of tokens (batch, tokens, width) by (batch, 3, width); also the branch's gate."""
+        shift, scale, gate = (self.scale_shift_table + modulation).chunk(3, dim=1)
+        return self.norm(x) * (1 + scale) + shift, gate
+
+
+class SelfAttention(Modulated):
+    """Full self-attention over a square grid: GQA, LayerNorm on q, k and v, rotary q and k (paper, Fig. 2)."""
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        grid: int,
+        rope_theta: float,
+        rope_stride: int = 1,
+    ) -> None:
+        super().__init__(width)
+        self.heads = heads
+        self.kv_heads = kv_heads
+        self.to_q = nn.Linear(width, heads * head_dim)
+        self.to_k = nn.Linear(width, kv_heads * head_dim)
+        self.to_v = nn.Linear(width, kv_heads * head_dim)
+        self.q_norm = nn.LayerNorm(head_dim, eps=1e-6)
+        self.k_norm = nn.LayerNorm(head_dim, eps=1e-6)
+        self.v_norm = nn.LayerNorm(head_dim, eps=1e-6)
+        self.to_out = nn.Linear(heads * head_dim, width)
+        cos, sin = rope_angles(grid, head_dim, theta=rope_theta, stride=rope_stride)
+        self.register_buffer("rope_cos", cos, persistent=False)
+        self.register_buffer("rope_sin", sin, persistent=False)
+        self.rope_cos: Tensor
+        self.rope_sin: Tensor
+
+    def project(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (batch, tokens, width) to q, k, v of shape (batch, heads or kv_heads, tokens, head_dim)."""
+        q = rotate(self.q_norm(split_heads(self.to_q(h), self.heads)), self.rope_cos, self.rope_sin)
+        k = rotate(self.k_norm(split_heads(self.to_k(h), self.kv_heads)), self.rope_cos, self.rope_sin)
+        return q, k, self.v_norm(split_heads(self.to_v(h), self.kv_heads))
+
+    def attend(self, h: Tensor) -> Tensor:
+        """Attention of modulated tokens (batch, tokens, width), per head: (batch, heads, tokens, head_dim)."""
+        return grouped_attention(*self.project(h))
+
+    def forward(self, hidden_states: Tensor, modulation: Tensor) -> Tensor:
+        """Tokens (batch, tokens, width) and modulation (batch, 3, width) to tokens."""
+        h, gate = self.modulated(hidden_states, modulation)
+        return hidden_states + gate * self.to_out(merge_heads(self.attend(h)))
+
+
+class CrossAttention(nn.Module):
+    """Attention of image tokens to text tokens; no norm and no modulation before it (paper, Fig. 2; PixArt-alpha).
+
+    Its key and value projections map the text width to the key-value width and are the same at every width.
+    """
+
+    def __init__(self, *, width: int, heads: int, kv_heads: int, head_dim: int, text_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.kv_heads = kv_heads
+        self.to_q = nn.Linear(width, heads * head_dim)
+        self.to_k = nn.Linear(text_width, kv_heads * head_dim)
+        self.to_v = nn.Linear(text_width, kv_heads * head_dim)
+        self.q_norm = nn.LayerNorm(head_dim, eps=1e-6)
+        self.k_norm = nn.LayerNorm(head_dim, eps=1e-6)
+        self.to_out = nn.Linear(heads * head_dim, width)
+
+    def forward(self, hidden_states: Tensor, text: Tensor) -> Tensor:
+        """Tokens (batch, tokens, width) and projected text (batch, text_tokens, text_width) to tokens."""
+        q = self.q_norm(split_heads(self.to_q(hidden_states), self.heads))
+        k = self.k_norm(split_heads(self.to_k(text), self.kv_heads))
+        v = split_heads(self.to_v(text), self.kv_heads)
+        return hidden_states + self.to_out(merge_heads(grouped_attention(q, k, v)))

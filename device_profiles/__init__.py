@@ -1,0 +1,47 @@
+"""Device profiles: the documented schema, the registry of profiles, and the latency estimator; numpy only."""
+
+from device_profiles._calibration import fit_calibration
+from device_profiles._calibration import kendall_tau
+from device_profiles._calibration import summarize_errors
+from device_profiles._estimator import LatencyEstimate
+from device_profiles._estimator import LatencyEstimator
+from device_profiles._profile import Calibration
+from device_profiles._profile import Conditions
+from device_profiles._profile import DeviceProfile
+from device_profiles._profile import ErrorReport
+from device_profiles._profile import Latency
+from device_profiles._profile import Noise
+from device_profiles._profile import WholeLatency
+from device_profiles._profile import profile_from_dict
+from device_profiles._registry import RegisteredProfile
+from device_profiles._registry import list_profiles
+from device_profiles._registry import load_profile
+from device_profiles._registry import profile_path
+from device_profiles._registry import read_profile
+from device_profiles._registry import read_registry
+from device_profiles._registry import save_profile
+from device_profiles._registry import user_registry
+
+__all__ = [
+    "Calibration",
+    "Conditions",
+    "DeviceProfile",
+    "ErrorReport",
+    "Latency",
+    "LatencyEstimate",
+    "LatencyEstimator",
+    "Noise",
+    "RegisteredProfile",
+    "WholeLatency",
+    "fit_calibration",
+    "kendall_tau",
+    "list_profiles",
+    "load_profile",
+    "profile_from_dict",
+    "profile_path",
+    "read_profile",
+    "read_registry",
+    "save_profile",
+    "summarize_errors",
+    "user_registry",
+]

@@ -1,0 +1,219 @@
+"""`DeviceProfile`: component latencies of one space on one device, with everything needed to judge them.
+
+The file format is `schema.json` beside this module; the dataclasses have its fields under its names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from functools import cached_property
+from typing import Any
+
+from device_profiles._schema import check_profile
+from supernet.space import SubDiTSpec
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latency of one run, in milliseconds, with its 95 % confidence interval.
+
+    Attributes:
+        rounds: interleaved timings behind it; 0 where it was reported by another tool or estimated.
+    """
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    rounds: int = 0
+
+    @property
+    def relative_ci(self) -> float:
+        """Half the width of the interval over the latency."""
+        return (self.high_ms - self.low_ms) / (2 * self.latency_ms)
+
+
+@dataclass(frozen=True)
+class WholeLatency:
+    """A whole sub-DiT that was measured in the same interleaved rounds as the components."""
+
+    spec: SubDiTSpec
+    latency: Latency
+
+
+@dataclass(frozen=True)
+class ErrorReport:
+    """How far predictions are from measurements; errors are relative, (predicted - measured) / measured.
+
+    Attributes:
+        samples: how many whole sub-DiTs were compared.
+        bias: mean error; above zero where predictions are too slow.
+        mean: mean absolute error.
+        worst: largest absolute error.
+        within_5_percent: share of the sub-DiTs predicted within 5 %.
+        within_10_percent: share of the sub-DiTs predicted within 10 %.
+        kendall_tau: rank agreement, 1 for the same order.
+    """
+
+    samples: int
+    bias: float
+    mean: float
+    worst: float
+    within_5_percent: float
+    within_10_percent: float
+    kendall_tau: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns a sum of component latencies into the latency of a whole sub-DiT; still additive.
+
+        latency = fixed_ms + sum over components of count * (factors[kind] * component latency + per_run_ms)
+
+    Attributes:
+        form: which form was chosen, such as "factor+fixed".
+        factors: per component kind what its latencies are multiplied with.
+        per_run_ms: added per component; below zero where starting a run costs what a whole sub-DiT pays only once.
+        fixed_ms: added per sub-DiT.
+        relative_error: half the width of the 95 % interval of a prediction, over the prediction, from the errors that
+            the calibration makes on sub-DiTs that it was not fitted on.
+        error: errors of the calibrated estimates, each sub-DiT left out of the fit in turn.
+        uncalibrated_error: errors of the plain sums of component latencies.
+        whole: the sub-DiTs it was fitted on.
+    """
+
+    form: str
+    factors: Mapping[str, float]
+    per_run_ms: float
+    fixed_ms: float
+    relative_error: float
+    error: ErrorReport
+    uncalibrated_error: ErrorReport
+    whole: tuple[WholeLatency, ...]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How quiet the machine was.
+
+    Attributes:
+        drift: spread of the reference kernel's time over the rounds, as interquartile range over median; removed.
+        component_ci: median over components of half the 95 % interval over the latency.
+        whole_ci: largest half 95 % interval over the latency among the whole sub-DiTs.
+        split: largest disagreement between the first and the second half of the rounds, among the whole sub-DiTs and
+            the sum of all components; half the difference over the latency.
+        limit: what `whole_ci` and `split` must not exceed.
+        attempts: how often everything was measured; the quietest attempt is kept.
+    """
+
+    drift: float
+    component_ci: float
+    whole_ci: float
+    split: float
+    limit: float
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under which conditions the latencies were measured; an empty text or None where it could not be read."""
+
+    machine: str
+    cpu: str
+    cores: int
+    os: str
+    runtime_version: str
+    python_version: str
+    measured_at: str
+    governor: str = ""
+    load_average: float | None = None
+    reference_ms: float | None = None
+    subdit_version: str = ""
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """Latencies of a space's components on one device; see `LatencyEstimator` for those of sub-DiTs.
+
+    Attributes:
+        device: the device's name, lower case, no spaces.
+        runtime: such as "onnxruntime".
+        precision: such as "fp32".
+        threads: how many the runtime may use.
+        delegate: accelerator of the runtime, None for its plain CPU path.
+        space: name of the search space.
+        kit_hash: hash of the kit whose components were measured.
+        provenance: "measured" (by subdit, here), "reported" (by another tool) or "estimated".
+        noisy: whether the machine was too noisy, after all attempts.
+        components: component name to latency.
+        conditions: of the measurement.
+        noise: None where nothing is known of it.
+        calibration: None where no whole sub-DiT was measured.
+    """
+
+    device: str
+    runtime: str
+    precision: str
+    threads: int
+    space: str
+    kit_hash: str
+    provenance: str
+    noisy: bool
+    components: Mapping[str, Latency]
+    conditions: Conditions
+    noise: Noise | None = None
+    calibration: Calibration | None = None
+    delegate: str | None = None
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+    @property
+    def id(self) -> str:
+        """device/runtime/precision/tN, with /delegate where there is one."""
+        parts = [self.device, self.runtime, self.precision, f"t{self.threads}"]
+        return "/".join([*parts, self.delegate] if self.delegate else parts)
+
+    @cached_property
+    def latency_ms(self) -> Mapping[str, float]:
+        """Component name to its latency in milliseconds."""
+        return {name: latency.latency_ms for name, latency in self.components.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `schema.json` describes it."""
+        return {"subdit_profile": self.schema_version, "id": self.id, **_plain(self, leave_out={"schema_version"})}
+
+
+def profile_from_dict(values: Any, where: str) -> DeviceProfile:
+    """Read what `DeviceProfile.to_dict` wrote; raises `ProfileError` that names `where` and the field that is wrong."""
+    check_profile(values, where)
+    read = {key: value for key, value in values.items() if key not in {"subdit_profile", "id"}}
+    read["schema_version"] = values["subdit_profile"]
+    read["components"] = {name: Latency(**latency) for name, latency in values["components"].items()}
+    read["conditions"] = Conditions(**values["conditions"])
+    if values.get("noise") is not None:
+        read["noise"] = Noise(**values["noise"])
+    if values.get("calibration") is not None:
+        stored = values["calibration"]
+        whole = tuple(
+            WholeLatency(SubDiTSpec.from_dict(entry["spec"]), Latency(**entry["latency"])) for entry in stored["whole"]
+        )
+        errors = {key: ErrorReport(**stored[key]) for key in ("error", "uncalibrated_error")}
+        read["calibration"] = Calibration(**{**stored, **errors, "whole": whole})
+    return DeviceProfile(**read)
+
+
+def _plain(value: Any, *, leave_out: frozenset[str] | set[str] = frozenset()) -> Any:
+    """Dataclasses to dictionaries, tuples to lists, all the way down."""
+    if isinstance(value, SubDiTSpec):
+        return value.to_dict()
+    if dataclasses.is_dataclass(value):
+        names = [entry.name for entry in dataclasses.fields(value) if entry.name not in leave_out]
+        return {name: _plain(getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return value

@@ -1,0 +1,129 @@
+"""Where profiles are kept: the user's own registry, and the read-only one that comes with subdit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_profiles._profile import DeviceProfile
+from device_profiles._profile import profile_from_dict
+from subdit.errors import ProfileError
+from subdit.errors import RunError
+from subdit.errors import SpecError
+from subdit.run import write_json
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+@dataclass(frozen=True)
+class RegisteredProfile:
+    """A profile and where it lies."""
+
+    profile: DeviceProfile
+    path: Path
+    shipped: bool
+
+
+def user_registry() -> Path:
+    """Folder of the user's own profiles: $SUBDIT_HOME/devices, by default in the user's data folder."""
+    home = os.environ.get("SUBDIT_HOME")
+    if home:
+        return Path(home) / "devices"
+    from platformdirs import user_data_path
+
+    return user_data_path("subdit", appauthor=False) / "devices"
+
+
+def profile_path(profile: DeviceProfile) -> Path:
+    """Where a profile belongs in the user's registry."""
+    return user_registry() / f"{profile.id.replace('/', '--')}--{profile.space}.json"
+
+
+def save_profile(profile: DeviceProfile, path: Path | None = None, *, force: bool = False) -> Path:
+    """Write a profile, by default to the user's registry; raises `RunError` where there is one and not `force`."""
+    path = profile_path(profile) if path is None else path
+    if path.exists() and not force:
+        raise RunError(f"There is a profile at {path} already; name another device or file, or pass --force.")
+    return write_json(path, profile.to_dict())
+
+
+def read_profile(path: Path) -> DeviceProfile:
+    """Read one file; raises `ProfileError` where it is missing, damaged or of an unknown version."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ProfileError(f"There is no profile at {path}; measure one with 'subdit profile'.") from None
+    except (OSError, ValueError) as error:
+        raise ProfileError(f"The profile {path} is damaged ({error}); measure it again or restore the file.") from error
+    try:
+        return profile_from_dict(values, str(path))
+    except SpecError as error:
+        raise ProfileError(f"The profile {path} is damaged ({error}); measure it again or restore the file.") from error
+
+
+def read_registry() -> tuple[list[RegisteredProfile], dict[Path, ProfileError]]:
+    """All profiles there are, the user's before the shipped ones, and what is wrong with the files that are damaged.
+
+    A profile of the user's hides a shipped one of the same id and space.
+    """
+    found: dict[tuple[str, str], RegisteredProfile] = {}
+    damaged: dict[Path, ProfileError] = {}
+    for folder, shipped in ((user_registry(), False), (SHIPPED, True)):
+        for path in sorted(folder.glob("*.json")):
+            try:
+                profile = read_profile(path)
+            except ProfileError as error:
+                damaged[path] = error
+                continue
+            found.setdefault((profile.id, profile.space), RegisteredProfile(profile, path, shipped))
+    return list(found.values()), damaged
+
+
+def list_profiles(*, space: str | None = None) -> list[DeviceProfile]:
+    """Every readable profile of the registries, those of one space where it is named; see `read_registry`."""
+    return [entry.profile for entry in read_registry()[0] if space in (None, entry.profile.space)]
+
+
+def load_profile(reference: str | Path, *, space: str | None = None) -> DeviceProfile:
+    """The profile of that id, unambiguous id prefix, or file.
+
+    Args:
+        reference: profile id, prefix of one, or path of a profile file.
+        space: name of the space that the profile must be of.
+
+    Raises:
+        ProfileError: no such profile, several of them, damaged, or made for another space.
+    """
+    path = Path(reference)
+    if path.is_file() or path.suffix == ".json":
+        return _require_space(read_profile(path), str(path), space)
+    reference = str(reference)
+    entries, damaged = read_registry()
+    exact = [entry.profile for entry in entries if entry.profile.id == reference]
+    # A prefix ends where a part of the id ends, or anywhere within one: 'pix' finds 'pixel-8/...'.
+    matches = exact or [entry.profile for entry in entries if reference and entry.profile.id.startswith(reference)]
+    if not matches:
+        others = f"; damaged: {', '.join(map(str, damaged))}" if damaged else ""
+        known = _names(entry.profile for entry in entries) or "none yet; measure one with 'subdit profile'"
+        raise ProfileError(f"There is no device {reference!r}; there is {known}{others}.")
+    fitting = [profile for profile in matches if space in (None, profile.space)]
+    if not fitting:
+        return _require_space(matches[0], matches[0].id, space)
+    if len(fitting) > 1:
+        raise ProfileError(f"The device {reference!r} is ambiguous; it may be {_names(fitting)}; write more of its id.")
+    return fitting[0]
+
+
+def _require_space(profile: DeviceProfile, name: str, space: str | None) -> DeviceProfile:
+    if space not in (None, profile.space):
+        raise ProfileError(
+            f"The profile {name} was made for space {profile.space!r}, not for {space!r}; measure a kit of {space!r}."
+        )
+    return profile
+
+
+def _names(profiles: Iterable[DeviceProfile]) -> str:
+    return ", ".join(f"{profile.id} ({profile.space})" for profile in profiles)

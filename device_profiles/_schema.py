@@ -1,0 +1,134 @@
+"""Checks a profile against `schema.json`, with the few keywords of JSON Schema (draft 2020-12) that it uses.
+
+A validator of one's own keeps the core to numpy; the published schema stays the one place where the format is written,
+and other tools may check against it with any validator.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from subdit.errors import ProfileError
+
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "object": lambda value: isinstance(value, dict),
+    "array": lambda value: isinstance(value, list),
+    "string": lambda value: isinstance(value, str),
+    "boolean": lambda value: isinstance(value, bool),
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+    "null": lambda value: value is None,
+}
+
+_ANNOTATIONS = {"$schema", "$id", "$defs", "title", "description"}
+
+
+@cache
+def profile_schema() -> dict[str, Any]:
+    """The published schema of a device profile."""
+    return json.loads(files("device_profiles").joinpath("schema.json").read_text(encoding="utf-8"))
+
+
+def check_profile(values: Any, where: str) -> None:
+    """Raise `ProfileError` naming `where` and the first thing in it that the schema does not allow."""
+    if isinstance(values, dict) and values.get("subdit_profile", 1) != 1:
+        raise ProfileError(
+            f"The profile {where} has schema version {values['subdit_profile']!r}, which this subdit does not know; "
+            "update subdit."
+        )
+    if problem := find_problem(values, profile_schema()):
+        raise ProfileError(f"The profile {where} is damaged ({problem}); measure it again or restore the file.")
+    expected = [values["device"], values["runtime"], values["precision"], f"t{values['threads']}"]
+    expected += [values["delegate"]] if values.get("delegate") else []
+    if values["id"] != "/".join(expected):
+        raise ProfileError(
+            f"The profile {where} is damaged (its id is {values['id']!r}, its fields say {'/'.join(expected)!r}); "
+            "restore the file."
+        )
+
+
+def find_problem(value: Any, schema: Mapping[str, Any], at: str = "") -> str:
+    """The first violation, as 'where: what', or an empty text. Raises `ValueError` on a keyword it does not know."""
+    here = at or "the file"
+    for keyword, rule in schema.items():
+        problem = ""
+        if keyword in _ANNOTATIONS:
+            continue
+        elif keyword == "$ref":
+            problem = find_problem(value, profile_schema()["$defs"][rule.removeprefix("#/$defs/")], at)
+            if problem:
+                return problem
+        elif keyword == "type":
+            kinds = [rule] if isinstance(rule, str) else rule
+            if not any(_TYPES[kind](value) for kind in kinds):
+                problem = f"must be of type {' or '.join(kinds)}"
+        elif keyword == "const":
+            problem = "" if value == rule else f"must be {rule!r}"
+        elif keyword == "enum":
+            problem = "" if value in rule else f"must be one of {', '.join(map(repr, rule))}"
+        elif keyword == "pattern":
+            problem = "" if not isinstance(value, str) or re.search(rule, value) else f"{value!r} does not match {rule}"
+        elif keyword == "minimum":
+            problem = "" if not _is_number(value) or value >= rule else f"must be at least {rule}"
+        elif keyword == "maximum":
+            problem = "" if not _is_number(value) or value <= rule else f"must be at most {rule}"
+        elif keyword == "exclusiveMinimum":
+            problem = "" if not _is_number(value) or value > rule else f"must be above {rule}"
+        elif keyword == "minItems":
+            problem = "" if not isinstance(value, list) or len(value) >= rule else f"must have at least {rule} entries"
+        elif keyword == "minProperties":
+            problem = "" if not isinstance(value, dict) or len(value) >= rule else f"must have at least {rule} entries"
+        elif keyword == "required":
+            missing = [key for key in rule if key not in value] if isinstance(value, dict) else []
+            problem = f"{missing[0]!r} is missing" if missing else ""
+        elif keyword == "anyOf":
+            found = [find_problem(value, option, at) for option in rule]
+            if all(found):
+                return found[-1]
+        elif keyword == "items":
+            if found_item := _first(find_problem(entry, rule, f"{at}[{n}]") for n, entry in enumerate(value)):
+                return found_item
+        elif keyword in {"properties", "additionalProperties"}:
+            if keyword == "properties" and (found_property := _check_properties(value, schema, at)):
+                return found_property
+            if keyword == "additionalProperties" and "properties" not in schema:
+                if found_property := _check_properties(value, schema, at):
+                    return found_property
+        else:
+            raise ValueError(f"schema.json uses {keyword!r}, which device_profiles._schema does not check")
+        if problem:
+            return f"{here}: {problem}"
+    return ""
+
+
+def _check_properties(value: Any, schema: Mapping[str, Any], at: str) -> str:
+    if not isinstance(value, dict):
+        return ""
+    known = schema.get("properties", {})
+    others = schema.get("additionalProperties", True)
+    for key, entry in value.items():
+        inside = f"{at}.{key}" if at else str(key)
+        if key in known:
+            problem = find_problem(entry, known[key], inside)
+        elif others is False:
+            problem = f"{inside}: is not a known field"
+        else:
+            problem = find_problem(entry, others, inside) if isinstance(others, dict) else ""
+        if problem:
+            return problem
+    return ""
+
+
+def _first(problems: Any) -> str:
+    return next((problem for problem in problems if problem), "")
+
+
+def _is_number(value: Any) -> bool:
+    return _TYPES["number"](value)

@@ -1,0 +1,214 @@
+"""The report as HTML and Markdown: what both templates say, and how they are filled."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from device_profiles import DeviceProfile
+from reports._figures import Line
+from reports._figures import pick_lines
+from reports._plot import latency_limit_ms
+from reports._plot import pareto_svg
+from reports._results import Results
+from supernet.space import get_space
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A heading and what is known under it."""
+
+    heading: str
+    value: str
+
+
+def render_html(results: Results, profile: DeviceProfile | None) -> str:
+    """The page; needs no other file and no network."""
+    samples = [
+        (pick, "data:image/png;base64," + base64.b64encode(pick.samples.read_bytes()).decode())
+        for pick in results.picks
+        if pick.samples is not None
+    ]
+    plot = Markup(pareto_svg(results, quality_unit=quality_unit(results)))
+    content = _content(results, profile) | {"plot": plot, "samples": samples, "html": True}
+    return _template("report.html.j2", autoescape=True).render(content)
+
+
+def render_markdown(results: Results, profile: DeviceProfile | None) -> str:
+    """The same in Markdown, beside pareto.png."""
+    return _template("report.md.j2", autoescape=False).render(**_content(results, profile), html=False)
+
+
+def title(results: Results) -> str:
+    """What the report and the picture are headed with."""
+    return f"Sub-DiTs of {results.config['space']!r} on {device_id(results)}"
+
+
+def device_id(results: Results) -> str:
+    return str(results.config.get("device", UNKNOWN))
+
+
+def quality_unit(results: Results) -> str:
+    """What the search's quality loss is, in words."""
+    proxy = results.config.get("proxy")
+    return str(proxy.get("unit", proxy.get("id", UNKNOWN))) if isinstance(proxy, dict) else str(proxy or UNKNOWN)
+
+
+def _template(name: str, *, autoescape: bool) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("reports"),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["zip"] = zip
+    return environment.get_template(name)
+
+
+def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
+    provenance, noisy = _provenance(results, profile)
+    return {
+        "title": title(results),
+        "results": results,
+        "device": device_id(results),
+        "provenance": provenance,
+        "warnings": _warnings(results, profile, provenance, noisy),
+        "facts": _search_facts(results),
+        "quality_unit": quality_unit(results),
+        "pick_lines": _with_groups(pick_lines(results.picks)),
+        "device_facts": [] if profile is None else _device_facts(profile),
+        "errors": [] if profile is None else _error_lines(profile),
+        "calibration": None if profile is None else profile.calibration,
+        "any_measured": any(pick.measured is not None for pick in results.picks),
+        "any_judged": any(pick.quality for pick in results.picks),
+        "commands": _commands(results),
+    }
+
+
+def _with_groups(lines: list[Line]) -> list[tuple[str, list[Line]]]:
+    groups: list[tuple[str, list[Line]]] = [("", [])]
+    for line in lines:
+        if line.group:
+            groups.append((line.group, []))
+        groups[-1][1].append(line)
+    return groups
+
+
+def _provenance(results: Results, profile: DeviceProfile | None) -> tuple[str, bool]:
+    """As the search saw it; where its file does not say, as the profile does."""
+    facts = results.config.get("device_facts")
+    facts = facts if isinstance(facts, dict) else {}
+    provenance = facts.get("provenance", UNKNOWN if profile is None else profile.provenance)
+    return str(provenance), bool(facts.get("noisy", profile is not None and profile.noisy))
+
+
+def _warnings(results: Results, profile: DeviceProfile | None, provenance: str, noisy: bool) -> list[str]:
+    warnings = []
+    if noisy:
+        warnings.append(
+            "The device was too noisy while it was measured: read every latency as rough, and measure again when it is quiet."
+        )
+    if provenance == "estimated":
+        warnings.append("The component latencies are estimated; none was measured on this device.")
+    if provenance == "reported":
+        warnings.append("The component latencies were reported by another tool; subdit did not measure them itself.")
+    if profile is None:
+        warnings.append(
+            f"The profile {device_id(results)} is not in this machine's registry, so its conditions and its errors are "
+            "not shown."
+        )
+    return warnings
+
+
+def _search_facts(results: Results) -> list[Fact]:
+    config = results.config
+    space = get_space(config["space"])
+    limits = config.get("limits") if isinstance(config.get("limits"), dict) else {}
+    limit_ms, max_params = latency_limit_ms(results), limits.get("max_params")
+    kept = [] if limit_ms is None else [f"at most {limit_ms:g} ms"]
+    kept += [] if max_params is None else [f"at most {max_params:,} parameters"]
+    facts = [
+        Fact("search space", f"{space.name}, {space.size:,} sub-DiTs"),
+        Fact("evaluated", f"{len(results.trials):,} sub-DiTs, {len(results.front)} on the front"),
+        Fact("limits", " and ".join(kept) or "none"),
+    ]
+    facts += [Fact("run", str(results.run.path)), Fact("search", results.search)]
+    if "seed" in config:
+        facts.append(Fact("seed", str(config["seed"])))
+    if "subdit_version" in config:
+        facts.append(Fact("subdit", str(config["subdit_version"])))
+    return facts
+
+
+def _device_facts(profile: DeviceProfile) -> list[Fact]:
+    on, noise = profile.conditions, profile.noise
+    facts = [
+        Fact("profile", profile.id),
+        Fact("provenance", profile.provenance),
+        Fact("measured at", on.measured_at),
+        Fact("machine", on.machine),
+        Fact("processor", f"{on.cpu}, {on.cores} cores" if on.cores else on.cpu),
+        Fact("system", on.os),
+        Fact("runtime", f"{profile.runtime} {on.runtime_version}".strip()),
+        Fact("precision", profile.precision),
+        Fact("threads", str(profile.threads)),
+        Fact("delegate", profile.delegate or ""),
+        Fact("frequency governor", on.governor),
+        Fact("load average", "" if on.load_average is None else f"{on.load_average:.2f}"),
+        Fact("components", f"{len(profile.components)}, kit {profile.kit_hash}"),
+    ]
+    if noise is not None:
+        facts += [
+            Fact("95 % interval of a component", f"± {100 * noise.component_ci:.1f} %, median"),
+            Fact("95 % interval of a whole sub-DiT", f"± {100 * noise.whole_ci:.1f} %, worst"),
+            Fact("halves of the measurement differ by", f"± {100 * noise.split:.1f} %, worst"),
+            Fact("accepted up to", f"± {100 * noise.limit:.1f} %; {'not ' if profile.noisy else ''}kept"),
+            Fact("drift, removed by the reference kernel", f"{100 * noise.drift:.1f} %"),
+            Fact("attempts", str(noise.attempts)),
+        ]
+    return [fact for fact in facts if fact.value]
+
+
+def _error_lines(profile: DeviceProfile) -> list[Line]:
+    if profile.calibration is None:
+        return []
+    both = (profile.calibration.error, profile.calibration.uncalibrated_error)
+
+    def line(heading: str, field: str, form: str) -> Line:
+        return Line(heading, tuple(form.format(getattr(error, field)) for error in both))
+
+    def percent(heading: str, field: str, form: str = "{:.1f} %") -> Line:
+        return Line(heading, tuple(form.format(100 * getattr(error, field)) for error in both))
+
+    return [
+        percent("mean absolute error", "mean"),
+        percent("worst error", "worst"),
+        percent("bias", "bias", "{:+.1f} %"),
+        percent("predicted within 5 %", "within_5_percent", "{:.0f} %"),
+        percent("predicted within 10 %", "within_10_percent", "{:.0f} %"),
+        line("rank agreement (Kendall's tau)", "kendall_tau", "{:.3f}"),
+    ]
+
+
+def _commands(results: Results) -> list[Fact]:
+    run = shlex.quote(str(results.run.path))
+    at = next((pick for pick in results.picks if "balanced" in pick.names), results.picks[0])
+    name = "balanced" if "balanced" in at.names else at.names[0]
+    model = results.run.pick(at.trial.spec.hash) / "exports" / "dit.onnx"
+    search = "" if results.search == "default" else f" --search {shlex.quote(results.search)}"
+    prompt = "a handwritten seven" if results.config["space"] == "digits" else "a lighthouse at dusk"
+    return [
+        Fact("distill a pick to four steps", f"subdit distill {run} --pick {name}{search}"),
+        Fact("export it, and measure the export", f"subdit export {run} --pick {name}{search}"),
+        Fact("draw with it", f"subdit sample {shlex.quote(str(model))} --prompt {shlex.quote(prompt)}"),
+        Fact("write this report again", f"subdit report {run}{search} --force"),
+    ]

@@ -1,0 +1,232 @@
+"""The picture of a front: as PNG for files, as SVG whose colours follow the page it stands in."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+
+from reports._results import Pick
+from reports._results import Results
+from reports._results import Trial
+
+MANY_TRIALS = 4000
+"""From here on the trials are drawn as one picture inside the SVG, which would otherwise grow too large."""
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours by what they are for, each different from all others."""
+
+    paper: str = "#ffffff"
+    ink: str = "#1c2430"
+    faint: str = "#64707f"
+    rule: str = "#e3e7ec"
+    trial: str = "#a9b3bf"
+    front: str = "#1f6f8b"
+    interval: str = "#8fbfd0"
+    pick: str = "#d1495b"
+    limit: str = "#b7791f"
+
+
+_LIGHT = Palette()
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "subdit",
+    "figure.dpi": 100,
+}
+_MARKERS = ("v", "D", "s", "P", "X")
+
+
+def pareto_png(results: Results, *, title: str, quality_unit: str) -> bytes:
+    """The front as a PNG, about 1400 x 1050 pixels, on white."""
+    with matplotlib.rc_context(_STYLE):
+        figure = _draw(results, _LIGHT, title=title, quality_unit=quality_unit)
+        out = io.BytesIO()
+        figure.savefig(out, format="png", dpi=170, facecolor=_LIGHT.paper, metadata={"Software": None})
+    return out.getvalue()
+
+
+def pareto_svg(results: Results, *, quality_unit: str) -> str:
+    """The front as an `<svg>` element whose colours are CSS variables: --paper, --ink, --faint, --rule and so on."""
+    with matplotlib.rc_context(_STYLE):
+        figure = _draw(results, _LIGHT, title="", quality_unit=quality_unit)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    for name, colour in vars(_LIGHT).items():
+        svg = svg.replace(colour, f"var(--{name})")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans)", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    return re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 role="img" aria-label="Pareto front"', svg, count=1)
+
+
+def _draw(results: Results, palette: Palette, *, title: str, quality_unit: str) -> Figure:
+    figure = Figure(figsize=(8.2, 6.1 if title else 5.8), layout="constrained")
+    axes = figure.add_subplot()
+    _frame(axes, palette)
+    _trials(axes, results.trials, palette)
+    _front(axes, results.front, palette)
+    limit_ms = latency_limit_ms(results)
+    _limit(axes, limit_ms, palette)
+    handles = [_pick(axes, pick, marker, palette) for pick, marker in zip(results.picks, _cycle(results.picks), strict=True)]
+    axes.set_xlabel("latency, ms  (less is better)", color=palette.ink)
+    axes.set_ylabel("quality loss  (less is better)", color=palette.ink)
+    axes.margins(x=0.06, y=0.09)
+    if title:
+        figure.suptitle(title, x=0.012, ha="left", fontsize=11.5, fontweight="bold", color=palette.ink)
+    figure.legend(
+        handles=_key(results, palette), loc="outside upper left", ncols=5, frameon=False, labelcolor=palette.faint,
+        handletextpad=0.4, columnspacing=1.4, fontsize=8.5,
+    )  # fmt: skip
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=1, frameon=False, labelcolor=palette.ink, fontsize=8.8,
+        title=f"quality loss: {quality_unit}", title_fontsize=8.5, alignment="left",
+    ).get_title().set_color(palette.faint)  # fmt: skip
+    return figure
+
+
+def _frame(axes: Axes, palette: Palette) -> None:
+    axes.set_facecolor("none")
+    axes.grid(True, color=palette.rule, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(palette.faint)
+    axes.tick_params(colors=palette.faint, length=0)
+
+
+def _trials(axes: Axes, trials: Sequence[Trial], palette: Palette) -> None:
+    rasterized = len(trials) > MANY_TRIALS
+    for feasible in (False, True):
+        points = np.asarray(
+            [(trial.latency_ms, trial.quality) for trial in trials if trial.feasible is feasible and not trial.on_front]
+        ).reshape(-1, 2)
+        axes.scatter(
+            points[:, 0],
+            points[:, 1],
+            s=13,
+            facecolors=palette.trial if feasible else "none",
+            edgecolors=palette.trial,
+            linewidths=0.0 if feasible else 0.8,
+            alpha=0.75,
+            rasterized=rasterized,
+        )
+
+
+def _front(axes: Axes, front: Sequence[Trial], palette: Palette) -> None:
+    latency = np.asarray([trial.latency_ms for trial in front])
+    quality = np.asarray([trial.quality for trial in front])
+    axes.errorbar(
+        latency,
+        quality,
+        xerr=_interval([(trial.latency_ms, trial.latency_low_ms, trial.latency_high_ms) for trial in front]),
+        fmt="none",
+        ecolor=palette.interval,
+        elinewidth=1.2,
+        zorder=2.4,
+    )
+    axes.plot(latency, quality, color=palette.front, linewidth=1.6, marker="o", markersize=4, zorder=2.6)
+
+
+def _limit(axes: Axes, limit_ms: float | None, palette: Palette) -> None:
+    if limit_ms is None:
+        return
+    axes.axvline(limit_ms, color=palette.limit, linewidth=1.3, linestyle=(0, (5, 3)), zorder=2.2)
+    axes.annotate(
+        f"limit {limit_ms:g} ms",
+        (limit_ms, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(5, -4),
+        textcoords="offset points",
+        va="top",
+        color=palette.limit,
+        fontsize=8.5,
+        path_effects=[withStroke(linewidth=3, foreground=palette.paper)],
+    )
+
+
+def _pick(axes: Axes, pick: Pick, marker: str, palette: Palette) -> Line2D:
+    trial = pick.trial
+    if pick.measured is not None:
+        measured = pick.measured
+        axes.plot(
+            [trial.latency_ms, measured.latency_ms], [trial.quality] * 2, color=palette.pick, linewidth=1, zorder=2.7
+        )
+        axes.errorbar(
+            [measured.latency_ms],
+            [trial.quality],
+            xerr=_interval([(measured.latency_ms, measured.low_ms, measured.high_ms)]),
+            fmt=marker,
+            markersize=9,
+            markerfacecolor=palette.paper,
+            markeredgecolor=palette.pick,
+            markeredgewidth=1.4,
+            ecolor=palette.pick,
+            elinewidth=1,
+            capsize=3,
+            zorder=2.8,
+        )
+    axes.plot(
+        [trial.latency_ms], [trial.quality], marker=marker, markersize=8.5, color=palette.pick,
+        markeredgecolor=palette.paper, markeredgewidth=1, zorder=3,
+    )  # fmt: skip
+    # Below and left of a front that falls to the right there are no trials: the label is never on top of one.
+    axes.annotate(
+        pick.title,
+        (trial.latency_ms, trial.quality),
+        xytext=(-8, -8),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        color=palette.pick,
+        fontweight="bold",
+        path_effects=[withStroke(linewidth=3, foreground=palette.paper)],
+        zorder=4,
+    )
+    label = f"{pick.title}:  {trial.spec},  {trial.latency_ms:.3g} ms,  {trial.params:,} parameters"
+    return Line2D([], [], marker=marker, markersize=7, linestyle="none", color=palette.pick, label=label)
+
+
+def _key(results: Results, palette: Palette) -> list[Line2D]:
+    off_front = [trial for trial in results.trials if not trial.on_front]
+    dot = {"marker": "o", "linestyle": "none", "markersize": 4.5, "color": palette.trial}
+    key = [Line2D([], [], **dot, label="trials")]
+    if any(not trial.feasible for trial in off_front):
+        key.append(Line2D([], [], **dot, markerfacecolor="none", label="outside the limits"))
+    key.append(Line2D([], [], color=palette.front, marker="o", markersize=4, linewidth=1.6, label="front, predicted"))
+    key.append(Line2D([], [], color=palette.interval, linewidth=1.6, label="its 95 % interval"))
+    if any(pick.measured is not None for pick in results.picks):
+        hollow = {"markerfacecolor": palette.paper, "markeredgecolor": palette.pick}
+        key.append(Line2D([], [], marker="D", linestyle="none", markersize=6, **hollow, label="pick, measured"))
+    return key
+
+
+def latency_limit_ms(results: Results) -> float | None:
+    """The search's hard latency limit, None where it had none."""
+    limits = results.config.get("limits")
+    value = limits.get("max_latency_ms") if isinstance(limits, dict) else None
+    return None if value is None else float(value)
+
+
+def _interval(rows: Sequence[tuple[float, float, float]]) -> np.ndarray:
+    """(value, low, high) of shape (n, 3) to matplotlib's distances below and above, shape (2, n)."""
+    value, low, high = np.asarray(rows).T
+    return np.maximum([value - low, high - value], 0.0)
+
+
+def _cycle(picks: Sequence[Pick]) -> list[str]:
+    return [_MARKERS[at % len(_MARKERS)] for at in range(len(picks))]

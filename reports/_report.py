@@ -1,0 +1,83 @@
+"""`report`: write the report of a finished search into its run folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_profiles import DeviceProfile
+from device_profiles import load_profile
+from reports._page import device_id
+from reports._page import quality_unit
+from reports._page import render_html
+from reports._page import render_markdown
+from reports._page import title
+from reports._plot import pareto_png
+from reports._results import Results
+from reports._results import read_results
+from subdit.errors import ProfileError
+from subdit.errors import RunError
+from subdit.run import Run
+from subdit.run import write_atomic
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """Where the parts of a report are."""
+
+    html: Path
+    png: Path
+    csv: Path
+    markdown: Path
+
+
+def report(run: Path | str, *, search: str = "default", force: bool = False) -> ReportPaths:
+    """Write `reports/SEARCH/` of the run: report.html (needs no other file), pareto.png, front.csv, report.md.
+
+    Shows what was measured when it is called, and says so of what was not. Raises `RunError` where the run is missing or
+    damaged or the report exists already and `force` is not given, `SearchError` where the search is missing, unfinished
+    or damaged.
+    """
+    where = Run(Path(run))
+    results = read_results(where, search)
+    folder = where.report(search)
+    paths = ReportPaths(folder / "report.html", folder / "pareto.png", folder / "front.csv", folder / "report.md")
+    # The page is written last, so a report that was cut short counts as none.
+    if paths.html.exists() and not force:
+        raise RunError(f"There is a report at {folder} already; replace it with --force.")
+    profile = _profile(results)
+    png = pareto_png(results, title=title(results), quality_unit=quality_unit(results))
+    html, markdown = render_html(results, profile), render_markdown(results, profile)
+    write_atomic(paths.png, png)
+    write_atomic(paths.csv, _front_csv(results))
+    write_atomic(paths.markdown, markdown)
+    write_atomic(paths.html, html)
+    return paths
+
+
+def _profile(results: Results) -> DeviceProfile | None:
+    try:
+        return load_profile(device_id(results), space=results.config["space"])
+    except ProfileError:
+        return None
+
+
+def _front_csv(results: Results) -> str:
+    """The search's table of the front, and beside it what was measured; a cell is empty where nothing was."""
+    out = io.StringIO()
+    measured = ("measured_ms", "measured_low_ms", "measured_high_ms", "file_bytes", "fd_28_steps", "fd_4_steps")
+    picks = {pick.trial.spec.hash: pick for pick in results.picks}
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*results.front[0].row, *measured])
+    for trial in results.front:
+        cells: list[object] = [""] * len(measured)
+        pick = picks.get(trial.spec.hash)
+        if pick is not None:
+            latency = pick.measured
+            cells[:3] = ["", "", ""] if latency is None else [latency.latency_ms, latency.low_ms, latency.high_ms]
+            cells[3] = "" if pick.file_bytes is None else pick.file_bytes
+            cells[4:] = [pick.quality.get(key, {}).get("fd_mean", "") for key in ("28_steps", "4_steps")]
+        writer.writerow([*trial.row.values(), *cells])
+    return out.getvalue()

@@ -1,0 +1,194 @@
+"""`ElasticDiT`: all sub-DiTs of a search space in one set of weights.
+
+There is one definition of the model, the plain `SubDiT`. A supernet is the full `SubDiT` plus rules that say which
+slice of which tensor a smaller one owns: `sub_parameters(spec)` gives those slices by the names the sub-DiT itself uses.
+Running a sub-network, extracting it and sharing its gradients are all this one look-up.
+
+As in the paper (section 3.3), projections are sliced along the hidden dimension, cross-attention's keys and values are
+not sliced, and norms and modulation are kept apart for each width. Depth, FFN ratio, B, r and KV compression are this
+project's extension: depth k keeps the first k blocks in Down and the last k in Up, and takes mirrored pairs out of the
+centre of Middle, so that every skip keeps its partner.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from diffusers.configuration_utils import ConfigMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor
+from torch import nn
+from torch.func import functional_call
+
+from supernet.dit import SubDiT
+from supernet.space import STAGES
+from supernet.space import SearchSpace
+from supernet.space import SubDiTSpec
+from supernet.space import get_space
+
+# Which axis of which parameter is elastic, by the end of its name. An axis is "width", "2 widths" (two of them end to
+# end), "heads" (query heads, grouped by the key-value head they share), "ffn", or "all": never sliced.
+_AXES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"patch_embed\.proj\.weight", ("width", "all", "all", "all")),
+    (r"patch_embed\.proj\.bias", ("width",)),
+    (r"cross_attn\.to_[kv]\.(weight|bias)", ("all", "all")),
+    (r"\.to_q\.weight", ("heads", "width")),
+    (r"\.to_q\.bias", ("heads",)),
+    (r"\.to_[kv]\.weight", ("all", "width")),
+    (r"\.to_out\.weight", ("width", "heads")),
+    (r"\.to_out\.bias", ("width",)),
+    (r"\.branch_gate\.weight", ("heads", "width")),
+    (r"\.branch_gate\.bias", ("heads",)),
+    (r"\.ffn\.fc1\.weight", ("ffn", "width")),
+    (r"\.ffn\.fc1\.bias", ("ffn",)),
+    (r"\.ffn\.fc2\.weight", ("width", "ffn")),
+    (r"\.ffn\.fc2\.bias", ("width",)),
+    (r"\.skip\.proj\.weight", ("width", "2 widths")),
+    (r"\.skip\.proj\.bias", ("width",)),
+    (r"(down|up)sample\.proj\.weight", ("width", "width", "all", "all")),
+    (r"final_layer\.proj\.weight", ("all", "width")),
+    (r"(\.to_[kv]\.bias|\.[qkv]_norm\.\w+|final_layer\.proj\.bias|text_projection\..*|time_embed\.mlp\..*)", ("all",) * 2),
+    (r"\.compress_[kv]\.conv\.(weight|bias)", ("all",) * 4),
+)
+
+# Parameters of exactly the hidden size: one per listed width (paper, section 3.3).
+_PER_WIDTH = re.compile(r"((attn|ffn|final_layer)\.(norm\.(weight|bias)|scale_shift_table)|time_embed\.modulation\.\w+)$")
+# The strided convolutions differ in kernel, so each KV compression has its own.
+_PER_COMPRESSION = re.compile(r"\.compress_[kv]\.conv\.(weight|bias)$")
+
+
+@dataclass(frozen=True)
+class Share:
+    """Where a sub-DiT's parameter lies in the supernet.
+
+    Attributes:
+        owner: name of the supernet's parameter.
+        axes: per axis (groups, kept): the axis is seen as `groups` equal parts, of each of which the first `kept` are
+            the sub-DiT's.
+        shape: the sub-DiT's own shape.
+    """
+
+    owner: str
+    axes: tuple[tuple[int, int], ...]
+    shape: tuple[int, ...]
+
+    def view(self, tensor: Tensor) -> Tensor:
+        """The slice of the owner as a view, each axis split into (groups, kept)."""
+        for axis, (groups, kept) in enumerate(self.axes):
+            tensor = tensor.unflatten(2 * axis, (groups, -1)).narrow(2 * axis + 1, 0, kept)
+        return tensor
+
+    def read(self, tensor: Tensor) -> Tensor:
+        """The slice of the owner in the sub-DiT's own shape."""
+        return self.view(tensor).reshape(self.shape)
+
+    def write_view(self, own: Tensor) -> Tensor:
+        """A tensor of the sub-DiT's shape, seen in the shape of `view`."""
+        return own.reshape([length for groups, kept in self.axes for length in (groups, kept)])
+
+
+class ElasticDiT(ModelMixin, ConfigMixin):
+    """The supernet of a search space; saved and loaded in the diffusers layout."""
+
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(self, *, space: str) -> None:
+        """Raises `SpaceError` where there is no search space of that name."""
+        super().__init__()
+        self.space: SearchSpace = get_space(space)
+        self.full = SubDiT.from_spec(self.space, self.full_spec)
+        # Of a width or compression other than the full network's: its norms, modulation, convolutions.
+        self.apart = nn.ParameterDict()
+        for width in self.space.widths[:-1]:
+            for name, parameter in self.full.named_parameters():
+                if _PER_WIDTH.search(name):
+                    kept = parameter[..., :width] if "modulation" not in name else self._modulation_slice(parameter, width)
+                    self.apart[_key(name, f"width{width}")] = nn.Parameter(kept.detach().clone())
+        for stride in self.space.kv_compressions:
+            if stride != self.full_spec.kv_compression:
+                for name, parameter in self.full.named_parameters():
+                    if _PER_COMPRESSION.search(name):
+                        shape = (len(parameter), 1, stride, stride) if name.endswith("weight") else parameter.shape
+                        start = torch.full(shape, 1 / stride**2 if name.endswith("weight") else 0.0)
+                        self.apart[_key(name, f"compression{stride}")] = nn.Parameter(start)
+
+    @staticmethod
+    def _modulation_slice(parameter: Tensor, width: int) -> Tensor:
+        return parameter.unflatten(0, (8, -1))[:, :width].flatten(0, 1)
+
+    @property
+    def full_spec(self) -> SubDiTSpec:
+        """The largest sub-DiT, the paper's full network."""
+        return self.space.named_spec("full")
+
+    # Sharing --------------------------------------------------------------------------------------------------------
+
+    def shares(self, spec: SubDiTSpec, template: SubDiT | None = None) -> dict[str, Share]:
+        """Where each parameter of the sub-DiT lies; raises `SpecError` on a spec that is not of the space."""
+        template = self.template(spec) if template is None else template
+        return {name: self._share(name, tuple(own.shape), spec) for name, own in template.named_parameters()}
+
+    def _share(self, name: str, shape: tuple[int, ...], spec: SubDiTSpec) -> Share:
+        full = self.full_spec
+        owner = self._deep_name(name, spec)
+        if _PER_WIDTH.search(name) and spec.width != full.width:
+            return Share(f"apart.{_key(owner, f'width{spec.width}')}", tuple((1, length) for length in shape), shape)
+        if _PER_COMPRESSION.search(name) and spec.kv_compression != full.kv_compression:
+            key = _key(owner, f"compression{spec.kv_compression}")
+            return Share(f"apart.{key}", tuple((1, length) for length in shape), shape)
+        if _PER_WIDTH.search(name):
+            return Share(f"full.{owner}", tuple((1, length) for length in shape), shape)
+        kinds = next(axes for pattern, axes in _AXES if re.search(f"({pattern})$", name))
+        groups = {"heads": self.space.kv_heads, "2 widths": 2}
+        axes = tuple((groups.get(kind, 1), length // groups.get(kind, 1)) for kind, length in zip(kinds, shape, strict=False))
+        return Share(f"full.{owner}", axes, shape)
+
+    def _deep_name(self, name: str, spec: SubDiTSpec) -> str:
+        """The name in the full network of a parameter of the sub-DiT, whose blocks are counted without the dropped."""
+        stage, _, rest = name.partition(".")
+        if stage not in STAGES:
+            return name
+        number, _, rest = rest.partition(".")
+        at = int(number)
+        kept, full = spec.depth[STAGES.index(stage)], self.full_spec.depth[STAGES.index(stage)]
+        from_the_end = stage == "up" or (stage == "middle" and at >= kept // 2)
+        return f"{stage}.{at + full - kept if from_the_end else at}.{rest}"
+
+    def template(self, spec: SubDiTSpec) -> SubDiT:
+        """The sub-DiT without storage: parameters on the meta device, buffers real."""
+        with torch.device("meta"):
+            return SubDiT.from_spec(self.space, spec)
+
+    def sub_parameters(self, spec: SubDiTSpec) -> dict[str, Tensor]:
+        """The sub-DiT's parameters by its own names, as slices through which gradients flow to the supernet."""
+        owners = dict(self.named_parameters())
+        return {name: share.read(owners[share.owner]) for name, share in self.shares(spec).items()}
+
+    # Running --------------------------------------------------------------------------------------------------------
+
+    def forward(
+        self, hidden_states: Tensor, timestep: Tensor, *encoder_hidden_states: Tensor, spec: SubDiTSpec | None = None
+    ) -> Tensor:
+        """The velocity by the sub-network `spec`, the full network where none is given; shapes as `SubDiT.forward`."""
+        inputs = (hidden_states, timestep, *encoder_hidden_states)
+        if spec is None or spec == self.full_spec:
+            return self.full(*inputs)
+        template = self.template(spec)
+        return functional_call(template, self.sub_parameters(spec), inputs)
+
+    @torch.no_grad()
+    def extract(self, spec: SubDiTSpec) -> SubDiT:
+        """A plain sub-DiT with a copy of its weights, and of nothing else; raises `SpecError` on a foreign spec."""
+        made = SubDiT.from_spec(self.space, spec).to(self.dtype)
+        for name, value in self.sub_parameters(spec).items():
+            made.get_parameter(name).copy_(value)
+        return made.to(self.device).train(self.training)
+
+
+def _key(name: str, where: str) -> str:
+    """A name that a `ParameterDict` accepts."""
+    return f"{where}:{name.replace('.', ':')}"

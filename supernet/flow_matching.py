@@ -1,0 +1,45 @@
+"""Rectified-flow mathematics: noising, velocity targets, time distributions, shifts, losses. Pure functions.
+
+Convention (as the paper and diffusers): x_t = (1 - sigma) x0 + sigma eps, velocity v = eps - x0, so x0 = x_t - sigma v.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """Values (batch,) shaped to multiply a tensor (batch, ...)."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+    """x_t for clean x0 and noise (batch, ...) at sigma (batch,)."""
+    at = per_sample(sigma, x0)
+    return (1 - at) * x0 + at * noise
+
+
+def velocity(x0: Tensor, noise: Tensor) -> Tensor:
+    """The target eps - x0."""
+    return noise - x0
+
+
+def predicted_x0(x_t: Tensor, predicted_velocity: Tensor, sigma: Tensor) -> Tensor:
+    """The clean estimate x_t - sigma v at sigma (batch,)."""
+    return x_t - per_sample(sigma, x_t) * predicted_velocity
+
+
+def shift_sigma(sigma: Tensor, shift: float) -> Tensor:
+    """Time shift s' = shift s / (1 + (shift - 1) s) (SD3); 1 leaves sigma as it is."""
+    return shift * sigma / (1 + (shift - 1) * sigma)
+
+
+def sample_sigma(count: int, *, generator: torch.Generator, shift: float = 1.0) -> Tensor:
+    """Logit-normal(0, 1) sigmas (count,), shifted (SD3)."""
+    return shift_sigma(torch.sigmoid(torch.randn(count, generator=generator)), shift)
+
+
+def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean over everything; the flow-matching loss when the target is the velocity."""
+    return (prediction - target).square().mean()

@@ -1,0 +1,81 @@
+"""Text conditioning: what a text encoder is to the rest of subdit, and the small one of the digits space.
+
+A text encoder turns prompts into a fixed number of token embeddings. It is frozen; the DiT norms and projects its
+tokens itself. Unconditional generation is conditioning on the empty prompt, and dropping an encoder in training is
+giving it the empty prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from subdit.errors import SampleError
+from supernet.space import SearchSpace
+
+Embeddings = npt.NDArray[np.float32]
+
+
+class TextEncoder(Protocol):
+    """A frozen encoder; `name`, `width` and `tokens` are those of the space's `TextInput` that it serves."""
+
+    name: str
+    width: int
+    tokens: int
+
+    def encode(self, prompts: Sequence[str]) -> Embeddings:
+        """Embeddings (len(prompts), tokens, width); raises `SampleError` on a prompt that it cannot read."""
+        ...
+
+
+NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+class WordEncoder:
+    """One fixed embedding for each word of a small vocabulary, plus one for each position.
+
+    The embeddings are drawn once from a seed. That is a real, if humble, text encoder: the DiT learns what the words
+    mean through cross-attention, as it does with larger ones.
+    """
+
+    def __init__(self, *, name: str, width: int, tokens: int, vocabulary: Sequence[str], seed: int = 0) -> None:
+        self.name = name
+        self.width = width
+        self.tokens = tokens
+        self.vocabulary = ("", *vocabulary)
+        rng = np.random.default_rng(seed)
+        self._words = rng.standard_normal((len(self.vocabulary), width)).astype(np.float32)
+        self._positions = 0.5 * rng.standard_normal((tokens, width)).astype(np.float32)
+
+    def encode(self, prompts: Sequence[str]) -> Embeddings:
+        rows = np.zeros((len(prompts), self.tokens), dtype=np.int64)
+        for row, prompt in zip(rows, prompts, strict=True):
+            words = prompt.lower().split()
+            if len(words) > self.tokens:
+                raise SampleError(f"The prompt {prompt!r} has {len(words)} words; write at most {self.tokens}.")
+            for at, word in enumerate(words):
+                if word not in self.vocabulary:
+                    raise SampleError(f"The prompt {prompt!r} has the unknown word {word!r}; known are {self._known()}.")
+                row[at] = self.vocabulary.index(word)
+        return self._words[rows] + self._positions
+
+    def _known(self) -> str:
+        return ", ".join(self.vocabulary[1:])
+
+
+def text_encoders(space: SearchSpace) -> tuple[TextEncoder, ...]:
+    """The text encoders of a space, in the order of its `text_inputs`."""
+    return tuple(
+        WordEncoder(
+            name=text.name, width=text.width, tokens=text.tokens, vocabulary=("a", "handwritten", "digit", *NUMERALS)
+        )
+        for text in space.text_inputs
+    )
+
+
+def encode_prompts(space: SearchSpace, prompts: Sequence[str]) -> tuple[Embeddings, ...]:
+    """Per text encoder of the space the embeddings (len(prompts), tokens, width) of the prompts."""
+    return tuple(encoder.encode(prompts) for encoder in text_encoders(space))

@@ -21,8 +21,8 @@ from nas._limits import Tables
 from supernet.space import EncodedSpecs
 from supernet.space import SearchSpace
 
-POPULATION = 40
-WARM_UP = 40
+POPULATION = 20
+WARM_UP = 20
 """Proposals before the first child: the initial points, then specs spread evenly over latency."""
 BATCH = 32
 """Candidates drawn at once; the first that is new and keeps the limits is taken."""
@@ -146,7 +146,9 @@ def _first_left(tables: Tables, seen: set[bytes], rng: np.random.Generator, redr
     return None
 
 
-def evaluated_from(space: SearchSpace, rows: Sequence[npt.NDArray[np.int64]], points: Sequence[tuple[float, float]]) -> Evaluated:
+def evaluated_from(
+    space: SearchSpace, rows: Sequence[npt.NDArray[np.int64]], points: Sequence[tuple[float, float]]
+) -> Evaluated:
     """`Evaluated` of lists, empty ones too."""
     return Evaluated(
         np.asarray(rows, dtype=np.int64).reshape(-1, len(space.dimensions)),

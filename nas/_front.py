@@ -57,7 +57,7 @@ def hypervolume(points: Points, reference: tuple[float, float]) -> float:
 
 
 def scaled(points: Points, front: Points) -> Points:
-    """Points in units in which that front's ideal is (0, 0) and its nadir (1, 1); a front of no extent keeps its unit."""
+    """Points where that front's ideal is (0, 0) and its nadir (1, 1); an objective without extent keeps its unit."""
     ideal = front.min(axis=0)
     extent = front.max(axis=0) - ideal
     return (points - ideal) / np.where(extent > 0, extent, 1.0)

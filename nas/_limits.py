@@ -52,7 +52,7 @@ class Limits:
     max_params: int | None = None
 
     def violations(self, latency_ms: float, params: int) -> dict[str, float]:
-        """By limit how far it is exceeded, in its own unit; at most zero where it is kept, as Optuna's constraints are."""
+        """By limit how far it is exceeded, in its own unit; at most zero where it is kept, as in Optuna."""
         exceeded: dict[str, float] = {}
         if self.max_latency_ms is not None:
             exceeded["max_latency_ms"] = latency_ms - self.max_latency_ms
@@ -137,7 +137,7 @@ class Reach:
 
 
 def find_reach(tables: Tables, *, progress: ProgressCallback = no_progress) -> Reach:
-    """Look at every spec of the space; raises `InfeasibleError` naming the tightest reachable values and their specs."""
+    """Look at every spec of the space; raises `InfeasibleError` that names the tightest value in reach and its spec."""
     # By name: lowest score so far, encoded spec, latency, parameters. The first of equals is kept.
     best: dict[str, tuple[float, Any, float, int]] = {}
 
@@ -183,8 +183,8 @@ def _refusal(tables: Tables, extremes: dict[str, Extreme]) -> str:
     fastest, smallest = extremes["fastest_of_all"], extremes["smallest_of_all"]
     if limits.max_latency_ms is not None and fastest.latency_ms > limits.max_latency_ms:
         return (
-            f"No sub-DiT of space {name!r} runs within {limits.max_latency_ms:g} ms on this device; the tightest reachable "
-            f"latency is {round_up(fastest.latency_ms)} ms, of {fastest.spec} ({fastest.spec.hash})."
+            f"No sub-DiT of space {name!r} runs within {limits.max_latency_ms:g} ms on this device; the tightest "
+            f"reachable latency is {round_up(fastest.latency_ms)} ms, of {fastest.spec} ({fastest.spec.hash})."
         )
     if limits.max_params is not None and smallest.params > limits.max_params:
         return (

@@ -48,11 +48,14 @@ def choose_picks(front: Points) -> dict[str, Pick]:
     latency, loss = front[:, 0], front[:, 1]
     share = f"{unit[fastest, 1]:.0%} of the way from the front's lowest quality loss to its highest"
     if fastest == acceptable:
-        fastest_why = f"The fastest of the front's {count} points within {ACCEPTABLE_LOSS_SHARE:.0%} of its range of loss ({share})."
+        fastest_why = (
+            f"The fastest of the front's {count} points within {ACCEPTABLE_LOSS_SHARE:.0%} of its range of loss "
+            f"({share})."
+        )
     else:
         fastest_why = (
-            f"The front has no point within {ACCEPTABLE_LOSS_SHARE:.0%} of its range of loss that leaves room for the other "
-            f"picks, so this is the slowest that does ({share})."
+            f"The front has no point within {ACCEPTABLE_LOSS_SHARE:.0%} of its range of loss that leaves room for the "
+            f"other picks, so this is the slowest that does ({share})."
         )
     if count == 1:
         only = "The only point of the front."

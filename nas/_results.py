@@ -135,7 +135,9 @@ def load_search(run: Path | str, name: str = "default") -> SearchResult:
         with (folder / "front.csv").open(encoding="utf-8", newline="") as file:
             front = tuple(_row(config["space"], line) for line in csv.DictReader(file))
     except (OSError, KeyError, TypeError, ValueError, AttributeError, SubditError) as error:
-        raise RunError(f"The results of search {name!r} at {folder} are damaged ({error}); search again with --force.") from error
+        raise RunError(
+            f"The results of search {name!r} at {folder} are damaged ({error}); search again with --force."
+        ) from error
     return SearchResult(folder, config, front, picks)
 
 

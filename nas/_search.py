@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
-from dataclasses import dataclass
-from dataclasses import field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
-
-import numpy as np
 
 from nas._evolution import initial_rows
 from nas._limits import Limits
 from nas._limits import Reach
 from nas._limits import Tables
 from nas._limits import find_reach
+from nas._question import DEFAULT_TRIALS
+from nas._question import Budget
+from nas._question import Question
+from nas._question import check_options
+from nas._question import checked_name
+from nas._question import describe
+from nas._question import is_finished
 from nas._results import SearchResult
 from nas._results import TrialRow
 from nas._results import load_search
@@ -28,12 +28,10 @@ from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
 from nas.proxies import ValidationLoss
 from subdit.errors import ProfileError
-from subdit.errors import RunError
 from subdit.errors import SearchError
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import Run
-from subdit.run import read_json
 from subdit.run import read_manifest
 from subdit.run import write_json
 
@@ -42,38 +40,7 @@ if TYPE_CHECKING:
 
     from device_profiles import DeviceProfile
 
-DEFAULT_TRIALS = 400
 STUDY_FILE = "study.journal"
-SAMPLER = "nsga2-stateless-1"
-"""Named in search.json; a change of what it proposes is a new number, so that no study goes on with another sampler."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When a search ends: after so many trials or so many seconds, whichever is first.
-
-    Seconds count the work of killed attempts too, as far as their trials were finished.
-    """
-
-    trials: int = DEFAULT_TRIALS
-    budget_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is searched for; two searches with equal questions, seed and trials give the same study.
-
-    Attributes:
-        device: id of the device profile.
-        device_facts: what readers of the results must know of the profile, such as provenance and noise.
-        limits: hard limits.
-        seed: of the proposals.
-    """
-
-    device: str
-    device_facts: Mapping[str, Any] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
-    seed: int = 0
 
 
 def search(
@@ -143,8 +110,8 @@ def device_tables(
     profile = load_profile(device, space=space.name) if isinstance(device, str) else device
     if profile.noisy and not allow_noisy:
         raise ProfileError(
-            f"The profile {profile.id} was measured on too noisy a machine; measure again with 'subdit profile', or search "
-            "with it all the same with --allow-noisy."
+            f"The profile {profile.id} was measured on too noisy a machine; measure again with 'subdit profile', or "
+            "search with it all the same with --allow-noisy."
         )
     facts = {"provenance": str(profile.provenance), "noisy": bool(profile.noisy)}
     return Tables(space, LatencyEstimator(profile, space), count_params, limits or Limits()), facts, profile.id
@@ -168,7 +135,7 @@ def run_search(
     folder = run.search(name)
     config = describe(tables, proxy, question)
     with Run(folder).lock():
-        if not force and _is_finished(folder, config, budget, name, resume=resume):
+        if not force and is_finished(folder, config, budget, name, resume=resume):
             return load_search(run.path, name)
         reach = find_reach(tables, progress=progress)
         config |= {"reach": _reach_to_dict(reach)}
@@ -250,65 +217,6 @@ def _evaluate(
     return round(earlier_s + time.monotonic() - started, 3)
 
 
-def describe(tables: Tables, proxy: QualityProxy, question: Question) -> dict[str, Any]:
-    """What search.json says of the question; equal for equal questions and nothing else."""
-    sample = tables.space.sample(np.random.default_rng(0), 256)
-    latencies = np.asarray(tables.latencies.estimate(sample).latency_ms, dtype=np.float64)
-    return {
-        "subdit_search": 1,
-        "subdit_version": _version(),
-        "space": tables.space.name,
-        "device": question.device,
-        "device_facts": dict(question.device_facts),
-        # A profile that was measured again under the same id is another question.
-        "latency_hash": hashlib.sha256(np.round(latencies, 9).tobytes()).hexdigest()[:16],
-        "limits": asdict(question.limits),
-        "seed": question.seed,
-        "sampler": SAMPLER,
-        "proxy": {
-            "id": proxy.id,
-            "unit": proxy.unit,
-            "supernet_digest": proxy.supernet_digest,
-            "data_hash": proxy.data_hash,
-        },
-        "objectives": ["latency_ms", "quality"],
-    }
-
-
-def _is_finished(folder: Path, config: Mapping[str, Any], budget: Budget, name: str, *, resume: bool) -> bool:
-    """Whether the search was asked before and is answered; raises where it may be neither read nor gone on with."""
-    path = folder / "search.json"
-    if not path.exists():
-        return False
-    stored = read_json(path, f"search {name!r}")
-    if not isinstance(stored, dict):
-        raise RunError(f"The search {name!r} at {folder} is damaged (search.json is no object); search again with --force.")
-    finished = stored.get("state") == "finished"
-    differing = [
-        key for key, value in config.items() if key != "subdit_version" and stored.get(key) != value
-    ]
-    if differing:
-        said = f"{differing[0]} {stored.get(differing[0])!r} instead of {config[differing[0]]!r}"
-        if resume:
-            raise SearchError(f"The search {name!r} cannot be resumed with other settings ({said}); give another --name or --force.")
-        raise RunError(
-            f"There is a search {name!r} in this run already, with other settings ({said}); give another --name, or --force to "
-            "replace it."
-        )
-    if not resume:
-        if not finished:
-            raise RunError(
-                f"The search {name!r} was begun with these settings and is not finished; go on with --resume, or begin anew with "
-                "--force."
-            )
-        same = "" if stored.get("budget") == asdict(budget) else " but for the budget"
-        raise RunError(
-            f"The search {name!r} is finished already with these very settings{same}, its results are in {folder}; read those, "
-            "or give --resume, --force or another --name."
-        )
-    return finished and stored.get("budget") == asdict(budget)
-
-
 def _remove(folder: Path) -> None:
     # search.json first: without it the rest is litter of a beginning that a kill cut short.
     for file in ("search.json", "picks.json", "front.csv", "trials.csv", STUDY_FILE):
@@ -342,33 +250,3 @@ def _reach_to_dict(reach: Reach) -> dict[str, Any]:
         "tightest_latency": end(reach.fastest),
         "tightest_params": end(reach.smallest),
     }
-
-
-def _version() -> str:
-    # Not subdit.__version__: the facade is a floor above.
-    try:
-        return metadata.version("subdit")
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def checked_name(name: str) -> str:
-    """Return the search's name; raises `SearchError` where it cannot be a folder's."""
-    if not name or name.startswith(".") or any(letter in name for letter in "/\\\0"):
-        raise SearchError(f"A search cannot be named {name!r}; use letters, digits and dashes.")
-    return name
-
-
-def check_options(budget: Budget, limits: Limits, seed: int) -> None:
-    """Raises `SearchError` where a number is out of range."""
-    if budget.trials < 1:
-        raise SearchError(f"A search of {budget.trials} trials finds nothing; give --trials at least 1.")
-    for label, value in {
-        "budget_s": budget.budget_s,
-        "max_latency_ms": limits.max_latency_ms,
-        "max_params": limits.max_params,
-    }.items():
-        if value is not None and not value > 0:
-            raise SearchError(f"The option {label} is {value}; it must be above zero.")
-    if seed < 0:
-        raise SearchError(f"The seed is {seed}; it must not be negative.")

@@ -42,8 +42,8 @@ class QualityStore:
         value = float(self._proxy.evaluate(spec))
         if not math.isfinite(value):
             raise SearchError(
-                f"The quality proxy {self._proxy.id!r} gives {value} for the sub-DiT {spec}; the supernet is damaged or "
-                "diverged, so train it again."
+                f"The quality proxy {self._proxy.id!r} gives {value} for the sub-DiT {spec}; the supernet is "
+                "damaged or diverged, so train it again."
             )
         self._append(spec, value)
         self._values[spec.hash] = value
@@ -63,7 +63,8 @@ class QualityStore:
                     values[str(entry["spec_hash"])] = float(entry["value"])
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(
-                    f"Line {number} of the quality store {self.path} is damaged ({error!r}); delete that line or the file."
+                    f"Line {number} of the quality store {self.path} is damaged ({error!r}); delete the line or "
+                    "the file."
                 ) from error
         return values
 
@@ -84,7 +85,7 @@ class QualityStore:
 
 
 def drop_torn_line(descriptor: int) -> None:
-    """Cut off what follows the file's last line end; the caller holds the file's lock and has it open for reading too."""
+    """Cut off what follows the file's last line end; the caller holds its lock and has it open for reading too."""
     end = os.fstat(descriptor).st_size
     at = end
     while at:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class ValidationLoss:
-    """Mean squared error of the velocity on fixed images, noise and timesteps, with the weights as the supernet has them.
+    """Mean squared error of the velocity on fixed images, noise and timesteps, with the supernet's own weights.
 
-    Loads the supernet at its first evaluation, so that a search whose evaluations are all in the store needs no torch.
-    Raises `CheckpointError` where the supernet's checkpoint is missing or damaged.
+    The supernet is loaded at the first evaluation: a search whose evaluations are all in the store needs none. Raises
+    `CheckpointError` where the supernet's checkpoint is missing or damaged.
     """
 
     id = "validation_loss"

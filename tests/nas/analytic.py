@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import sys
 import time
@@ -55,7 +56,7 @@ class Latency:
 
 @dataclass
 class Loss:
-    """A loss that falls with capacity, each dimension with its own weight and diminishing returns, and is a little rough."""
+    """A loss that falls with capacity, by dimension with its own weight and diminishing returns; a little rough."""
 
     space: SearchSpace
     id: str = "analytic"
@@ -88,17 +89,31 @@ def tables(limits: Limits | None = None) -> Tables:
     return Tables(space, Latency(space), params, limits or Limits())
 
 
+def little_space() -> SearchSpace:
+    """A space of 48 sub-DiTs, to be used up."""
+    digits = get_space("digits")
+    return dataclasses.replace(
+        digits,
+        depths=((1, 2), (2,), (1, 2)),
+        ffn_ratios=((1, 2, 3), (3,), (4,)),
+        bna_blocks=(8,),
+        bna_radii=(1,),
+        named={},
+    )
+
+
 def main() -> None:
     """A search in a process of its own, to be killed: RUN TRIALS PAUSE_S LOG."""
-    from nas._search import Budget
-    from nas._search import Question
+    from nas._question import Budget
+    from nas._question import Question
     from nas._search import run_search
     from subdit.run import Run
 
     run, trials, pause_s, log = sys.argv[1:]
     limits = Limits(max_latency_ms=3.0)
     loss = Loss(get_space("digits"), pause_s=float(pause_s), log=Path(log))
-    run_search(Run(Path(run)), "default", tables(limits), loss, Question("analytic", limits=limits), Budget(int(trials)), resume=True)
+    question = Question("analytic", limits=limits)
+    run_search(Run(Path(run)), "default", tables(limits), loss, question, Budget(int(trials)), resume=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,267 @@
+"""The whole search on an analytic device and supernet: results, limits, budgets, and kills at random moments."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas._front import hypervolume
+from nas._front import on_front
+from nas._front import scaled
+from nas._limits import Limits
+from nas._limits import Tables
+from nas._question import Budget
+from nas._question import Question
+from nas._results import COLUMNS
+from nas._results import SearchResult
+from nas._results import load_search
+from nas._search import run_search
+from subdit.errors import InfeasibleError
+from subdit.errors import RunError
+from subdit.errors import SearchError
+from subdit.run import Run
+from subdit.run import start_manifest
+from supernet.space import get_space
+from tests.nas import analytic
+
+SPACE = get_space("digits")
+FILES = ("trials.csv", "front.csv", "picks.json")
+
+
+def new_run(path: Path) -> Run:
+    run = Run(path)
+    start_manifest(run, space="digits")
+    return run
+
+
+def ask(run: Run, trials: int = 30, *, limits: Limits | None = None, name: str = "default", **rest) -> SearchResult:  # type: ignore[no-untyped-def]
+    limits = limits or Limits(max_latency_ms=3.0)
+    loss = rest.pop("loss", None) or analytic.Loss(SPACE)
+    budget = Budget(trials, rest.pop("budget_s", None))
+    question = Question("analytic", limits=limits, seed=rest.pop("seed", 0))
+    return run_search(run, name, analytic.tables(limits), loss, question, budget, **rest)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def study_trials(run: Run) -> list[tuple[int, tuple[float, ...], str]]:
+    """Number, values and spec of every trial, whatever its state, read through Optuna alone."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    storage = JournalStorage(JournalFileBackend(str(run.search("default") / "study.journal")))
+    study = optuna.load_study(study_name=None, storage=storage)
+    return [(trial.number, tuple(trial.values), trial.user_attrs["spec_hash"]) for trial in study.trials]
+
+
+def test_files_say_what_was_found(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    loss = analytic.Loss(SPACE)
+    result = ask(run, 60, loss=loss)
+    rows = read_table(result.folder / "trials.csv")
+    assert tuple(rows[0]) == COLUMNS
+    assert [int(row["number"]) for row in rows] == list(range(60))
+    assert len({row["spec_hash"] for row in rows}) == 60 == len(loss.asked)
+    points = np.array([[float(row["latency_ms"]), float(row["quality"])] for row in rows])
+    assert (points[:, 0] <= 3.0).all(), "no trial is spent on what the table rules out"
+    assert [row["on_front"] == "true" for row in rows] == on_front(points).tolist()
+    front = read_table(result.folder / "front.csv")
+    assert [row["spec_hash"] for row in front] == [row.spec.hash for row in result.front]
+    assert sorted(float(row["latency_ms"]) for row in front) == [row.latency_ms for row in result.front]
+    picked = {name: row["spec_hash"] for row in front for name in row["pick"].split("/") if name}
+    stored = json.loads((result.folder / "picks.json").read_text())
+    assert picked == {name: pick["spec_hash"] for name, pick in stored.items()}
+    assert len(set(picked.values())) == 3
+    for name, pick in stored.items():
+        values = loss.evaluate(SPACE.spec(SPACE.values(result.picks[name].spec)))
+        assert pick["quality"] == values
+    config = json.loads((result.folder / "search.json").read_text())
+    assert (config["state"], config["trials"], config["seed"]) == ("finished", 60, 0)
+    assert config["limits"] == {"max_latency_ms": 3.0, "max_params": None}
+    assert config["redrawn"] > 0
+    assert load_search(run.path) == result
+
+
+def test_every_trial_carries_constraints_and_notes_for_the_dashboard(tmp_path: Path) -> None:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    result = ask(new_run(tmp_path / "run"), 20, limits=Limits(3.0, 200_000))
+    storage = JournalStorage(JournalFileBackend(str(result.folder / "study.journal")))
+    study = optuna.load_study(study_name=None, storage=storage)
+    assert study.metric_names == ["latency_ms", "quality"]
+    assert {trial.user_attrs["spec_hash"] for trial in study.best_trials} == {row.spec.hash for row in result.front}
+    for trial in study.trials:
+        assert trial.constraints == {
+            "max_latency_ms": trial.values[0] - 3.0,
+            "max_params": trial.user_attrs["params"] - 200_000,
+        }
+        assert max(trial.constraints.values()) <= 0
+        assert {"latency_low_ms", "latency_high_ms", "spec", "redrawn", "from_store"} <= set(trial.user_attrs)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_moments_ends_as_if_never_interrupted(tmp_path: Path, seed: int) -> None:
+    whole = new_run(tmp_path / "whole")
+    ask(whole, 36)
+
+    run = new_run(tmp_path / "killed")
+    log = tmp_path / "log"
+    log.touch()
+    command = [sys.executable, "-m", "tests.nas.analytic", str(run.path), "36", "0.004", str(log)]
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    moments = random.Random(seed)
+    kills = 0
+    for goal in sorted(moments.sample(range(1, 34), 3)):
+        worker = subprocess.Popen(command, env=environment)
+        while worker.poll() is None and len(log.read_text().splitlines()) < goal:
+            time.sleep(0.002)
+        time.sleep(moments.random() * 0.03)
+        worker.send_signal(signal.SIGKILL)
+        kills += worker.wait() == -signal.SIGKILL
+    assert kills == 3
+    subprocess.run(command, env=environment, check=True, timeout=60)
+
+    for file in FILES:
+        assert (run.search("default") / file).read_bytes() == (whole.search("default") / file).read_bytes()
+    assert study_trials(run) == study_trials(whole)
+    # A kill between an evaluation and its store costs that one evaluation, nothing else.
+    assert len(log.read_text().splitlines()) <= 36 + kills
+
+
+def test_a_journal_cut_anywhere_near_its_end_goes_on(tmp_path: Path) -> None:
+    whole = new_run(tmp_path / "whole")
+    ask(whole, 12)
+    journal = (whole.search("default") / "study.journal").read_bytes()
+    # A trial begins where its creation is logged; cut inside the eighth one, in every kind of line there.
+    lines = journal.splitlines(keepends=True)
+    creations = [at for at, line in enumerate(lines) if b'"op_code":4,' in line]
+    for number, at in enumerate(range(creations[7], creations[8], 4)):
+        run = new_run(tmp_path / str(number))
+        folder = run.search("default")
+        folder.mkdir(parents=True)
+        (folder / "study.journal").write_bytes(b"".join(lines[:at]) + lines[at][: len(lines[at]) // 2])
+        (folder / "search.json").write_bytes((whole.search("default") / "search.json").read_bytes())
+        config = json.loads((folder / "search.json").read_text())
+        (folder / "search.json").write_text(json.dumps(config | {"state": "running"}))
+        # The study is named after its run.
+        (folder / "study.journal").write_bytes(
+            (folder / "study.journal").read_bytes().replace(b"whole/default", f"{number}/default".encode())
+        )
+        ask(run, 12, resume=True)
+        for file in FILES:
+            assert (folder / file).read_bytes() == (whole.search("default") / file).read_bytes()
+
+
+def test_more_trials_later_are_the_same_as_at_once(tmp_path: Path) -> None:
+    at_once = ask(new_run(tmp_path / "once"), 30)
+    run = new_run(tmp_path / "later")
+    ask(run, 12)
+    later = ask(run, 30, resume=True)
+    for file in FILES:
+        assert (later.folder / file).read_bytes() == (at_once.folder / file).read_bytes()
+
+
+def test_nothing_is_overwritten_or_mixed(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    first = ask(run, 10)
+    before = {file: (first.folder / file).read_bytes() for file in FILES}
+    with pytest.raises(RunError, match="finished already with these very settings"):
+        ask(run, 10)
+    with pytest.raises(RunError, match="with other settings.*seed 0 instead of 1"):
+        ask(run, 10, seed=1)
+    with pytest.raises(SearchError, match="cannot be resumed with other settings"):
+        ask(run, 10, seed=1, resume=True)
+    with pytest.raises(SearchError, match="latency_hash"):
+        slower = dataclasses.replace(analytic.tables(Limits(3.0)), latencies=Shifted(SPACE))
+        question = Question("analytic", limits=Limits(3.0))
+        run_search(run, "default", slower, analytic.Loss(SPACE), question, Budget(10), resume=True)
+    with pytest.raises(InfeasibleError):
+        ask(run, 10, limits=Limits(0.1), force=True)
+    assert {file: (first.folder / file).read_bytes() for file in FILES} == before
+    assert ask(run, 10, resume=True) == first
+    forced = ask(run, 10, seed=1, force=True)
+    assert forced.config["seed"] == 1
+
+
+class Shifted(analytic.Latency):
+    def estimate(self, encoded):  # type: ignore[no-untyped-def]
+        estimate = super().estimate(encoded)
+        estimate.latency_ms = estimate.latency_ms + 0.01
+        return estimate
+
+
+def test_another_limit_reuses_every_evaluation_paid_for(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    first, second = analytic.Loss(SPACE), analytic.Loss(SPACE)
+    ask(run, 25, loss=first)
+    ask(run, 25, loss=second, name="again", limits=Limits(2.0))
+    assert not set(first.asked) & set(second.asked)
+    assert len(second.asked) < 25
+
+
+def test_seconds_end_a_search_and_a_finished_one_is_read(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    result = ask(run, 10_000, budget_s=1.0, loss=analytic.Loss(SPACE, pause_s=0.05))
+    assert 1 <= result.config["trials"] < 100
+    assert ask(run, 10_000, budget_s=1.0, resume=True) == result
+
+
+def test_a_search_ends_when_the_space_does(tmp_path: Path) -> None:
+    space = analytic.little_space()
+    run = new_run(tmp_path / "run")
+    tables = Tables(space, analytic.Latency(space), analytic.params)
+    result = run_search(run, "default", tables, analytic.Loss(space), Question("analytic"), Budget(500))
+    assert result.config["trials"] == space.size
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    folder = ask(run, 10).folder
+    (folder / "picks.json").write_text('{"fastest": 3}')
+    with pytest.raises(RunError, match="damaged"):
+        load_search(run.path)
+    (folder / "search.json").write_text("[]")
+    with pytest.raises(RunError, match="damaged"):
+        ask(run, 10)
+    with pytest.raises(RunError, match="not finished"):
+        load_search(run.path)
+    with pytest.raises(RunError, match="no search 'other'"):
+        load_search(run.path, "other")
+    ask(run, 10, force=True)
+    (folder / "study.journal").write_bytes(b"not json\n" * 3)
+    with pytest.raises(RunError, match="study at .* is damaged"):
+        ask(run, 20, resume=True)
+
+
+def test_search_beats_chance_at_equal_evaluations(tmp_path: Path) -> None:
+    encoded = SPACE.sample(np.random.default_rng(7), 3000)
+    loss = analytic.Loss(SPACE)
+    latency = analytic.Latency(SPACE).estimate(encoded).latency_ms
+    drawn = np.c_[latency, [loss.evaluate(spec) for spec in SPACE.decode(encoded)]]
+    best = drawn[on_front(drawn)]
+
+    def share(points: np.ndarray) -> float:
+        return hypervolume(scaled(points, best), (1.1, 1.1)) / hypervolume(scaled(best, best), (1.1, 1.1))
+
+    result = ask(new_run(tmp_path / "run"), 200, limits=Limits(max_latency_ms=100.0))
+    found = share(np.array([[row.latency_ms, row.quality] for row in result.front]))
+    chance = [share(drawn[at : at + 200]) for at in range(0, 3000, 200)]
+    assert found > 0.95
+    assert found > max(chance)

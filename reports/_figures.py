@@ -10,6 +10,7 @@ from typing import Any
 from reports._results import Pick
 
 NOT_MEASURED = "not measured"
+NOT_EXPORTED = "not exported"
 
 SAMPLERS = {
     "28_steps": "28 steps",
@@ -23,21 +24,25 @@ SAMPLERS = {
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the table of picks: a heading and one cell per pick; `group` opens a new group of rows."""
+    """One row of a table: a heading and its cells; `group` opens a new group of rows."""
 
     heading: str
     cells: tuple[str, ...]
-    note: str = ""
     group: str = ""
 
 
 def milliseconds(value: float) -> str:
-    """Four significant digits below 1 s."""
-    return f"{value:,.0f} ms" if value >= 1000 else f"{value:.4g} ms"
+    """A latency in milliseconds, without the unit, with as many decimals as its size calls for."""
+    decimals = 4 if value < 0.1 else 3 if value < 10 else 2 if value < 100 else 1
+    return f"{value:,.{decimals}f}"
 
 
 def interval(low_ms: float, high_ms: float) -> str:
-    return f"{low_ms:.4g} to {high_ms:.4g}"
+    return f"{milliseconds(low_ms)} to {milliseconds(high_ms)}"
+
+
+def percent(share: float, *, decimals: int = 1, sign: bool = False) -> str:
+    return f"{100 * share:{'+' if sign else ''}.{decimals}f} %"
 
 
 def file_size(size_bytes: int) -> str:
@@ -45,28 +50,45 @@ def file_size(size_bytes: int) -> str:
 
 
 def pick_lines(picks: Sequence[Pick]) -> list[Line]:
-    """Rows of the table of picks; a way of sampling that no pick was judged by has no row."""
+    """Rows of the table of picks, one cell per pick."""
     trials = [pick.trial for pick in picks]
+    sizes = [NOT_EXPORTED if pick.file_bytes is None else file_size(pick.file_bytes) for pick in picks]
     lines = [
         Line("spec", tuple(trial.spec.hash for trial in trials)),
         Line("architecture", tuple(str(trial.spec) for trial in trials)),
         Line("parameters", tuple(f"{trial.params:,}" for trial in trials)),
-        Line("exported file", tuple(NOT_MEASURED if pick.file_bytes is None else file_size(pick.file_bytes)
-                                    for pick in picks)),
-        Line("predicted", tuple(milliseconds(trial.latency_ms) for trial in trials), group="Latency of one step"),
-        Line("its 95 % interval, ms", tuple(interval(trial.latency_low_ms, trial.latency_high_ms) for trial in trials)),
+        Line("exported file", tuple(sizes)),
+        Line("predicted", tuple(milliseconds(trial.latency_ms) for trial in trials), group="Latency of one step, ms"),
+        Line("95 % interval", tuple(interval(trial.latency_low_ms, trial.latency_high_ms) for trial in trials)),
         Line("measured", tuple(_measured(pick) for pick in picks)),
-        Line("its 95 % interval, ms", tuple(_measured_interval(pick) for pick in picks)),
-        Line("prediction off by", tuple(_deviation(pick) for pick in picks)),
-        Line("quality loss, inherited weights", tuple(f"{trial.quality:.4g}" for trial in trials), group="Quality"),
     ]
-    known = [key for key in SAMPLERS if any(key in pick.quality for pick in picks)]
-    for key in known or ("28_steps", "4_steps"):
-        judged = [pick.quality.get(key, {}) for pick in picks]
-        lines.append(Line(f"Fréchet distance, {SAMPLERS[key]}", tuple(_with_spread(figures) for figures in judged)))
-        for field, heading in (("nn_ratio", "nearest-neighbour ratio"), ("accuracy", "recognised")):
-            if any(figures.get(field) is not None for figures in judged):
-                lines.append(Line(heading, tuple(_plain(figures, field) for figures in judged), note="sub"))
+    if any(pick.measured is not None for pick in picks):
+        lines.append(Line("95 % interval", tuple(_measured_interval(pick) for pick in picks)))
+        lines.append(Line("prediction off by", tuple(_deviation(pick) for pick in picks)))
+    losses = tuple(f"{trial.quality:.4f}" for trial in trials)
+    return [*lines, Line("quality loss", losses, group="Quality, as the search saw it")]
+
+
+def quality_lines(picks: Sequence[Pick]) -> list[Line]:
+    """One row per pick and way of sampling: Frechet distance, nearest-neighbour ratio, share recognised.
+
+    A way of sampling that a pick was not judged by has no row, but for 28 steps and 4, which always have one.
+    """
+    lines = []
+    for pick in picks:
+        group = pick.title
+        for key, heading in SAMPLERS.items():
+            figures = pick.quality.get(key, {})
+            if not figures and key not in ("28_steps", "4_steps"):
+                continue
+            nearest, recognised = figures.get("nn_ratio"), figures.get("accuracy")
+            cells = (
+                _with_spread(figures),
+                "" if nearest is None else f"{nearest:.2f}",
+                "" if recognised is None else percent(recognised),
+            )
+            lines.append(Line(heading, cells, group))
+            group = ""
     return lines
 
 
@@ -79,20 +101,11 @@ def _measured_interval(pick: Pick) -> str:
 
 
 def _deviation(pick: Pick) -> str:
-    if pick.measured is None:
-        return ""
-    return f"{pick.trial.latency_ms / pick.measured.latency_ms - 1:+.1%}".replace("%", " %")
+    return "" if pick.measured is None else percent(pick.trial.latency_ms / pick.measured.latency_ms - 1, sign=True)
 
 
 def _with_spread(figures: Mapping[str, Any]) -> str:
     if figures.get("fd_mean") is None:
         return NOT_MEASURED
-    spread = f" ± {figures['fd_spread']:.3f}" if figures.get("fd_spread") is not None else ""
+    spread = "" if figures.get("fd_spread") is None else f" ± {figures['fd_spread']:.3f}"
     return f"{figures['fd_mean']:.3f}{spread}"
-
-
-def _plain(figures: Mapping[str, Any], field: str) -> str:
-    value = figures.get(field)
-    if value is None:
-        return NOT_MEASURED
-    return f"{value:.1%}".replace("%", " %") if field == "accuracy" else f"{value:.2f}"

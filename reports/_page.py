@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -12,13 +13,21 @@ from markupsafe import Markup
 
 from device_profiles import DeviceProfile
 from reports._figures import Line
+from reports._figures import interval
+from reports._figures import milliseconds
+from reports._figures import percent
 from reports._figures import pick_lines
+from reports._figures import quality_lines
 from reports._plot import latency_limit_ms
 from reports._plot import pareto_svg
 from reports._results import Results
+from subdit.errors import RunError
 from supernet.space import get_space
 
 UNKNOWN = "unknown"
+
+PAGE_PICTURE_PX = 350
+"""Width of a sheet of samples on the page."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +40,18 @@ class Fact:
 
 def render_html(results: Results, profile: DeviceProfile | None) -> str:
     """The page; needs no other file and no network."""
-    samples = [
-        (pick, "data:image/png;base64," + base64.b64encode(pick.samples.read_bytes()).decode())
-        for pick in results.picks
-        if pick.samples is not None
-    ]
+    samples = [(pick, *_embedded(pick.samples)) for pick in results.picks if pick.samples is not None]
     plot = Markup(pareto_svg(results, quality_unit=quality_unit(results)))
     content = _content(results, profile) | {"plot": plot, "samples": samples, "html": True}
     return _template("report.html.j2", autoescape=True).render(content)
+
+
+def _embedded(path: Path) -> tuple[str, bool]:
+    """A PNG as a data URI, and whether it is small enough to be drawn with its pixels showing."""
+    data = path.read_bytes()
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 24:
+        raise RunError(f"The picture {path} is damaged (not a PNG); delete it and draw the samples again.")
+    return "data:image/png;base64," + base64.b64encode(data).decode(), int.from_bytes(data[16:20]) < PAGE_PICTURE_PX
 
 
 def render_markdown(results: Results, profile: DeviceProfile | None) -> str:
@@ -48,7 +61,7 @@ def render_markdown(results: Results, profile: DeviceProfile | None) -> str:
 
 def title(results: Results) -> str:
     """What the report and the picture are headed with."""
-    return f"Sub-DiTs of {results.config['space']!r} on {device_id(results)}"
+    return f"Sub-DiTs of {results.config['space']} on {device_id(results)}"
 
 
 def device_id(results: Results) -> str:
@@ -70,7 +83,8 @@ def _template(name: str, *, autoescape: bool) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["zip"] = zip
+    environment.filters |= {"zip": zip, "milliseconds": milliseconds}
+    environment.globals |= {"interval": interval}
     return environment.get_template(name)
 
 
@@ -84,23 +98,14 @@ def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
         "warnings": _warnings(results, profile, provenance, noisy),
         "facts": _search_facts(results),
         "quality_unit": quality_unit(results),
-        "pick_lines": _with_groups(pick_lines(results.picks)),
+        "pick_lines": pick_lines(results.picks),
+        "quality_lines": quality_lines(results.picks) if any(pick.quality for pick in results.picks) else [],
         "device_facts": [] if profile is None else _device_facts(profile),
         "errors": [] if profile is None else _error_lines(profile),
         "calibration": None if profile is None else profile.calibration,
         "any_measured": any(pick.measured is not None for pick in results.picks),
-        "any_judged": any(pick.quality for pick in results.picks),
         "commands": _commands(results),
     }
-
-
-def _with_groups(lines: list[Line]) -> list[tuple[str, list[Line]]]:
-    groups: list[tuple[str, list[Line]]] = [("", [])]
-    for line in lines:
-        if line.group:
-            groups.append((line.group, []))
-        groups[-1][1].append(line)
-    return groups
 
 
 def _provenance(results: Results, profile: DeviceProfile | None) -> tuple[str, bool]:
@@ -115,7 +120,8 @@ def _warnings(results: Results, profile: DeviceProfile | None, provenance: str, 
     warnings = []
     if noisy:
         warnings.append(
-            "The device was too noisy while it was measured: read every latency as rough, and measure again when it is quiet."
+            "The device was too noisy while it was measured: read every latency as rough, and measure again when it is "
+            "quiet."
         )
     if provenance == "estimated":
         warnings.append("The component latencies are estimated; none was measured on this device.")
@@ -132,8 +138,9 @@ def _warnings(results: Results, profile: DeviceProfile | None, provenance: str, 
 def _search_facts(results: Results) -> list[Fact]:
     config = results.config
     space = get_space(config["space"])
-    limits = config.get("limits") if isinstance(config.get("limits"), dict) else {}
-    limit_ms, max_params = latency_limit_ms(results), limits.get("max_params")
+    limits = config.get("limits")
+    limit_ms = latency_limit_ms(results)
+    max_params = limits.get("max_params") if isinstance(limits, dict) else None
     kept = [] if limit_ms is None else [f"at most {limit_ms:g} ms"]
     kept += [] if max_params is None else [f"at most {max_params:,} parameters"]
     facts = [
@@ -168,11 +175,11 @@ def _device_facts(profile: DeviceProfile) -> list[Fact]:
     ]
     if noise is not None:
         facts += [
-            Fact("95 % interval of a component", f"± {100 * noise.component_ci:.1f} %, median"),
-            Fact("95 % interval of a whole sub-DiT", f"± {100 * noise.whole_ci:.1f} %, worst"),
-            Fact("halves of the measurement differ by", f"± {100 * noise.split:.1f} %, worst"),
-            Fact("accepted up to", f"± {100 * noise.limit:.1f} %; {'not ' if profile.noisy else ''}kept"),
-            Fact("drift, removed by the reference kernel", f"{100 * noise.drift:.1f} %"),
+            Fact("95 % interval of a component", f"± {percent(noise.component_ci)}, median"),
+            Fact("95 % interval of a whole sub-DiT", f"± {percent(noise.whole_ci)}, worst"),
+            Fact("halves of the measurement differ by", f"± {percent(noise.split)}, worst"),
+            Fact("accepted up to", f"± {percent(noise.limit)}; {'not ' if profile.noisy else ''}kept"),
+            Fact("drift, removed by the reference kernel", percent(noise.drift)),
             Fact("attempts", str(noise.attempts)),
         ]
     return [fact for fact in facts if fact.value]
@@ -182,20 +189,13 @@ def _error_lines(profile: DeviceProfile) -> list[Line]:
     if profile.calibration is None:
         return []
     both = (profile.calibration.error, profile.calibration.uncalibrated_error)
-
-    def line(heading: str, field: str, form: str) -> Line:
-        return Line(heading, tuple(form.format(getattr(error, field)) for error in both))
-
-    def percent(heading: str, field: str, form: str = "{:.1f} %") -> Line:
-        return Line(heading, tuple(form.format(100 * getattr(error, field)) for error in both))
-
     return [
-        percent("mean absolute error", "mean"),
-        percent("worst error", "worst"),
-        percent("bias", "bias", "{:+.1f} %"),
-        percent("predicted within 5 %", "within_5_percent", "{:.0f} %"),
-        percent("predicted within 10 %", "within_10_percent", "{:.0f} %"),
-        line("rank agreement (Kendall's tau)", "kendall_tau", "{:.3f}"),
+        Line("mean absolute error", tuple(percent(error.mean) for error in both)),
+        Line("worst error", tuple(percent(error.worst) for error in both)),
+        Line("bias", tuple(percent(error.bias, sign=True) for error in both)),
+        Line("predicted within 5 %", tuple(percent(error.within_5_percent, decimals=0) for error in both)),
+        Line("predicted within 10 %", tuple(percent(error.within_10_percent, decimals=0) for error in both)),
+        Line("rank agreement (Kendall's tau)", tuple(f"{error.kendall_tau:.3f}" for error in both)),
     ]
 
 

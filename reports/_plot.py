@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from reports._figures import milliseconds
 from reports._results import Pick
 from reports._results import Results
 from reports._results import Trial
@@ -38,7 +42,7 @@ class Palette:
 
 
 _LIGHT = Palette()
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.5,
@@ -46,6 +50,7 @@ _STYLE = {
     "svg.hashsalt": "subdit",
     "figure.dpi": 100,
 }
+Effects = list[withStroke] | None
 _MARKERS = ("v", "D", "s", "P", "X")
 
 
@@ -75,22 +80,24 @@ def pareto_svg(results: Results, *, quality_unit: str) -> str:
 
 
 def _draw(results: Results, palette: Palette, *, title: str, quality_unit: str) -> Figure:
+    # A halo around labels; in the SVG the page draws it, so that its labels stay text that can be found and copied.
+    effects = [withStroke(linewidth=3, foreground=palette.paper)] if title else None
     figure = Figure(figsize=(8.2, 6.1 if title else 5.8), layout="constrained")
     axes = figure.add_subplot()
     _frame(axes, palette)
     _trials(axes, results.trials, palette)
     _front(axes, results.front, palette)
-    limit_ms = latency_limit_ms(results)
-    _limit(axes, limit_ms, palette)
-    handles = [_pick(axes, pick, marker, palette) for pick, marker in zip(results.picks, _cycle(results.picks), strict=True)]
+    markers = itertools.cycle(_MARKERS)
+    handles = [_pick(axes, pick, marker, palette, effects) for pick, marker in zip(results.picks, markers, strict=False)]
     axes.set_xlabel("latency, ms  (less is better)", color=palette.ink)
     axes.set_ylabel("quality loss  (less is better)", color=palette.ink)
     axes.margins(x=0.06, y=0.09)
+    _limit(axes, latency_limit_ms(results), palette, effects)
     if title:
         figure.suptitle(title, x=0.012, ha="left", fontsize=11.5, fontweight="bold", color=palette.ink)
-    figure.legend(
-        handles=_key(results, palette), loc="outside upper left", ncols=5, frameon=False, labelcolor=palette.faint,
-        handletextpad=0.4, columnspacing=1.4, fontsize=8.5,
+    axes.legend(
+        handles=_key(results, palette), loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, frameon=False,
+        labelcolor=palette.faint, handletextpad=0.4, columnspacing=1.4, fontsize=8.5, borderaxespad=0.2,
     )  # fmt: skip
     figure.legend(
         handles=handles, loc="outside lower left", ncols=1, frameon=False, labelcolor=palette.ink, fontsize=8.8,
@@ -142,24 +149,30 @@ def _front(axes: Axes, front: Sequence[Trial], palette: Palette) -> None:
     axes.plot(latency, quality, color=palette.front, linewidth=1.6, marker="o", markersize=4, zorder=2.6)
 
 
-def _limit(axes: Axes, limit_ms: float | None, palette: Palette) -> None:
+def _limit(axes: Axes, limit_ms: float | None, palette: Palette, effects: Effects) -> None:
+    """Draw the limit where it is near the trials; one far to the right would squeeze them, so it is only named."""
     if limit_ms is None:
         return
-    axes.axvline(limit_ms, color=palette.limit, linewidth=1.3, linestyle=(0, (5, 3)), zorder=2.2)
+    left, right = axes.get_xlim()
+    near = limit_ms <= right + 0.15 * (right - left)
+    if near:
+        axes.axvline(limit_ms, color=palette.limit, linewidth=1.3, linestyle=(0, (5, 3)), zorder=2.2)
+        axes.set_xlim(left, max(right, limit_ms + 0.03 * (right - left)))
     axes.annotate(
-        f"limit {limit_ms:g} ms",
-        (limit_ms, 1.0),
+        f"limit {limit_ms:g} ms" if near else f"limit {limit_ms:g} ms, right of here",
+        (limit_ms if near else right, 1.0),
         xycoords=("data", "axes fraction"),
-        xytext=(5, -4),
+        xytext=(-5, -4),
+        ha="right",
         textcoords="offset points",
         va="top",
         color=palette.limit,
         fontsize=8.5,
-        path_effects=[withStroke(linewidth=3, foreground=palette.paper)],
+        path_effects=effects,
     )
 
 
-def _pick(axes: Axes, pick: Pick, marker: str, palette: Palette) -> Line2D:
+def _pick(axes: Axes, pick: Pick, marker: str, palette: Palette, effects: Effects) -> Line2D:
     trial = pick.trial
     if pick.measured is not None:
         measured = pick.measured
@@ -171,6 +184,7 @@ def _pick(axes: Axes, pick: Pick, marker: str, palette: Palette) -> Line2D:
             [trial.quality],
             xerr=_interval([(measured.latency_ms, measured.low_ms, measured.high_ms)]),
             fmt=marker,
+            color=palette.pick,
             markersize=9,
             markerfacecolor=palette.paper,
             markeredgecolor=palette.pick,
@@ -194,23 +208,23 @@ def _pick(axes: Axes, pick: Pick, marker: str, palette: Palette) -> Line2D:
         va="top",
         color=palette.pick,
         fontweight="bold",
-        path_effects=[withStroke(linewidth=3, foreground=palette.paper)],
+        path_effects=effects,
         zorder=4,
     )
-    label = f"{pick.title}:  {trial.spec},  {trial.latency_ms:.3g} ms,  {trial.params:,} parameters"
+    label = f"{pick.title}:  {trial.spec},  {milliseconds(trial.latency_ms)} ms,  {trial.params:,} parameters"
     return Line2D([], [], marker=marker, markersize=7, linestyle="none", color=palette.pick, label=label)
 
 
 def _key(results: Results, palette: Palette) -> list[Line2D]:
     off_front = [trial for trial in results.trials if not trial.on_front]
-    dot = {"marker": "o", "linestyle": "none", "markersize": 4.5, "color": palette.trial}
+    dot: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 4.5, "color": palette.trial}
     key = [Line2D([], [], **dot, label="trials")]
     if any(not trial.feasible for trial in off_front):
         key.append(Line2D([], [], **dot, markerfacecolor="none", label="outside the limits"))
     key.append(Line2D([], [], color=palette.front, marker="o", markersize=4, linewidth=1.6, label="front, predicted"))
     key.append(Line2D([], [], color=palette.interval, linewidth=1.6, label="its 95 % interval"))
     if any(pick.measured is not None for pick in results.picks):
-        hollow = {"markerfacecolor": palette.paper, "markeredgecolor": palette.pick}
+        hollow: dict[str, Any] = {"markerfacecolor": palette.paper, "markeredgecolor": palette.pick}
         key.append(Line2D([], [], marker="D", linestyle="none", markersize=6, **hollow, label="pick, measured"))
     return key
 
@@ -222,11 +236,7 @@ def latency_limit_ms(results: Results) -> float | None:
     return None if value is None else float(value)
 
 
-def _interval(rows: Sequence[tuple[float, float, float]]) -> np.ndarray:
+def _interval(rows: Sequence[tuple[float, float, float]]) -> npt.NDArray[np.float64]:
     """(value, low, high) of shape (n, 3) to matplotlib's distances below and above, shape (2, n)."""
     value, low, high = np.asarray(rows).T
     return np.maximum([value - low, high - value], 0.0)
-
-
-def _cycle(picks: Sequence[Pick]) -> list[str]:
-    return [_MARKERS[at % len(_MARKERS)] for at in range(len(picks))]

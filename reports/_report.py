@@ -36,9 +36,9 @@ class ReportPaths:
 def report(run: Path | str, *, search: str = "default", force: bool = False) -> ReportPaths:
     """Write `reports/SEARCH/` of the run: report.html (needs no other file), pareto.png, front.csv, report.md.
 
-    Shows what was measured when it is called, and says so of what was not. Raises `RunError` where the run is missing or
-    damaged or the report exists already and `force` is not given, `SearchError` where the search is missing, unfinished
-    or damaged.
+    Shows what was measured when it is called, and says so of what was not. Raises `RunError` where the run is missing
+    or damaged or the report exists already and `force` is not given, `SearchError` where the search is missing,
+    unfinished or damaged.
     """
     where = Run(Path(run))
     results = read_results(where, search)

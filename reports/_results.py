@@ -97,7 +97,7 @@ def read_results(run: Run, search: str) -> Results:
     written = all((folder / file).is_file() for file in ("picks.json", "trials.csv"))
     if config.get("state", "finished") != "finished" or not written:
         raise SearchError(
-            f"The search {search!r} of {run.path} is not finished; go on with 'subdit search {run.path} --resume'."
+            f"The search {search!r} of {run.path} is not finished; go on with 'subdit search ... --resume'."
         )
     trials = _read_trials(folder / "trials.csv", config["space"])
     front = tuple(sorted((trial for trial in trials if trial.on_front), key=lambda trial: trial.latency_ms))
@@ -127,10 +127,21 @@ def _trial(row: dict[str, str], space: str) -> Trial:
     )
     if spec.hash != row["spec_hash"]:
         raise ValueError(f"spec_hash {row['spec_hash']} is not that of its dimensions, {spec.hash}")
-    numbers = [float(row[key]) for key in ("latency_ms", "latency_low_ms", "latency_high_ms", "quality")]
-    if not all(map(math.isfinite, numbers)):
+    keys = ("latency_ms", "latency_low_ms", "latency_high_ms", "quality")
+    latency_ms, low_ms, high_ms, quality = (float(row[key]) for key in keys)
+    if not all(map(math.isfinite, (latency_ms, low_ms, high_ms, quality))):
         raise ValueError("a number is not finite")
-    return Trial(spec, *numbers, int(row["params"]), row["feasible"] == "true", row["on_front"] == "true", row)
+    return Trial(
+        spec=spec,
+        latency_ms=latency_ms,
+        latency_low_ms=low_ms,
+        latency_high_ms=high_ms,
+        quality=quality,
+        params=int(row["params"]),
+        feasible=row["feasible"] == "true",
+        on_front=row["on_front"] == "true",
+        row=row,
+    )
 
 
 _TUPLES = ("depth", "ffn_ratio", "bna_blocks", "bna_radius")
@@ -148,7 +159,7 @@ def _read_picks(run: Run, path: Path, front: Mapping[str, Trial]) -> tuple[Pick,
             for spec_hash, names in by_hash.items()
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise SearchError(f"The picks in {path} are not on the front ({error!r}); search again with --force.") from error
+        raise SearchError(f"The picks in {path} are no points of the front ({error!r}); search again.") from error
 
 
 def _read_pick(run: Run, trial: Trial, names: tuple[str, ...], why: tuple[str, ...]) -> Pick:
@@ -161,9 +172,8 @@ def _read_pick(run: Run, trial: Trial, names: tuple[str, ...], why: tuple[str, .
             measured = Latency(float(stored["latency_ms"]), float(stored["low_ms"]), float(stored["high_ms"]), stored)
             file_bytes = None if stored.get("file_bytes") is None else int(stored["file_bytes"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunError(
-                f"The measurement {folder / 'measured.json'} is damaged ({error!r}); delete it and export the pick again."
-            ) from error
+            file = folder / "measured.json"
+            raise RunError(f"The measurement {file} is damaged ({error!r}); delete it and measure again.") from error
     quality: dict[str, Mapping[str, Any]] = {}
     if (folder / "quality.json").is_file():
         stored = read_json(folder / "quality.json", f"quality of pick {trial.spec.hash}")

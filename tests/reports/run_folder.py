@@ -30,7 +30,8 @@ PICKS = ("fastest", "balanced", "best")
 def make_profile() -> DeviceProfile:
     rng = np.random.default_rng(5)
     names = [component.name for component in all_components(SPACE)]
-    latencies = 0.01 * rng.uniform(1, 4, len(names))
+    latencies = rng.uniform(0.01, 0.04, len(names)).tolist()
+    components = {name: Latency(ms, 0.99 * ms, 1.01 * ms, 40) for name, ms in zip(names, latencies, strict=True)}
     whole = tuple(
         WholeLatency(spec, Latency(1.0 + at / 10, 0.99 + at / 10, 1.01 + at / 10, 40))
         for at, spec in enumerate(SPACE.decode(SPACE.sample(rng, 6)))
@@ -44,7 +45,7 @@ def make_profile() -> DeviceProfile:
         kit_hash="0123456789abcdef",
         provenance="measured",
         noisy=False,
-        components={name: Latency(ms, 0.99 * ms, 1.01 * ms, 40) for name, ms in zip(names, latencies.tolist(), strict=True)},
+        components=components,
         conditions=Conditions("x86_64", "Test CPU <2> & co", 2, "Linux 6", "1.32.0", "3.11.7", "2026-11-23T08:00:00Z"),
         noise=Noise(0.05, 0.011, 0.009, 0.008, 0.03, 1),
         calibration=Calibration(
@@ -65,10 +66,10 @@ def make_run(folder: Path, *, trials: int = 300, limit_ms: float | None = None, 
     rng = np.random.default_rng(7)
     encoded = np.unique(SPACE.sample(rng, trials), axis=0)
     work = component_counts(SPACE, encoded) @ np.asarray(
-        [0.004 * max(component.width, 20) / 20 for component in all_components(SPACE)]
+        [0.0004 * (component.width + component.ffn_ratio * component.width) for component in all_components(SPACE)]
     )
-    latency = 0.3 + work
-    quality = 0.052 + 0.05 / latency + rng.normal(0, 0.0025, len(latency))
+    latency = 0.3 + work * rng.uniform(0.9, 1.1, len(work))
+    quality = 0.4 + 0.12 / latency + np.abs(rng.normal(0, 0.02, len(latency)))
     feasible = np.ones(len(latency), bool) if limit_ms is None else latency <= limit_ms
     front = slow_front(latency, quality, feasible)
     picks = dict(zip(PICKS, (front[len(front) // 4], front[len(front) // 2], front[-1]), strict=True))

@@ -31,6 +31,12 @@ class Refusal(click.ClickException):
     exit_code = 2
 
 
+class Interruption(click.ClickException):
+    """Ctrl-C; the exit code is the one that shells use for it."""
+
+    exit_code = 130
+
+
 class LazyGroup(click.Group):
     """Verbs by name; the module of a verb, and what it needs, is imported when the verb is called."""
 
@@ -67,7 +73,7 @@ class LazyGroup(click.Group):
             install = f"pip install 'subdit[{EXTRA_OF[package]}]'"
             raise Refusal(f"This needs {package}, which is not installed; run {install}.") from error
         except KeyboardInterrupt:
-            raise click.ClickException("Interrupted; run the same command again to go on where it was.") from None
+            raise Interruption("Interrupted; run the same command again to go on where it was.") from None
         except OSError as error:
             if error.filename is None or error.strerror is None:
                 raise

@@ -1,0 +1,143 @@
+"""The house rules: who imports whom, what stays unloaded, and that what is declared is there."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import grimp
+import pytest
+from click.testing import CliRunner
+from packaging.requirements import Requirement
+
+import subdit
+from nas.cli import VERBS
+from nas.cli import group
+from tests.floors import floor
+from tests.floors import parse_floors
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("subdit", "supernet", "supernet.space", "device_profiles", "profilers", "nas", "nas.cli")
+HEAVY = ("torch", "pandas", "matplotlib", "optuna", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy", "peft")
+
+
+def loaded_after(code: str) -> set[str]:
+    """Which heavy packages a fresh interpreter has loaded after running `code`."""
+    ask = f"{code}\nimport sys\nprint('LOADED', *[name for name in {HEAVY!r} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True, cwd=ROOT)
+    return set(ran.stdout.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_loads_nothing_heavy(room: str) -> None:
+    assert loaded_after(f"import {room}") == set()
+
+
+def test_help_loads_nothing_heavy() -> None:
+    assert loaded_after("from nas.cli import group\ngroup(['--help'], standalone_mode=False)") == set()
+
+
+def test_a_verb_loads_only_what_it_needs() -> None:
+    assert loaded_after("from nas.cli import group\ngroup(['spaces'], standalone_mode=False)") == set()
+
+
+def test_reports_and_device_profiles_load_no_torch() -> None:
+    assert loaded_after("import device_profiles, reports") <= {"matplotlib"}
+
+
+def test_import_contracts_hold() -> None:
+    ran = lint_imports(ROOT)
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_import_contracts_catch_an_import_upward(tmp_path: Path) -> None:
+    for room in ("subdit", "supernet", "device_profiles", "profilers", "nas", "reports", "tests"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / "device_profiles" / "_profile.py").open("a") as file:
+        file.write("\nimport nas.cli\n")
+    ran = lint_imports(tmp_path)
+    assert ran.returncode == 1
+    assert "device_profiles._profile (floor 1) imports nas.cli (floor 6)" in ran.stdout
+
+
+def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
+    code = "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports_command as run; run()"
+    command = [sys.executable, "-c", code, "--no-cache", "--config", "pyproject.toml"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=root)
+
+
+def test_every_module_stands_on_a_floor() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    floor_of, _ = parse_floors(config["contracts"][0]["floors"])
+    graph = grimp.build_graph(*config["root_packages"], cache_dir=None)
+    assert {module for module in graph.modules if floor(module, floor_of) is None} == set()
+
+
+def test_floors_are_those_of_the_longest_name() -> None:
+    floor_of, sees = parse_floors(["0: supernet.space subdit.errors", "2: supernet", "5: reports -> 0 1", "6: subdit"])
+    named = ("supernet.space._spec", "supernet.dit", "supernet.spaces", "subdit.errors", "subdit.demo", "numpy")
+    assert [floor(name, floor_of) for name in named] == [0, 2, 2, 0, 6, None]
+    assert sees == {0: set(), 2: {0, 1}, 5: {0, 1}, 6: {0, 1, 2, 3, 4, 5}}
+
+
+def test_every_verb_has_a_function_on_the_facade() -> None:
+    assert set(VERBS) <= set(dir(subdit))
+    assert set(subdit.__all__) - {"__version__"} == set(VERBS)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        subdit.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_function_of_each_verb_is_there(verb: str) -> None:
+    assert callable(getattr(subdit, verb))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_each_verb_has_an_example(verb: str) -> None:
+    shown = CliRunner().invoke(group, [verb, "--help"])
+    assert shown.exit_code == 0
+    assert re.search(rf"Examples?:\n\s+subdit {verb}\b", shown.output)
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def test_every_room_is_packaged() -> None:
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    included = setup_cfg()["options.packages.find"]["include"].split()
+    assert {name for name in included if not name.endswith("*")} == rooms
+    assert set(included) == {f"{room}{end}" for room in rooms for end in ("", ".*")}
+
+
+def test_every_requirement_is_pinned_to_a_version_it_allows() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.lower().replace("_", "-").split("==") for line in lines if line and not line.startswith("#"))
+    parser = setup_cfg()
+    listed = [parser["options"]["install_requires"], *parser["options.extras_require"].values()]
+    for text in "\n".join(listed).splitlines():
+        if not text or text.startswith("#"):
+            continue
+        required = Requirement(text)
+        if required.name != "subdit":
+            assert required.specifier.contains(pins[required.name.lower().replace("_", "-")]), text
+
+
+def test_installed_distribution_has_the_command() -> None:
+    scripts = metadata.distribution("subdit").entry_points.select(group="console_scripts")
+    assert [(script.name, script.value) for script in scripts] == [("subdit", "nas.cli:main")]
+
+
+@pytest.mark.parametrize("start", [["-m", "subdit"], ["-c", "from nas.cli import main; main()"]])
+def test_command_answers(start: list[str]) -> None:
+    ran = subprocess.run([sys.executable, *start, "--version"], capture_output=True, text=True, cwd=ROOT)
+    assert (ran.returncode, ran.stdout) == (0, f"subdit, version {subdit.__version__}\n")

@@ -139,6 +139,10 @@ def run_search(
             return load_search(run.path, name)
         reach = find_reach(tables, progress=progress)
         config |= {"reach": _reach_to_dict(reach)}
+        initial = initial_rows(tables.space, tables, reach)
+        store = QualityStore(run.quality, proxy)
+        # Every search evaluates this one; before anything is replaced, as it may show that the supernet is damaged.
+        store.value(tables.space.decode(initial[:1])[0])
         if force or not (folder / "search.json").exists():
             _remove(folder)
         write_json(folder / "search.json", config | {"state": "running", "budget": asdict(budget)})
@@ -147,9 +151,8 @@ def run_search(
         from nas._study import finished_trials
         from nas._study import open_study
 
-        sampler = SubDiTSampler(tables, initial_rows(tables.space, tables, reach), seed=question.seed)
+        sampler = SubDiTSampler(tables, initial, seed=question.seed)
         study = open_study(folder / STUDY_FILE, f"{run.path.name}/{name}", sampler)
-        store = QualityStore(run.quality, proxy)
         seconds = _evaluate(study, sampler, tables, store, reach, budget, started, progress)
 
         done = finished_trials(study)

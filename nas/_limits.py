@@ -13,8 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from subdit.errors import InfeasibleError
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
 from supernet.space import EncodedSpecs
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
@@ -136,7 +134,7 @@ class Reach:
     smallest_of_all: Extreme
 
 
-def find_reach(tables: Tables, *, progress: ProgressCallback = no_progress) -> Reach:
+def find_reach(tables: Tables) -> Reach:
     """Look at every spec of the space; raises `InfeasibleError` that names the tightest value in reach and its spec."""
     # By name: lowest score so far, encoded spec, latency, parameters. The first of equals is kept.
     best: dict[str, tuple[float, Any, float, int]] = {}
@@ -149,7 +147,7 @@ def find_reach(tables: Tables, *, progress: ProgressCallback = no_progress) -> R
         if name not in best or score[at] < best[name][0]:
             best[name] = (float(score[at]), encoded[at], float(known.latency_ms[at]), int(known.params[at]))
 
-    looked_at = feasible = 0
+    feasible = 0
     for encoded in tables.chunks():
         known = tables.look_up(encoded)
         params = known.params.astype(np.float64)
@@ -165,8 +163,6 @@ def find_reach(tables: Tables, *, progress: ProgressCallback = no_progress) -> R
             "largest": -params,
         }.items():
             offer(name, score, known.feasible)
-        looked_at += len(encoded)
-        progress(looked_at, tables.space.size, "what the space reaches")
 
     extremes = {
         name: Extreme(tables.space.decode(np.asarray([row]))[0], latency_ms, params)

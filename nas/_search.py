@@ -133,12 +133,16 @@ def run_search(
     """`search` with the tables and the proxy at hand; `started` is when its clock began, by `time.monotonic`."""
     started = time.monotonic() if started is None else started
     folder = run.search(name)
-    config = describe(tables, proxy, question)
+    asked = describe(tables, proxy, question)
+    if not force and is_finished(folder, asked, budget, name, resume=resume):
+        return load_search(run.path, name)
+    progress(0.0, 1.0, "what the space reaches")
+    reach = find_reach(tables)
+    config = asked | {"reach": _reach_to_dict(reach)}
     with Run(folder).lock():
-        if not force and is_finished(folder, config, budget, name, resume=resume):
+        # Once more, as another process may have begun it meanwhile.
+        if not force and is_finished(folder, asked, budget, name, resume=resume):
             return load_search(run.path, name)
-        reach = find_reach(tables, progress=progress)
-        config |= {"reach": _reach_to_dict(reach)}
         initial = initial_rows(tables.space, tables, reach)
         store = QualityStore(run.quality, proxy)
         # Every search evaluates this one; before anything is replaced, as it may show that the supernet is damaged.
@@ -152,7 +156,7 @@ def run_search(
         from nas._study import open_study
 
         sampler = SubDiTSampler(tables, initial, seed=question.seed)
-        study = open_study(folder / STUDY_FILE, f"{run.path.name}/{name}", sampler)
+        study = open_study(folder / STUDY_FILE, name, sampler)
         seconds = _evaluate(study, sampler, tables, store, reach, budget, started, progress)
 
         done = finished_trials(study)

@@ -160,13 +160,16 @@ def test_a_journal_cut_anywhere_near_its_end_goes_on(tmp_path: Path) -> None:
         (folder / "search.json").write_bytes((whole.search("default") / "search.json").read_bytes())
         config = json.loads((folder / "search.json").read_text())
         (folder / "search.json").write_text(json.dumps(config | {"state": "running"}))
-        # The study is named after its run.
-        (folder / "study.journal").write_bytes(
-            (folder / "study.journal").read_bytes().replace(b"whole/default", f"{number}/default".encode())
-        )
         ask(run, 12, resume=True)
         for file in FILES:
             assert (folder / file).read_bytes() == (whole.search("default") / file).read_bytes()
+
+
+def test_a_run_that_was_moved_goes_on(tmp_path: Path) -> None:
+    ask(new_run(tmp_path / "before"), 10)
+    (tmp_path / "before").rename(tmp_path / "after")
+    assert ask(Run(tmp_path / "after"), 15, resume=True).config["trials"] == 15
+    assert len(study_trials(Run(tmp_path / "after"))) == 15
 
 
 def test_more_trials_later_are_the_same_as_at_once(tmp_path: Path) -> None:

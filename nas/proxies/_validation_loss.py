@@ -10,7 +10,7 @@ from typing import Any
 from supernet.space import SubDiTSpec
 
 if TYPE_CHECKING:
-    from supernet.evaluation import ValidationSet
+    from supernet.validation import ValidationSet
 
 
 class ValidationLoss:
@@ -39,7 +39,7 @@ class ValidationLoss:
 
     @cached_property
     def _data(self) -> ValidationSet:
-        from supernet.evaluation import validation_set
+        from supernet.validation import validation_set
 
         return validation_set(self._space_name, seed=self._seed)
 
@@ -48,6 +48,6 @@ class ValidationLoss:
         return str(self._data.hash)
 
     def evaluate(self, spec: SubDiTSpec) -> float:
-        from supernet.evaluation import validation_loss
+        from supernet.validation import validation_loss
 
         return float(validation_loss(self._supernet, spec, self._data))

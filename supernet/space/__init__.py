@@ -8,6 +8,8 @@ from supernet.space._components import components
 from supernet.space._search_space import EncodedSpecs
 from supernet.space._search_space import SearchSpace
 from supernet.space._search_space import TextInput
+from supernet.space._sizes import component_params
+from supernet.space._sizes import count_params
 from supernet.space._spaces import get_space
 from supernet.space._spaces import space_names
 from supernet.space._spec import ASSA_STAGES
@@ -25,7 +27,9 @@ __all__ = [
     "TextInput",
     "all_components",
     "component_counts",
+    "component_params",
     "components",
+    "count_params",
     "get_space",
     "space_names",
 ]

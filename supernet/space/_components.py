@@ -62,7 +62,8 @@ class Component:
     def name(self) -> str:
         """What files and tables call it, such as `assa-w96-g8-b4-r1-c2`."""
         letters = {"width": "w", "grid": "g", "ffn_ratio": "f", "bna_blocks": "b", "bna_radius": "r", "kv_compression": "c"}
-        parts = [f"{letter}{getattr(self, key)}" for key, letter in letters.items() if getattr(self, key)]
+        shown = [key for key in letters if getattr(self, key) or (key == "bna_radius" and self.kind == "assa")]
+        parts = [f"{letters[key]}{getattr(self, key)}" for key in shown]
         return "-".join([self.kind, *parts])
 
     @classmethod

@@ -86,7 +86,7 @@ class SearchSpace:
         if self.grid % 2:
             raise SpaceError(f"Space {self.name!r} has an odd grid of {self.grid} tokens per side; Middle needs half of it.")
         for label, values in [*self.dimensions.items()]:
-            if not values or list(values) != sorted(set(values)) or values[0] < 1:
+            if not values or list(values) != sorted(set(values)) or values[0] < (0 if "radius" in label else 1):
                 raise SpaceError(f"Space {self.name!r} lists {label} as {values}; list positive values, ascending, once each.")
         for width in self.widths:
             heads = width * self.full_heads

@@ -1,0 +1,73 @@
+"""Validation flow-matching loss on fixed images, noise and sigmas: the default quality proxy.
+
+Sigmas are stratified, so that every part of the path from noise to image weighs the same at any number of triples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supernet.data import CaptionedLatents
+from supernet.data import load_data
+from supernet.elastic import ElasticDiT
+from supernet.flow_matching import add_noise
+from supernet.flow_matching import mean_squared_error
+from supernet.flow_matching import velocity
+from supernet.space import SubDiTSpec
+from supernet.space import get_space
+from supernet.text import encode_prompts
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """Fixed (image, noise, sigma) triples with their text: tensors of (count, ...)."""
+
+    latents: Tensor
+    noise: Tensor
+    sigma: Tensor
+    text: tuple[Tensor, ...]
+
+    @property
+    def hash(self) -> str:
+        """Ten hexadecimal digits of the content; two losses compare only where these are equal."""
+        digest = hashlib.sha256()
+        for tensor in (self.latents, self.noise, self.sigma, *self.text):
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()[:10]
+
+
+def text_tensors(space_name: str, captions: tuple[str, ...]) -> tuple[Tensor, ...]:
+    """Per text encoder the embeddings (count, tokens, width) of the captions; each distinct one is encoded once."""
+    distinct = sorted(set(captions))
+    rows = [distinct.index(caption) for caption in captions]
+    return tuple(torch.from_numpy(encoded[rows]) for encoded in encode_prompts(get_space(space_name), distinct))
+
+
+def validation_set(
+    space_name: str, *, seed: int = 0, data: CaptionedLatents | None = None, per_image: int = 2
+) -> ValidationSet:
+    """Triples for the space's validation images (or those given), `per_image` of each, drawn from a seed."""
+    images = load_data(space_name).validation if data is None else data
+    rng = np.random.default_rng(seed)
+    rows = np.tile(np.arange(len(images)), per_image)
+    sigma = (rng.permutation(len(rows)) + 0.5) / len(rows)
+    latents = images.latents[rows]
+    return ValidationSet(
+        latents=torch.from_numpy(latents),
+        noise=torch.from_numpy(rng.standard_normal(latents.shape).astype(np.float32)),
+        sigma=torch.from_numpy(sigma.astype(np.float32)),
+        text=text_tensors(space_name, tuple(images.captions[row] for row in rows.tolist())),
+    )
+
+
+@torch.no_grad()
+def validation_loss(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet) -> float:
+    """Mean squared error of the velocity of the sub-network `spec` with inherited weights; lower is better."""
+    x_t = add_noise(data.latents, data.noise, data.sigma)
+    predicted = supernet(x_t, 1000 * data.sigma, *data.text, spec=spec)
+    return mean_squared_error(predicted, velocity(data.latents, data.noise)).item()

@@ -34,7 +34,8 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "subdit needs Python 3.11, and none was found; install it or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+		echo "subdit needs Python 3.11, and '$(PYTHON)' is not; install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 
 # "dev" includes "demo". torch first and by its pin: asked for together with packages that accept any torch, a newer one with CUDA may come.

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
 from device_profiles import DeviceProfile
+from device_profiles import LatencyEstimator
 from reports._figures import Line
 from reports._figures import interval
 from reports._figures import milliseconds
@@ -127,12 +129,24 @@ def _warnings(results: Results, profile: DeviceProfile | None, provenance: str, 
         warnings.append("The component latencies are estimated; none was measured on this device.")
     if provenance == "reported":
         warnings.append("The component latencies were reported by another tool; subdit did not measure them itself.")
+    if profile is not None and _differs(results, profile):
+        warnings.append(
+            f"The profile {profile.id} is not the one that the search went by: it was measured again, or the space has "
+            "changed. The latencies here are the search's; search again for the new ones."
+        )
     if profile is None:
         warnings.append(
             f"The profile {device_id(results)} is not in this machine's registry, so its conditions and its errors are "
             "not shown."
         )
     return warnings
+
+
+def _differs(results: Results, profile: DeviceProfile) -> bool:
+    """Whether the profile predicts other latencies for the front than the search found."""
+    space = get_space(results.config["space"])
+    predicted = LatencyEstimator(profile, space).estimate(space.encode(trial.spec for trial in results.front))
+    return not np.allclose(predicted.latency_ms, [trial.latency_ms for trial in results.front], rtol=1e-5, atol=0.0)
 
 
 def _search_facts(results: Results) -> list[Fact]:

@@ -87,8 +87,8 @@ def _draw(results: Results, palette: Palette, *, title: str, quality_unit: str) 
     _frame(axes, palette)
     _trials(axes, results.trials, palette)
     _front(axes, results.front, palette)
-    markers = itertools.cycle(_MARKERS)
-    handles = [_pick(axes, pick, marker, palette, effects) for pick, marker in zip(results.picks, markers, strict=False)]
+    marked = zip(results.picks, itertools.cycle(_MARKERS), strict=False)
+    handles = [_pick(axes, pick, marker, palette, effects) for pick, marker in marked]
     axes.set_xlabel("latency, ms  (less is better)", color=palette.ink)
     axes.set_ylabel("quality loss  (less is better)", color=palette.ink)
     axes.margins(x=0.06, y=0.09)

@@ -15,11 +15,11 @@ from device_profiles import Conditions
 from device_profiles import DeviceProfile
 from device_profiles import ErrorReport
 from device_profiles import Latency
+from device_profiles import LatencyEstimator
 from device_profiles import Noise
 from device_profiles import WholeLatency
 from supernet.space import KINDS
 from supernet.space import all_components
-from supernet.space import component_counts
 from supernet.space import get_space
 
 SPACE = get_space("digits")
@@ -30,7 +30,8 @@ PICKS = ("fastest", "balanced", "best")
 def make_profile() -> DeviceProfile:
     rng = np.random.default_rng(5)
     names = [component.name for component in all_components(SPACE)]
-    latencies = rng.uniform(0.01, 0.04, len(names)).tolist()
+    sizes = [0.0004 * (1 + component.ffn_ratio) * max(component.width, 10) for component in all_components(SPACE)]
+    latencies = (np.asarray(sizes) * rng.uniform(0.7, 1.3, len(names))).tolist()
     components = {name: Latency(ms, 0.99 * ms, 1.01 * ms, 40) for name, ms in zip(names, latencies, strict=True)}
     whole = tuple(
         WholeLatency(spec, Latency(1.0 + at / 10, 0.99 + at / 10, 1.01 + at / 10, 40))
@@ -65,10 +66,7 @@ def make_run(folder: Path, *, trials: int = 300, limit_ms: float | None = None, 
     """A finished run with `trials` evaluated sub-DiTs; with `measured` its picks are exported, judged and sampled."""
     rng = np.random.default_rng(7)
     encoded = np.unique(SPACE.sample(rng, trials), axis=0)
-    work = component_counts(SPACE, encoded) @ np.asarray(
-        [0.0004 * (component.width + component.ffn_ratio * component.width) for component in all_components(SPACE)]
-    )
-    latency = 0.3 + work * rng.uniform(0.9, 1.1, len(work))
+    latency = LatencyEstimator(make_profile(), SPACE).estimate(encoded).latency_ms
     quality = 0.4 + 0.12 / latency + np.abs(rng.normal(0, 0.02, len(latency)))
     feasible = np.ones(len(latency), bool) if limit_ms is None else latency <= limit_ms
     front = slow_front(latency, quality, feasible)

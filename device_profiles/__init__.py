@@ -1,5 +1,6 @@
 """Device profiles: the documented schema, the registry of profiles, and the latency estimator; numpy only."""
 
+from device_profiles._calibration import MIN_WHOLE
 from device_profiles._calibration import fit_calibration
 from device_profiles._calibration import kendall_tau
 from device_profiles._calibration import summarize_errors
@@ -23,6 +24,7 @@ from device_profiles._registry import save_profile
 from device_profiles._registry import user_registry
 
 __all__ = [
+    "MIN_WHOLE",
     "Calibration",
     "Conditions",
     "DeviceProfile",

@@ -42,9 +42,10 @@ class LatencyEstimator:
                 f"measure a kit of {space.name!r}."
             )
         components = all_components(space)
-        if missing := [component.name for component in components if component.name not in profile.components]:
+        missing = [component.name for component in components if component.name not in profile.components]
+        if missing:
             raise ProfileError(
-                f"The profile {profile.id} lacks {len(missing)} components of space {space.name!r}, such as {missing[0]}; "
+                f"The profile {profile.id} lacks {len(missing)} components of {space.name!r}, such as {missing[0]}; "
                 "measure a kit made by this version."
             )
         calibration = profile.calibration

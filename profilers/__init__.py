@@ -1,0 +1,34 @@
+"""Profilers: the kit of a space's components, the measurement protocol, and the runtimes that it measures.
+
+Nothing heavy is imported before a function is called: `profile` needs no torch, `kit` does.
+"""
+
+from profilers._kit import Kit
+from profilers._kit import KitEntry
+from profilers._kit import kit
+from profilers._kit import open_kit
+from profilers._models import Measurement
+from profilers._models import measure_models
+from profilers._models import read_static_inputs
+from profilers._profile import profile
+from profilers._runtimes import Runtime
+from profilers._runtimes import Session
+from profilers._runtimes import get_runtime
+from profilers._statistics import NOISE_LIMIT
+from profilers._whole import calibration_specs
+
+__all__ = [
+    "NOISE_LIMIT",
+    "Kit",
+    "KitEntry",
+    "Measurement",
+    "Runtime",
+    "Session",
+    "calibration_specs",
+    "get_runtime",
+    "kit",
+    "measure_models",
+    "open_kit",
+    "profile",
+    "read_static_inputs",
+]

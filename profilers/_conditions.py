@@ -1,0 +1,54 @@
+"""Under which conditions something was measured, as far as this machine tells."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import platform
+import re
+from pathlib import Path
+
+from device_profiles import Conditions
+from subdit import __version__
+
+
+def read_conditions(runtime_version: str, *, reference_ms: float | None) -> Conditions:
+    """Conditions now; what cannot be read is empty or None."""
+    load: float | None = None
+    with contextlib.suppress(OSError, AttributeError):
+        load = round(os.getloadavg()[0], 2)
+    return Conditions(
+        machine=platform.node(),
+        cpu=cpu_model(),
+        cores=os.cpu_count() or 0,
+        os=platform.platform(),
+        runtime_version=runtime_version,
+        python_version=platform.python_version(),
+        measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        governor=_first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        load_average=load,
+        reference_ms=reference_ms,
+        subdit_version=__version__,
+    )
+
+
+def cpu_model() -> str:
+    """The processor's name."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def device_name() -> str:
+    """A name for this machine's device profile: its system and processor, such as 'linux-amd-epyc'."""
+    words = re.sub(r"\(.*?\)|@.*|\bcpu\b|\bprocessor\b", " ", f"{platform.system()} {cpu_model()}".lower())
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "machine"
+
+
+def _first_line(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_text(encoding="utf-8").strip()
+    return ""

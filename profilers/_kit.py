@@ -1,0 +1,229 @@
+"""The kit: a space's components, exported, with inputs and expected outputs, to be measured on some device.
+
+    KIT/
+      kit.json               space, runtime, precision, hash, and the digest of every file; written last
+      unfinished.json        instead of it, while the kit is being made
+      reference.onnx         the reference kernel
+      components/NAME.onnx   with NAME.npz: inputs by name, and torch's output
+      whole/HASH.onnx        whole sub-DiTs for the calibration, with HASH.npz
+      timings/               raw timings of measurements made here
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from profilers._reference import write_reference_model
+from profilers._runtimes import get_runtime
+from profilers._whole import calibration_specs
+from subdit.errors import KitError
+from subdit.errors import RunError
+from subdit.errors import SpecError
+from subdit.progress import ProgressCallback
+from subdit.progress import no_progress
+from subdit.run import write_json
+from supernet.space import SearchSpace
+from supernet.space import SubDiTSpec
+from supernet.space import all_components
+from supernet.space import get_space
+
+DEFAULT_WHOLE = 12
+KIT_VERSION = 1
+
+# Of the redrawn weights and of the inputs, so that a kit is the same every time it is made.
+_SEED = 0
+_MANIFEST, _UNFINISHED, _REFERENCE = "kit.json", "unfinished.json", "reference.onnx"
+
+
+@dataclass(frozen=True)
+class KitEntry:
+    """One model of a kit; `spec` is None for a component."""
+
+    name: str
+    model: Path
+    tensors: Path
+    spec: SubDiTSpec | None = None
+
+    def arrays(self) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[Any]]:
+        """Inputs by name, and the output that torch computes from them."""
+        with np.load(self.tensors, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        return arrays, arrays.pop("output")
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A finished kit; `hash` depends on the models of the components alone."""
+
+    folder: Path
+    space: str
+    runtime: str
+    precision: str
+    hash: str
+    components: tuple[KitEntry, ...]
+    whole: tuple[KitEntry, ...]
+
+    @property
+    def reference(self) -> Path:
+        return self.folder / _REFERENCE
+
+
+def kit(
+    space_name: str,
+    out: Path,
+    *,
+    runtime: str = "onnxruntime",
+    whole: int = DEFAULT_WHOLE,
+    force: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> Path:
+    """Export every component of a space, and some whole sub-DiTs; goes on where it was when it was killed.
+
+    Args:
+        space_name: name of the search space.
+        out: folder of the kit.
+        runtime: for which runtime.
+        whole: how many whole sub-DiTs, for the calibration.
+        force: replace a kit that is there.
+        progress: reports models.
+
+    Returns:
+        The folder.
+
+    Raises:
+        SpaceError: no such space.
+        RunError: the folder holds a kit, or something else, and `force` is not given.
+        ExportError: a component cannot be exported.
+    """
+    space = get_space(space_name)
+    precision = get_runtime(runtime).precision
+    plan = {"subdit_kit": KIT_VERSION, "space": space.name, "runtime": runtime, "precision": precision, "whole": whole}
+    plan["components"] = [component.name for component in all_components(space)]
+    _begin(out, plan, force=force)
+    specs = calibration_specs(space, whole)
+    components = tuple(_entry(out, "components", component.name) for component in all_components(space))
+    wholes = tuple(_entry(out, "whole", spec.hash, spec) for spec in specs)
+    if not (out / _REFERENCE).exists():
+        write_reference_model(out / _REFERENCE)
+    entries = components + wholes
+    for done, entry in enumerate(entries):
+        progress(done, len(entries), entry.name)
+        # The tensors are written after the model, and both take their names only when they are whole.
+        if not entry.tensors.exists():
+            _export(space, entry)
+    progress(len(entries), len(entries), "")
+    whole_digests = {
+        entry.name: {"spec": spec.to_dict(), **_digests(entry)} for entry, spec in zip(wholes, specs, strict=True)
+    }
+    manifest = {
+        **plan,
+        "hash": _hash({entry.name: _digest(entry.model) for entry in components}),
+        "reference": _digest(out / _REFERENCE),
+        "components": {entry.name: _digests(entry) for entry in components},
+        "whole": whole_digests,
+    }
+    write_json(out / _MANIFEST, manifest)
+    (out / _UNFINISHED).unlink(missing_ok=True)
+    return out
+
+
+def open_kit(folder: Path) -> Kit:
+    """Read a kit and check every file of it; raises `KitError` where it is missing, unfinished or damaged."""
+    if not (folder / _MANIFEST).is_file():
+        if (folder / _UNFINISHED).is_file():
+            raise KitError(f"The kit {folder} is unfinished; run 'subdit kit' with the same folder again to finish it.")
+        raise KitError(f"There is no kit at {folder}; make one with 'subdit kit'.")
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        if manifest["subdit_kit"] != KIT_VERSION:
+            raise KitError(f"The kit {folder} has version {manifest['subdit_kit']!r}, which this subdit does not know.")
+        components = tuple(_entry(folder, "components", name) for name in manifest["components"])
+        specs = {name: SubDiTSpec.from_dict(entry["spec"]) for name, entry in manifest["whole"].items()}
+        whole = tuple(_entry(folder, "whole", name, spec) for name, spec in specs.items())
+        digests = {**manifest["components"], **manifest["whole"]}
+        found = Kit(
+            folder, manifest["space"], manifest["runtime"], manifest["precision"], manifest["hash"], components, whole
+        )
+        for entry in components + whole:
+            _require(folder, entry.model, digests[entry.name]["model"])
+            _require(folder, entry.tensors, digests[entry.name]["tensors"])
+        _require(folder, found.reference, manifest["reference"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SpecError) as error:
+        raise KitError(f"The kit {folder} is damaged ({_MANIFEST}: {error}); make it again with --force.") from error
+    return found
+
+
+def _begin(out: Path, plan: Mapping[str, Any], *, force: bool) -> None:
+    """Note what is being made; raises `RunError` where something else is there."""
+    unfinished = out / _UNFINISHED
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads(unfinished.read_text(encoding="utf-8")) == plan:
+            return
+    if (out / _MANIFEST).exists() or unfinished.exists():
+        if not force:
+            raise RunError(f"There is a kit at {out} already; name another folder, or pass --force to replace it.")
+        # Killed between these lines, it is a folder that only --force goes on with: old models may still be there.
+        write_json(unfinished, {"clearing": True})
+        (out / _MANIFEST).unlink(missing_ok=True)
+        for name in ("components", "whole", "timings"):
+            shutil.rmtree(out / name, ignore_errors=True)
+    elif out.exists() and any(out.iterdir()):
+        raise RunError(f"The folder {out} is not empty and holds no kit; name another folder.")
+    write_json(unfinished, plan)
+
+
+def _export(space: SearchSpace, entry: KitEntry) -> None:
+    import torch
+
+    from profilers._export import export_model
+    from supernet.components import component_module
+    from supernet.dit import SubDiT
+    from supernet.dit import example_inputs
+    from supernet.dit import redraw_
+    from supernet.space import Component
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        if entry.spec is None:
+            made = component_module(space, Component.from_name(entry.name), seed=_SEED)
+            export_model(made.module, made.inputs, entry.model, entry.tensors)
+        else:
+            model = redraw_(SubDiT.from_spec(space, entry.spec), _SEED).eval()
+            export_model(model, example_inputs(space, seed=_SEED), entry.model, entry.tensors)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _entry(folder: Path, group: str, name: str, spec: SubDiTSpec | None = None) -> KitEntry:
+    return KitEntry(name, folder / group / f"{name}.onnx", folder / group / f"{name}.npz", spec)
+
+
+def _digests(entry: KitEntry) -> dict[str, str]:
+    return {"model": _digest(entry.model), "tensors": _digest(entry.tensors)}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _hash(digests: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(digests), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _require(folder: Path, path: Path, digest: str) -> None:
+    problem = "is missing" if not path.is_file() else "has changed" if _digest(path) != digest else ""
+    if problem:
+        raise KitError(
+            f"The kit {folder} is damaged ({path.relative_to(folder)} {problem}); make it again with --force."
+        )

@@ -1,0 +1,214 @@
+"""`profile`: measure a kit on this machine and write the device profile."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from device_profiles import MIN_WHOLE
+from device_profiles import Calibration
+from device_profiles import DeviceProfile
+from device_profiles import Latency
+from device_profiles import Noise
+from device_profiles import WholeLatency
+from device_profiles import fit_calibration
+from device_profiles import profile_path
+from device_profiles import save_profile
+from profilers._conditions import cpu_model
+from profilers._conditions import device_name
+from profilers._conditions import read_conditions
+from profilers._kit import Kit
+from profilers._kit import open_kit
+from profilers._reference import reference_inputs
+from profilers._rounds import REFERENCE
+from profilers._rounds import TimingLog
+from profilers._rounds import Timings
+from profilers._rounds import measure_rounds
+from profilers._runtimes import Runtime
+from profilers._runtimes import Session
+from profilers._runtimes import get_runtime
+from profilers._statistics import is_noisy
+from profilers._statistics import latencies
+from profilers._statistics import noise_of
+from profilers._statistics import within
+from subdit.errors import KitError
+from subdit.errors import ProfileError
+from subdit.errors import RunError
+from subdit.progress import ProgressCallback
+from subdit.progress import no_progress
+from supernet.space import all_components
+from supernet.space import component_counts
+from supernet.space import get_space
+
+ATTEMPTS = 3
+"""Too noisy a machine is measured twice more; the quietest attempt is kept."""
+
+TOLERANCE = 1e-4
+"""How far a component's output may be from torch's, over the larger of 1 and its largest value."""
+
+_MIN_ROUNDS = 20
+# Measuring goes on until the whole sub-DiTs' intervals are as narrow as this, or the budget is used up.
+_WHOLE_CI = 0.005
+
+
+def profile(
+    kit_dir: Path,
+    *,
+    runtime: str = "onnxruntime",
+    threads: int = 1,
+    device: str | None = None,
+    out: Path | None = None,
+    budget_s: float = 60.0,
+    whole: int | None = None,
+    progress: ProgressCallback = no_progress,
+    force: bool = False,
+) -> DeviceProfile:
+    """Measure a kit here, calibrate, and save the profile; goes on where it was when it was killed.
+
+    Raw timings are kept in the kit's folder `timings`.
+
+    Args:
+        kit_dir: folder of the kit.
+        runtime: what runs the components.
+        threads: how many threads it may use.
+        device: name of the device, by default made from the system's and the processor's.
+        out: file to write, by default in the user's registry.
+        budget_s: seconds per attempt; there are up to three where the machine is noisy.
+        whole: how many of the kit's whole sub-DiTs to calibrate on, by default all; with fewer than 6 there is no
+            calibration.
+        progress: reports seconds.
+        force: replace the profile that is there, and measure anew.
+
+    Returns:
+        The profile, as saved.
+
+    Raises:
+        KitError: the kit is missing or damaged, or computes something else than torch on this machine.
+        ProfileError: no such runtime, or an impossible device name.
+        RunError: there is such a profile already and `force` is not given.
+    """
+    kit = open_kit(kit_dir)
+    chosen = get_runtime(runtime)
+    if (kit.runtime, kit.precision) != (chosen.name, chosen.precision):
+        raise KitError(f"The kit {kit_dir} was made for {kit.runtime} {kit.precision}, not {runtime}; make another.")
+    name = device_name() if device is None else device
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+        raise ProfileError(f"{name!r} cannot name a device; use lower-case letters, digits, '.', '_' and '-'.")
+    if threads < 1:
+        raise ProfileError(f"A runtime cannot use {threads} threads; pass at least 1.")
+    kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if whole is None else whole])
+    space = get_space(kit.space)
+    if [entry.name for entry in kit.components] != [component.name for component in all_components(space)]:
+        raise KitError(
+            f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
+        )
+
+    empty = DeviceProfile(
+        device=name,
+        runtime=chosen.name,
+        precision=chosen.precision,
+        threads=threads,
+        space=kit.space,
+        kit_hash=kit.hash,
+        provenance="measured",
+        noisy=True,
+        components={},
+        conditions=read_conditions(chosen.version, reference_ms=None),
+    )
+    target = profile_path(empty) if out is None else out
+    if target.exists() and not force:
+        raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")
+
+    timings, noise = _measure(kit, chosen, empty, budget_s=budget_s, progress=progress)
+    found = latencies(timings)
+    made = dataclasses.replace(
+        empty,
+        noisy=is_noisy(noise),
+        components={entry.name: found[entry.name] for entry in kit.components},
+        conditions=read_conditions(chosen.version, reference_ms=found[REFERENCE].latency_ms),
+        noise=noise,
+        calibration=_calibrate(kit, found),
+    )
+    save_profile(made, target, force=force)
+    return made
+
+
+def load_checked(kit: Kit, runtime: Runtime, *, threads: int) -> dict[str, Session]:
+    """Sessions of every model of a kit; raises `KitError` where one does not compute what torch computes."""
+    sessions: dict[str, Session] = {}
+    for entry in kit.components + kit.whole:
+        inputs, expected = entry.arrays()
+        session = runtime.load(entry.model, inputs, threads=threads)
+        session.run()
+        off = float(np.abs(session.output() - expected).max())
+        # Written so that a NaN is refused too.
+        if not off <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+            raise KitError(
+                f"{entry.name} of the kit {kit.folder} differs from torch by {off:.2g} in {runtime.name} "
+                f"{runtime.version}; make the kit again, or use another version of the runtime."
+            )
+        sessions[entry.name] = session
+    return sessions
+
+
+def _measure(
+    kit: Kit, runtime: Runtime, empty: DeviceProfile, *, budget_s: float, progress: ProgressCallback
+) -> tuple[Timings, Noise]:
+    """The quietest of up to `ATTEMPTS` attempts, and its noise."""
+    components, whole = [entry.name for entry in kit.components], [entry.name for entry in kit.whole]
+    header: Mapping[str, Any] = {
+        "subdit_timings": 1,
+        "kit": kit.hash,
+        "whole": whole,
+        "id": empty.id,
+        "cpu": cpu_model(),
+        "runtime_version": runtime.version,
+    }
+    path = kit.folder / "timings" / f"{empty.id.replace('/', '--')}.jsonl"
+    sessions = load_checked(kit, runtime, threads=empty.threads)
+    reference = runtime.load(kit.reference, reference_inputs(), threads=1)
+    log = TimingLog(path, header)
+    if log.finished:
+        # The last measurement ended; this is a new one.
+        log.close()
+        log = TimingLog(path, header, restart=True)
+    tried: list[tuple[Timings, Noise]] = []
+    for attempt in range(ATTEMPTS):
+        note = f"attempt {attempt + 1} of {ATTEMPTS}, the machine was noisy, " if attempt else ""
+
+        def report(done: float, total: float, text: str, *, at: int = attempt, note: str = note) -> None:
+            progress(at * total + done, (at + 1) * total, note + text)
+
+        timings = measure_rounds(
+            sessions,
+            reference,
+            is_enough=within(whole or components, _WHOLE_CI),
+            budget_s=budget_s,
+            min_rounds=_MIN_ROUNDS,
+            timings=log.attempt(attempt),
+            log=log,
+            attempt=attempt,
+            progress=report,
+        )
+        tried.append((timings, noise_of(timings, components, whole, attempts=attempt + 1)))
+        if not is_noisy(tried[-1][1]):
+            break
+    log.finish()
+    timings, noise = min(tried, key=lambda one: max(one[1].component_ci, one[1].whole_ci, one[1].split))
+    return timings, dataclasses.replace(noise, attempts=len(tried))
+
+
+def _calibrate(kit: Kit, found: Mapping[str, Latency]) -> Calibration | None:
+    if len(kit.whole) < MIN_WHOLE:
+        return None
+    space = get_space(kit.space)
+    components = all_components(space)
+    whole = [WholeLatency(entry.spec, found[entry.name]) for entry in kit.whole if entry.spec is not None]
+    counts = component_counts(space, space.encode([entry.spec for entry in whole])).astype(np.float64)
+    latency_ms = np.asarray([found[component.name].latency_ms for component in components])
+    return fit_calibration(components, latency_ms, counts, whole)

@@ -1,0 +1,120 @@
+"""From raw timings to latencies: interruptions thrown out, drift divided out, the lower quartile, its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from device_profiles import Latency
+from device_profiles import Noise
+from profilers._rounds import REFERENCE
+from profilers._rounds import Timings
+
+Floats = npt.NDArray[np.float64]
+
+QUANTILE = 0.25
+"""The latency is the lower quartile of the timings: interference only ever adds time, and on a shared machine it adds
+to long runs more than to short ones, which would look like a missing component. Minima are worse: the correction for
+drift has noise of its own, which a minimum selects."""
+
+NOISE_LIMIT = 0.03
+"""A machine is too noisy where intervals or the two halves of the rounds disagree by more."""
+
+# A timing was interrupted where the thread had a core for less of it than this.
+_RUNNING_SHARE = 0.98
+_CLOCK_MS = 0.002
+# Reference timings before and after each, whose median says how fast the machine was.
+_NEIGHBOURS = 2
+# Where fewer timings of a model than this went undisturbed, all of them count.
+_MIN_UNDISTURBED = 8
+
+
+def corrected_ms(timings: Timings) -> dict[str, Floats]:
+    """Undisturbed timings by name, corrected for drift; those of `REFERENCE` are not corrected.
+
+    Each is multiplied by the reference kernel's typical time over its time around that moment.
+    """
+    names = np.asarray(timings.names)
+    wall, cpu = np.asarray(timings.wall_ms), np.asarray(timings.cpu_ms)
+    undisturbed = cpu >= _RUNNING_SHARE * wall - _CLOCK_MS
+    is_reference = names == REFERENCE
+    if not (is_reference & undisturbed).any():
+        undisturbed = np.ones_like(undisturbed)
+    at = np.flatnonzero(is_reference & undisturbed)
+    typical = float(np.median(wall[at]))
+    after = np.searchsorted(at, np.arange(len(names)))
+    around = [at[np.clip(after + offset, 0, len(at) - 1)] for offset in range(-_NEIGHBOURS, _NEIGHBOURS)]
+    corrected = np.where(is_reference, wall, wall * typical / np.median(wall[np.stack(around)], axis=0))
+    found: dict[str, Floats] = {}
+    order = np.argsort(names, kind="stable")
+    labels, starts = np.unique(names[order], return_index=True)
+    for label, rows in zip(labels.tolist(), np.split(order, starts[1:]), strict=True):
+        kept = rows[undisturbed[rows]]
+        found[label] = corrected[kept if len(kept) >= min(_MIN_UNDISTURBED, len(rows)) else rows]
+    return found
+
+
+def latency_of(timings_ms: Floats) -> Latency:
+    """Lower quartile with a 95 % interval from order statistics, which assumes no distribution."""
+    ordered = np.sort(timings_ms)
+    count = len(ordered)
+    half = 1.96 * math.sqrt(count * QUANTILE * (1 - QUANTILE))
+    low = int(np.clip(math.floor(count * QUANTILE - half), 0, count - 1))
+    high = int(np.clip(math.ceil(count * QUANTILE + half), 0, count - 1))
+    return Latency(float(np.quantile(ordered, QUANTILE)), float(ordered[low]), float(ordered[high]), count)
+
+
+def latencies(timings: Timings) -> dict[str, Latency]:
+    """Latency of everything that was timed, the reference kernel too."""
+    return {name: latency_of(values) for name, values in corrected_ms(timings).items()}
+
+
+def within(names: Sequence[str], relative_ci: float) -> Callable[[Timings], bool]:
+    """A stopping rule: the interval of each of these is within +-`relative_ci`."""
+
+    def is_enough(timings: Timings) -> bool:
+        found = corrected_ms(timings)
+        return all(latency_of(found[name]).relative_ci <= relative_ci for name in names)
+
+    return is_enough
+
+
+def noise_of(timings: Timings, components: Sequence[str], whole: Sequence[str], *, attempts: int) -> Noise:
+    """How quiet the machine was; see `Noise`."""
+    found = corrected_ms(timings)
+    reference = found[REFERENCE]
+    quartiles = np.quantile(reference, [0.25, 0.5, 0.75])
+    intervals: Mapping[str, float] = {name: latency_of(values).relative_ci for name, values in found.items()}
+    halves = [_latency_by_name(found, 0), _latency_by_name(found, 1)]
+    splits = [abs(halves[0][name] - halves[1][name]) / (halves[0][name] + halves[1][name]) for name in whole]
+    if components:
+        sums = [sum(half[name] for name in components) for half in halves]
+        splits.append(abs(sums[0] - sums[1]) / (sums[0] + sums[1]))
+    return Noise(
+        drift=float((quartiles[2] - quartiles[0]) / quartiles[1]),
+        component_ci=float(np.median([intervals[name] for name in components])) if components else 0.0,
+        whole_ci=float(np.median([intervals[name] for name in whole])) if whole else 0.0,
+        split=float(max(splits, default=0.0)),
+        limit=NOISE_LIMIT,
+        attempts=attempts,
+    )
+
+
+def is_noisy(noise: Noise) -> bool:
+    """Whether the noise is above its limit."""
+    return max(noise.component_ci, noise.whole_ci, noise.split) > noise.limit
+
+
+def _latency_by_name(found: Mapping[str, Floats], half: int) -> dict[str, float]:
+    """Latency by the first (0) or second (1) half of the timings."""
+    chosen: dict[str, float] = {}
+    for name, values in found.items():
+        middle = len(values) // 2
+        part = values[:middle] if half == 0 else values[middle:]
+        chosen[name] = float(np.quantile(part if len(part) else values, QUANTILE))
+    return chosen

@@ -13,7 +13,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+from subdit.version import VERSION
+
+__version__ = VERSION
 
 _VERBS = {
     "spaces": "supernet.space:space_names",

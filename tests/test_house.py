@@ -103,7 +103,7 @@ def test_function_of_each_verb_is_there(verb: str) -> None:
 def test_help_of_each_verb_has_an_example(verb: str) -> None:
     shown = CliRunner().invoke(group, [verb, "--help"])
     assert shown.exit_code == 0
-    assert re.search(rf"Examples?:\n\s+subdit {verb}\b", shown.output)
+    assert re.search(rf"Examples?:\n(\s+subdit .*\n)*?\s+subdit {verb}\b", shown.output)
 
 
 def setup_cfg() -> configparser.ConfigParser:

@@ -8,6 +8,7 @@ Layout (see ARCHITECTURE.md)::
       training/              resume state, metrics.jsonl
       quality/               quality evaluations, one store per supernet checkpoint
       searches/NAME/         study storage, config, trials.csv, front.csv, picks.json
+      teacher/               the few-step LoRA of the full network
       picks/SPEC_HASH/       spec.json, distilled/, exports/, samples.png
       reports/NAME/          report.html, pareto.png, front.csv, report.md
 """
@@ -43,6 +44,10 @@ def replacing(path: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
+    # mkstemp makes files that only their owner reads; give this one what any new file gets.
+    mask = os.umask(0)
+    os.umask(mask)
+    temporary.chmod(0o666 & ~mask)
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -93,6 +98,11 @@ class Run:
     def manifest(self) -> Path:
         return self.path / "manifest.json"
 
+    @property
+    def teacher(self) -> Path:
+        """The few-step teacher's LoRA, shared by all picks."""
+        return self.path / "teacher"
+
     def search(self, name: str) -> Path:
         return self.path / "searches" / name
 
@@ -121,7 +131,9 @@ class Run:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise RunError(f"The run {self.path} is in use by another subdit; wait for it or name another folder.") from None
+                raise RunError(
+                    f"The run {self.path} is in use by another subdit; wait for it or name another folder."
+                ) from None
             yield
 
 
@@ -148,3 +160,14 @@ def record_step(run: Run, step: str, result: dict[str, Any]) -> None:
     manifest = read_manifest(run)
     manifest["steps"][step] = result
     write_json(run.manifest, manifest)
+
+
+def read_pick(run: Run, pick: str, *, search: str = "default") -> dict[str, Any]:
+    """What a finished search says of a pick; raises `RunError` with the names there are."""
+    run.require()
+    picks = read_json(run.search(search) / "picks.json", f"finished search {search!r}")
+    if not isinstance(picks, dict) or pick not in picks:
+        names = ", ".join(picks) if isinstance(picks, dict) else "none"
+        raise RunError(f"The search {search!r} of {run.path} has no pick {pick!r}; it has {names}.")
+    found: dict[str, Any] = picks[pick]
+    return found

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
@@ -164,7 +165,7 @@ class Block(nn.Module):
 # The model ----------------------------------------------------------------------------------------------------------
 
 
-class SubDiT(ModelMixin, ConfigMixin):
+class SubDiT(ModelMixin, PeftAdapterMixin, ConfigMixin):
     """One sub-DiT with weights of its own; predicts the rectified-flow velocity eps - x0.
 
     Saved and loaded in the diffusers layout (`save_pretrained`, `from_pretrained`); build one with `from_spec`.

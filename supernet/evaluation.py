@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,12 +49,3 @@ def recognised(samples: Samples, labels: npt.NDArray[np.int64], *, seen: Caption
 
     classifier = SVC(gamma=0.01, C=10).fit(seen.latents.reshape(len(seen), -1), seen.labels)
     return float(np.mean(classifier.predict(samples.reshape(len(samples), -1)) == labels))
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Quality of one set of samples; see the functions of this module."""
-
-    fd: float
-    nn_ratio: float
-    accuracy: float

@@ -1,0 +1,231 @@
+"""K-DMD: distribution matching and knowledge distillation from a few-step teacher, together (SnapGen++, section 4, Eq. 10).
+
+Roles: the real-score teacher is the full network with its few-step adapter off, the few-step teacher the same network
+with the adapter on; the student is an extracted sub-DiT; the critic starts as a copy of the student and learns the score
+of what the student makes. Student and critic alternate. Weights are trained in full here, since a LoRA of the paper's
+rank 64 would be as large as a digits student.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+from torch import nn
+
+from subdit.progress import ProgressCallback
+from subdit.progress import no_progress
+from supernet.data import CaptionedLatents
+from supernet.distillation.few_step_teacher import SHIFT
+from supernet.distillation.few_step_teacher import STEPS
+from supernet.distillation.losses import dmd_loss
+from supernet.distillation.losses import feature_loss
+from supernet.distillation.losses import guided
+from supernet.distillation.losses import output_loss
+from supernet.dit import SubDiT
+from supernet.flow_matching import add_noise
+from supernet.flow_matching import mean_squared_error
+from supernet.flow_matching import predicted_x0
+from supernet.flow_matching import shift_sigma
+from supernet.flow_matching import velocity
+from supernet.resume_state import ResumeState
+from supernet.resume_state import trainable
+from supernet.sampling import euler_sigmas
+from supernet.validation import text_tensors
+
+
+@dataclass(frozen=True)
+class KDMDConfig:
+    """How a student is distilled; the three weights are 1 in the paper and 0 only in ablations.
+
+    Attributes:
+        budget_s: seconds of distillation.
+        steps: iterations instead of seconds, where given.
+        student_every: the student is updated in every such iteration, the critic in the others (paper: 5).
+        batch_size: images per iteration.
+        learning_rate: of student and critic at the start (paper: 1e-4 at its size); falls to zero by the end.
+        guidance_scale: of the real score; None lets the validation images choose among `guidance_choices`.
+        guidance_choices: what is tried then.
+        dmd_weight, output_weight, feature_weight: of L_DMD, L_out, L_feat.
+        ema_decay: of the student's weights that are kept.
+        seed: of batches, noise and sigmas.
+    """
+
+    budget_s: float = 180.0
+    steps: int | None = None
+    student_every: int = 3
+    batch_size: int = 64
+    learning_rate: float = 5e-4
+    guidance_scale: float | None = None
+    guidance_choices: tuple[float, ...] = (1.0, 1.5, 2.0)
+    dmd_weight: float = 1.0
+    output_weight: float = 1.0
+    feature_weight: float = 1.0
+    ema_decay: float = 0.99
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The frozen side: velocities of both teachers, and the few-step teacher's last tokens."""
+
+    teacher: SubDiT
+
+    def real(self, x: Tensor, sigma: Tensor, text: tuple[Tensor, ...], empty: tuple[Tensor, ...], scale: float) -> Tensor:
+        """The many-step teacher's velocity with classifier-free guidance."""
+        self.teacher.disable_adapters()
+        with torch.no_grad():
+            conditional = self.teacher(x, 1000 * sigma, *text)
+            if scale == 1:
+                return conditional
+            unconditional = self.teacher(x, 1000 * sigma, *(tokens.expand(len(x), -1, -1) for tokens in empty))
+            return guided(conditional, unconditional, scale)
+
+    def few_step(self, x: Tensor, sigma: Tensor, text: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """The few-step teacher's velocity and final-layer tokens."""
+        self.teacher.enable_adapters()
+        with torch.no_grad():
+            tokens, modulation = self.teacher.features(x, 1000 * sigma, *text)
+            return self.teacher.final_layer(tokens, modulation[:, 6:8]), tokens
+
+
+class Student(nn.Module):
+    """The student and its projector phi from its width to the teacher's (Eq. 7)."""
+
+    def __init__(self, model: SubDiT, teacher_width: int) -> None:
+        super().__init__()
+        self.model = model
+        width = model.config["width"]
+        self.phi = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, teacher_width))
+
+    def forward(self, x: Tensor, sigma: Tensor, text: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Velocity, and tokens projected to the teacher's width."""
+        tokens, modulation = self.model.features(x, 1000 * sigma, *text)
+        return self.model.final_layer(tokens, modulation[:, 6:8]), self.phi(tokens)
+
+
+@dataclass(frozen=True)
+class KDMDBatch:
+    """Noised data x_t at sigmas of the 4-step schedule, with fresh noise and sigmas tau for the scores."""
+
+    x_t: Tensor
+    sigma: Tensor
+    tau: Tensor
+    noise: Tensor
+    text: tuple[Tensor, ...]
+
+
+def student_loss(student: Student, critic: SubDiT, scores: Scores, batch: KDMDBatch, empty: tuple[Tensor, ...],
+                 config: KDMDConfig, guidance_scale: float) -> Tensor:  # fmt: skip
+    """L_DMD + L_out + L_feat (Eq. 10); only the student and its projector receive gradient."""
+    predicted, projected = student(batch.x_t, batch.sigma, batch.text)
+    loss = predicted.new_zeros(())
+    if config.dmd_weight:
+        x0 = predicted_x0(batch.x_t, predicted, batch.sigma)
+        noised = add_noise(x0.detach(), batch.noise, batch.tau)
+        with torch.no_grad():
+            fake = predicted_x0(noised, critic(noised, 1000 * batch.tau, *batch.text), batch.tau)
+        real = predicted_x0(noised, scores.real(noised, batch.tau, batch.text, empty, guidance_scale), batch.tau)
+        loss = loss + config.dmd_weight * dmd_loss(x0, fake, real)
+    if config.output_weight or config.feature_weight:
+        target, tokens = scores.few_step(batch.x_t, batch.sigma, batch.text)
+        loss = loss + config.output_weight * output_loss(predicted, target)
+        loss = loss + config.feature_weight * feature_loss(projected, tokens)
+    return loss
+
+
+def critic_loss(student: Student, critic: SubDiT, batch: KDMDBatch) -> Tensor:
+    """Flow-matching loss of the critic on the student's samples; only the critic receives gradient."""
+    with torch.no_grad():
+        predicted, _ = student(batch.x_t, batch.sigma, batch.text)
+        x0 = predicted_x0(batch.x_t, predicted, batch.sigma)
+    noised = add_noise(x0, batch.noise, batch.tau)
+    return mean_squared_error(critic(noised, 1000 * batch.tau, *batch.text), velocity(x0, batch.noise))
+
+
+def distill_kdmd(
+    student_model: SubDiT,
+    teacher: SubDiT,
+    data: CaptionedLatents,
+    state_path: Path,
+    *,
+    config: KDMDConfig,
+    guidance_scale: float,
+    progress: ProgressCallback = no_progress,
+    each: Callable[[int], None] | None = None,
+) -> SubDiT:
+    """Distil the student in place to four steps and return it with its EMA weights; resumes from `state_path`.
+
+    `teacher` is the full network with its few-step adapter. Raises `CheckpointError` where the state is damaged.
+    """
+    space = student_model.spec.space
+    text, empty = text_tensors(space, data.captions), text_tensors(space, ("",))
+    latents = torch.from_numpy(data.latents)
+    scores = Scores(teacher.requires_grad_(False).eval())
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        student = Student(student_model, teacher.config["width"]).train()
+    critic = copy.deepcopy(student_model).train()
+    learned = trainable(student)
+    rate = config.learning_rate
+    student_optimizer = torch.optim.Adam(learned, lr=rate, betas=(0.0, 0.99))
+    critic_optimizer = torch.optim.Adam(critic.parameters(), lr=rate, betas=(0.0, 0.99))
+    ema = EMAModel(learned, decay=config.ema_decay, use_ema_warmup=True, power=0.75)
+    members = {"student": (student, student_optimizer), "critic": (critic, critic_optimizer)}
+    state = ResumeState(state_path, members, {"student": ema})
+    step, elapsed_s = state.load()
+    saved_s = elapsed_s
+    while (share := elapsed_s / config.budget_s if config.steps is None else step / config.steps) < 1:
+        started = time.perf_counter()
+        batch = draw_batch(latents, text, config.batch_size, seed=config.seed * 1_000_003 + step)
+        for optimizer in (student_optimizer, critic_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * (1 + np.cos(np.pi * share)) / 2
+        needs_critic = config.dmd_weight > 0
+        if not needs_critic or step % config.student_every == config.student_every - 1:
+            loss = student_loss(student, critic, scores, batch, empty, config, guidance_scale)
+            student_optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(learned, 1.0)
+            student_optimizer.step()
+            ema.step(learned)
+        else:
+            loss = critic_loss(student, critic, batch)
+            critic_optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
+            critic_optimizer.step()
+        step, elapsed_s = step + 1, elapsed_s + time.perf_counter() - started
+        if elapsed_s - saved_s > 10:
+            saved_s = elapsed_s
+            state.save(step=step, elapsed_s=elapsed_s)
+        if each is not None:
+            each(step)
+        note = f"step {step}, {ema.optimization_step} of the student"
+        progress(share * config.budget_s, config.budget_s, note)
+    ema.copy_to(learned)
+    return student_model.eval()
+
+
+def draw_batch(latents: Tensor, text: tuple[Tensor, ...], count: int, *, seed: int) -> KDMDBatch:
+    """Noised data at random sigmas of the 4-step schedule, and uniform tau, shifted by 3 and kept in [.02, .98]."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randint(len(latents), (count,), generator=generator)
+    schedule = torch.from_numpy(euler_sigmas(STEPS, shift=SHIFT)[:-1]).float()
+    sigma = schedule[torch.randint(STEPS, (count,), generator=generator)]
+    x0 = latents[rows]
+    tau = shift_sigma(torch.rand(count, generator=generator), SHIFT).clamp(0.02, 0.98)
+    return KDMDBatch(
+        x_t=add_noise(x0, torch.randn(x0.shape, generator=generator), sigma),
+        sigma=sigma,
+        tau=tau,
+        noise=torch.randn(x0.shape, generator=generator),
+        text=tuple(tokens[rows] for tokens in text),
+    )

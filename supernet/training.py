@@ -1,0 +1,225 @@
+"""Elastic training of a supernet: shows progress, survives being killed at any moment, goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from diffusers.training_utils import EMAModel
+
+from subdit.errors import RunError
+from subdit.progress import ProgressCallback
+from subdit.progress import no_progress
+from subdit.run import Run
+from subdit.run import record_step
+from subdit.run import start_manifest
+from subdit.run import write_atomic
+from supernet.data import CaptionedLatents
+from supernet.data import load_data
+from supernet.elastic import ElasticDiT
+from supernet.elastic_step import Batch
+from supernet.elastic_step import StepLosses
+from supernet.elastic_step import elastic_step
+from supernet.flow_matching import sample_sigma
+from supernet.resume_state import ResumeState
+from supernet.space import SearchSpace
+from supernet.space import SubDiTSpec
+from supernet.space import get_space
+from supernet.validation import text_tensors
+
+STATE = "state.safetensors"
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a supernet is trained.
+
+    Attributes:
+        budget_s: seconds of training; the learning rate falls to zero by then.
+        steps: steps of training instead of seconds, where given; then the result depends on the seed alone.
+        batch_size: images per step, seen by the full network and by one sub-network.
+        learning_rate: peak of AdamW's.
+        weight_decay: AdamW's.
+        warmup: share of the training in which the learning rate rises.
+        ema_decay: of the weights that are saved.
+        max_grad_norm: where gradients are clipped.
+        text_drop: share of captions replaced by the empty prompt, so that guidance is possible.
+        sub_weight: weight of the sub-network's losses.
+        distill_weight: weight, within those, of the distance to the full network's output.
+        seed: of weights, batches, noise and sampled sub-networks.
+        save_every_s: seconds between resume states.
+    """
+
+    budget_s: float = 240.0
+    steps: int | None = None
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    ema_decay: float = 0.998
+    max_grad_norm: float = 1.0
+    text_drop: float = 0.1
+    sub_weight: float = 1.0
+    distill_weight: float = 0.5
+    seed: int = 0
+    save_every_s: float = 10.0
+
+
+def train(
+    space_name: str,
+    run_path: Path,
+    *,
+    config: TrainingConfig | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> Path:
+    """Train the supernet of a space into a run folder and return the folder of its EMA weights.
+
+    Raises:
+        SpaceError: there is no such space, or it has no data.
+        RunError: the run holds a trained supernet, or a begun one and `resume` is not given; or is of another space.
+        CheckpointError: the resume state is damaged.
+    """
+    space, data = get_space(space_name), load_data(space_name)
+    config = TrainingConfig() if config is None else config
+    run = Run(run_path)
+    state = run.training / STATE
+    with run.lock():
+        start_manifest(run, space=space_name)
+        if (run.supernet / "config.json").exists() and not force:
+            raise RunError(f"The run {run.path} holds a trained supernet; pass --force to train it anew.")
+        if state.exists() and not (resume or force):
+            raise RunError(f"The run {run.path} holds a begun training; pass --resume to go on or --force to start anew.")
+        if force:
+            state.unlink(missing_ok=True)
+            (run.training / METRICS).unlink(missing_ok=True)
+        write_atomic(run.config, yaml.safe_dump({"space": space_name, "training": asdict(config)}, sort_keys=False))
+        trainer = Trainer(space, data.train, config)
+        kept = ResumeState(state, {"supernet": (trainer.supernet, trainer.optimizer)}, {"supernet": trainer.ema})
+        trainer.step, trainer.elapsed_s = kept.load()
+        losses = run_training(trainer, run, kept, progress)
+        trainer.ema.copy_to(trainer.supernet.parameters())
+        trainer.supernet.save_pretrained(run.supernet)
+        record_step(run, "train", {"steps": trainer.step, "seconds": round(trainer.elapsed_s, 1), "full_loss": losses})
+        state.unlink(missing_ok=True)
+    return run.supernet
+
+
+def run_training(trainer: Trainer, run: Run, kept: ResumeState, progress: ProgressCallback) -> float | None:
+    """Train to the end of the budget, keeping resume states and metrics; returns the last mean loss of the full network."""
+    run.training.mkdir(parents=True, exist_ok=True)
+    metrics = run.training / METRICS
+    _drop_metrics_after(metrics, trainer.step)
+    saved_s, mean = trainer.elapsed_s, None
+    window: list[StepLosses] = []
+    while (share := trainer.share_done()) < 1:
+        window.append(trainer.train_step(share))
+        if len(window) == 20:
+            mean = float(np.mean([losses.full for losses in window]))
+            keys = asdict(window[0])
+            line = {key: round(float(np.mean([getattr(losses, key) for losses in window])), 5) for key in keys}
+            with metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": trainer.step, "elapsed_s": round(trainer.elapsed_s, 2), **line}) + "\n")
+            window.clear()
+        if trainer.elapsed_s - saved_s > trainer.config.save_every_s:
+            saved_s = trainer.elapsed_s
+            kept.save(step=trainer.step, elapsed_s=saved_s)
+        note = f"step {trainer.step}" + (f", loss {mean:.3f}" if mean else "")
+        if trainer.config.steps is None:
+            progress(min(trainer.elapsed_s, trainer.config.budget_s), trainer.config.budget_s, note)
+        else:
+            progress(trainer.step, trainer.config.steps, note)
+    return mean
+
+
+class Trainer:
+    """The supernet, its optimiser and EMA; every random choice is drawn from (seed, step), so a resumed run is the same."""
+
+    def __init__(self, space: SearchSpace, data: CaptionedLatents, config: TrainingConfig) -> None:
+        self.space = space
+        self.config = config
+        self.step = 0
+        self.elapsed_s = 0.0
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.supernet = ElasticDiT(space=space.name)
+        self.optimizer = torch.optim.AdamW(
+            self.supernet.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        )
+        self.ema = EMAModel(self.supernet.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
+        self.latents = torch.from_numpy(data.latents)
+        self.text = text_tensors(space.name, data.captions)
+        self.empty = text_tensors(space.name, ("",))
+
+    def share_done(self) -> float:
+        """How much of the budget is spent, 1 at its end."""
+        if self.config.steps is not None:
+            return self.step / self.config.steps
+        return self.elapsed_s / self.config.budget_s
+
+    def learning_rate(self, share: float) -> float:
+        """Linear warm-up, then a cosine to zero."""
+        warmup = self.config.warmup
+        if share < warmup:
+            return self.config.learning_rate * max(share / warmup, 0.01)
+        return self.config.learning_rate * (1 + math.cos(math.pi * min(1.0, (share - warmup) / (1 - warmup)))) / 2
+
+    def draw(self) -> tuple[Batch, SubDiTSpec]:
+        """The batch and the sub-network of this step."""
+        seed = np.random.SeedSequence([self.config.seed, self.step])
+        generator = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
+        rows = torch.randint(len(self.latents), (self.config.batch_size,), generator=generator)
+        dropped = torch.rand(len(rows), generator=generator) < self.config.text_drop
+        text = tuple(
+            torch.where(dropped[:, None, None], empty, tokens[rows])
+            for empty, tokens in zip(self.empty, self.text, strict=True)
+        )
+        latents = self.latents[rows]
+        noise = torch.randn(latents.shape, generator=generator)
+        sigma = sample_sigma(len(rows), generator=generator)
+        spec = self.space.decode(self.space.sample(np.random.default_rng(seed), 1))[0]
+        return Batch(latents=latents, noise=noise, sigma=sigma, text=text), spec
+
+    def train_step(self, share: float) -> StepLosses:
+        """One optimiser step; its time counts towards the budget."""
+        started = time.perf_counter()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(share)
+        batch, spec = self.draw()
+        losses = elastic_step(
+            self.supernet, spec, batch, sub_weight=self.config.sub_weight, distill_weight=self.config.distill_weight
+        )
+        torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+        self.ema.step(self.supernet.parameters())
+        self.step += 1
+        self.elapsed_s += time.perf_counter() - started
+        return losses
+
+
+def read_metrics(path: Path) -> Iterator[dict[str, float]]:
+    """The lines of a metrics file; a torn last line, left by a kill, is passed over."""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def _drop_metrics_after(path: Path, step: int) -> None:
+    kept = [line for line in read_metrics(path) if line["step"] <= step]
+    if path.exists():
+        write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+__all__ = ["Trainer", "TrainingConfig", "read_metrics", "train"]

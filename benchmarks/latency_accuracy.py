@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def held_out(space: SearchSpace, used: DeviceProfile, *, seed: int, count: int) -> list[SubDiTSpec]:
-    """Uniform draws without repetition; one that the profile was calibrated on is not held out, so it is drawn again."""
+    """Uniform draws without repetition; one that the profile was calibrated on is drawn again: it is not held out."""
     seen = {entry.spec for entry in used.calibration.whole} if used.calibration else set()
     rng = np.random.default_rng(seed)
     specs: list[SubDiTSpec] = []

@@ -1,0 +1,62 @@
+"""Profiles with made-up latencies, for tests of what is done with profiles."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from device_profiles import Conditions
+from device_profiles import DeviceProfile
+from device_profiles import Latency
+from device_profiles import Noise
+from device_profiles import WholeLatency
+from device_profiles import fit_calibration
+from supernet.space import all_components
+from supernet.space import component_counts
+from supernet.space import get_space
+
+SPACE = get_space("digits")
+COMPONENTS = all_components(SPACE)
+CONDITIONS = Conditions(
+    machine="bench",
+    cpu="A CPU",
+    cores=2,
+    os="Linux",
+    runtime_version="1.32.0",
+    python_version="3.11.7",
+    measured_at="2026-11-23T07:50:12+00:00",
+)
+NOISE = Noise(drift=0.03, component_ci=0.01, whole_ci=0.01, split=0.01, limit=0.03, attempts=1)
+
+
+def component_ms(seed: int = 0) -> np.ndarray:
+    """A latency for each component of the space, log-uniform between 10 and 300 microseconds."""
+    return np.exp(np.random.default_rng(seed).uniform(np.log(0.01), np.log(0.3), len(COMPONENTS)))
+
+
+def made_up_profile(*, device: str = "kettle", calibrated: bool = True, seed: int = 0) -> DeviceProfile:
+    """A profile whose whole sub-DiTs take 1.1 times their sum and 0.05 ms, to within half a per cent."""
+    latency_ms = component_ms(seed)
+    encoded = SPACE.sample(np.random.default_rng(seed + 1), 12)
+    counts = component_counts(SPACE, encoded).astype(float)
+    noise = np.random.default_rng(seed + 2).normal(1, 0.005, len(encoded))
+    whole = [
+        WholeLatency(spec, Latency(value, value * 0.99, value * 1.01, 40))
+        for spec, value in zip(SPACE.decode(encoded), (1.1 * counts @ latency_ms + 0.05) * noise, strict=True)
+    ]
+    return DeviceProfile(
+        device=device,
+        runtime="onnxruntime",
+        precision="fp32",
+        threads=1,
+        space="digits",
+        kit_hash="0123456789abcdef",
+        provenance="measured",
+        noisy=False,
+        components={
+            component.name: Latency(value, value * 0.99, value * 1.01, 40)
+            for component, value in zip(COMPONENTS, latency_ms.tolist(), strict=True)
+        },
+        conditions=CONDITIONS,
+        noise=NOISE,
+        calibration=fit_calibration(COMPONENTS, latency_ms, counts, whole) if calibrated else None,
+    )

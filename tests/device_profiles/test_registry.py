@@ -1,0 +1,158 @@
+"""The profile format says the same in the schema, in the dataclasses and in the files; the registry finds them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device_profiles import Calibration
+from device_profiles import Conditions
+from device_profiles import DeviceProfile
+from device_profiles import ErrorReport
+from device_profiles import Latency
+from device_profiles import Noise
+from device_profiles import list_profiles
+from device_profiles import load_profile
+from device_profiles import profile_from_dict
+from device_profiles import read_registry
+from device_profiles import save_profile
+from device_profiles import user_registry
+from device_profiles._schema import find_problem
+from device_profiles._schema import profile_schema
+from subdit.errors import ProfileError
+from subdit.errors import RunError
+from tests.device_profiles.made_up import made_up_profile
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUBDIT_HOME", str(tmp_path / "home"))
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_a_profile_is_read_as_it_was_written(calibrated: bool) -> None:
+    profile = made_up_profile(calibrated=calibrated)
+    save_profile(profile)
+    assert load_profile(profile.id) == profile
+
+
+def test_the_schema_has_the_fields_of_the_dataclasses() -> None:
+    definitions = profile_schema()["$defs"]
+    written = {
+        "latency": Latency,
+        "conditions": Conditions,
+        "noise": Noise,
+        "error": ErrorReport,
+        "calibration": Calibration,
+    }
+    for name, record in written.items():
+        assert set(definitions[name]["properties"]) == {entry.name for entry in dataclasses.fields(record)}, name
+    own = {entry.name for entry in dataclasses.fields(DeviceProfile)} - {"schema_version"}
+    assert set(profile_schema()["properties"]) == own | {"subdit_profile", "id"}
+
+
+def test_an_unknown_schema_keyword_is_not_passed_over() -> None:
+    with pytest.raises(ValueError, match="multipleOf"):
+        find_problem(1, {"multipleOf": 2})
+
+
+def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
+    def change(values: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            values = values[key]
+        values[path[-1]] = to
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_set("subdit_profile", to=2), "version 2"),
+        (_set("threads", to=0), "threads: must be at least 1"),
+        (_set("threads", to=True), "threads: must be of type integer"),
+        (_set("noisy", to="no"), "noisy: must be of type boolean"),
+        (_set("provenance", to="guessed"), "provenance: must be one of"),
+        (_set("components", to={}), "components: must have at least 1"),
+        (_set("components", "text_projection", "latency_ms", to=-1.0), "text_projection.latency_ms: must be above 0"),
+        (_set("components", "text_projection", "latency_ms", to=float("nan")), "text_projection.latency_ms"),
+        (_set("calibration", "factors", "ffn", to="1"), "calibration.factors.ffn"),
+        (_set("calibration", "whole", to=[]), "calibration.whole"),
+        (_set("conditions", to=None), "conditions: must be of type object"),
+        (_set("colour", to="red"), "colour: is not a known field"),
+        (_set("device", to="toaster"), "its id is"),
+        (lambda values: values.pop("kit_hash"), "'kit_hash' is missing"),
+        (lambda values: values["conditions"].pop("cpu"), "conditions: 'cpu' is missing"),
+    ],
+)
+def test_a_damaged_profile_is_refused_by_the_name_of_its_field(
+    damage: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    values = copy.deepcopy(made_up_profile().to_dict())
+    damage(values)
+    with pytest.raises(ProfileError) as caught:
+        profile_from_dict(values, "kettle.json")
+    assert said in str(caught.value)
+    assert "kettle.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"subdit_profile": 1}'])
+def test_what_is_no_profile_at_all_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text(text)
+    with pytest.raises(ProfileError, match="damaged"):
+        load_profile(tmp_path / "broken.json")
+
+
+def test_a_wrong_spec_in_a_calibration_is_a_damaged_profile(tmp_path: Path) -> None:
+    values = made_up_profile().to_dict()
+    values["calibration"]["whole"][0]["spec"]["depth"] = "deep"
+    (tmp_path / "broken.json").write_text(json.dumps(values))
+    with pytest.raises(ProfileError, match="depth"):
+        load_profile(str(tmp_path / "broken.json"))
+
+
+def test_a_device_is_found_by_id_by_an_unambiguous_start_and_by_file(tmp_path: Path) -> None:
+    kettle, kettle_two = made_up_profile(), made_up_profile(device="kettle-2", seed=5)
+    save_profile(kettle)
+    save_profile(kettle_two)
+    save_profile(kettle_two, tmp_path / "there.json")
+    assert load_profile(kettle.id) == kettle
+    assert load_profile("kettle-") == kettle_two
+    assert load_profile(str(tmp_path / "there.json"), space="digits") == kettle_two
+    with pytest.raises(ProfileError, match=r"'kettle' is ambiguous.*kettle-2/"):
+        load_profile("kettle")
+    with pytest.raises(ProfileError, match=r"no device 'toaster'.*kettle/onnxruntime/fp32/t1"):
+        load_profile("toaster")
+    with pytest.raises(ProfileError, match="There is no profile at"):
+        load_profile("missing.json")
+
+
+def test_a_profile_for_another_space_is_named_as_such(tmp_path: Path) -> None:
+    save_profile(made_up_profile())
+    with pytest.raises(ProfileError, match="made for space 'digits', not for 'mid-256'"):
+        load_profile("kettle", space="mid-256")
+    save_profile(dataclasses.replace(made_up_profile(), space="mid-256"))
+    assert load_profile("kettle", space="mid-256").space == "mid-256"
+    assert load_profile("kettle", space="digits").space == "digits"
+
+
+def test_nothing_is_overwritten_without_force() -> None:
+    save_profile(made_up_profile())
+    with pytest.raises(RunError, match="--force"):
+        save_profile(made_up_profile(seed=9))
+    save_profile(made_up_profile(seed=9), force=True)
+    assert load_profile("kettle") == made_up_profile(seed=9)
+
+
+def test_one_damaged_file_hides_no_other() -> None:
+    save_profile(made_up_profile())
+    (user_registry() / "broken.json").write_text("{")
+    assert [profile.device for profile in list_profiles()] == ["kettle"]
+    _, damaged = read_registry()
+    assert [path.name for path in damaged] == ["broken.json"]

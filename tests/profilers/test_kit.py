@@ -1,0 +1,188 @@
+"""Kits and profiles of real components: made, checked, killed, resumed, damaged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import profilers
+from device_profiles import load_profile
+from profilers._models import read_static_inputs
+from profilers._profile import load_checked
+from subdit.errors import KitError
+from subdit.errors import ProfileError
+from subdit.errors import RunError
+from subdit.errors import SpaceError
+from supernet.space import all_components
+from supernet.space import get_space
+from tests.profilers.small import small_space
+from tests.profilers.small import use_small_space
+
+WHOLE = 6
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Set once by monkeypatch, so that it is undone, and then by the function that killed processes use.
+    for module in (profilers._kit, profilers._profile):
+        monkeypatch.setattr(module, "get_space", get_space)
+    use_small_space()
+
+
+@pytest.fixture(scope="module")
+def kit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profilers._kit, "get_space", lambda name: small_space())
+        return profilers.kit("digits", tmp_path_factory.mktemp("kit") / "kit", whole=WHOLE)
+
+
+@pytest.fixture
+def kit_copy(kit_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(kit_folder, tmp_path / "kit"))
+
+
+def run_until_killed(verb: str, folder: Path, calls: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.profilers.small", verb, str(folder), str(calls)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+
+def test_a_kit_holds_every_component_with_what_torch_computes(kit_folder: Path) -> None:
+    kit = profilers.open_kit(kit_folder)
+    assert [entry.name for entry in kit.components] == [component.name for component in all_components(small_space())]
+    assert len(kit.whole) == WHOLE == len({entry.spec for entry in kit.whole})
+    sessions = load_checked(kit, profilers.get_runtime("onnxruntime"), threads=1)
+    for entry in kit.components + kit.whole:
+        inputs, expected = entry.arrays()
+        assert np.abs(expected).max() > 0.1, "an output of zero would agree with anything"
+        drawn = read_static_inputs(entry.model)
+        assert list(drawn) == list(inputs)
+        assert all((drawn[name].shape, drawn[name].dtype) == (a.shape, a.dtype) for name, a in inputs.items())
+        sessions[entry.name].run()
+        assert np.abs(sessions[entry.name].output() - expected).max() <= 1e-4
+
+
+def test_a_killed_kit_is_finished_without_making_its_models_again(kit_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "kit"
+    run_until_killed("kit", out, 9)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
+    assert len(before) == 8
+    with pytest.raises(KitError, match="unfinished"):
+        profilers.open_kit(out)
+    profilers.kit("digits", out, whole=2)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert profilers.open_kit(out).hash == profilers.open_kit(kit_folder).hash
+
+
+def test_a_kit_is_replaced_only_with_force(kit_copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="--force"):
+        profilers.kit("digits", kit_copy, whole=WHOLE)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(RunError, match="holds no kit"):
+        profilers.kit("digits", tmp_path / "mine", force=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("kit.json", None, "There is no kit at"),
+        ("kit.json", b"{", "damaged"),
+        ("kit.json", b"[]", "damaged"),
+        ("kit.json", b'{"subdit_kit": 1}', "damaged"),
+        ("components/text_projection.onnx", None, r"components/text_projection\.onnx is missing"),
+        ("components/text_projection.npz", b"x", r"components/text_projection\.npz has changed"),
+        ("reference.onnx", b"x", r"reference\.onnx has changed"),
+    ],
+)
+def test_a_damaged_kit_is_refused_by_the_name_of_its_file(
+    kit_copy: Path, name: str, change: bytes | None, said: str
+) -> None:
+    if change is None:
+        (kit_copy / name).unlink()
+    else:
+        (kit_copy / name).write_bytes(change)
+    with pytest.raises(KitError, match=said):
+        profilers.profile(kit_copy)
+
+
+def test_a_component_that_computes_something_else_is_not_measured(kit_copy: Path) -> None:
+    kit = profilers.open_kit(kit_copy)
+    inputs, expected = kit.components[0].arrays()
+    np.savez(kit.components[0].tensors, **inputs, output=expected + 1e-3)
+    with pytest.raises(KitError, match=rf"{kit.components[0].name} .* differs from torch by 0\.001"):
+        load_checked(kit, profilers.get_runtime("onnxruntime"), threads=1)
+
+
+def test_a_killed_profile_goes_on_with_the_rounds_it_has(kit_copy: Path) -> None:
+    run_until_killed("profile", kit_copy, 7)
+    (log,) = (kit_copy / "timings").iterdir()
+    before = log.read_text().splitlines()
+    # The log is written twice a second, so at most half a second of rounds is lost.
+    out = kit_copy.parent / "profile.json"
+    assert not out.exists()
+    made = profilers.profile(kit_copy, device="bench", out=out, budget_s=2.0)
+    after = log.read_text().splitlines()
+    assert after[0] == before[0]
+    whole_lines = before[:-1]
+    assert after[: len(whole_lines)] == whole_lines
+    assert load_profile(out) == made
+    assert made.id == "bench/onnxruntime/fp32/t1"
+    assert made.provenance == "measured"
+    assert set(made.components) == {component.name for component in all_components(small_space())}
+    assert made.calibration is not None and len(made.calibration.whole) == WHOLE
+    assert made.noise is not None and made.noise.attempts == len({json.loads(line)[0] for line in after[1:-1]})
+    with pytest.raises(RunError, match="--force"):
+        profilers.profile(kit_copy, device="bench", out=out, budget_s=2.0)
+
+
+def test_what_cannot_be_profiled_is_said_before_measuring(kit_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="no runtime 'abacus'; there is onnxruntime"):
+        profilers.profile(kit_folder, runtime="abacus")
+    with pytest.raises(ProfileError, match="'My Phone' cannot name a device"):
+        profilers.profile(kit_folder, device="My Phone")
+    profilers._kit.get_space = get_space  # type: ignore[assignment]
+    with pytest.raises(SpaceError, match="no search space 'letters'"):
+        profilers.kit("letters", tmp_path / "kit")
+
+
+def test_models_are_measured_until_their_intervals_are_narrow(kit_folder: Path) -> None:
+    kit = profilers.open_kit(kit_folder)
+    paths = {entry.name: entry.model for entry in (*kit.components[:2], kit.whole[0])}
+    measured = profilers.measure_models(paths, budget_s=1.0, relative_ci=0.5)
+    assert set(measured) == set(paths)
+    whole = measured[kit.whole[0].name]
+    assert all(0 < one.low_ms <= one.latency_ms <= one.high_ms for one in measured.values())
+    assert all(one.latency_ms < whole.latency_ms for name, one in measured.items() if name != kit.whole[0].name)
+    assert whole.rounds >= 8
+
+
+def test_a_model_that_cannot_be_measured_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"\xff" * 40)
+    for name in ("broken.onnx", "missing.onnx"):
+        with pytest.raises(KitError, match=name):
+            profilers.measure_models({"it": tmp_path / name})
+
+
+def test_calibration_specs_reach_the_corners_and_differ() -> None:
+    space = get_space("digits")
+    specs = profilers.calibration_specs(space, 12)
+    assert len(set(specs)) == 12
+    encoded = space.encode(specs)
+    sizes = [len(values) for values in space.dimensions.values()]
+    assert (encoded[0] == 0).all() and (encoded[1] == np.asarray(sizes) - 1).all()
+    assert all(len(set(column)) == size or size > 4 for column, size in zip(encoded.T.tolist(), sizes, strict=True))
+    assert profilers.calibration_specs(space, 6) == specs[:6]
+    assert len(set(profilers.calibration_specs(small_space(), 50))) == small_space().size

@@ -67,12 +67,16 @@ class LatencyEstimator:
             self._half_ms = factors * self._half_ms
             self._fixed_ms = calibration.fixed_ms
             self._relative_error = calibration.relative_error
+        if profile.noise is not None:
+            # How well the machine reproduces itself limits every prediction of what it will do next.
+            self._relative_error = float(np.hypot(self._relative_error, profile.noise.split))
 
     def estimate(self, encoded: EncodedSpecs) -> LatencyEstimate:
         """Encoded specs of shape (n, dimensions) to latencies.
 
-        The interval joins the errors that the calibration makes on sub-DiTs it has not seen with the noise of the
-        components. Without a calibration it says nothing but the noise.
+        The interval joins the errors that the calibration makes on sub-DiTs it has not seen, how far the machine's two
+        halves of the rounds disagreed, and the noise of the components. Without a calibration it says nothing but the
+        noise.
         """
         counts = component_counts(self.space, encoded).astype(np.float64)
         latency = counts @ self._corrected_ms + self._fixed_ms

@@ -7,10 +7,10 @@ import datetime
 import os
 import platform
 import re
+from importlib import metadata
 from pathlib import Path
 
 from device_profiles import Conditions
-from subdit import __version__
 
 
 def read_conditions(runtime_version: str, *, reference_ms: float | None) -> Conditions:
@@ -29,7 +29,7 @@ def read_conditions(runtime_version: str, *, reference_ms: float | None) -> Cond
         governor=_first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         load_average=load,
         reference_ms=reference_ms,
-        subdit_version=__version__,
+        subdit_version=_subdit_version(),
     )
 
 
@@ -46,6 +46,13 @@ def device_name() -> str:
     """A name for this machine's device profile: its system and processor, such as 'linux-amd-epyc'."""
     words = re.sub(r"\(.*?\)|@.*|\bcpu\b|\bprocessor\b", " ", f"{platform.system()} {cpu_model()}".lower())
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "machine"
+
+
+def _subdit_version() -> str:
+    # Not subdit.__version__: the facade is a floor above.
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version("subdit")
+    return ""
 
 
 def _first_line(path: Path) -> str:

@@ -18,7 +18,7 @@ from nas.cli._table import echo_json
 @click.option("--device", help="Name of the device.  [default: this machine's system and processor]")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write, instead of your registry.")
 @click.option(
-    "--budget",
+    "--budget-s",
     "budget_s",
     type=click.FloatRange(min=1),
     default=60.0,
@@ -46,7 +46,7 @@ def command(
     \b
     Examples:
         subdit profile kits/digits
-        subdit profile kits/digits --device my-laptop --budget 30 --out my-laptop.json
+        subdit profile kits/digits --device my-laptop --budget-s 30 --out my-laptop.json
     """
     from profilers import profile
 

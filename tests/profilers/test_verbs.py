@@ -1,0 +1,81 @@
+"""The verbs `kit`, `profile` and `devices`: what they print, and one sentence and exit code 2 where they cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from click.testing import Result
+
+from device_profiles import save_profile
+from device_profiles import user_registry
+from nas.cli import group
+from tests.device_profiles.made_up import made_up_profile
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUBDIT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(group, list(arguments))
+
+
+def test_devices_lists_shows_and_checks() -> None:
+    assert "no device profiles yet" in call("devices").output
+    profile = made_up_profile()
+    path = save_profile(profile)
+    assert profile.id in call("devices").output
+    (listed,) = json.loads(call("devices", "list", "--json").output)
+    assert listed["id"] == profile.id and listed["path"] == str(path) and not listed["shipped"]
+    assert json.loads(call("devices", "--json").output) == [listed]
+    shown = call("devices", "show", "kettle", "--components").output
+    assert profile.id in shown and "text_projection" in shown and "mean error" in shown
+    assert json.loads(call("devices", "show", "kettle", "--json").output) == profile.to_dict()
+    assert "good" in call("devices", "check").output
+
+
+def test_a_damaged_profile_fails_the_check_and_hides_no_other() -> None:
+    path = save_profile(made_up_profile())
+    broken = user_registry() / "broken.json"
+    broken.write_text(path.read_text().replace('"threads": 1', '"threads": "one"'))
+    assert "kettle/onnxruntime/fp32/t1" in call("devices").output
+    checked = call("devices", "check")
+    assert checked.exit_code == 2
+    assert "threads: must be of type integer" in checked.output
+    assert call("devices", "check", str(path)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["kit", "letters"], "no search space 'letters'"),
+        (["kit", "digits", "--runtime", "abacus"], "no runtime 'abacus'; there is onnxruntime"),
+        (["kit", "digits", "--out", "mine"], "holds no kit"),
+        (["profile", "nowhere"], "There is no kit at nowhere"),
+        (["profile", "mine"], "There is no kit at mine"),
+        (["devices", "show", "toaster"], "There is no device 'toaster'"),
+        (["devices", "show", "missing.json"], "There is no profile at missing.json"),
+        (["devices", "show", "mine/letter.json"], "damaged"),
+        (["devices", "check", "mine/letter.json"], "damaged"),
+        (["devices", "list", "--space", "letters"], "no search space 'letters'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(arguments: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.json").write_text('{"dear": "reader"}')
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert result.output.strip().splitlines()[-1].startswith("Error: ")
+    assert "Traceback" not in result.output
+
+
+def test_every_verb_has_an_example() -> None:
+    for arguments in (["kit"], ["profile"], ["devices"], *(["devices", verb] for verb in ("list", "show", "check"))):
+        output = call(*arguments, "--help").output
+        assert f"subdit {' '.join(arguments)}" in output and "Example" in output

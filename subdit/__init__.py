@@ -28,7 +28,7 @@ _VERBS = {
     "distill": "supernet.distillation:distill",
     "export": "supernet.export:export",
     "sample": "supernet.sampling:sample",
-    "demo": "subdit.demo:demo",
+    "demo": "subdit._demo:demo",
 }
 
 __all__ = ["__version__", *_VERBS]

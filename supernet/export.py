@@ -1,4 +1,4 @@
-"""Export to ONNX, and the check that the export computes what the model computes."""
+"""Export to ONNX, the check that the export computes what the model computes, and the verb `export`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,56 @@ from torch import nn
 
 from subdit.errors import ExportError
 from subdit.errors import RunError
+from subdit.run import Run
+from subdit.run import read_pick
 from subdit.run import replacing
+from subdit.run import write_json
+from supernet.checkpoints import load_sub_dit
+from supernet.checkpoints import load_supernet
+from supernet.dit import SubDiT
+from supernet.dit import example_inputs
+from supernet.space import SubDiTSpec
+from supernet.space import get_space
 
 OPSET = 20
 OUTPUT = "output"
+TOLERANCE = 1e-4
+
+
+def export(run_path: Path, *, pick: str = "balanced", search: str = "default", force: bool = False) -> Path:
+    """Export a pick, distilled if it is and otherwise with the supernet's weights, and check it against torch.
+
+    Writes picks/SPEC_HASH/exports/dit.onnx and beside it dit.json, which tells a sampler the space, steps and shift.
+
+    Raises:
+        RunError: no such run, search or pick, or the export is there and `force` is not given.
+        CheckpointError: the weights are damaged.
+        ExportError: the export differs from torch by more than 1e-4.
+    """
+    run = Run(run_path)
+    spec = SubDiTSpec.from_dict(read_pick(run, pick, search=search)["spec"])
+    folder = run.pick(spec.hash)
+    path = folder / "exports" / "dit.onnx"
+    if path.exists() and not force:
+        raise RunError(f"The pick {pick!r} is exported already, at {path}; pass --force to export it anew.")
+    distilled = (folder / "distilled" / "config.json").exists()
+    model = load_sub_dit(folder / "distilled") if distilled else load_supernet(run.supernet).extract(spec)
+    export_sub_dit(model, path, distilled=distilled, force=force)
+    write_json(folder / "spec.json", spec.to_dict())
+    return path
+
+
+def export_sub_dit(model: SubDiT, path: Path, *, distilled: bool, force: bool = False) -> float:
+    """Export a whole sub-DiT with its sampling card and return the deviation from torch; raises `ExportError`."""
+    inputs = example_inputs(get_space(model.spec.space))
+    export_onnx(model.eval(), inputs, path, force=force)
+    off = deviation(model, inputs, path)
+    if not off <= TOLERANCE:
+        path.unlink()
+        raise ExportError(f"The export of {model.spec.hash} differs from torch by {off:.1e}; report it with its spec.")
+    card = {"spec": model.spec.to_dict(), "steps": 4 if distilled else 28, "shift": 3.0 if distilled else 1.0}
+    write_json(path.with_suffix(".json"), {**card, "deviation_from_torch": off})
+    return off
 
 
 def export_onnx(module: nn.Module, inputs: dict[str, Tensor], path: Path, *, force: bool = False) -> Path:
@@ -46,7 +92,8 @@ def export_onnx(module: nn.Module, inputs: dict[str, Tensor], path: Path, *, for
                 opset_version=OPSET,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise ExportError(f"{type(module).__name__} cannot be exported to ONNX ({error}); report it with its spec.") from error
+        what = type(module).__name__
+        raise ExportError(f"{what} cannot be exported to ONNX ({error}); report it with its spec.") from error
     model = onnx.load_from_string(written.getvalue())
     for node in model.graph.node:
         node.doc_string = ""

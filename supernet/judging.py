@@ -27,13 +27,14 @@ Samples = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Judgement:
-    """Quality of 900 samples a seed.
+    """Quality of sets of samples; figures compare only at equal numbers of them.
 
     Attributes:
         fd_mean: Frechet distance to the judge half over pixels in [-1, 1], mean over seeds; lower is better.
         fd_spread: largest minus smallest over seeds.
         nn_ratio: median nearest-neighbour distance to the training half over that of real unseen images.
         accuracy: share recognised by a support-vector classifier fitted on the training half.
+        samples: in each set.
         seeds: how many sample sets.
         fd: per seed.
     """
@@ -42,6 +43,7 @@ class Judgement:
     fd_spread: float
     nn_ratio: float
     accuracy: float
+    samples: int
     seeds: int
     fd: tuple[float, ...]
 
@@ -86,15 +88,16 @@ def generate(
     return np.concatenate([part(slice(at, at + BATCH)) for at in range(0, len(labels), BATCH)])
 
 
-def judge(sets: Sequence[Samples], data: DataSplit) -> Judgement:
-    """Judge sample sets of `class_labels()`, one a seed."""
-    seen, real, labels = data.seen, data.judge.latents, class_labels()
+def judge(sets: Sequence[Samples], data: DataSplit, labels: npt.NDArray[np.int64]) -> Judgement:
+    """Judge sample sets (one a seed) that were asked for these labels."""
+    seen, real = data.seen, data.judge.latents
     fd = tuple(round(frechet_distance(samples, real), 4) for samples in sets)
     return Judgement(
         fd_mean=round(float(np.mean(fd)), 4),
         fd_spread=round(max(fd) - min(fd), 4),
         nn_ratio=round(float(np.mean([novelty(samples, seen=seen.latents, judge=real) for samples in sets])), 4),
         accuracy=round(float(np.mean([recognised(samples, labels, seen=seen) for samples in sets])), 4),
+        samples=len(labels),
         seeds=len(sets),
         fd=fd,
     )
@@ -109,3 +112,26 @@ def bootstrap_fd(data: DataSplit, *, seeds: int = 3) -> tuple[float, ...]:
         rows = [rng.choice(np.flatnonzero(seen.labels == label), PER_CLASS) for label in range(CLASSES)]
         found.append(round(frechet_distance(seen.latents[np.concatenate(rows)], data.judge.latents), 4))
     return tuple(found)
+
+
+def judge_sampling(
+    model: nn.Module, space_name: str, data: DataSplit, *, steps: int, shift: float, seeds: int, per_class: int = PER_CLASS
+) -> Judgement:
+    """Generate one sample set a seed and judge them."""
+    labels = class_labels(per_class)
+    return judge(
+        [generate(model, space_name, labels, steps=steps, shift=shift, seed=seed) for seed in range(seeds)], data, labels
+    )
+
+
+def judge_plain_few_steps(
+    model: nn.Module, space_name: str, data: DataSplit, *, seeds: int, per_class: int = PER_CLASS
+) -> Judgement:
+    """Plain Euler in 4 steps, the better of shift 1 and shift 3."""
+    return min(
+        (
+            judge_sampling(model, space_name, data, steps=4, shift=shift, seeds=seeds, per_class=per_class)
+            for shift in (1.0, 3.0)
+        ),
+        key=lambda judgement: judgement.fd_mean,
+    )

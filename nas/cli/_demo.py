@@ -1,0 +1,103 @@
+"""`subdit demo`: the whole road on real handwriting."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nas.cli._progress import progress_bar
+from nas.cli._table import echo_json
+from nas.cli._table import echo_table
+
+
+@click.command()
+@click.option("--run", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Run folder.")
+@click.option("--quick", is_flag=True, help="Seconds instead of minutes; the numbers mean nothing then.")
+@click.option("--train-s", type=click.FloatRange(min=1), help="Seconds of supernet training.")
+@click.option("--teacher-s", type=click.FloatRange(min=1), help="Seconds for the few-step teacher.")
+@click.option("--kdmd-s", type=click.FloatRange(min=1), help="Seconds of K-DMD.")
+@click.option("--profile-s", type=click.FloatRange(min=1), help="Seconds of measuring the kit, per attempt.")
+@click.option("--search-s", type=click.FloatRange(min=1), help="Seconds of searching.")
+@click.option("--trials", type=click.IntRange(min=3), help="Sub-DiTs that the search evaluates at most.")
+@click.option("--measure-s", type=click.FloatRange(min=1), help="Seconds of measuring the picks.")
+@click.option("--max-latency-ms", type=click.FloatRange(min=0, min_open=True), help="Hard limit for the search.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    run: Path, quick: bool, max_latency_ms: float | None, seed: int, as_json: bool, **given: float | int | None
+) -> None:
+    """Train, measure this machine, search, distil, export, verify, report: the whole road on real handwritten digits.
+
+    Killed at any point and started again, it goes on where it was.
+
+    \b
+    Examples:
+        subdit demo
+        subdit demo --quick --run runs/quick
+        subdit demo --train-s 600 --kdmd-s 400 --run runs/longer
+    """
+    from subdit._demo import QUICK
+    from subdit._demo import DemoBudget
+    from subdit._demo import demo
+
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    budget = replace(QUICK if quick else DemoBudget(), **chosen)
+    step = iter(range(1, 100))
+    result = demo(
+        run,
+        budget=budget,
+        seed=seed,
+        max_latency_ms=max_latency_ms,
+        say=lambda text: click.secho(text if text.startswith(" ") else f"{next(step)}. {text}", bold=True, err=as_json),
+        bar=progress_bar,
+    )
+    if as_json:
+        echo_json({**asdict(result), "run": str(result.run), "report": str(result.report), "samples": str(result.samples)})
+        return
+    headings = ("pick", "predicted ms", "measured ms", "params", "file kB", "FD 28 steps", "FD 4 steps", "4 steps by")
+    rows = []
+    for name, pick in result.picks.items():
+        quality = pick["quality"]
+        distilled = "4_steps" in quality
+        cells = (
+            name,
+            f"{pick['predicted_ms']:.3f}",
+            f"{pick['measured_ms']:.3f}",
+            f"{pick['params']:,}",
+            f"{pick['file_bytes'] / 1000:,.0f}",
+            f"{quality['28_steps']['fd_mean']:.3f}",
+            f"{quality['4_steps' if distilled else 'plain_4_steps']['fd_mean']:.3f}",
+            "K-DMD" if distilled else "plain Euler",
+        )
+        rows.append(cells)
+    click.echo()
+    echo_table(headings, rows)
+    teacher = result.teacher
+    click.echo(
+        f"\nFew-step teacher (full network): FD {teacher['28_steps']['fd_mean']:.3f} at 28 steps, "
+        f"{teacher['plain_4_steps']['fd_mean']:.3f} at 4 plain steps, {teacher['4_steps']['fd_mean']:.3f} at 4 with its LoRA."
+    )
+    balanced = result.picks["balanced"]["quality"]
+    click.echo(
+        f"Balanced pick after K-DMD: FD {balanced['4_steps']['fd_mean']:.3f} at 4 steps, "
+        f"{balanced['2_steps']['fd_mean']:.3f} at 2, {balanced['1_step']['fd_mean']:.3f} at 1; "
+        f"{balanced['plain_4_steps']['fd_mean']:.3f} at 4 without it."
+    )
+    samples = balanced["28_steps"]["samples"]
+    click.echo(f"FD: Frechet distance over pixels, {samples} samples against the judge half; lower is better.")
+    if result.noisy:
+        click.echo("The latencies were measured on a noisy machine; see the report.")
+    click.echo("\nWhere everything lies:")
+    for name, pick in result.picks.items():
+        click.echo(f"  {name:<10}{pick['folder']}")
+    click.echo(f"  digits    {result.samples}\n  report    {result.report}")
+    model = f"{result.picks['balanced']['folder']}/exports/dit.onnx"
+    click.echo(
+        f"\nTo go on:\n  subdit sample {model} --prompt 'a handwritten seven'\n"
+        f"  subdit search {result.run} --device {result.run}/device.json --name tight --max-latency-ms MS --allow-noisy\n"
+        f"  subdit distill {result.run} --pick fastest"
+    )

@@ -1,0 +1,306 @@
+"""`demo`: the whole road on real handwriting, with this machine as the device. It only strings the verbs together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from subdit.errors import RunError
+from subdit.progress import ProgressCallback
+from subdit.progress import no_progress
+from subdit.run import Run
+from subdit.run import read_manifest
+from subdit.run import record_step
+from subdit.run import start_manifest
+
+SPACE = "digits"
+PICKS = ("fastest", "balanced", "best")
+
+
+@dataclass(frozen=True)
+class DemoBudget:
+    """Seconds of every step, and how many samples are judged; the whole takes under 15 minutes on 2 cores.
+
+    Attributes:
+        train_s, teacher_s, kdmd_s: of training.
+        profile_s: of measuring, once the kit is exported; up to three times that on a noisy machine.
+        search_s, trials: of the search, whichever ends first.
+        measure_s: of measuring the three picks.
+        per_class: samples of each of the ten classes that are judged.
+        seeds: sample sets that are judged.
+    """
+
+    train_s: float = 240.0
+    teacher_s: float = 90.0
+    kdmd_s: float = 180.0
+    profile_s: float = 50.0
+    search_s: float = 90.0
+    trials: int = 400
+    measure_s: float = 15.0
+    per_class: int = 90
+    seeds: int = 1
+
+
+QUICK = DemoBudget(
+    train_s=8, teacher_s=5, kdmd_s=5, profile_s=6, search_s=5, trials=40, measure_s=3, per_class=10, seeds=1
+)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made: per pick what was predicted and what was measured, and where everything lies."""
+
+    run: Path
+    picks: dict[str, dict[str, Any]]
+    teacher: dict[str, Any]
+    noisy: bool
+    report: Path
+    samples: Path
+
+
+Bar = Callable[[str], AbstractContextManager[ProgressCallback]]
+
+
+class _Silence(AbstractContextManager[ProgressCallback]):
+    def __enter__(self) -> ProgressCallback:
+        return no_progress
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def demo(
+    run_path: Path = Path("runs/demo"),
+    *,
+    budget: DemoBudget | None = None,
+    seed: int = 0,
+    max_latency_ms: float | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    bar: Bar = lambda title: _Silence(),
+) -> DemoResult:
+    """Data, supernet, device profile, search, K-DMD, export, measured picks, report; goes on where it was killed.
+
+    Raises:
+        RunError: the folder holds a demo of other budgets or another seed.
+        SubditError: whatever a step raises.
+    """
+    budget = DemoBudget() if budget is None else budget
+    run = Run(run_path)
+    start_manifest(run, space=SPACE)
+    _same_demo(run, {"budget": asdict(budget), "seed": seed, "max_latency_ms": max_latency_ms})
+    _tell_data(say)
+    _train(run, budget, seed, say, bar)
+    profile_file = run.path / "device.json"
+    noisy = _profile(run, profile_file, budget, say, bar)
+    _search(run, profile_file, budget, seed, max_latency_ms, say, bar)
+    _distill(run, budget, seed, say, bar)
+    exports = _export(run, say, bar)
+    _measure(run, exports, budget, say, bar)
+    samples = _sample(run, exports["balanced"], say, bar)
+    qualities, teacher = _judge(run, budget, say, bar)
+    say("Report: one page for the team, a picture, a table")
+    from reports import report
+
+    written = report(run.path, force=True)
+    return DemoResult(
+        run=run.path,
+        picks=_closing_rows(run, exports, qualities),
+        teacher=teacher,
+        noisy=noisy,
+        report=written.html,
+        samples=samples,
+    )
+
+
+def _same_demo(run: Run, wanted: dict[str, Any]) -> None:
+    steps = read_manifest(run)["steps"]
+    if "demo" not in steps:
+        if steps or run.supernet.exists():
+            raise RunError(f"The run {run.path} was not begun by 'subdit demo'; name another folder with --run.")
+        record_step(run, "demo", wanted)
+    elif steps["demo"] != wanted:
+        raise RunError(f"The run {run.path} is a demo with other options; repeat those or name another folder with --run.")
+
+
+def _tell_data(say: Callable[[str], None]) -> None:
+    from supernet.data import SPLIT_SEED
+    from supernet.data import load_data
+
+    data = load_data(SPACE)
+    say(
+        f"Data: {len(data.train)} scans of real handwritten digits to train on, {len(data.validation)} to choose by, "
+        f"{len(data.judge)} kept apart to judge by (split seed {SPLIT_SEED})"
+    )
+
+
+def _train(run: Run, budget: DemoBudget, seed: int, say: Callable[[str], None], bar: Bar) -> None:
+    from supernet.space import get_space
+    from supernet.training import TrainingConfig
+    from supernet.training import train
+
+    say(f"Supernet: {get_space(SPACE).size:,} sub-DiTs in one set of weights, full network plus one sub-network a step")
+    if "train" not in read_manifest(run)["steps"]:
+        with bar("Training the supernet") as progress:
+            # A kill between saving the supernet and noting it leaves a finished supernet; training anew is wasteful but
+            # right, and the resume state is still there, at the end of the budget.
+            begun = (run.training / "state.safetensors").exists()
+            config = TrainingConfig(budget_s=budget.train_s, seed=seed)
+            half_noted = (run.supernet / "config.json").exists()
+            train(SPACE, run.path, config=config, resume=begun, force=half_noted and not begun, progress=progress)
+
+
+def _profile(run: Run, target: Path, budget: DemoBudget, say: Callable[[str], None], bar: Bar) -> bool:
+    from device_profiles import load_profile
+    from profilers import kit
+    from profilers import profile
+
+    say("Device: this machine, ONNX Runtime on one thread, every component of the space in interleaved rounds")
+    if not target.exists():
+        folder = run.path / "kit"
+        if not (folder / "manifest.json").exists():
+            with bar("Exporting the kit") as progress:
+                kit(SPACE, folder, progress=progress)
+        with bar("Measuring the kit") as progress:
+            profile(folder, out=target, budget_s=budget.profile_s, progress=progress)
+    measured = load_profile(str(target), space=SPACE)
+    if measured.noisy:
+        say("  This machine is too noisy to rank close sub-DiTs: three attempts were made, and the profile is marked.")
+    return measured.noisy
+
+
+def _search(
+    run: Run,
+    device: Path,
+    budget: DemoBudget,
+    seed: int,
+    max_latency_ms: float | None,
+    say: Callable[[str], None],
+    bar: Bar,
+) -> None:
+    from nas import search
+
+    say("Search: NSGA-II over latency from that profile and validation loss of the inherited weights")
+    if "search" not in read_manifest(run)["steps"]:
+        with bar("Searching") as progress:
+            result = search(
+                run.path,
+                device=str(device),
+                trials=budget.trials,
+                budget_s=budget.search_s,
+                seed=seed,
+                max_latency_ms=max_latency_ms,
+                allow_noisy=True,
+                resume=run.search("default").exists(),
+                progress=progress,
+            )
+        record_step(run, "search", {"front": len(result.front)})
+
+
+def _distill(run: Run, budget: DemoBudget, seed: int, say: Callable[[str], None], bar: Bar) -> None:
+    from supernet.distillation import FewStepConfig
+    from supernet.distillation import KDMDConfig
+    from supernet.distillation import distill
+
+    say("K-DMD: the balanced pick learns to draw in 4 steps, from the score of the full network and its few-step LoRA")
+    if "distill" not in read_manifest(run)["steps"]:
+        few_step = FewStepConfig(budget_s=budget.teacher_s, seed=seed)
+        kdmd = KDMDConfig(budget_s=budget.kdmd_s, seed=seed)
+        with bar("Distilling") as progress:
+            distill(run.path, pick="balanced", few_step=few_step, kdmd=kdmd, force=_distilled(run), progress=progress)
+        record_step(run, "distill", {"pick": "balanced"})
+
+
+def _distilled(run: Run) -> bool:
+    from subdit.run import read_pick
+
+    return (run.pick(read_pick(run, "balanced")["spec_hash"]) / "distilled").exists()
+
+
+def _export(run: Run, say: Callable[[str], None], bar: Bar) -> dict[str, Path]:
+    from subdit.run import read_pick
+    from supernet.export import export
+
+    say("Export: the three picks to ONNX, each compared with torch")
+    paths = {name: run.pick(read_pick(run, name)["spec_hash"]) / "exports" / "dit.onnx" for name in PICKS}
+    with bar("Exporting the picks") as progress:
+        for at, (name, path) in enumerate(paths.items()):
+            progress(at, len(paths), name)
+            if not path.with_suffix(".json").exists():
+                export(run.path, pick=name, force=True)
+    return paths
+
+
+def _measure(run: Run, exports: dict[str, Path], budget: DemoBudget, say: Callable[[str], None], bar: Bar) -> None:
+    from profilers import measure_models
+    from subdit.run import read_pick
+    from subdit.run import write_json
+
+    say("Verification: the picks' own latency, measured")
+    missing = {name: path for name, path in exports.items() if not _measured(path).exists()}
+    if missing:
+        with bar("Measuring the picks") as progress:
+            found = measure_models(missing, budget_s=budget.measure_s, progress=progress)
+        for name, path in missing.items():
+            facts = {key: value for key, value in asdict(found[name]).items()}
+            predicted = {"predicted_ms": read_pick(run, name)["latency_ms"], "file_bytes": path.stat().st_size}
+            write_json(_measured(path), {**facts, "runtime": "onnxruntime", "threads": 1, **predicted})
+
+
+def _measured(export: Path) -> Path:
+    return export.parent.parent / "measured.json"
+
+
+def _sample(run: Run, model: Path, say: Callable[[str], None], bar: Bar) -> Path:
+    from supernet.data import digit_caption
+    from supernet.pictures import save_contact_sheet
+    from supernet.sampling import sample
+
+    say("Samples: 100 digits through ONNX Runtime alone, 4 steps each")
+    target = model.parent.parent / "samples.png"
+    if not target.exists():
+        with bar("Drawing digits") as progress:
+            drawn = sample(model, [digit_caption(digit) for _ in range(10) for digit in range(10)], progress=progress)
+        save_contact_sheet(drawn, target)
+    return target
+
+
+def _judge(
+    run: Run, budget: DemoBudget, say: Callable[[str], None], bar: Bar
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    from supernet.verification import judge_pick
+    from supernet.verification import judge_teacher
+
+    say(f"Judgement: Frechet distance of {10 * budget.per_class} samples to the digits that nothing learned from")
+    how: dict[str, Any] = {"seeds": budget.seeds, "per_class": budget.per_class}
+    qualities = {}
+    for name in PICKS:
+        with bar(f"Judging the {name} pick") as progress:
+            qualities[name] = judge_pick(run.path, pick=name, progress=progress, **how)
+    with bar("Judging the few-step teacher") as progress:
+        teacher = judge_teacher(run.path, progress=progress, **how)
+    return qualities, teacher
+
+
+def _closing_rows(
+    run: Run, exports: dict[str, Path], qualities: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    from subdit.run import read_json
+    from subdit.run import read_pick
+
+    rows = {}
+    for name, path in exports.items():
+        pick, measured = read_pick(run, name), read_json(_measured(path), "measured pick")
+        rows[name] = {
+            "spec": pick["spec"],
+            "predicted_ms": pick["latency_ms"],
+            "measured_ms": measured["latency_ms"],
+            "params": pick["params"],
+            "file_bytes": measured["file_bytes"],
+            "quality": qualities[name],
+            "folder": str(path.parent.parent),
+        }
+    return rows

@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 MIN_WHOLE = 6
 """Whole sub-DiTs that a calibration needs at least."""
 
-# Standard deviation of what no form explains, relative; weighs the data against the priors.
+# Standard deviation of what no form explains, relative; with each measurement's own, weighs data against priors.
 _RESIDUAL = 0.01
 # How far the common factor may be from 1, and per-run and fixed costs from 0, over the mean component and sub-DiT.
 _FACTOR_SPREAD = 0.5
@@ -83,12 +83,14 @@ def fit_calibration(
     counts = np.asarray(counts, dtype=np.float64)
     features = _features(components, component_ms, counts)
     plain = counts @ component_ms
-    best_form, best_left_out = _FORMS[0], _left_out(_FORMS[0], features, measured)
+    # A sub-DiT whose own interval is wide, because it was disturbed, counts for less.
+    spread = np.hypot(_RESIDUAL, np.asarray([entry.latency.relative_ci for entry in whole]) / 1.96)
+    best_form, best_left_out = _FORMS[0], _left_out(_FORMS[0], features, measured, spread)
     for form in _FORMS[1:]:
-        left_out = _left_out(form, features, measured)
+        left_out = _left_out(form, features, measured, spread)
         if _mean_error(left_out, measured) < _PREFERENCE * _mean_error(best_left_out, measured):
             best_form, best_left_out = form, left_out
-    fitted = _fit(best_form, features, measured)
+    fitted = _fit(best_form, features, measured, spread)
     residuals = (best_left_out - measured) / measured
     return Calibration(
         form=best_form.name,
@@ -132,30 +134,32 @@ def _features(components: Sequence[Component], component_ms: Floats, counts: Flo
     return np.column_stack([sums, counts.sum(axis=1), np.ones(len(counts))])
 
 
-def _fit(form: _Form, features: Floats, measured: Floats) -> Floats:
-    """Factor of each kind, per-run and fixed milliseconds: the posterior mean under the form's priors."""
+def _fit(form: _Form, features: Floats, measured: Floats, spread: Floats) -> Floats:
+    """Factor of each kind, per-run and fixed milliseconds: the posterior mean under the form's priors.
+
+    `spread` is the relative standard deviation of each measurement from what any form explains, shape (n,).
+    """
     sums, runs = features[:, :-2], features[:, -2]
     plain = sums.sum(axis=1)
     # Columns: common factor - 1, deviation of each kind, per-run, fixed; all relative to the measurement.
     design = np.column_stack([plain, sums, runs, np.ones(len(plain))]) / measured[:, None]
-    spread = np.concatenate(
+    prior = np.concatenate(
         [
             [_FACTOR_SPREAD],
             np.full(sums.shape[1], form.kind_spread),
             [form.per_run * _PER_RUN_SPREAD * plain.mean() / runs.mean(), form.fixed * _FIXED_SPREAD * plain.mean()],
         ]
     )
-    scaled = design * spread
-    target = 1.0 - plain / measured
-    precision = scaled.T @ scaled / _RESIDUAL**2 + np.eye(len(spread))
-    solution = spread * np.linalg.solve(precision, scaled.T @ target / _RESIDUAL**2)
+    scaled = design * prior / spread[:, None]
+    target = (1.0 - plain / measured) / spread
+    solution = prior * np.linalg.solve(scaled.T @ scaled + np.eye(len(prior)), scaled.T @ target)
     return np.concatenate([1.0 + solution[0] + solution[1:-2], solution[-2:]])
 
 
-def _left_out(form: _Form, features: Floats, measured: Floats) -> Floats:
+def _left_out(form: _Form, features: Floats, measured: Floats, spread: Floats) -> Floats:
     """Prediction of each sub-DiT by a fit on all the others, shape (n,)."""
     every = np.arange(len(measured))
-    fits = np.stack([_fit(form, features[every != out], measured[every != out]) for out in every])
+    fits = np.stack([_fit(form, features[rest], measured[rest], spread[rest]) for rest in every != every[:, None]])
     return np.einsum("nf,nf->n", fits, features)
 
 

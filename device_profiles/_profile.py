@@ -104,8 +104,8 @@ class Noise:
         drift: spread of the reference kernel's time over the rounds, as interquartile range over median; removed.
         component_ci: median over components of half the 95 % interval over the latency.
         whole_ci: the same for the whole sub-DiTs.
-        split: largest disagreement between the first and the second half of the rounds, among the whole sub-DiTs and
-            the sum of all components; half the difference over the latency.
+        split: disagreement between the first and the second half of the rounds, half the difference over the latency;
+            root mean square over the whole sub-DiTs and the sum of all components.
         limit: what none of `component_ci`, `whole_ci` and `split` may exceed.
         attempts: how often everything was measured; the quietest attempt is kept.
     """

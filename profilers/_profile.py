@@ -53,7 +53,7 @@ TOLERANCE = 1e-4
 
 _MIN_ROUNDS = 20
 # Measuring goes on until the whole sub-DiTs' intervals are as narrow as this, or the budget is used up.
-_WHOLE_CI = 0.005
+_WHOLE_CI = 0.0075
 
 
 def profile(

@@ -99,7 +99,7 @@ def noise_of(timings: Timings, components: Sequence[str], whole: Sequence[str], 
         drift=float((quartiles[2] - quartiles[0]) / quartiles[1]),
         component_ci=float(np.median([intervals[name] for name in components])) if components else 0.0,
         whole_ci=float(np.median([intervals[name] for name in whole])) if whole else 0.0,
-        split=float(max(splits, default=0.0)),
+        split=float(np.sqrt(np.mean(np.square(splits)))) if splits else 0.0,
         limit=NOISE_LIMIT,
         attempts=attempts,
     )

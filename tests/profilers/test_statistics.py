@@ -88,7 +88,10 @@ def test_a_quiet_machine_is_told_from_a_noisy_one() -> None:
         if shifted.names[at] == "slow":
             shifted.wall_ms[at] *= 1.5
             shifted.cpu_ms[at] *= 1.5
-    assert noise_of(shifted, names, names[1:], attempts=1).split == pytest.approx(0.2, abs=0.01)
+    slow, total = 1.5 / (3.0 + 4.5), 1.5 / (3.42 + 4.92)
+    expected = ((slow**2 + 0 + total**2) / 3) ** 0.5
+    assert noise_of(shifted, names, names[1:], attempts=1).split == pytest.approx(expected, abs=0.005)
+    assert is_noisy(noise_of(shifted, names, names[1:], attempts=1))
 
 
 def test_measuring_stops_when_intervals_are_narrow_and_no_sooner() -> None:

@@ -6,6 +6,7 @@ is nothing but branches in a row, which is why their latencies add up and why ea
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
@@ -53,7 +54,7 @@ class Modulated(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.scale_shift_table = nn.Parameter(nn.init.zeros_(nn.Parameter(self.norm.weight.new_empty(3, width))))
+        self.scale_shift_table = nn.Parameter(torch.zeros(3, width))
 
     def modulated(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
         """Norm, scale and shift of tokens (batch, tokens, width) by (batch, 3, width); also the branch's gate."""

@@ -19,6 +19,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.modeling_utils import no_init_weights
 from torch import Tensor
 from torch import nn
 from torch.func import functional_call
@@ -160,7 +161,7 @@ class ElasticDiT(ModelMixin, ConfigMixin):
 
     def template(self, spec: SubDiTSpec) -> SubDiT:
         """The sub-DiT without storage: parameters on the meta device, buffers real."""
-        with torch.device("meta"):
+        with torch.device("meta"), no_init_weights():
             return SubDiT.from_spec(self.space, spec)
 
     def sub_parameters(self, spec: SubDiTSpec) -> dict[str, Tensor]:
@@ -183,10 +184,13 @@ class ElasticDiT(ModelMixin, ConfigMixin):
     @torch.no_grad()
     def extract(self, spec: SubDiTSpec) -> SubDiT:
         """A plain sub-DiT with a copy of its weights, and of nothing else; raises `SpecError` on a foreign spec."""
-        made = SubDiT.from_spec(self.space, spec).to(self.dtype)
+        with no_init_weights():
+            made = SubDiT.from_spec(self.space, spec)
         for name, value in self.sub_parameters(spec).items():
-            made.get_parameter(name).copy_(value)
-        return made.to(self.device).train(self.training)
+            made.get_parameter(name).data = value.clone()
+        for buffer in made.buffers():
+            buffer.data = buffer.to(self.dtype)
+        return made.train(self.training)
 
 
 def _key(name: str, where: str) -> str:

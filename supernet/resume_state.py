@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,12 +23,20 @@ def trainable(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
+def _owns(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> bool:
+    return any(parameter is own for group in optimizer.param_groups for own in group["params"])
+
+
 class ResumeState:
-    """What a loop must keep to go on exactly: trainable parameters, AdamW moments, EMA shadows, and numbers."""
+    """What a loop must keep to go on exactly: trainable parameters, optimiser state, EMA shadows, and numbers."""
 
     def __init__(
-        self, path: Path, modules: Mapping[str, tuple[nn.Module, torch.optim.Optimizer]], emas: Mapping[str, EMAModel]
+        self,
+        path: Path,
+        modules: Mapping[str, tuple[nn.Module, Sequence[torch.optim.Optimizer]]],
+        emas: Mapping[str, EMAModel],
     ) -> None:
+        """`modules`: by name a module and the optimisers among which its trainable parameters are divided."""
         self.path = path
         self.modules = modules
         self.emas = emas
@@ -35,11 +44,12 @@ class ResumeState:
     def save(self, *, step: int, elapsed_s: float) -> None:
         """Write the state; a kill leaves the old file or the new one."""
         tensors: dict[str, Tensor] = {}
-        for name, (module, optimizer) in self.modules.items():
+        for name, (module, optimizers) in self.modules.items():
             for at, parameter in enumerate(trainable(module)):
                 tensors[f"{name}.{at}.weight"] = parameter.detach().clone()
-                for key, value in optimizer.state[parameter].items():
-                    tensors[f"{name}.{at}.optimizer.{key}"] = value
+                for optimizer in optimizers:
+                    for key, value in optimizer.state.get(parameter, {}).items():
+                        tensors[f"{name}.{at}.optimizer.{key}"] = value
         for name, ema in self.emas.items():
             tensors |= {f"{name}.{at}.ema": shadow for at, shadow in enumerate(ema.shadow_params)}
         facts = {"step": str(step), "elapsed_s": repr(elapsed_s)}
@@ -54,13 +64,14 @@ class ResumeState:
         try:
             with safe_open(str(self.path), framework="pt") as file:
                 facts, keys = file.metadata(), set(file.keys())
-                for name, (module, optimizer) in self.modules.items():
+                for name, (module, optimizers) in self.modules.items():
                     for at, parameter in enumerate(trainable(module)):
                         parameter.data.copy_(file.get_tensor(f"{name}.{at}.weight"))
                         prefix = f"{name}.{at}.optimizer."
                         moments = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
                         if moments:
-                            optimizer.state[parameter] = {key: file.get_tensor(prefix + key) for key in moments}
+                            owner = next(optimizer for optimizer in optimizers if _owns(optimizer, parameter))
+                            owner.state[parameter] = {key: file.get_tensor(prefix + key) for key in moments}
                 for name, ema in self.emas.items():
                     for at, shadow in enumerate(ema.shadow_params):
                         shadow.copy_(file.get_tensor(f"{name}.{at}.ema"))

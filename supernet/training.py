@@ -29,7 +29,9 @@ from supernet.elastic_step import Batch
 from supernet.elastic_step import StepLosses
 from supernet.elastic_step import elastic_step
 from supernet.flow_matching import sample_sigma
+from supernet.parallel import shard_count
 from supernet.resume_state import ResumeState
+from supernet.space import STAGES
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
 from supernet.space import get_space
@@ -47,8 +49,9 @@ class TrainingConfig:
         budget_s: seconds of training; the learning rate falls to zero by then.
         steps: steps of training instead of seconds, where given; then the result depends on the seed alone.
         batch_size: images per step, seen by the full network and by one sub-network.
-        learning_rate: peak of AdamW's.
-        weight_decay: AdamW's.
+        muon_learning_rate: peak of Muon's, for the matrices inside blocks (scaled to AdamW's update size).
+        learning_rate: peak of AdamW's, for everything else.
+        weight_decay: of both.
         warmup: share of the training in which the learning rate rises.
         ema_decay: of the weights that are saved.
         max_grad_norm: where gradients are clipped.
@@ -62,10 +65,11 @@ class TrainingConfig:
     budget_s: float = 240.0
     steps: int | None = None
     batch_size: int = 64
-    learning_rate: float = 2e-3
+    muon_learning_rate: float = 1e-2
+    learning_rate: float = 5e-3
     weight_decay: float = 0.01
     warmup: float = 0.05
-    ema_decay: float = 0.998
+    ema_decay: float = 0.99
     max_grad_norm: float = 1.0
     text_drop: float = 0.1
     sub_weight: float = 1.0
@@ -105,7 +109,7 @@ def train(
             (run.training / METRICS).unlink(missing_ok=True)
         write_atomic(run.config, yaml.safe_dump({"space": space_name, "training": asdict(config)}, sort_keys=False))
         trainer = Trainer(space, data.train, config)
-        kept = ResumeState(state, {"supernet": (trainer.supernet, trainer.optimizer)}, {"supernet": trainer.ema})
+        kept = ResumeState(state, {"supernet": (trainer.supernet, trainer.optimizers)}, {"supernet": trainer.ema})
         trainer.step, trainer.elapsed_s = kept.load()
         losses = run_training(trainer, run, kept, progress)
         trainer.ema.copy_to(trainer.supernet.parameters())
@@ -142,6 +146,33 @@ def run_training(trainer: Trainer, run: Run, kept: ResumeState, progress: Progre
     return mean
 
 
+def schedule(share: float, warmup: float) -> float:
+    """Share of the peak learning rate at a share of the training: linear warm-up, then a cosine to zero."""
+    if share < warmup:
+        return max(share / warmup, 0.01)
+    return (1 + math.cos(math.pi * min(1.0, (share - warmup) / (1 - warmup)))) / 2
+
+
+def make_optimizers(supernet: ElasticDiT, config: TrainingConfig) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Muon for the matrices inside blocks, AdamW for all else: embeddings, modulation, norms, convolutions, biases."""
+    matrices = {
+        name: parameter
+        for name, parameter in supernet.full.named_parameters()
+        if parameter.ndim == 2 and name.split(".")[0] in STAGES and "table" not in name
+    }
+    inside = {id(parameter) for parameter in matrices.values()}
+    rest = [parameter for parameter in supernet.parameters() if id(parameter) not in inside]
+    return (
+        torch.optim.Muon(
+            list(matrices.values()),
+            lr=config.muon_learning_rate,
+            weight_decay=config.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay),
+    )
+
+
 class Trainer:
     """The supernet, its optimiser and EMA; every random choice is drawn from (seed, step), so a resumed run is the same."""
 
@@ -150,12 +181,11 @@ class Trainer:
         self.config = config
         self.step = 0
         self.elapsed_s = 0.0
+        self.shards = shard_count()
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.supernet = ElasticDiT(space=space.name)
-        self.optimizer = torch.optim.AdamW(
-            self.supernet.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-        )
+        self.optimizers = make_optimizers(self.supernet, config)
         self.ema = EMAModel(self.supernet.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
         self.latents = torch.from_numpy(data.latents)
         self.text = text_tensors(space.name, data.captions)
@@ -167,17 +197,10 @@ class Trainer:
             return self.step / self.config.steps
         return self.elapsed_s / self.config.budget_s
 
-    def learning_rate(self, share: float) -> float:
-        """Linear warm-up, then a cosine to zero."""
-        warmup = self.config.warmup
-        if share < warmup:
-            return self.config.learning_rate * max(share / warmup, 0.01)
-        return self.config.learning_rate * (1 + math.cos(math.pi * min(1.0, (share - warmup) / (1 - warmup)))) / 2
-
     def draw(self) -> tuple[Batch, SubDiTSpec]:
         """The batch and the sub-network of this step."""
         seed = np.random.SeedSequence([self.config.seed, self.step])
-        generator = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
+        generator = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0]) >> 1)
         rows = torch.randint(len(self.latents), (self.config.batch_size,), generator=generator)
         dropped = torch.rand(len(rows), generator=generator) < self.config.text_drop
         text = tuple(
@@ -193,14 +216,21 @@ class Trainer:
     def train_step(self, share: float) -> StepLosses:
         """One optimiser step; its time counts towards the budget."""
         started = time.perf_counter()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(share)
+        for optimizer, peak in zip(self.optimizers, (self.config.muon_learning_rate, self.config.learning_rate), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * schedule(share, self.config.warmup)
         batch, spec = self.draw()
         losses = elastic_step(
-            self.supernet, spec, batch, sub_weight=self.config.sub_weight, distill_weight=self.config.distill_weight
+            self.supernet,
+            spec,
+            batch,
+            sub_weight=self.config.sub_weight,
+            distill_weight=self.config.distill_weight,
+            shards=self.shards,
         )
         torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), self.config.max_grad_norm)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.ema.step(self.supernet.parameters())
         self.step += 1
         self.elapsed_s += time.perf_counter() - started

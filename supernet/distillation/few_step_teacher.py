@@ -190,7 +190,7 @@ def _train(
     learned = trainable(teacher)
     optimizer = torch.optim.Adam(learned, lr=config.learning_rate, betas=(0.9, 0.99))
     ema = EMAModel(learned, decay=0.99, use_ema_warmup=True, power=0.75)
-    state = ResumeState(folder / "state.safetensors", {"teacher": (teacher, optimizer)}, {"teacher": ema})
+    state = ResumeState(folder / "state.safetensors", {"teacher": (teacher, [optimizer])}, {"teacher": ema})
     step, elapsed_s = state.load()
     saved_s = elapsed_s
     ends = torch.from_numpy(euler_sigmas(STEPS, shift=SHIFT)).float()

@@ -178,7 +178,7 @@ def distill_kdmd(
     student_optimizer = torch.optim.Adam(learned, lr=rate, betas=(0.0, 0.99))
     critic_optimizer = torch.optim.Adam(critic.parameters(), lr=rate, betas=(0.0, 0.99))
     ema = EMAModel(learned, decay=config.ema_decay, use_ema_warmup=True, power=0.75)
-    members = {"student": (student, student_optimizer), "critic": (critic, critic_optimizer)}
+    members = {"student": (student, [student_optimizer]), "critic": (critic, [critic_optimizer])}
     state = ResumeState(state_path, members, {"student": ema})
     step, elapsed_s = state.load()
     saved_s = elapsed_s

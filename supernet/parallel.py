@@ -1,0 +1,43 @@
+"""Data parallelism over the cores of one machine: one thread per shard of a batch, each with one intra-op thread.
+
+At the sizes that train on a laptop, an operator is too small to share between cores, and cores that wait for each other
+inside every operator stand still when another program takes one of them. Shards meet once a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+import torch
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def shard_count() -> int:
+    """Shards that this machine can run at once: torch's own number of threads."""
+    return torch.get_num_threads()
+
+
+@cache
+def _pool(shards: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(shards, thread_name_prefix="shard", initializer=torch.set_num_threads, initargs=(1,))
+
+
+def run_shards(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """`work` on every item, each in a thread of its own; results in order. One item runs where the caller is."""
+    listed = list(items)
+    if len(listed) == 1:
+        return [work(listed[0])]
+    return list(_pool(len(listed)).map(work, listed))
+
+
+def shard_slices(count: int, shards: int) -> list[slice]:
+    """`count` rows in `shards` nearly equal slices, none of them empty."""
+    shards = min(shards, count)
+    ends = [round(count * at / shards) for at in range(shards + 1)]
+    return [slice(start, end) for start, end in zip(ends[:-1], ends[1:], strict=True)]

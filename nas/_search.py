@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from device_profiles import DeviceProfile
 
 STUDY_FILE = "study.journal"
+PROFILE_FILE = "device.json"
 
 
 def search(
@@ -70,6 +71,8 @@ def search(
     of another space or noisy, `InfeasibleError` where no sub-DiT keeps the limits, `SearchError` where options are
     senseless or differ from those of the search to resume.
     """
+    from device_profiles import save_profile
+
     started = time.monotonic()
     checked_name(name)
     budget, limits = Budget(trials, budget_s), Limits(max_latency_ms, max_params)
@@ -77,10 +80,11 @@ def search(
     if resume and force:
         raise SearchError("Resuming and beginning anew exclude each other; give one of --resume and --force.")
     where = Run(Path(run)).require()
-    tables, facts, profile_id = device_tables(where, device, limits=limits, allow_noisy=allow_noisy)
+    profile = _profile(where, device)
+    tables, facts, profile_id = device_tables(where, profile, limits=limits, allow_noisy=allow_noisy)
     if proxy is None:
         proxy = ValidationLoss(where.supernet, tables.space.name)
-    return run_search(
+    result = run_search(
         where,
         name,
         tables,
@@ -92,6 +96,16 @@ def search(
         progress=progress,
         started=started,
     )
+    # The profile as the search saw it: the registry's may be measured again, and a file may move.
+    save_profile(profile, result.folder / PROFILE_FILE, force=True)
+    return result
+
+
+def _profile(run: Run, device: str | DeviceProfile) -> DeviceProfile:
+    from device_profiles import load_profile
+
+    space = str(read_manifest(run).get("space"))
+    return load_profile(device, space=space) if isinstance(device, str) else device
 
 
 def device_tables(
@@ -102,12 +116,11 @@ def device_tables(
     Raises `ProfileError` where the device is unknown, of another space, or noisy and that is not allowed.
     """
     from device_profiles import LatencyEstimator
-    from device_profiles import load_profile
     from supernet.space import count_params
     from supernet.space import get_space
 
     space = get_space(str(read_manifest(run).get("space")))
-    profile = load_profile(device, space=space.name) if isinstance(device, str) else device
+    profile = _profile(run, device)
     if profile.noisy and not allow_noisy:
         raise ProfileError(
             f"The profile {profile.id} was measured on too noisy a machine; measure again with 'subdit profile', or "

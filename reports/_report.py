@@ -59,7 +59,8 @@ def report(run: Path | str, *, search: str = "default", force: bool = False) -> 
 
 def _profile(results: Results) -> DeviceProfile | None:
     try:
-        return load_profile(device_id(results), space=results.config["space"])
+        kept = results.run.search(results.search) / "device.json"
+        return load_profile(str(kept) if kept.exists() else device_id(results), space=results.config["space"])
     except ProfileError:
         return None
 

@@ -23,7 +23,9 @@ from supernet.attention import split_heads
 def check_grid(grid: int, *, blocks: int, kv_compression: int) -> None:
     """Raise `SpecError` where a grid x grid map cannot be cut into `blocks` strips or compressed by that stride."""
     if (grid * grid) % blocks:
-        raise SpecError(f"A grid of {grid}x{grid} tokens does not cut into {blocks} equal strips; choose a divisor of {grid**2}.")
+        raise SpecError(
+            f"A grid of {grid}x{grid} tokens does not cut into {blocks} equal strips; choose a divisor of {grid**2}."
+        )
     if grid % kv_compression:
         raise SpecError(
             f"A grid of {grid}x{grid} tokens cannot be compressed by {kv_compression} per side; choose a divisor of {grid}."

@@ -38,7 +38,9 @@ def _load(kind: type[_Model], path: Path, what: str) -> _Model:
     if saved != kind.__name__:
         raise CheckpointError(f"The folder {path} holds a {saved}, not a {kind.__name__}; name another folder.")
     try:
-        loaded, info = kind.from_pretrained(path, low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True)
+        loaded, info = kind.from_pretrained(
+            path, low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True
+        )
     # A damaged file surfaces as whatever the reader of that part raises: safetensors, JSON, torch and diffusers errors.
     except Exception as error:
         raise CheckpointError(f"The {what} at {path} is damaged ({_first_line(error)}); make it again.") from error
@@ -53,7 +55,9 @@ def supernet_digest(path: Path) -> str:
     try:
         return hashlib.sha256((path / WEIGHTS).read_bytes()).hexdigest()[:10]
     except OSError as error:
-        raise CheckpointError(f"There are no weights at {path} ({WEIGHTS}: {error.strerror}); train a supernet.") from error
+        raise CheckpointError(
+            f"There are no weights at {path} ({WEIGHTS}: {error.strerror}); train a supernet."
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -59,7 +59,8 @@ def component_module(space: SearchSpace, component: Component, *, seed: int = 0)
         case "downsample":
             module, inputs = model.downsample, hidden_states
         case "upsample":
-            module, inputs = model.upsample, hidden_states
+            skip = {"skip": drawn(space.tokens, width)} if space.down_up_skip else {}
+            module, inputs = model.upsample, {**hidden_states, **skip}
         case "skip_fusion":
             module, inputs = block.skip, {**hidden_states, "skip": drawn(tokens, width)}
         case _:
@@ -84,5 +85,7 @@ def _host(space: SearchSpace, component: Component) -> SubDiT:
         down, middle, up = spec.ffn_ratio
         at_grid = (component.ffn_ratio, middle, up) if component.grid == space.grid else (down, component.ffn_ratio, up)
         # Down may lack a ratio that Up has; the module is the same, so the host need not be a point of the space.
-        return SubDiT.from_spec(replace(space, ffn_ratios=tuple((ratio,) for ratio in at_grid), named={}), replace(spec, ffn_ratio=at_grid))
+        return SubDiT.from_spec(
+            replace(space, ffn_ratios=tuple((ratio,) for ratio in at_grid), named={}), replace(spec, ffn_ratio=at_grid)
+        )
     return SubDiT.from_spec(space, spec)

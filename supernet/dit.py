@@ -50,7 +50,9 @@ class TimeEmbed(nn.Module):
         super().__init__()
         self.time_width = time_width
         self.width = width
-        self.mlp = nn.Sequential(nn.Linear(time_width, time_width), nn.SiLU(), nn.Linear(time_width, time_width), nn.SiLU())
+        self.mlp = nn.Sequential(
+            nn.Linear(time_width, time_width), nn.SiLU(), nn.Linear(time_width, time_width), nn.SiLU()
+        )
         self.modulation = nn.Linear(time_width, 8 * width)
 
     def forward(self, timestep: Tensor) -> Tensor:
@@ -103,16 +105,23 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Tokens of a grid to tokens of twice the grid: a bias-free linear and depth-to-space, written as one convolution."""
+    """Tokens of a grid to tokens of twice the grid: a bias-free linear and depth-to-space, written as one convolution.
 
-    def __init__(self, *, width: int, grid: int) -> None:
+    With `down_up_skip` the tokens that left Down are mixed in by a learned factor (Hourglass DiT).
+    """
+
+    def __init__(self, *, width: int, grid: int, down_up_skip: bool) -> None:
         super().__init__()
         self.grid = grid
         self.proj = nn.ConvTranspose2d(width, width, 2, stride=2, bias=False)
+        self.skip_factor = nn.Parameter(torch.full((1,), 0.5)) if down_up_skip else None
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
+    def forward(self, hidden_states: Tensor, skip: Tensor | None = None) -> Tensor:
         image = hidden_states.transpose(1, 2).unflatten(-1, (self.grid, self.grid))
-        return self.proj(image).flatten(2).transpose(1, 2)
+        tokens = self.proj(image).flatten(2).transpose(1, 2)
+        if self.skip_factor is None or skip is None:
+            return tokens
+        return skip + self.skip_factor * (tokens - skip)
 
 
 class SkipFusion(nn.Module):
@@ -147,7 +156,9 @@ class FinalLayer(nn.Module):
 class Block(nn.Module):
     """Self-attention (full or ASSA), cross-attention to text, feed-forward; with a long skip into it where given."""
 
-    def __init__(self, *, attn: SelfAttention, cross_attn: CrossAttention, ffn: FeedForward, skip: SkipFusion | None) -> None:
+    def __init__(
+        self, *, attn: SelfAttention, cross_attn: CrossAttention, ffn: FeedForward, skip: SkipFusion | None
+    ) -> None:
         super().__init__()
         self.skip = skip
         self.attn = attn
@@ -194,6 +205,7 @@ class SubDiT(ModelMixin, PeftAdapterMixin, ConfigMixin):
         text_width: int,
         time_width: int,
         rope_theta: float,
+        down_up_skip: bool,
     ) -> None:
         super().__init__()
         grid = latent_size // patch_size
@@ -225,7 +237,7 @@ class SubDiT(ModelMixin, PeftAdapterMixin, ConfigMixin):
         self.down = nn.ModuleList(block(0) for _ in range(depth[0]))
         self.downsample = Downsample(width=width, grid=grid)
         self.middle = nn.ModuleList(block(1, skip=at >= depth[1] // 2) for at in range(depth[1]))
-        self.upsample = Upsample(width=width, grid=grid // 2)
+        self.upsample = Upsample(width=width, grid=grid // 2, down_up_skip=down_up_skip)
         self.up = nn.ModuleList(block(2) for _ in range(depth[2]))
         self.final_layer = FinalLayer(width=width, grid=grid, channels=latent_channels, patch_size=patch_size)
         self.initialize_weights()
@@ -248,13 +260,16 @@ class SubDiT(ModelMixin, PeftAdapterMixin, ConfigMixin):
                 with torch.no_grad():
                     module.proj.weight.copy_(torch.eye(width, 2 * width))
 
-    def features(self, hidden_states: Tensor, timestep: Tensor, *encoder_hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+    def features(
+        self, hidden_states: Tensor, timestep: Tensor, *encoder_hidden_states: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Tokens after the last block (batch, grid * grid, width), and the modulation (batch, 8, width)."""
         modulation = self.time_embed(timestep)
         text = self.text_projection(*encoder_hidden_states)
         x = self.patch_embed(hidden_states)
         for block in self.down:
             x = block(x, modulation, text)
+        left_down = x
         x = self.downsample(x)
         half = len(self.middle) // 2
         skips: list[Tensor] = []
@@ -262,7 +277,7 @@ class SubDiT(ModelMixin, PeftAdapterMixin, ConfigMixin):
             x = block(x, modulation, text, skips.pop() if at >= half else None)
             if at < half:
                 skips.append(x)
-        x = self.upsample(x)
+        x = self.upsample(x, left_down)
         for block in self.up:
             x = block(x, modulation, text)
         return x, modulation
@@ -303,6 +318,7 @@ class SubDiT(ModelMixin, PeftAdapterMixin, ConfigMixin):
             text_width=space.text_width,
             time_width=space.time_width,
             rope_theta=space.rope_theta,
+            down_up_skip=space.down_up_skip,
         )
 
     @property

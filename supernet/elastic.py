@@ -50,13 +50,19 @@ _AXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"\.skip\.proj\.weight", ("width", "2 widths")),
     (r"\.skip\.proj\.bias", ("width",)),
     (r"(down|up)sample\.proj\.weight", ("width", "width", "all", "all")),
+    (r"upsample\.skip_factor", ("all",)),
     (r"final_layer\.proj\.weight", ("all", "width")),
-    (r"(\.to_[kv]\.bias|\.[qkv]_norm\.\w+|final_layer\.proj\.bias|text_projection\..*|time_embed\.mlp\..*)", ("all",) * 2),
+    (
+        r"(\.to_[kv]\.bias|\.[qkv]_norm\.\w+|final_layer\.proj\.bias|text_projection\..*|time_embed\.mlp\..*)",
+        ("all",) * 2,
+    ),
     (r"\.compress_[kv]\.conv\.(weight|bias)", ("all",) * 4),
 )
 
 # Parameters of exactly the hidden size: one per listed width (paper, section 3.3).
-_PER_WIDTH = re.compile(r"((attn|ffn|final_layer)\.(norm\.(weight|bias)|scale_shift_table)|time_embed\.modulation\.\w+)$")
+_PER_WIDTH = re.compile(
+    r"((attn|ffn|final_layer)\.(norm\.(weight|bias)|scale_shift_table)|time_embed\.modulation\.\w+)$"
+)
 # The strided convolutions differ in kernel, so each KV compression has its own.
 _PER_COMPRESSION = re.compile(r"\.compress_[kv]\.conv\.(weight|bias)$")
 
@@ -107,7 +113,9 @@ class ElasticDiT(ModelMixin, ConfigMixin):
         for width in self.space.widths[:-1]:
             for name, parameter in self.full.named_parameters():
                 if _PER_WIDTH.search(name):
-                    kept = parameter[..., :width] if "modulation" not in name else self._modulation_slice(parameter, width)
+                    kept = (
+                        parameter[..., :width] if "modulation" not in name else self._modulation_slice(parameter, width)
+                    )
                     self.apart[_key(name, f"width{width}")] = nn.Parameter(kept.detach().clone())
         for stride in self.space.kv_compressions:
             if stride != self.full_spec.kv_compression:
@@ -145,7 +153,9 @@ class ElasticDiT(ModelMixin, ConfigMixin):
             return Share(f"full.{owner}", tuple((1, length) for length in shape), shape)
         kinds = next(axes for pattern, axes in _AXES if re.search(f"({pattern})$", name))
         groups = {"heads": self.space.kv_heads, "2 widths": 2}
-        axes = tuple((groups.get(kind, 1), length // groups.get(kind, 1)) for kind, length in zip(kinds, shape, strict=False))
+        axes = tuple(
+            (groups.get(kind, 1), length // groups.get(kind, 1)) for kind, length in zip(kinds, shape, strict=False)
+        )
         return Share(f"full.{owner}", axes, shape)
 
     def _deep_name(self, name: str, spec: SubDiTSpec) -> str:

@@ -15,12 +15,14 @@ from supernet.data import digit_caption
 from supernet.evaluation import frechet_distance
 from supernet.evaluation import novelty
 from supernet.evaluation import recognised
+from supernet.parallel import run_shards
+from supernet.parallel import shard_count
+from supernet.parallel import shard_slices
 from supernet.sampling import sample_euler
 from supernet.validation import text_tensors
 
 CLASSES = 10
 PER_CLASS = 90
-BATCH = 300
 
 Samples = npt.NDArray[np.float32]
 
@@ -82,10 +84,10 @@ def generate(
                 predicted = unconditional + guidance_scale * (predicted - unconditional)
             return np.asarray(predicted.numpy(), dtype=np.float32)
 
-        with torch.no_grad():
+        with torch.inference_mode():
             return sample_euler(velocity, noise[rows], steps=steps, shift=shift)
 
-    return np.concatenate([part(slice(at, at + BATCH)) for at in range(0, len(labels), BATCH)])
+    return np.concatenate(run_shards(part, shard_slices(len(labels), shard_count())))
 
 
 def judge(sets: Sequence[Samples], data: DataSplit, labels: npt.NDArray[np.int64]) -> Judgement:
@@ -115,12 +117,21 @@ def bootstrap_fd(data: DataSplit, *, seeds: int = 3) -> tuple[float, ...]:
 
 
 def judge_sampling(
-    model: nn.Module, space_name: str, data: DataSplit, *, steps: int, shift: float, seeds: int, per_class: int = PER_CLASS
+    model: nn.Module,
+    space_name: str,
+    data: DataSplit,
+    *,
+    steps: int,
+    shift: float,
+    seeds: int,
+    per_class: int = PER_CLASS,
 ) -> Judgement:
     """Generate one sample set a seed and judge them."""
     labels = class_labels(per_class)
     return judge(
-        [generate(model, space_name, labels, steps=steps, shift=shift, seed=seed) for seed in range(seeds)], data, labels
+        [generate(model, space_name, labels, steps=steps, shift=shift, seed=seed) for seed in range(seeds)],
+        data,
+        labels,
     )
 
 

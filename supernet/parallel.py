@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
 
 import torch
+from torch import Tensor
+from torch import nn
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -41,3 +44,23 @@ def shard_slices(count: int, shards: int) -> list[slice]:
     shards = min(shards, count)
     ends = [round(count * at / shards) for at in range(shards + 1)]
     return [slice(start, end) for start, end in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def sharded_backward(loss_of: Callable[[slice], Tensor], parameters: Sequence[nn.Parameter], count: int) -> float:
+    """Gradients of a mean loss over `count` rows into `.grad`, its rows cut into one shard per core; returns the loss.
+
+    `loss_of` gives the mean loss of a slice of the rows. Nothing that it calls may change state.
+    """
+    slices = shard_slices(count, shard_count())
+
+    def run(rows: slice) -> tuple[float, list[Tensor]]:
+        loss = loss_of(rows) * ((rows.stop - rows.start) / count)
+        return loss.item(), list(torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True))
+
+    (loss, total), *others = run_shards(run, slices)
+    for further, gradients in others:
+        loss += further
+        torch._foreach_add_(total, gradients)
+    for parameter, gradient in zip(parameters, total, strict=True):
+        parameter.grad = gradient
+    return loss

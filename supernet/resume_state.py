@@ -78,4 +78,6 @@ class ResumeState:
                     ema.optimization_step = int(facts[f"ema_step.{name}"])
                 return int(facts["step"]), float(facts["elapsed_s"])
         except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise CheckpointError(f"The resume state {self.path} is damaged ({error}); delete it and start anew.") from error
+            raise CheckpointError(
+                f"The resume state {self.path} is damaged ({error}); delete it and start anew."
+            ) from error

@@ -58,7 +58,9 @@ class WordEncoder:
                 raise SampleError(f"The prompt {prompt!r} has {len(words)} words; write at most {self.tokens}.")
             for at, word in enumerate(words):
                 if word not in self.vocabulary:
-                    raise SampleError(f"The prompt {prompt!r} has the unknown word {word!r}; known are {self._known()}.")
+                    raise SampleError(
+                        f"The prompt {prompt!r} has the unknown word {word!r}; known are {self._known()}."
+                    )
                 row[at] = self.vocabulary.index(word)
         return self._words[rows] + self._positions
 

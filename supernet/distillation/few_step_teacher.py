@@ -26,6 +26,10 @@ from subdit.run import replacing
 from supernet.data import CaptionedLatents
 from supernet.dit import SubDiT
 from supernet.flow_matching import mean_squared_error
+from supernet.parallel import run_shards
+from supernet.parallel import shard_count
+from supernet.parallel import shard_slices
+from supernet.parallel import sharded_backward
 from supernet.resume_state import ResumeState
 from supernet.resume_state import trainable
 from supernet.sampling import euler_sigmas
@@ -78,21 +82,26 @@ def segment_sigmas(substeps: int) -> list[float]:
     return [*np.concatenate(inner).tolist(), 0.0]
 
 
-@torch.no_grad()
 def draw_trajectories(
     teacher: nn.Module, text: tuple[Tensor, ...], rows: Tensor, shape: tuple[int, ...], *, substeps: int, seed: int
 ) -> Trajectories:
     """Euler trajectories from noise, conditioned without guidance on the captions of `rows`, kept at segment ends."""
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(len(rows), *shape, generator=generator)
-    conditions = tuple(tokens[rows] for tokens in text)
+    noise = torch.randn(len(rows), *shape, generator=generator)
     sigmas = segment_sigmas(substeps)
-    points = [x]
-    for at, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True), start=1):
-        x = x + (following - sigma) * teacher(x, torch.full((len(x),), 1000 * sigma), *conditions)
-        if at % substeps == 0:
-            points.append(x)
-    return Trajectories(torch.stack(points, dim=1), rows)
+
+    def draw(part: slice) -> Tensor:
+        x = noise[part]
+        conditions = tuple(tokens[rows[part]] for tokens in text)
+        points = [x]
+        with torch.no_grad():
+            for at, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True), start=1):
+                x = x + (following - sigma) * teacher(x, torch.full((len(x),), 1000 * sigma), *conditions)
+                if at % substeps == 0:
+                    points.append(x)
+        return torch.stack(points, dim=1)
+
+    return Trajectories(torch.cat(run_shards(draw, shard_slices(len(rows), shard_count()))), rows)
 
 
 def add_few_step_adapter(teacher: SubDiT, *, rank: int, seed: int = 0) -> None:
@@ -203,12 +212,15 @@ def _train(
         segment = torch.randint(STEPS, (config.batch_size,), generator=generator)
         x, following = drawn.points[picked, segment], drawn.points[picked, segment + 1]
         target = (following - x) / (ends[segment + 1] - ends[segment]).reshape(-1, 1, 1, 1)
-        conditions = tuple(tokens[drawn.rows[picked]] for tokens in text)
-        loss = mean_squared_error(teacher(x, 1000 * ends[segment], *conditions), target)
+        at, conditions = ends[segment], tuple(tokens[drawn.rows[picked]] for tokens in text)
+
+        def loss_of(part: slice) -> Tensor:
+            predicted = teacher(x[part], 1000 * at[part], *(tokens[part] for tokens in conditions))  # noqa: B023
+            return mean_squared_error(predicted, target[part])  # noqa: B023
+
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, share / 0.05 + 0.01) * (1 + np.cos(np.pi * share)) / 2
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = sharded_backward(loss_of, learned, config.batch_size)
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         ema.step(learned)
@@ -216,5 +228,5 @@ def _train(
         if elapsed_s - saved_s > 10:
             saved_s = elapsed_s
             state.save(step=step, elapsed_s=elapsed_s)
-        progress(drawing_s + share * budget_s, config.budget_s, f"step {step}, loss {loss.item():.4f}")
+        progress(drawing_s + share * budget_s, config.budget_s, f"step {step}, loss {loss:.4f}")
     ema.copy_to(learned)

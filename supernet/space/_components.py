@@ -61,7 +61,14 @@ class Component:
     @property
     def name(self) -> str:
         """What files and tables call it, such as `assa-w96-g8-b4-r1-c2`."""
-        letters = {"width": "w", "grid": "g", "ffn_ratio": "f", "bna_blocks": "b", "bna_radius": "r", "kv_compression": "c"}
+        letters = {
+            "width": "w",
+            "grid": "g",
+            "ffn_ratio": "f",
+            "bna_blocks": "b",
+            "bna_radius": "r",
+            "kv_compression": "c",
+        }
         shown = [key for key in letters if getattr(self, key) or (key == "bna_radius" and self.kind == "assa")]
         parts = [f"{letters[key]}{getattr(self, key)}" for key in shown]
         return "-".join([self.kind, *parts])
@@ -69,11 +76,20 @@ class Component:
     @classmethod
     def from_name(cls, name: str) -> Component:
         """The component of that name; raises `SpecError` where it names none."""
-        letters = {"w": "width", "g": "grid", "f": "ffn_ratio", "b": "bna_blocks", "r": "bna_radius", "c": "kv_compression"}
+        letters = {
+            "w": "width",
+            "g": "grid",
+            "f": "ffn_ratio",
+            "b": "bna_blocks",
+            "r": "bna_radius",
+            "c": "kv_compression",
+        }
         kind, *parts = name.split("-")
         values = {letters.get(part[:1], ""): part[1:] for part in parts}
-        if kind not in KINDS or not set(values) <= {entry.name for entry in fields(cls)[1:]} or not all(
-            value.isdecimal() for value in values.values()
+        if (
+            kind not in KINDS
+            or not set(values) <= {entry.name for entry in fields(cls)[1:]}
+            or not all(value.isdecimal() for value in values.values())
         ):
             raise SpecError(f"{name!r} names no component; a name looks like 'assa-w96-g8-b4-r1-c2'.")
         made = cls(kind=kind, **{"width": 0, **{key: int(value) for key, value in values.items()}})
@@ -161,7 +177,9 @@ def component_counts(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[n
                 for point in itertools.product(*allowed)
             ]
         ).reshape([len(entry) for entry in allowed])
-        index = tuple(np.searchsorted(entry, values[label]) for entry, label in zip(allowed, labels.values(), strict=True))
+        index = tuple(
+            np.searchsorted(entry, values[label]) for entry, label in zip(allowed, labels.values(), strict=True)
+        )
         # A spec's own components are distinct within one call, so += never loses an addition.
         counts[rows, table[index]] += how_often
 

@@ -56,6 +56,7 @@ class SearchSpace:
         text_width: width of a projected text token.
         time_width: width of the time embedding before the per-width modulation layer.
         rope_theta: base of the rotary position embedding.
+        down_up_skip: whether the tokens that leave Down are mixed in where Up begins (Hourglass DiT; the paper shows none).
         named: the named points, name to keyword arguments of `SubDiTSpec`.
     """
 
@@ -76,6 +77,7 @@ class SearchSpace:
     text_width: int
     time_width: int
     rope_theta: float
+    down_up_skip: bool = False
     named: Mapping[str, SubDiTSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -84,10 +86,14 @@ class SearchSpace:
                 f"Space {self.name!r} has a latent of {self.latent_size} that patches of {self.patch_size} do not tile."
             )
         if self.grid % 2:
-            raise SpaceError(f"Space {self.name!r} has an odd grid of {self.grid} tokens per side; Middle needs half of it.")
+            raise SpaceError(
+                f"Space {self.name!r} has an odd grid of {self.grid} tokens per side; Middle needs half of it."
+            )
         for label, values in [*self.dimensions.items()]:
             if not values or list(values) != sorted(set(values)) or values[0] < (0 if "radius" in label else 1):
-                raise SpaceError(f"Space {self.name!r} lists {label} as {values}; list positive values, ascending, once each.")
+                raise SpaceError(
+                    f"Space {self.name!r} lists {label} as {values}; list positive values, ascending, once each."
+                )
         for width in self.widths:
             heads = width * self.full_heads
             if heads % self.full_width or (heads // self.full_width) % self.kv_heads:
@@ -96,7 +102,9 @@ class SearchSpace:
                     f"{self.kv_heads} key-value heads do not divide."
                 )
         if self.head_dim % 4:
-            raise SpaceError(f"Space {self.name!r} has head_dim {self.head_dim}; 2-D rotary embedding needs a multiple of 4.")
+            raise SpaceError(
+                f"Space {self.name!r} has head_dim {self.head_dim}; 2-D rotary embedding needs a multiple of 4."
+            )
         for blocks in self.bna_blocks:
             if self.tokens % blocks:
                 raise SpaceError(
@@ -110,7 +118,9 @@ class SearchSpace:
                     "does not come out even."
                 )
         if odd := [depth for depth in self.depths[1] if depth % 2]:
-            raise SpaceError(f"Space {self.name!r} has a middle depth of {odd[0]}; U-ViT skips pair blocks, so it must be even.")
+            raise SpaceError(
+                f"Space {self.name!r} has a middle depth of {odd[0]}; U-ViT skips pair blocks, so it must be even."
+            )
 
     # What follows from the fields -----------------------------------------------------------------------------------
 
@@ -201,7 +211,9 @@ class SearchSpace:
     def check(self, spec: SubDiTSpec) -> SubDiTSpec:
         """Return the spec if it is a point of this space; raises `SpecError` that names the value that is not."""
         if spec.space != self.name:
-            raise SpecError(f"The spec {spec.hash} is of space {spec.space!r}, not of {self.name!r}; use one of this space.")
+            raise SpecError(
+                f"The spec {spec.hash} is of space {spec.space!r}, not of {self.name!r}; use one of this space."
+            )
         for (label, value), allowed in zip(self.values(spec).items(), self.dimensions.values(), strict=True):
             if value not in allowed:
                 raise SpecError(f"Space {self.name!r} has no {label} {value}; it has {', '.join(map(str, allowed))}.")

@@ -46,8 +46,10 @@ def component_params(space: SearchSpace, component: Component) -> int:
             return projections + 2 * 2 * head + linear(attention_width, width)
         case "ffn":
             return branch + linear(width, component.ffn_ratio * width) + linear(component.ffn_ratio * width, width)
-        case "downsample" | "upsample":
+        case "downsample":
             return 4 * width * width
+        case "upsample":
+            return 4 * width * width + int(space.down_up_skip)
         case "skip_fusion":
             return linear(2 * width, width)
         case "final_layer":

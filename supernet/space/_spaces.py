@@ -40,6 +40,7 @@ def _digits() -> SearchSpace:
         text_width=64,
         time_width=128,
         rope_theta=100.0,
+        down_up_skip=True,
         named={"tiny": point(32), "small": point(48), "full": point(64)},
     )
 

@@ -28,7 +28,7 @@ def check_grid(grid: int, *, blocks: int, kv_compression: int) -> None:
         )
     if grid % kv_compression:
         raise SpecError(
-            f"A grid of {grid}x{grid} tokens cannot be compressed by {kv_compression} per side; choose a divisor of {grid}."
+            f"A grid of {grid}x{grid} tokens cannot be compressed by {kv_compression}; choose a divisor of {grid}."
         )
 
 
@@ -83,7 +83,7 @@ class AdaptiveSparseSelfAttention(SelfAttention):
     """ASSA: h = g * global + (1 - g) * local per head, in place of full self-attention in Down and Up."""
 
     def __init__(self, *, grid: int, blocks: int, radius: int, kv_compression: int, **attention: Any) -> None:
-        """See `SelfAttention` for the other arguments; raises `SpecError` where the grid does not fit B or the stride."""
+        """Other arguments as `SelfAttention`; raises `SpecError` where the grid does not fit B or the stride."""
         check_grid(grid, blocks=blocks, kv_compression=kv_compression)
         super().__init__(grid=grid, **attention)
         self.blocks = blocks

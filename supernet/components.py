@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,6 @@ from subdit.errors import SpecError
 from supernet.dit import SubDiT
 from supernet.dit import example_inputs
 from supernet.dit import redraw_
-from supernet.space import ASSA_STAGES
 from supernet.space import Component
 from supernet.space import SearchSpace
 from supernet.space import all_components
@@ -39,7 +39,7 @@ def component_module(space: SearchSpace, component: Component, *, seed: int = 0)
     def drawn(*shape: int) -> Tensor:
         return torch.randn(1, *shape, generator=generator)
 
-    block = model.down[0] if component.grid == space.grid else model.middle[-1]
+    block: Any = model.down[0] if component.grid == space.grid else model.middle[-1]
     hidden_states = {"hidden_states": drawn(tokens, width)} if tokens and width else {}
     module: nn.Module
     match component.kind:
@@ -74,18 +74,16 @@ def _host(space: SearchSpace, component: Component) -> SubDiT:
     if component.width:
         spec = replace(spec, width=component.width)
     if component.kind == "assa":
-        both = len(ASSA_STAGES)
         spec = replace(
             spec,
-            bna_blocks=(component.bna_blocks,) * both,
-            bna_radius=(component.bna_radius,) * both,
+            bna_blocks=(component.bna_blocks, component.bna_blocks),
+            bna_radius=(component.bna_radius, component.bna_radius),
             kv_compression=component.kv_compression,
         )
     if component.kind == "ffn":
         down, middle, up = spec.ffn_ratio
         at_grid = (component.ffn_ratio, middle, up) if component.grid == space.grid else (down, component.ffn_ratio, up)
         # Down may lack a ratio that Up has; the module is the same, so the host need not be a point of the space.
-        return SubDiT.from_spec(
-            replace(space, ffn_ratios=tuple((ratio,) for ratio in at_grid), named={}), replace(spec, ffn_ratio=at_grid)
-        )
+        ratios = ((at_grid[0],), (at_grid[1],), (at_grid[2],))
+        return SubDiT.from_spec(replace(space, ffn_ratios=ratios, named={}), replace(spec, ffn_ratio=at_grid))
     return SubDiT.from_spec(space, spec)

@@ -43,8 +43,8 @@ class PatchEmbed(nn.Module):
 
 
 class TimeEmbed(nn.Module):
-    """Timestep (batch,), in thousandths of sigma, to modulation (batch, 8, width): three for the attention and three for
-    the FFN of every block, two for the final layer (adaLN-single, PixArt-alpha)."""
+    """Timestep (batch,), in thousandths of sigma, to modulation (batch, 8, width): three for the attention and three
+    for the FFN of every block, two for the final layer (adaLN-single, PixArt-alpha)."""
 
     def __init__(self, *, time_width: int, width: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class FeedForward(Modulated):
 
 
 class Downsample(nn.Module):
-    """Tokens of a grid to tokens of half the grid: space-to-depth and a bias-free linear, written as one convolution."""
+    """Tokens of a grid to tokens of half the grid: space-to-depth and a bias-free linear, as one convolution."""
 
     def __init__(self, *, width: int, grid: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Tokens of a grid to tokens of twice the grid: a bias-free linear and depth-to-space, written as one convolution.
+    """Tokens of a grid to tokens of twice the grid: a bias-free linear and depth-to-space, as one convolution.
 
     With `down_up_skip` the tokens that left Down are mixed in by a learned factor (Hourglass DiT).
     """

@@ -1,8 +1,8 @@
 """`ElasticDiT`: all sub-DiTs of a search space in one set of weights.
 
 There is one definition of the model, the plain `SubDiT`. A supernet is the full `SubDiT` plus rules that say which
-slice of which tensor a smaller one owns: `sub_parameters(spec)` gives those slices by the names the sub-DiT itself uses.
-Running a sub-network, extracting it and sharing its gradients are all this one look-up.
+slice of which tensor a smaller one owns: `sub_parameters(spec)` gives those slices by the names the sub-DiT itself
+uses. Running a sub-network, extracting it and sharing its gradients are all this one look-up.
 
 As in the paper (section 3.3), projections are sliced along the hidden dimension, cross-attention's keys and values are
 not sliced, and norms and modulation are kept apart for each width. Depth, FFN ratio, B, r and KV compression are this

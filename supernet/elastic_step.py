@@ -67,9 +67,9 @@ def elastic_step(
 ) -> StepLosses:
     """Put the gradients of one step into `.grad`; the optimiser's step is the caller's.
 
-    L = L_diff(full) + sub_weight * (L_diff(sub) + distill_weight * |v_sub - stopgrad v_full|^2), both members on the same
-    x_t, sigma and text; on each shared tensor the sub-network's gradient is scaled by `balanced_scale`. The batch is cut
-    into `shards` that run side by side; losses are means, so the sum of the shards' gradients is the batch's.
+    L = L_diff(full) + sub_weight * (L_diff(sub) + distill_weight * |v_sub - stopgrad v_full|^2), both members on the
+    same x_t, sigma and text; on each shared tensor the sub-network's gradient is scaled by `balanced_scale`. The batch
+    is cut into `shards` that run side by side; losses are means, so the sum of the shards' gradients is the batch's.
     """
     owners = dict(supernet.named_parameters())
     full_parameters = dict(supernet.full.named_parameters())

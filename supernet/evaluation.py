@@ -14,7 +14,7 @@ Samples = npt.NDArray[np.float32]
 
 
 def frechet_distance(first: Samples, second: Samples) -> float:
-    """Frechet distance of Gaussians fitted to two sets (count, ...), flattened: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^1/2).
+    """Frechet distance of Gaussians fitted to two sets (count, ...): |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^1/2).
 
     The trace of the root is the sum of the roots of the eigenvalues of C1 C2, which are real and not negative.
     """

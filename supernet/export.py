@@ -85,7 +85,7 @@ def export_onnx(module: nn.Module, inputs: dict[str, Tensor], path: Path, *, for
             torch.onnx.export(
                 module,
                 tuple(inputs.values()),
-                written,
+                written,  # type: ignore[arg-type]  # it takes a file as well, though its types do not say so
                 dynamo=False,
                 input_names=list(inputs),
                 output_names=[OUTPUT],

@@ -1,4 +1,4 @@
-"""Judging a model by its samples: a fixed number per class, drawn by seed, against the half that nothing learned from."""
+"""Judging a model by its samples: a fixed number per class, by seed, against the half that nothing learned from."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from supernet.parallel import run_shards
 from supernet.parallel import shard_count
 from supernet.parallel import shard_slices
 from supernet.sampling import sample_euler
+from supernet.space import get_space
 from supernet.validation import text_tensors
 
 CLASSES = 10
@@ -69,8 +70,8 @@ def generate(
     captions = tuple(digit_caption(int(label)) for label in labels)
     text = text_tensors(space_name, captions)
     empty = text_tensors(space_name, ("",))
-    size = model.config["latent_size"]
-    shape = (len(labels), model.config["latent_channels"], size, size)
+    space = get_space(space_name)
+    shape = (len(labels), space.latent_channels, space.latent_size, space.latent_size)
     noise = np.random.default_rng([seed, 7]).standard_normal(shape).astype(np.float32)
 
     def part(rows: slice) -> Samples:

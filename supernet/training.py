@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
+import yaml  # type: ignore[import-untyped]
 from diffusers.training_utils import EMAModel
 
 from subdit.errors import RunError
@@ -103,7 +103,9 @@ def train(
         if (run.supernet / "config.json").exists() and not force:
             raise RunError(f"The run {run.path} holds a trained supernet; pass --force to train it anew.")
         if state.exists() and not (resume or force):
-            raise RunError(f"The run {run.path} holds a begun training; pass --resume to go on or --force to start anew.")
+            raise RunError(
+                f"The run {run.path} holds a begun training; pass --resume to go on or --force to start anew."
+            )
         if force:
             state.unlink(missing_ok=True)
             (run.training / METRICS).unlink(missing_ok=True)
@@ -120,7 +122,7 @@ def train(
 
 
 def run_training(trainer: Trainer, run: Run, kept: ResumeState, progress: ProgressCallback) -> float | None:
-    """Train to the end of the budget, keeping resume states and metrics; returns the last mean loss of the full network."""
+    """Train to the end of the budget, keeping resume states and metrics; returns the full network's last mean loss."""
     run.training.mkdir(parents=True, exist_ok=True)
     metrics = run.training / METRICS
     _drop_metrics_after(metrics, trainer.step)
@@ -153,7 +155,9 @@ def schedule(share: float, warmup: float) -> float:
     return (1 + math.cos(math.pi * min(1.0, (share - warmup) / (1 - warmup)))) / 2
 
 
-def make_optimizers(supernet: ElasticDiT, config: TrainingConfig) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+def make_optimizers(
+    supernet: ElasticDiT, config: TrainingConfig
+) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Muon for the matrices inside blocks, AdamW for all else: embeddings, modulation, norms, convolutions, biases."""
     matrices = {
         name: parameter
@@ -174,7 +178,7 @@ def make_optimizers(supernet: ElasticDiT, config: TrainingConfig) -> tuple[torch
 
 
 class Trainer:
-    """The supernet, its optimiser and EMA; every random choice is drawn from (seed, step), so a resumed run is the same."""
+    """The supernet, its optimisers, EMA; all randomness is drawn from (seed, step), so resumed runs are the same."""
 
     def __init__(self, space: SearchSpace, data: CaptionedLatents, config: TrainingConfig) -> None:
         self.space = space
@@ -216,7 +220,8 @@ class Trainer:
     def train_step(self, share: float) -> StepLosses:
         """One optimiser step; its time counts towards the budget."""
         started = time.perf_counter()
-        for optimizer, peak in zip(self.optimizers, (self.config.muon_learning_rate, self.config.learning_rate), strict=True):
+        peaks = (self.config.muon_learning_rate, self.config.learning_rate)
+        for optimizer, peak in zip(self.optimizers, peaks, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * schedule(share, self.config.warmup)
         batch, spec = self.draw()

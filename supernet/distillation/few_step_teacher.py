@@ -1,7 +1,7 @@
 """The few-step teacher: the full network with a LoRA that makes four Euler steps land where its 28 steps do.
 
-The paper switches a published 4-step LoRA on and off on one big teacher. Here the full network draws trajectories of its
-own, and a LoRA learns, from each trajectory's points, the mean velocity of the segment that follows.
+The paper switches a published 4-step LoRA on and off on one big teacher. Here the full network draws trajectories of
+its own, and a LoRA learns, from each trajectory's points, the mean velocity of the segment that follows.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class FewStepConfig:
 
 @dataclass(frozen=True)
 class Trajectories:
-    """Points (count, segments + 1, channels, size, size) at `sigmas`, and the row of the data whose caption each has."""
+    """Points (count, segments + 1, channels, size, size) at segment ends, and the data row that captions each."""
 
     points: Tensor
     rows: Tensor
@@ -105,7 +105,7 @@ def draw_trajectories(
 
 
 def add_few_step_adapter(teacher: SubDiT, *, rank: int, seed: int = 0) -> None:
-    """Put a LoRA on every linear of the teacher and freeze the rest; with the adapter off the teacher is what it was."""
+    """Put a LoRA on every linear of the teacher, freeze the rest; with the adapter off the teacher is what it was."""
     from peft import LoraConfig
 
     targets = [name for name, module in teacher.named_modules() if isinstance(module, nn.Linear)]
@@ -146,7 +146,9 @@ def train_few_step_teacher(
             for name, parameter in _adapter_tensors(teacher).items():
                 parameter.copy_(saved[name])
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-            raise CheckpointError(f"The few-step LoRA {adapter} is damaged ({error}); delete it to make it anew.") from error
+            raise CheckpointError(
+                f"The few-step LoRA {adapter} is damaged ({error}); delete it to make it anew."
+            ) from error
     teacher.requires_grad_(False).eval()
 
 
@@ -170,7 +172,8 @@ def _trajectories(
             raise CheckpointError(f"The trajectories {kept} are damaged ({error}); delete the file.") from error
     teacher.eval()
     rng = np.random.default_rng([config.seed, 1])
-    chunk, parts, started = min(256, config.trajectories), [], time.perf_counter()
+    chunk, started = min(256, config.trajectories), time.perf_counter()
+    parts: list[Trajectories] = []
     budget_s = config.trajectory_share * config.budget_s
     while sum(len(part.rows) for part in parts) < config.trajectories:
         if parts and config.steps is None and time.perf_counter() - started > budget_s:

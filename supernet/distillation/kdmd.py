@@ -1,9 +1,9 @@
-"""K-DMD: distribution matching and knowledge distillation from a few-step teacher, together (SnapGen++, section 4, Eq. 10).
+"""K-DMD: distribution matching and distillation from a few-step teacher, together (SnapGen++, section 4, Eq. 10).
 
 Roles: the real-score teacher is the full network with its few-step adapter off, the few-step teacher the same network
-with the adapter on; the student is an extracted sub-DiT; the critic starts as a copy of the student and learns the score
-of what the student makes. Student and critic alternate. Weights are trained in full here, since a LoRA of the paper's
-rank 64 would be as large as a digits student.
+with the adapter on; the student is an extracted sub-DiT; the critic starts as a copy of the student and learns the
+score of what the student makes. Student and critic alternate. Weights are trained in full here, since a LoRA of the
+paper's rank 64 would be as large as a digits student.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class Scores:
 
     teacher: SubDiT
 
-    def real(self, x: Tensor, sigma: Tensor, text: tuple[Tensor, ...], empty: tuple[Tensor, ...], scale: float) -> Tensor:
+    def real(
+        self, x: Tensor, sigma: Tensor, text: tuple[Tensor, ...], empty: tuple[Tensor, ...], scale: float
+    ) -> Tensor:
         """The many-step teacher's velocity with classifier-free guidance."""
         self.teacher.disable_adapters()
         with torch.no_grad():
@@ -192,14 +194,14 @@ def distill_kdmd(
         if not needs_critic or step % config.student_every == config.student_every - 1:
             loss = student_loss(student, critic, scores, batch, empty, config, guidance_scale)
             student_optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(learned, 1.0)
             student_optimizer.step()
             ema.step(learned)
         else:
             loss = critic_loss(student, critic, batch)
             critic_optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
             critic_optimizer.step()
         step, elapsed_s = step + 1, elapsed_s + time.perf_counter() - started

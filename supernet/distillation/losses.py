@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def dmd_gradient(x0_student: Tensor, x0_critic: Tensor, x0_real: Tensor) -> Tensor:
-    """Direction in which the student's samples (batch, ...) should not go: (x0_critic - x0_real), per-sample normalised.
+    """Direction in which the student's samples (batch, ...) should not go: x0_critic - x0_real, normed per sample.
 
     The normaliser is the mean of |x0_student - x0_real| over each sample (DMD2).
     """

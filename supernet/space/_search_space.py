@@ -56,7 +56,7 @@ class SearchSpace:
         text_width: width of a projected text token.
         time_width: width of the time embedding before the per-width modulation layer.
         rope_theta: base of the rotary position embedding.
-        down_up_skip: whether the tokens that leave Down are mixed in where Up begins (Hourglass DiT; the paper shows none).
+        down_up_skip: whether tokens that leave Down are mixed in where Up begins (Hourglass DiT; the paper has none).
         named: the named points, name to keyword arguments of `SubDiTSpec`.
     """
 
@@ -108,14 +108,14 @@ class SearchSpace:
         for blocks in self.bna_blocks:
             if self.tokens % blocks:
                 raise SpaceError(
-                    f"Space {self.name!r} cuts its grid of {self.grid}x{self.grid} tokens into {blocks} strips, which do not "
-                    "come out even."
+                    f"Space {self.name!r} cuts its grid of {self.grid}x{self.grid} tokens into {blocks} strips, which "
+                    "do not come out even."
                 )
         for stride in self.kv_compressions:
             if self.grid % stride:
                 raise SpaceError(
-                    f"Space {self.name!r} compresses its grid of {self.grid}x{self.grid} tokens by {stride} per side, which "
-                    "does not come out even."
+                    f"Space {self.name!r} compresses its grid of {self.grid}x{self.grid} tokens by {stride} per side, "
+                    "which does not come out even."
                 )
         if odd := [depth for depth in self.depths[1] if depth % 2]:
             raise SpaceError(

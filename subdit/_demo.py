@@ -123,7 +123,9 @@ def _same_demo(run: Run, wanted: dict[str, Any]) -> None:
             raise RunError(f"The run {run.path} was not begun by 'subdit demo'; name another folder with --run.")
         record_step(run, "demo", wanted)
     elif steps["demo"] != wanted:
-        raise RunError(f"The run {run.path} is a demo with other options; repeat those or name another folder with --run.")
+        raise RunError(
+            f"The run {run.path} is a demo with other options; repeat those or name another folder with --run."
+        )
 
 
 def _tell_data(say: Callable[[str], None]) -> None:
@@ -145,12 +147,8 @@ def _train(run: Run, budget: DemoBudget, seed: int, say: Callable[[str], None], 
     say(f"Supernet: {get_space(SPACE).size:,} sub-DiTs in one set of weights, full network plus one sub-network a step")
     if "train" not in read_manifest(run)["steps"]:
         with bar("Training the supernet") as progress:
-            # A kill between saving the supernet and noting it leaves a finished supernet; training anew is wasteful but
-            # right, and the resume state is still there, at the end of the budget.
-            begun = (run.training / "state.safetensors").exists()
             config = TrainingConfig(budget_s=budget.train_s, seed=seed)
-            half_noted = (run.supernet / "config.json").exists()
-            train(SPACE, run.path, config=config, resume=begun, force=half_noted and not begun, progress=progress)
+            train(SPACE, run.path, config=config, resume=True, progress=progress)
 
 
 def _profile(run: Run, target: Path, budget: DemoBudget, say: Callable[[str], None], bar: Bar) -> bool:

@@ -141,7 +141,9 @@ def read_manifest(run: Run) -> dict[str, Any]:
     """The run's manifest: subdit version, space, and what each finished step left; raises `RunError`."""
     manifest = read_json(run.manifest, "run manifest")
     if not isinstance(manifest, dict) or not isinstance(manifest.get("steps"), dict):
-        raise RunError(f"The run manifest at {run.manifest} is damaged (no 'steps'); delete the folder and start again.")
+        raise RunError(
+            f"The run manifest at {run.manifest} is damaged (no 'steps'); delete the folder and start again."
+        )
     return manifest
 
 

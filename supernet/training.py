@@ -99,8 +99,8 @@ def train(
     run = Run(run_path)
     state = run.training / STATE
     with run.lock():
-        start_manifest(run, space=space_name)
-        if (run.supernet / "config.json").exists() and not force:
+        # Finished is what the manifest says: a kill while the weights are written leaves the state to go on from.
+        if "train" in start_manifest(run, space=space_name)["steps"] and not force:
             raise RunError(f"The run {run.path} holds a trained supernet; pass --force to train it anew.")
         if state.exists() and not (resume or force):
             raise RunError(

@@ -15,7 +15,9 @@ from nas.cli._table import echo_table
 
 
 @click.command()
-@click.option("--run", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Run folder.")
+@click.option(
+    "--run", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Run folder."
+)
 @click.option("--quick", is_flag=True, help="Seconds instead of minutes; the numbers mean nothing then.")
 @click.option("--train-s", type=click.FloatRange(min=1), help="Seconds of supernet training.")
 @click.option("--teacher-s", type=click.FloatRange(min=1), help="Seconds for the few-step teacher.")
@@ -56,7 +58,9 @@ def command(
         bar=progress_bar,
     )
     if as_json:
-        echo_json({**asdict(result), "run": str(result.run), "report": str(result.report), "samples": str(result.samples)})
+        echo_json(
+            {**asdict(result), "run": str(result.run), "report": str(result.report), "samples": str(result.samples)}
+        )
         return
     headings = ("pick", "predicted ms", "measured ms", "params", "file kB", "FD 28 steps", "FD 4 steps", "4 steps by")
     rows = []
@@ -79,7 +83,7 @@ def command(
     teacher = result.teacher
     click.echo(
         f"\nFew-step teacher (full network): FD {teacher['28_steps']['fd_mean']:.3f} at 28 steps, "
-        f"{teacher['plain_4_steps']['fd_mean']:.3f} at 4 plain steps, {teacher['4_steps']['fd_mean']:.3f} at 4 with its LoRA."
+        f"{teacher['plain_4_steps']['fd_mean']:.3f} at 4 plain steps, {teacher['4_steps']['fd_mean']:.3f} at 4 by LoRA."
     )
     balanced = result.picks["balanced"]["quality"]
     click.echo(
@@ -98,6 +102,6 @@ def command(
     model = f"{result.picks['balanced']['folder']}/exports/dit.onnx"
     click.echo(
         f"\nTo go on:\n  subdit sample {model} --prompt 'a handwritten seven'\n"
-        f"  subdit search {result.run} --device {result.run}/device.json --name tight --max-latency-ms MS --allow-noisy\n"
+        f"  subdit search {result.run} --device {result.run}/device.json --name tight --max-latency-ms MS\n"
         f"  subdit distill {result.run} --pick fastest"
     )

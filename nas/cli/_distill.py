@@ -17,7 +17,9 @@ from nas.cli._progress import progress_bar
     "--teacher-budget-s", type=click.FloatRange(min=1), default=90.0, show_default=True, help="Seconds for the teacher."
 )
 @click.option("--budget-s", type=click.FloatRange(min=1), default=180.0, show_default=True, help="Seconds of K-DMD.")
-@click.option("--guidance-scale", type=click.FloatRange(min=1), help="Of the real score; default: chosen on validation.")
+@click.option(
+    "--guidance-scale", type=click.FloatRange(min=1), help="Of the real score; default: chosen on validation."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--force", is_flag=True, help="Distil anew over what is there.")
 def command(

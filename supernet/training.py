@@ -178,7 +178,7 @@ def make_optimizers(
 
 
 class Trainer:
-    """The supernet, its optimisers, EMA; all randomness is drawn from (seed, step), so resumed runs are the same."""
+    """The supernet, its optimisers and EMA; random choices come from (seed, step), so a resumed run is the same."""
 
     def __init__(self, space: SearchSpace, data: CaptionedLatents, config: TrainingConfig) -> None:
         self.space = space

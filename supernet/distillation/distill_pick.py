@@ -89,7 +89,7 @@ def load_few_step_teacher(run: Run) -> SubDiT:
 def choose_guidance(
     teacher: SubDiT, data: DataSplit, choices: tuple[float, ...], progress: ProgressCallback = no_progress
 ) -> tuple[float, dict[str, float]]:
-    """The guidance scale whose many-step samples are nearest to the validation images in Frechet distance; and all.
+    """The guidance scale whose many-step samples are nearest to the validation images, and the distances of all tried.
 
     Samples carry the validation captions; neither the judge half nor the student has a say.
     """

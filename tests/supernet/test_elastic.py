@@ -1,45 +1,277 @@
-"""The supernet's central promise: a sub-network and its extraction are one and the same function."""
+"""The supernet's central promise: a sub-network and its extraction are one and the same function.
+
+All models here have every parameter redrawn: a fresh DiT is silent, and equal silence would prove nothing.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from torch import Tensor
 
 from subdit.errors import SpecError
+from supernet.dit import SubDiT
 from supernet.dit import example_inputs
 from supernet.dit import redraw_
 from supernet.elastic import ElasticDiT
+from supernet.space import STAGES
 from supernet.space import SubDiTSpec
+from supernet.space import count_params
 from supernet.space import get_space
 
 SPACE = get_space("digits")
+FULL = SPACE.named["full"]
 
 
 @pytest.fixture(scope="module")
 def supernet() -> ElasticDiT:
-    model = ElasticDiT(space="digits")
-    redraw_(model, seed=0)
-    return model.eval()
+    return redrawn(0)
 
 
 @pytest.fixture(scope="module")
 def supernet64() -> ElasticDiT:
+    return redrawn(1).double()
+
+
+def redrawn(seed: int) -> ElasticDiT:
     model = ElasticDiT(space="digits")
-    redraw_(model, seed=1)
-    return model.eval().double()
+    redraw_(model, seed=seed)
+    return model.eval()
 
 
 def random_specs(count: int, seed: int = 5) -> list[SubDiTSpec]:
     return SPACE.decode(SPACE.sample(np.random.default_rng(seed), count))
 
 
-@pytest.mark.parametrize("spec", random_specs(50), ids=lambda spec: spec.hash)
+def inputs_for(model: ElasticDiT, batch: int = 2) -> list[Tensor]:
+    return [value.to(model.dtype) for value in example_inputs(SPACE, batch=batch, seed=3).values()]
+
+
+def by_name(spec: SubDiTSpec) -> str:
+    return spec.hash
+
+
+# What a sub-network owns, said anew: flags from the issue's words, without the supernet's tables ---------------------
+
+
+def owned(supernet: ElasticDiT, spec: SubDiTSpec) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which numbers of which parameter of the supernet the sub-network may read."""
+    flags = {name: np.zeros(p.shape, dtype=bool) for name, p in supernet.named_parameters()}
+    width, full = spec.width, SPACE.full_width
+    head, heads, group = SPACE.head_dim, SPACE.full_heads, SPACE.full_heads // SPACE.kv_heads
+    kept_group = SPACE.heads(width) // SPACE.kv_heads
+    kept_heads = np.asarray([at % group < kept_group for at in range(heads)])
+    kept_channels = np.repeat(kept_heads, head)
+    hidden = np.arange(full) < width
+    for name in flags:
+        if not name.startswith("full."):
+            continue
+        plain = name.removeprefix("full.")
+        if plain.split(".")[0] in STAGES and not keeps_block(plain, spec):
+            continue
+        apart = f"apart.width{width}:{plain.replace('.', ':')}"
+        if apart in flags or (width == full and name.endswith(("scale_shift_table", "modulation.weight"))):
+            flags[apart if apart in flags else name][:] = True
+            continue
+        ratio_kept = np.arange(supernet.get_parameter(name).shape[0]) < spec.ffn_ratio[stage_of(plain)] * width
+        shape = supernet.get_parameter(name).shape
+        axes = [np.ones(length, dtype=bool) for length in shape]
+        words = plain.split(".")
+        layer = ".".join(words[-3:-1]) if words[-2] in ("proj", "conv") else words[-2]
+        match layer, words[-1]:
+            case "to_q", "weight":
+                axes = [kept_channels, hidden]
+            case "to_q", "bias":
+                axes = [kept_channels]
+            case (("to_k" | "to_v"), "weight") if "cross_attn" not in plain:
+                axes[1] = hidden
+            case "to_out", "weight":
+                axes = [hidden, kept_channels]
+            case "branch_gate", "weight":
+                axes = [kept_heads, hidden]
+            case "branch_gate", "bias":
+                axes = [kept_heads]
+            case "fc1", "weight":
+                axes = [ratio_kept, hidden]
+            case "fc1", "bias":
+                axes = [ratio_kept]
+            case "fc2", "weight":
+                axes = [hidden, np.arange(shape[1]) < spec.ffn_ratio[stage_of(plain)] * width]
+            case "skip.proj", "weight":
+                axes = [hidden, np.concatenate([hidden, hidden])]
+            case (("downsample.proj" | "upsample.proj"), "weight"):
+                axes[:2] = [hidden, hidden]
+            case "final_layer.proj", "weight":
+                axes[1] = hidden
+            case "patch_embed.proj", "weight":
+                axes[0] = hidden
+            case (("to_out" | "fc2" | "skip.proj" | "patch_embed.proj"), "bias"):
+                axes = [hidden]
+            case _:
+                assert full not in shape or "text_projection" in plain or "cross_attn" in plain or width == full, name
+        flags[name][np.ix_(*axes)] = True
+    return flags
+
+
+def stage_of(plain: str) -> int:
+    stage = plain.split(".")[0]
+    return STAGES.index(stage) if stage in STAGES else 0
+
+
+def keeps_block(plain: str, spec: SubDiTSpec) -> bool:
+    """Down keeps its first blocks, Up its last, Middle its outermost pairs."""
+    stage, number = plain.split(".")[0], int(plain.split(".")[1])
+    kept, full = spec.depth[STAGES.index(stage)], FULL.depth[STAGES.index(stage)]
+    return {
+        "down": number < kept,
+        "middle": number < kept // 2 or number >= full - kept // 2,
+        "up": number >= full - kept,
+    }[stage]
+
+
+# Tests ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", random_specs(50), ids=by_name)
 def test_extracted_equals_supernet(supernet: ElasticDiT, supernet64: ElasticDiT, spec: SubDiTSpec) -> None:
     for model, tolerance in ((supernet, 1e-6), (supernet64, 1e-12)):
-        inputs = [value.to(model.dtype) for value in example_inputs(SPACE, batch=2, seed=3).values()]
+        inputs = inputs_for(model)
         with torch.no_grad():
             inside = model(*inputs, spec=spec)
             alone = model.extract(spec)(*inputs)
         assert inside.std() > 0.1, "a silent model would prove nothing"
         assert torch.linalg.norm(inside - alone) <= tolerance * torch.linalg.norm(inside)
+
+
+@pytest.mark.parametrize("spec", [*SPACE.named.values(), *random_specs(9, seed=6)], ids=by_name)
+def test_gradients_are_zero_outside_the_slice_and_only_there(supernet: ElasticDiT, spec: SubDiTSpec) -> None:
+    flags = owned(supernet, spec)
+    assert sum(mask.sum() for mask in flags.values()) == count_params(SPACE, SPACE.encode([spec]))[0]
+    supernet.zero_grad(set_to_none=True)
+    target = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    (supernet(*inputs_for(supernet, batch=4), spec=spec) - target).square().mean().backward()
+    for name, parameter in supernet.named_parameters():
+        gradient = np.zeros(parameter.shape) if parameter.grad is None else parameter.grad.numpy()
+        assert not gradient[~flags[name]].any(), name
+        # Softmax is blind to a shift of all keys, so this one gradient is zero but for rounding.
+        if flags[name].any() and not name.endswith("cross_attn.k_norm.bias"):
+            assert gradient[flags[name]].any(), name
+    supernet.zero_grad(set_to_none=True)
+
+
+@pytest.mark.parametrize("spec", [SPACE.named["tiny"], SPACE.named["full"], *random_specs(8, seed=7)], ids=by_name)
+def test_what_lies_outside_the_slice_is_never_read(supernet: ElasticDiT, spec: SubDiTSpec) -> None:
+    """Not even multiplied by zero: it is poisoned with not-a-number."""
+    inputs = inputs_for(supernet)
+    flags = owned(supernet, spec)
+    poisoned = redrawn(0)
+    with torch.no_grad():
+        for name, parameter in poisoned.named_parameters():
+            parameter[torch.from_numpy(~flags[name])] = torch.nan
+        assert torch.equal(poisoned(*inputs, spec=spec), supernet(*inputs, spec=spec))
+        assert torch.equal(poisoned.extract(spec)(*inputs), supernet.extract(spec)(*inputs))
+        if spec != FULL:
+            assert poisoned(*inputs).isnan().any()
+
+
+@pytest.mark.parametrize("dimension", [name for name, values in SPACE.dimensions.items() if len(values) > 1])
+def test_each_dimension_changes_the_output(supernet: ElasticDiT, dimension: str) -> None:
+    inputs = inputs_for(supernet)
+    values = SPACE.values(SPACE.named["small"])
+    # r at least B - 1 is full attention whatever B is, so the others stand where it is not.
+    values |= {"bna_blocks_down": 16, "bna_blocks_up": 16, "bna_radius_down": 1, "bna_radius_up": 1}
+    with torch.no_grad():
+        outputs = [
+            supernet(*inputs, spec=SPACE.spec({**values, dimension: value})) for value in SPACE.dimensions[dimension]
+        ]
+    for at, one in enumerate(outputs):
+        for other in outputs[:at]:
+            assert (one - other).std() > 1e-3
+
+
+def test_full_network_is_the_sub_network_of_the_full_spec(supernet: ElasticDiT) -> None:
+    inputs = inputs_for(supernet)
+    with torch.no_grad():
+        assert torch.equal(supernet(*inputs), supernet(*inputs, spec=FULL))
+        assert torch.equal(supernet(*inputs), supernet.full(*inputs))
+
+
+@pytest.mark.parametrize("width", SPACE.widths)
+def test_norms_and_modulation_are_isolated_per_width(width: int) -> None:
+    """Scrambling one width's own parameters changes that width's output and no other's."""
+    before, after = redrawn(2), redrawn(2)
+    own = owned(before, replace(SPACE.named["tiny"], width=width))
+    others = [owned(before, replace(SPACE.named["tiny"], width=other)) for other in SPACE.widths if other != width]
+    isolated = [name for name in own if own[name].any() and not any(other[name].any() for other in others)]
+    changed = {name.replace(":", ".").rsplit(".", 1)[-1] for name in isolated}
+    assert changed == {"weight", "bias", "scale_shift_table"}
+    assert len(isolated) == 2 * 8 * 3 + 3 + 2  # two branches of eight blocks, the final layer, the time embedding
+    with torch.no_grad():
+        for name in isolated:
+            after.get_parameter(name).mul_(-1.5)
+        for other in SPACE.widths:
+            spec = replace(SPACE.named["tiny"], width=other)
+            same = torch.equal(before(*inputs_for(before), spec=spec), after(*inputs_for(after), spec=spec))
+            assert same == (other != width)
+
+
+def test_depth_keeps_first_down_last_up_and_outer_pairs_of_middle(supernet: ElasticDiT) -> None:
+    spec = replace(FULL, depth=(1, 2, 1))
+    shallow = supernet.extract(spec)
+    kept = {"down.0": "down.0", "middle.0": "middle.0", "middle.1": "middle.3", "up.0": "up.1"}
+    for own, full in kept.items():
+        theirs = dict(supernet.full.get_submodule(full).named_parameters())
+        mine = dict(shallow.get_submodule(own).named_parameters())
+        assert mine.keys() == theirs.keys()
+        for name in mine:
+            assert torch.equal(mine[name], theirs[name]), (own, name)
+    assert [len(getattr(shallow, stage)) for stage in STAGES] == [1, 2, 1]
+
+
+def test_middle_skips_join_mirrored_blocks(supernet: ElasticDiT) -> None:
+    seen: dict[int, Tensor] = {}
+    sources: dict[int, Tensor] = {}
+    handles = []
+    for at, block in enumerate(supernet.full.middle):
+        handles.append(block.register_forward_hook(lambda _, __, out, at=at: seen.update({at: out})))
+        if block.skip is not None:
+            handles.append(block.skip.register_forward_hook(lambda _, ins, __, at=at: sources.update({at: ins[1]})))
+    with torch.no_grad():
+        supernet(*inputs_for(supernet))
+    for handle in handles:
+        handle.remove()
+    assert sources.keys() == {2, 3}
+    assert sources[2] is seen[1] and sources[3] is seen[0]
+
+
+@pytest.mark.parametrize("spec", random_specs(6, seed=8), ids=by_name)
+def test_extraction_copies_what_it_keeps_and_nothing_else(supernet: ElasticDiT, spec: SubDiTSpec) -> None:
+    made = supernet.extract(spec)
+    assert type(made) is SubDiT and made.spec == spec
+    assert sum(p.numel() for p in made.parameters()) == count_params(SPACE, SPACE.encode([spec]))[0]
+    storages = {parameter.untyped_storage().data_ptr() for parameter in supernet.parameters()}
+    for name, parameter in made.named_parameters():
+        assert parameter.untyped_storage().data_ptr() not in storages, name
+        assert parameter.untyped_storage().nbytes() == parameter.numel() * parameter.element_size(), name
+        assert parameter.requires_grad and parameter.is_contiguous(), name
+    inputs = inputs_for(supernet)
+    with torch.no_grad():
+        before = supernet(*inputs, spec=spec)
+        for parameter in made.parameters():
+            parameter.zero_()
+        assert torch.equal(supernet(*inputs, spec=spec), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"), [({"space": "mars"}, "mars"), ({"width": 40}, "width 40"), ({"depth": (2, 3, 2)}, "3")]
+)
+def test_foreign_specs_are_refused(supernet: ElasticDiT, change: dict[str, object], named: str) -> None:
+    spec = replace(FULL, **change)
+    with pytest.raises(SpecError, match=named):
+        supernet.extract(spec)
+    with pytest.raises(SpecError, match=named):
+        supernet(*inputs_for(supernet), spec=spec)

@@ -12,6 +12,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,10 @@ from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import predicted_x0
 from supernet.flow_matching import shift_sigma
 from supernet.flow_matching import velocity
+from supernet.parallel import run_shards
+from supernet.parallel import shard_count
+from supernet.parallel import shard_slices
+from supernet.parallel import sharded_backward
 from supernet.resume_state import ResumeState
 from supernet.resume_state import trainable
 from supernet.sampling import euler_sigmas
@@ -123,10 +128,26 @@ class KDMDBatch:
     noise: Tensor
     text: tuple[Tensor, ...]
 
+    def take(self, rows: slice) -> KDMDBatch:
+        """Some of its rows."""
+        text = tuple(tokens[rows] for tokens in self.text)
+        return KDMDBatch(self.x_t[rows], self.sigma[rows], self.tau[rows], self.noise[rows], text)
 
-def student_loss(student: Student, critic: SubDiT, scores: Scores, batch: KDMDBatch, empty: tuple[Tensor, ...],
-                 config: KDMDConfig, guidance_scale: float) -> Tensor:  # fmt: skip
-    """L_DMD + L_out + L_feat (Eq. 10); only the student and its projector receive gradient."""
+
+def student_loss(
+    student: Student,
+    critic: SubDiT,
+    scores: Scores,
+    batch: KDMDBatch,
+    empty: tuple[Tensor, ...],
+    config: KDMDConfig,
+    guidance_scale: float,
+    targets: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """L_DMD + L_out + L_feat (Eq. 10); only the student and its projector receive gradient.
+
+    `targets` are `scores.few_step` of the batch, where they are at hand already.
+    """
     predicted, projected = student(batch.x_t, batch.sigma, batch.text)
     loss = predicted.new_zeros(())
     if config.dmd_weight:
@@ -137,7 +158,7 @@ def student_loss(student: Student, critic: SubDiT, scores: Scores, batch: KDMDBa
         real = predicted_x0(noised, scores.real(noised, batch.tau, batch.text, empty, guidance_scale), batch.tau)
         loss = loss + config.dmd_weight * dmd_loss(x0, fake, real)
     if config.output_weight or config.feature_weight:
-        target, tokens = scores.few_step(batch.x_t, batch.sigma, batch.text)
+        target, tokens = targets or scores.few_step(batch.x_t, batch.sigma, batch.text)
         loss = loss + config.output_weight * output_loss(predicted, target)
         loss = loss + config.feature_weight * feature_loss(projected, tokens)
     return loss
@@ -192,16 +213,26 @@ def distill_kdmd(
                 group["lr"] = rate * (1 + np.cos(np.pi * share)) / 2
         needs_critic = config.dmd_weight > 0
         if not needs_critic or step % config.student_every == config.student_every - 1:
-            loss = student_loss(student, critic, scores, batch, empty, config, guidance_scale)
-            student_optimizer.zero_grad()
-            loss.backward()
+            # The adapter is a switch in the one teacher, so its two modes run one after the other, never side by side.
+            parts = run_shards(partial(_few_step, scores, batch), shard_slices(config.batch_size, shard_count()))
+            target, tokens = (torch.cat([part[at] for part in parts]) for at in (0, 1))
+            teacher.disable_adapters()
+
+            def loss_of(rows: slice) -> Tensor:
+                near = target[rows], tokens[rows]  # noqa: B023
+                part = batch.take(rows)  # noqa: B023
+                return student_loss(student, critic, scores, part, empty, config, guidance_scale, near)
+
+            sharded_backward(loss_of, learned, config.batch_size)
             torch.nn.utils.clip_grad_norm_(learned, 1.0)
             student_optimizer.step()
             ema.step(learned)
         else:
-            loss = critic_loss(student, critic, batch)
-            critic_optimizer.zero_grad()
-            loss.backward()
+            sharded_backward(
+                lambda rows: critic_loss(student, critic, batch.take(rows)),  # noqa: B023
+                list(critic.parameters()),
+                config.batch_size,
+            )
             torch.nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
             critic_optimizer.step()
         step, elapsed_s = step + 1, elapsed_s + time.perf_counter() - started
@@ -214,6 +245,11 @@ def distill_kdmd(
         progress(share * config.budget_s, config.budget_s, note)
     ema.copy_to(learned)
     return student_model.eval()
+
+
+def _few_step(scores: Scores, batch: KDMDBatch, rows: slice) -> tuple[Tensor, Tensor]:
+    part = batch.take(rows)
+    return scores.few_step(part.x_t, part.sigma, part.text)
 
 
 def draw_batch(latents: Tensor, text: tuple[Tensor, ...], count: int, *, seed: int) -> KDMDBatch:

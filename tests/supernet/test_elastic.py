@@ -55,7 +55,7 @@ def by_name(spec: SubDiTSpec) -> str:
     return spec.hash
 
 
-# What a sub-network owns, said anew: flags from the words, without the supernet's tables ---------------------
+# What a sub-network owns, said anew: flags from the words, without the supernet's tables ----------------------
 
 
 def owned(supernet: ElasticDiT, spec: SubDiTSpec) -> dict[str, npt.NDArray[np.bool_]]:

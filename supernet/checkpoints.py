@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,16 @@ def load_supernet(path: Path) -> ElasticDiT:
 def load_sub_dit(path: Path) -> SubDiT:
     """The sub-DiT saved in a folder, in eval mode; raises `CheckpointError`."""
     return _load(SubDiT, path, "sub-DiT")
+
+
+def save_model(model: ModelMixin, folder: Path) -> Path:
+    """Save a model so that a process killed at any moment leaves the whole folder or none; replaces an old one."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    return folder
 
 
 def _load(kind: type[_Model], path: Path, what: str) -> _Model:

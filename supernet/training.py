@@ -22,6 +22,8 @@ from subdit.run import Run
 from subdit.run import record_step
 from subdit.run import start_manifest
 from subdit.run import write_atomic
+from subdit.run import write_json
+from supernet.checkpoints import save_model
 from supernet.data import CaptionedLatents
 from supernet.data import load_data
 from supernet.elastic import ElasticDiT
@@ -100,7 +102,8 @@ def train(
     state = run.training / STATE
     with run.lock():
         # Finished is what the manifest says: a kill while the weights are written leaves the state to go on from.
-        if "train" in start_manifest(run, space=space_name)["steps"] and not force:
+        manifest = start_manifest(run, space=space_name)
+        if "train" in manifest["steps"] and not force:
             raise RunError(f"The run {run.path} holds a trained supernet; pass --force to train it anew.")
         if state.exists() and not (resume or force):
             raise RunError(
@@ -109,13 +112,16 @@ def train(
         if force:
             state.unlink(missing_ok=True)
             (run.training / METRICS).unlink(missing_ok=True)
+            # Killed from here on, this training is a begun one, whatever weights an earlier one left.
+            manifest["steps"].pop("train", None)
+            write_json(run.manifest, manifest)
         write_atomic(run.config, yaml.safe_dump({"space": space_name, "training": asdict(config)}, sort_keys=False))
         trainer = Trainer(space, data.train, config)
         kept = ResumeState(state, {"supernet": (trainer.supernet, trainer.optimizers)}, {"supernet": trainer.ema})
         trainer.step, trainer.elapsed_s = kept.load()
         losses = run_training(trainer, run, kept, progress)
         trainer.ema.copy_to(trainer.supernet.parameters())
-        trainer.supernet.save_pretrained(run.supernet)
+        save_model(trainer.supernet, run.supernet)
         record_step(run, "train", {"steps": trainer.step, "seconds": round(trainer.elapsed_s, 1), "full_loss": losses})
         state.unlink(missing_ok=True)
     return run.supernet

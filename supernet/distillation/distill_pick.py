@@ -13,6 +13,7 @@ from subdit.run import read_json
 from subdit.run import read_pick
 from subdit.run import write_json
 from supernet.checkpoints import load_supernet
+from supernet.checkpoints import save_model
 from supernet.checkpoints import supernet_digest
 from supernet.data import DataSplit
 from supernet.data import load_data
@@ -63,14 +64,16 @@ def distill(
         state = folder / "kdmd_state.safetensors"
         if force:
             state.unlink(missing_ok=True)
+            # Killed from here on, this distillation is a begun one.
+            shutil.rmtree(target, ignore_errors=True)
         student = supernet.extract(spec)
         teacher = supernet.full
         train_few_step_teacher(teacher, data.train, run.teacher, config=few_step or FewStepConfig(), progress=progress)
         write_json(folder / "spec.json", spec.to_dict())
         scale, tried = _guidance(teacher, data, run.teacher, kdmd, progress)
         distill_kdmd(student, teacher, data.train, state, config=kdmd, guidance_scale=scale, progress=progress)
-        student.save_pretrained(target)
         write_json(folder / "distilled.json", {"guidance_scale": scale, "guidance_tried_fd": tried, "digest": digest})
+        save_model(student, target)
         state.unlink(missing_ok=True)
     return target
 

@@ -1,0 +1,279 @@
+"""Training: the same from the same seed, and the same however often it was interrupted."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load
+from safetensors.torch import save
+
+from subdit.errors import CheckpointError
+from subdit.errors import RunError
+from subdit.errors import SpaceError
+from subdit.run import Run
+from subdit.run import read_manifest
+from subdit.run import start_manifest
+from supernet.checkpoints import WEIGHTS
+from supernet.checkpoints import load_supernet
+from supernet.data import load_data
+from supernet.elastic import ElasticDiT
+from supernet.space import get_space
+from supernet.training import Trainer
+from supernet.training import TrainingConfig
+from supernet.training import read_metrics
+from supernet.training import schedule
+from supernet.training import train
+
+SPACE = get_space("digits")
+STEPS = 6
+QUICK = TrainingConfig(steps=STEPS, batch_size=2, save_every_s=0)
+
+
+class KilledError(Exception):
+    """Stands for a kill: work stops in the middle."""
+
+
+def stop_at(step: int) -> Callable[[float, float, str], None]:
+    def stop(done: float, total: float, note: str) -> None:
+        if done >= step:
+            raise KilledError
+
+    return stop
+
+
+def weights(run: Path) -> bytes:
+    return (Run(run).supernet / WEIGHTS).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted training."""
+    path = tmp_path_factory.mktemp("trained") / "run"
+    train("digits", path, config=QUICK)
+    return path
+
+
+# The same again -------------------------------------------------------------------------------------------------------
+
+
+def test_training_depends_on_its_seed_alone(trained: Path, tmp_path: Path) -> None:
+    torch.manual_seed(123)
+    before = torch.random.get_rng_state()
+    train("digits", tmp_path / "again", config=QUICK)
+    assert weights(tmp_path / "again") == weights(trained)
+    assert torch.equal(torch.random.get_rng_state(), before), "nor does it touch the caller's randomness"
+    train("digits", tmp_path / "other", config=TrainingConfig(steps=STEPS, batch_size=2, seed=1))
+    assert weights(tmp_path / "other") != weights(trained)
+
+
+def test_what_training_leaves(trained: Path) -> None:
+    run = Run(trained)
+    assert load_supernet(run.supernet).config["space"] == "digits"
+    assert read_manifest(run)["steps"]["train"]["steps"] == STEPS
+    assert yaml.safe_load(run.config.read_text())["training"]["batch_size"] == 2
+    assert not list(run.training.glob("*.safetensors")), "a finished training needs no resume state"
+    assert not list(trained.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("stops", [(1,), (4,), (STEPS,), (2, 3, 5)])
+def test_interrupted_training_ends_with_the_same_weights(trained: Path, tmp_path: Path, stops: tuple[int, ...]) -> None:
+    run = tmp_path / "run"
+    for stop in stops:
+        with pytest.raises(KilledError):
+            train("digits", run, config=QUICK, resume=True, progress=stop_at(stop))
+    seen: list[float] = []
+    train("digits", run, config=QUICK, resume=True, progress=lambda done, total, note: seen.append(done))
+    assert seen == list(range(stops[-1], STEPS + 1))[1:], "it goes on, and does not start anew"
+    assert weights(run) == weights(trained)
+
+
+def test_killed_while_the_weights_are_written(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def torn(self: ElasticDiT, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.save_config(folder)
+        (folder / WEIGHTS).write_bytes(weights(trained)[:1000])
+        raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(ElasticDiT, "save_pretrained", torn)
+        train("digits", tmp_path / "run", config=QUICK)
+    train("digits", tmp_path / "run", config=QUICK, resume=True)
+    assert weights(tmp_path / "run") == weights(trained)
+
+
+def test_forced_training_that_was_killed_goes_on(trained: Path, tmp_path: Path) -> None:
+    """The weights that it replaces no longer count as this run's."""
+    run = tmp_path / "run"
+    train("digits", run, config=TrainingConfig(steps=1, batch_size=2, seed=5))
+    with pytest.raises(KilledError):
+        train("digits", run, config=QUICK, force=True, progress=stop_at(3))
+    seen: list[float] = []
+    train("digits", run, config=QUICK, resume=True, progress=lambda done, total, note: seen.append(done))
+    assert seen == [4, 5, 6]
+    assert weights(run) == weights(trained)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from supernet.training import TrainingConfig, train
+config = TrainingConfig(steps=40, batch_size=2, save_every_s=0)
+train("digits", Path(sys.argv[1]), config=config, resume=True, progress=lambda done, *_: print(int(done), flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_training_killed_at_random_moments_ends_with_the_same_weights(tmp_path: Path) -> None:
+    moments = random.Random(0)
+
+    def run(folder: str, kill_after: int | None) -> int:
+        command = [sys.executable, "-c", KILLED, str(tmp_path / folder)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+        assert process.stdout is not None
+        for count, _ in enumerate(process.stdout):
+            if count == kill_after:
+                time.sleep(moments.random() * 0.1)
+                process.send_signal(signal.SIGKILL)
+        return process.wait()
+
+    assert run("whole", None) == 0
+    kills = 0
+    while kills < 5 and run("broken", moments.randrange(1, 9)) != 0:
+        kills += 1
+    assert kills >= 3, "too quick to be killed"
+    if not (Run(tmp_path / "broken").supernet / WEIGHTS).exists():
+        assert run("broken", None) == 0
+    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
+    assert not list((tmp_path / "broken").rglob("*state.safetensors"))
+
+
+# Refusals -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_trained_supernet_is_not_overwritten(trained: Path) -> None:
+    kept = weights(trained)
+    for resume in (False, True):
+        with pytest.raises(RunError, match="trained supernet; pass --force"):
+            train("digits", trained, config=QUICK, resume=resume)
+    assert weights(trained) == kept
+
+
+def test_a_begun_training_is_neither_resumed_nor_overwritten_unasked(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        train("digits", tmp_path, config=QUICK, progress=stop_at(2))
+    with pytest.raises(RunError, match="--resume .*--force"):
+        train("digits", tmp_path, config=QUICK)
+    seen: list[float] = []
+    train("digits", tmp_path, config=QUICK, force=True, progress=lambda done, total, note: seen.append(done))
+    assert seen[0] == 1
+    assert weights(tmp_path) == weights(trained)
+
+
+def test_a_run_of_another_space_is_refused(tmp_path: Path) -> None:
+    start_manifest(Run(tmp_path), space="mobile")
+    with pytest.raises(RunError, match="of space 'mobile', not 'digits'"):
+        train("digits", tmp_path, config=QUICK)
+    with pytest.raises(SpaceError, match="mars"):
+        train("mars", tmp_path / "new", config=QUICK)
+    assert not (tmp_path / "new").exists()
+
+
+def damaged_states(state: Path) -> dict[str, bytes]:
+    good = state.read_bytes()
+    tensors = load(good)
+    name = "supernet.3.weight"
+    with safe_open(str(state), framework="pt") as file:
+        numbers = file.metadata()
+    return {
+        "empty": b"",
+        "torn": good[: len(good) // 2],
+        "text": b"not a state",
+        "a tensor short": save({key: value for key, value in tensors.items() if key != name}, metadata=numbers),
+        "a tensor of another shape": save({**tensors, name: torch.zeros(3, 3, 3)}, metadata=numbers),
+        "without its numbers": save(tensors),
+    }
+
+
+def test_damaged_resume_states_are_refused(tmp_path: Path) -> None:
+    state = Run(tmp_path).training / "state.safetensors"
+    with pytest.raises(KilledError):
+        train("digits", tmp_path, config=QUICK, progress=stop_at(1))
+    for how, content in damaged_states(state).items():
+        state.write_bytes(content)
+        with pytest.raises(CheckpointError, match="resume state .* is damaged") as refused:
+            train("digits", tmp_path, config=QUICK, resume=True)
+        assert "\n" not in str(refused.value) and len(str(refused.value)) < 400, how
+
+
+def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
+    with Run(tmp_path).lock(), pytest.raises(RunError, match="in use"):
+        train("digits", tmp_path, config=QUICK)
+
+
+# Its parts ------------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_kept_once_each_across_an_interruption(tmp_path: Path) -> None:
+    config = TrainingConfig(steps=45, batch_size=1, save_every_s=0)
+    with pytest.raises(KilledError):
+        train("digits", tmp_path, config=config, progress=stop_at(21))
+    metrics = Run(tmp_path).training / "metrics.jsonl"
+    with metrics.open("a") as file:
+        file.write(json.dumps({"step": 40, "full": 0.0}) + '\n{"step": 41, "fu')
+    train("digits", tmp_path, config=config, resume=True)
+    lines = list(read_metrics(metrics))
+    assert [line["step"] for line in lines] == [20, 41]
+    assert all(np.isfinite(list(line.values())).all() for line in lines)
+    assert {"full", "sub", "distill", "elapsed_s"} <= lines[0].keys()
+
+
+def test_steps_draw_batches_of_their_own() -> None:
+    trainer = Trainer(SPACE, load_data("digits").train, TrainingConfig(batch_size=200, text_drop=0.25))
+    first, spec = trainer.draw()
+    again, same_spec = trainer.draw()
+    assert torch.equal(first.noise, again.noise) and spec == same_spec
+    trainer.step = 1
+    second, _ = trainer.draw()
+    assert not torch.equal(first.noise, second.noise)
+    assert not torch.equal(first.sigma, second.sigma)
+    dropped = (first.text[0] == trainer.empty[0]).all(dim=(1, 2)).float().mean().item()
+    assert 0.15 < dropped < 0.35
+    assert 0 < first.sigma.min() and first.sigma.max() < 1
+    specs = set()
+    for trainer.step in range(40):
+        specs.add(trainer.draw()[1])
+    assert len(specs) == 40
+
+
+def test_every_parameter_is_some_optimisers_own() -> None:
+    trainer = Trainer(SPACE, load_data("digits").train, TrainingConfig())
+    owned = [id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(owned) == sorted(id(parameter) for parameter in trainer.supernet.parameters())
+
+
+def test_schedule_rises_then_falls_to_zero() -> None:
+    values = [schedule(share, 0.1) for share in np.linspace(0, 1, 101)]
+    assert values[0] > 0 and max(values) == pytest.approx(1) and values[10] == pytest.approx(1)
+    assert values[-1] == pytest.approx(0)
+    assert all(a <= b for a, b in zip(values[:10], values[1:11], strict=True))
+    assert all(a >= b for a, b in zip(values[10:-1], values[11:], strict=True))
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    """A minute part of a training already halves the loss of a silent network on what it saw."""
+    trainer = Trainer(SPACE, load_data("digits").train, TrainingConfig(batch_size=16))
+    losses = [trainer.train_step(0.3) for _ in range(30)]
+    assert np.mean([step.full for step in losses[-5:]]) < 0.75 * losses[0].full
+    assert np.mean([step.sub for step in losses[-5:]]) < 0.75 * losses[0].sub

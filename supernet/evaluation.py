@@ -20,7 +20,7 @@ def frechet_distance(first: Samples, second: Samples) -> float:
     """
     flat = [samples.reshape(len(samples), -1).astype(np.float64) for samples in (first, second)]
     means = [samples.mean(axis=0) for samples in flat]
-    covariances = [np.cov(samples, rowvar=False) for samples in flat]
+    covariances = [np.atleast_2d(np.cov(samples, rowvar=False)) for samples in flat]
     eigenvalues = np.linalg.eigvals(covariances[0] @ covariances[1]).real
     root_trace = np.sqrt(np.maximum(eigenvalues, 0)).sum()
     traces = np.trace(covariances[0]) + np.trace(covariances[1])

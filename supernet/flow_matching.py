@@ -36,8 +36,13 @@ def shift_sigma(sigma: Tensor, shift: float) -> Tensor:
 
 
 def sample_sigma(count: int, *, generator: torch.Generator, shift: float = 1.0) -> Tensor:
-    """Logit-normal(0, 1) sigmas (count,), shifted (SD3)."""
-    return shift_sigma(torch.sigmoid(torch.randn(count, generator=generator)), shift)
+    """Logit-normal(0, 1) sigmas (count,), shifted (SD3); stratified, one from each of `count` equally likely parts.
+
+    The marginal distribution is that of independent draws, the noise of a batch's loss is smaller.
+    """
+    parts = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
+    normal = torch.special.ndtri((parts / count).clamp(1e-6, 1 - 1e-6))
+    return shift_sigma(torch.sigmoid(normal), shift)
 
 
 def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:

@@ -15,33 +15,33 @@ from supernet.space._spec import SubDiTSpec
 def _digits() -> SearchSpace:
     """8x8 scans of handwritten digits: the paper's model, small enough to train on a laptop in minutes.
 
-    Widths go in steps that give whole groups of heads of 8; B and r include those of the drawings in the paper's
-    supplement, which are on this very grid. r = 0 leaves each strip to itself.
+    Patches of 2 as in the paper; widths in steps that give whole groups of heads of 8. At the named points a BNA strip
+    is one row of tokens and sees the rows beside it, as the paper's does at 256 pixels; r = 0 leaves a strip to itself.
     """
 
     def point(width: int) -> SubDiTSpec:
-        return SubDiTSpec("digits", width, (2, 4, 2), (4, 3, 4), (8, 8), (1, 1), 2)
+        return SubDiTSpec("digits", width, (2, 4, 3), (4, 3, 4), (4, 4), (1, 1), 2)
 
     return SearchSpace(
         name="digits",
         latent_size=8,
         latent_channels=1,
-        patch_size=1,
-        widths=(32, 48, 64),
-        depths=((1, 2), (2, 4), (1, 2)),
+        patch_size=2,
+        widths=(48, 64, 80, 96),
+        depths=((1, 2), (2, 4), (1, 2, 3)),
         ffn_ratios=((1, 2, 3, 4), (1, 2, 3), (1, 2, 3, 4)),
-        bna_blocks=(4, 8, 16),
+        bna_blocks=(4, 8),
         bna_radii=(0, 1, 2, 3),
         kv_compressions=(2,),
         head_dim=8,
-        full_heads=8,
+        full_heads=12,
         kv_heads=2,
         text_inputs=(TextInput("words", width=32, tokens=4),),
         text_width=64,
         time_width=128,
         rope_theta=100.0,
         down_up_skip=True,
-        named={"tiny": point(32), "small": point(48), "full": point(64)},
+        named={"tiny": point(48), "small": point(64), "full": point(96)},
     )
 
 

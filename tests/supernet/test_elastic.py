@@ -18,6 +18,7 @@ from supernet.dit import SubDiT
 from supernet.dit import example_inputs
 from supernet.dit import redraw_
 from supernet.elastic import ElasticDiT
+from supernet.space import ASSA_STAGES
 from supernet.space import STAGES
 from supernet.space import SubDiTSpec
 from supernet.space import count_params
@@ -182,8 +183,9 @@ def test_what_lies_outside_the_slice_is_never_read(supernet: ElasticDiT, spec: S
 def test_each_dimension_changes_the_output(supernet: ElasticDiT, dimension: str) -> None:
     inputs = inputs_for(supernet)
     values = SPACE.values(SPACE.named["small"])
-    # r at least B - 1 is full attention whatever B is, so the others stand where it is not.
-    values |= {"bna_blocks_down": 16, "bna_blocks_up": 16, "bna_radius_down": 1, "bna_radius_up": 1}
+    # r at least B - 1 is full attention whatever B is, so B is large and r small where the other one varies.
+    values |= {f"bna_blocks_{stage}": SPACE.bna_blocks[-1] for stage in ASSA_STAGES}
+    values |= {f"bna_radius_{stage}": SPACE.bna_radii[0] for stage in ASSA_STAGES}
     with torch.no_grad():
         outputs = [
             supernet(*inputs, spec=SPACE.spec({**values, dimension: value})) for value in SPACE.dimensions[dimension]
@@ -209,7 +211,8 @@ def test_norms_and_modulation_are_isolated_per_width(width: int) -> None:
     isolated = [name for name in own if own[name].any() and not any(other[name].any() for other in others)]
     changed = {name.replace(":", ".").rsplit(".", 1)[-1] for name in isolated}
     assert changed == {"weight", "bias", "scale_shift_table"}
-    assert len(isolated) == 2 * 8 * 3 + 3 + 2  # two branches of eight blocks, the final layer, the time embedding
+    # Norm (2) and table of both branches of each block and of the final layer, and the modulation (2).
+    assert len(isolated) == 3 * (2 * sum(FULL.depth) + 1) + 2
     with torch.no_grad():
         for name in isolated:
             after.get_parameter(name).mul_(-1.5)
@@ -220,8 +223,8 @@ def test_norms_and_modulation_are_isolated_per_width(width: int) -> None:
 
 
 def test_depth_keeps_first_down_last_up_and_outer_pairs_of_middle(supernet: ElasticDiT) -> None:
-    spec = replace(FULL, depth=(1, 2, 1))
-    shallow = supernet.extract(spec)
+    assert FULL.depth == (2, 4, 2), "what is written out below"
+    shallow = supernet.extract(replace(FULL, depth=(1, 2, 1)))
     kept = {"down.0": "down.0", "middle.0": "middle.0", "middle.1": "middle.3", "up.0": "up.1"}
     for own, full in kept.items():
         theirs = dict(supernet.full.get_submodule(full).named_parameters())
@@ -267,7 +270,7 @@ def test_extraction_copies_what_it_keeps_and_nothing_else(supernet: ElasticDiT, 
 
 
 @pytest.mark.parametrize(
-    ("change", "named"), [({"space": "mars"}, "mars"), ({"width": 40}, "width 40"), ({"depth": (2, 3, 2)}, "3")]
+    ("change", "named"), [({"space": "mars"}, "mars"), ({"width": 33}, "width 33"), ({"depth": (2, 3, 2)}, "3")]
 )
 def test_foreign_specs_are_refused(supernet: ElasticDiT, change: dict[str, object], named: str) -> None:
     spec = replace(FULL, **change)

@@ -1,0 +1,156 @@
+"""Exports compute what torch computes, on weights of which every one takes part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from subdit.errors import ExportError
+from subdit.errors import RunError
+from subdit.run import Run
+from subdit.run import start_manifest
+from subdit.run import write_json
+from supernet import export as export_module
+from supernet.components import component_module
+from supernet.dit import example_inputs
+from supernet.dit import redraw_
+from supernet.elastic import ElasticDiT
+from supernet.export import deviation
+from supernet.export import export
+from supernet.export import export_onnx
+from supernet.export import export_sub_dit
+from supernet.space import KINDS
+from supernet.space import SubDiTSpec
+from supernet.space import all_components
+from supernet.space import get_space
+
+SPACE = get_space("digits")
+SHALLOW = SPACE.decode(SPACE.enumerate(0, 1))[0]
+
+
+@pytest.fixture(scope="module")
+def supernet() -> ElasticDiT:
+    model = ElasticDiT(space="digits")
+    redraw_(model, seed=0)
+    return model.eval()
+
+
+@pytest.mark.parametrize("spec", SPACE.decode(SPACE.sample(np.random.default_rng(2), 3)), ids=lambda spec: spec.hash)
+def test_exports_equal_torch(supernet: ElasticDiT, spec: SubDiTSpec, tmp_path: Path) -> None:
+    """On inputs other than those it was traced with, too: nothing of them may be baked in."""
+    model, path = supernet.extract(spec), tmp_path / "dit.onnx"
+    assert export_sub_dit(model, path, distilled=False) <= 1e-4
+    for seed in (1, 2):
+        inputs = example_inputs(SPACE, seed=seed)
+        with torch.no_grad():
+            assert model(*inputs.values()).std() > 0.1
+        assert deviation(model, inputs, path) <= 1e-4
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert SubDiTSpec.from_dict(card["spec"]) == spec
+    assert (card["steps"], card["shift"]) == (28, 1.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_components_equal_torch(kind: str, tmp_path: Path) -> None:
+    component = [entry for entry in all_components(SPACE) if entry.kind == kind][-1]
+    made, other = component_module(SPACE, component), component_module(SPACE, component, seed=0)
+    path = export_onnx(made.module, made.inputs, tmp_path / "component.onnx")
+    fresh = {
+        name: value + 0.5 * torch.randn(value.shape, generator=torch.Generator().manual_seed(9))
+        for name, value in made.inputs.items()
+    }
+    for inputs in (made.inputs, fresh):
+        assert deviation(other.module, inputs, path) <= 1e-4
+
+
+def test_an_export_is_one_plain_file_the_same_every_time(supernet: ElasticDiT, tmp_path: Path) -> None:
+    model, inputs = supernet.extract(SHALLOW), example_inputs(SPACE)
+    first = export_onnx(model, inputs, tmp_path / "a.onnx").read_bytes()
+    assert first == export_onnx(model, inputs, tmp_path / "b.onnx").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
+    graph = onnx.load(str(tmp_path / "a.onnx"))
+    onnx.checker.check_model(graph, full_check=True)
+    assert [entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx")] == [20]
+    assert [entry.name for entry in graph.graph.input] == list(inputs)
+    assert [entry.name for entry in graph.graph.output] == ["output"]
+    for entry, value in zip(graph.graph.input, inputs.values(), strict=True):
+        assert [dimension.dim_value for dimension in entry.type.tensor_type.shape.dim] == list(value.shape)
+    assert str(Path(__file__).parents[2]).encode() not in first, "no path of this machine in the file"
+
+
+def test_an_export_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    made = component_module(SPACE, all_components(SPACE)[0])
+    path = tmp_path / "component.onnx"
+    path.write_bytes(b"mine")
+    with pytest.raises(RunError, match="--force"):
+        export_onnx(made.module, made.inputs, path)
+    assert path.read_bytes() == b"mine"
+    export_onnx(made.module, made.inputs, path, force=True)
+    assert path.read_bytes() != b"mine"
+
+
+def test_an_export_that_computes_something_else_is_withdrawn(
+    supernet: ElasticDiT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OffByALittle(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = supernet.extract(SHALLOW)
+
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            return self.model(*inputs) + 1e-3
+
+    honest = export_module.export_onnx
+    monkeypatch.setattr(
+        export_module,
+        "export_onnx",
+        lambda module, inputs, path, *, force: honest(OffByALittle(), inputs, path, force=force),
+    )
+    with pytest.raises(ExportError, match=SHALLOW.hash):
+        export_sub_dit(supernet.extract(SHALLOW), tmp_path / "dit.onnx", distilled=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_exported_is_refused_in_words(tmp_path: Path) -> None:
+    class Spectrum(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.special.bessel_j0(x)
+
+    with pytest.raises(ExportError, match="Spectrum"):
+        export_onnx(Spectrum(), {"x": torch.ones(2)}, tmp_path / "x.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+# The verb -------------------------------------------------------------------------------------------------------------
+
+
+def test_exporting_a_pick(supernet: ElasticDiT, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with pytest.raises(RunError, match="no run folder|not a run"):
+        export(tmp_path)
+    start_manifest(run, space="digits")
+    supernet.save_pretrained(run.supernet)
+    write_json(
+        run.search("default") / "picks.json", {"fastest": {"spec": SHALLOW.to_dict(), "spec_hash": SHALLOW.hash}}
+    )
+    path = export(tmp_path, pick="fastest")
+    assert path == run.pick(SHALLOW.hash) / "exports" / "dit.onnx"
+    assert deviation(supernet.extract(SHALLOW), example_inputs(SPACE, seed=4), path) <= 1e-4
+    with pytest.raises(RunError, match="--force"):
+        export(tmp_path, pick="fastest")
+    with pytest.raises(RunError, match="no pick 'best'; it has fastest"):
+        export(tmp_path, pick="best")
+
+    # Once distilled, the distilled weights are what is exported.
+    student = supernet.extract(SHALLOW)
+    redraw_(student, seed=8)
+    student.save_pretrained(run.pick(SHALLOW.hash) / "distilled")
+    assert export(tmp_path, pick="fastest", force=True) == path
+    assert deviation(student.eval(), example_inputs(SPACE, seed=4), path) <= 1e-4
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert (card["steps"], card["shift"]) == (4, 3.0)

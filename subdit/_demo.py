@@ -34,13 +34,13 @@ class DemoBudget:
         seeds: sample sets that are judged.
     """
 
-    train_s: float = 240.0
-    teacher_s: float = 90.0
-    kdmd_s: float = 180.0
-    profile_s: float = 50.0
-    search_s: float = 90.0
+    train_s: float = 390.0
+    teacher_s: float = 75.0
+    kdmd_s: float = 130.0
+    profile_s: float = 25.0
+    search_s: float = 60.0
     trials: int = 400
-    measure_s: float = 15.0
+    measure_s: float = 12.0
     per_class: int = 90
     seeds: int = 1
 

@@ -65,7 +65,7 @@ class TrainingConfig:
         save_every_s: seconds between resume states.
     """
 
-    budget_s: float = 240.0
+    budget_s: float = 390.0
     steps: int | None = None
     batch_size: int = 64
     muon_learning_rate: float = 1e-2

@@ -18,7 +18,7 @@ SMALLEST = (
     *("demo", "--quick", "--train-s", "2", "--teacher-s", "2", "--kdmd-s", "2"),
     *("--profile-s", "2", "--search-s", "3", "--trials", "16", "--measure-s", "1"),
 )
-LIMITED = ("search", "{run}", "--device", "{run}/device.json", "--name", "x", "--allow-noisy", "--max-latency-ms", "1e-4")
+SEARCH = ("search", "{run}", "--device", "{run}/device.json", "--allow-noisy")
 
 
 def subdit(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
@@ -108,7 +108,7 @@ def damaged(road: Path, tmp_path: Path, file: str) -> Path:
         (("spaces", "show", "mars"), "mars"),
         (("kit", "mars", "--out", "{tmp}/kit"), "mars"),
         (("search", "{run}", "--device", "nokia-3310", "--name", "x"), "nokia-3310"),
-        (LIMITED, "tightest"),
+        ((*SEARCH, "--name", "x", "--max-latency-ms", "0.0001"), "tightest"),
         (("search", "{run}", "--device", "{run}/device.json", "--allow-noisy"), "default"),
         (("search", "{tmp}/nothing", "--device", "{run}/device.json"), "nothing"),
         (("report", "{tmp}/nothing"), "nothing"),

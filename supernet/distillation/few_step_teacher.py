@@ -56,7 +56,7 @@ class FewStepConfig:
         seed: of noise, captions and batches.
     """
 
-    budget_s: float = 90.0
+    budget_s: float = 75.0
     trajectory_share: float = 0.4
     trajectories: int = 2048
     substeps: int = 7

@@ -63,7 +63,7 @@ class KDMDConfig:
         seed: of batches, noise and sigmas.
     """
 
-    budget_s: float = 180.0
+    budget_s: float = 130.0
     steps: int | None = None
     student_every: int = 3
     batch_size: int = 64

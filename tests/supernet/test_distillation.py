@@ -380,12 +380,12 @@ def stop_after(calls: int) -> Callable[..., None]:
     return stop
 
 
-@pytest.mark.parametrize("stops", [(1,), (4, 3), (8,)])
+@pytest.mark.parametrize("stops", [(1,), (4, 2)])
 def test_interrupted_kdmd_equals_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: tuple[int, ...]
 ) -> None:
     monkeypatch.setattr(kdmd, "time", leaping_clock())
-    config = KDMDConfig(steps=9, batch_size=8)
+    config = KDMDConfig(steps=7, batch_size=4)
 
     def run(state: Path, each: Callable[[int], None] | None = None) -> dict[str, Tensor]:
         student = redrawn_supernet().extract(TINY)
@@ -413,7 +413,7 @@ def test_damaged_kdmd_state_is_refused(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("stop", [1, 2, 5])
+@pytest.mark.parametrize("stop", [1, 5])
 def test_interrupted_few_step_teacher_equals_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:

@@ -26,6 +26,7 @@ from supernet.space import get_space
 
 SPACE = get_space("digits")
 FULL = SPACE.named["full"]
+SHALLOWEST = (SPACE.depths[0][0], SPACE.depths[1][0], SPACE.depths[2][0])
 
 
 @pytest.fixture(scope="module")
@@ -223,16 +224,17 @@ def test_norms_and_modulation_are_isolated_per_width(width: int) -> None:
 
 
 def test_depth_keeps_first_down_last_up_and_outer_pairs_of_middle(supernet: ElasticDiT) -> None:
-    assert FULL.depth == (2, 4, 2), "what is written out below"
-    shallow = supernet.extract(replace(FULL, depth=(1, 2, 1)))
-    kept = {"down.0": "down.0", "middle.0": "middle.0", "middle.1": "middle.3", "up.0": "up.1"}
+    shallow = supernet.extract(replace(FULL, depth=SHALLOWEST))
+    last = FULL.depth[2] - SHALLOWEST[2]
+    kept = {"down.0": "down.0", "up.0": f"up.{last}", "middle.0": "middle.0"}
+    kept[f"middle.{SHALLOWEST[1] - 1}"] = f"middle.{FULL.depth[1] - 1}"
     for own, full in kept.items():
         theirs = dict(supernet.full.get_submodule(full).named_parameters())
         mine = dict(shallow.get_submodule(own).named_parameters())
         assert mine.keys() == theirs.keys()
         for name in mine:
             assert torch.equal(mine[name], theirs[name]), (own, name)
-    assert [len(getattr(shallow, stage)) for stage in STAGES] == [1, 2, 1]
+    assert tuple(len(getattr(shallow, stage)) for stage in STAGES) == SHALLOWEST
 
 
 def test_middle_skips_join_mirrored_blocks(supernet: ElasticDiT) -> None:
@@ -247,8 +249,9 @@ def test_middle_skips_join_mirrored_blocks(supernet: ElasticDiT) -> None:
         supernet(*inputs_for(supernet))
     for handle in handles:
         handle.remove()
-    assert sources.keys() == {2, 3}
-    assert sources[2] is seen[1] and sources[3] is seen[0]
+    depth = FULL.depth[1]
+    assert list(sources) == list(range(depth // 2, depth))
+    assert all(skip is seen[depth - 1 - at] for at, skip in sources.items())
 
 
 @pytest.mark.parametrize("spec", random_specs(6, seed=8), ids=by_name)
@@ -270,7 +273,8 @@ def test_extraction_copies_what_it_keeps_and_nothing_else(supernet: ElasticDiT, 
 
 
 @pytest.mark.parametrize(
-    ("change", "named"), [({"space": "mars"}, "mars"), ({"width": 33}, "width 33"), ({"depth": (2, 3, 2)}, "3")]
+    ("change", "named"),
+    [({"space": "mars"}, "mars"), ({"width": 33}, "width 33"), ({"depth": (9, 2, 2)}, "depth_down 9")],
 )
 def test_foreign_specs_are_refused(supernet: ElasticDiT, change: dict[str, object], named: str) -> None:
     spec = replace(FULL, **change)

@@ -22,7 +22,11 @@ SPACE = get_space("digits")
 SPECS = [
     SPACE.named["tiny"],
     SPACE.named["full"],
-    replace(SPACE.named["full"], depth=(1, 2, 1), ffn_ratio=(1, 1, 1)),
+    replace(
+        SPACE.named["full"],
+        depth=tuple(values[0] for values in SPACE.depths),
+        ffn_ratio=tuple(values[0] for values in SPACE.ffn_ratios),
+    ),
     *SPACE.decode(SPACE.sample(np.random.default_rng(3), 3)),
 ]
 

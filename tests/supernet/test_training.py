@@ -29,6 +29,7 @@ from supernet.checkpoints import WEIGHTS
 from supernet.checkpoints import load_supernet
 from supernet.data import load_data
 from supernet.elastic import ElasticDiT
+from supernet.elastic_step import StepLosses
 from supernet.space import get_space
 from supernet.training import Trainer
 from supernet.training import TrainingConfig
@@ -87,7 +88,7 @@ def test_what_training_leaves(trained: Path) -> None:
     assert not list(trained.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("stops", [(1,), (4,), (STEPS,), (2, 3, 5)])
+@pytest.mark.parametrize("stops", [(1,), (STEPS,), (2, 3, 5)])
 def test_interrupted_training_ends_with_the_same_weights(trained: Path, tmp_path: Path, stops: tuple[int, ...]) -> None:
     run = tmp_path / "run"
     for stop in stops:
@@ -225,8 +226,14 @@ def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
 # Its parts ------------------------------------------------------------------------------------------------------------
 
 
-def test_metrics_are_kept_once_each_across_an_interruption(tmp_path: Path) -> None:
-    config = TrainingConfig(steps=45, batch_size=1, save_every_s=0)
+def test_metrics_are_kept_once_each_across_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def instant_step(self: Trainer, share: float) -> StepLosses:
+        self.step += 1
+        self.elapsed_s += 1
+        return StepLosses(full=share, sub=2.0, distill=3.0, full_gradient_norm=4.0, sub_gradient_norm=5.0)
+
+    monkeypatch.setattr(Trainer, "train_step", instant_step)
+    config = TrainingConfig(steps=45, save_every_s=20)
     with pytest.raises(KilledError):
         train("digits", tmp_path, config=config, progress=stop_at(21))
     metrics = Run(tmp_path).training / "metrics.jsonl"
@@ -235,7 +242,7 @@ def test_metrics_are_kept_once_each_across_an_interruption(tmp_path: Path) -> No
     train("digits", tmp_path, config=config, resume=True)
     lines = list(read_metrics(metrics))
     assert [line["step"] for line in lines] == [20, 41]
-    assert all(np.isfinite(list(line.values())).all() for line in lines)
+    assert [line["full"] for line in lines] == pytest.approx([9.5 / 45, 30.5 / 45], abs=1e-4)
     assert {"full", "sub", "distill", "elapsed_s"} <= lines[0].keys()
 
 
@@ -272,8 +279,8 @@ def test_schedule_rises_then_falls_to_zero() -> None:
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    """A minute part of a training already halves the loss of a silent network on what it saw."""
+    """A silent network's loss falls within a few steps, the full one's and the sub-networks'."""
     trainer = Trainer(SPACE, load_data("digits").train, TrainingConfig(batch_size=16))
-    losses = [trainer.train_step(0.3) for _ in range(30)]
-    assert np.mean([step.full for step in losses[-5:]]) < 0.75 * losses[0].full
-    assert np.mean([step.sub for step in losses[-5:]]) < 0.75 * losses[0].sub
+    losses = [trainer.train_step(0.3) for _ in range(15)]
+    assert np.mean([step.full for step in losses[-5:]]) < 0.85 * losses[0].full
+    assert np.mean([step.sub for step in losses[-5:]]) < 0.85 * losses[0].sub

@@ -38,7 +38,7 @@ from supernet.training import schedule
 from supernet.training import train
 
 SPACE = get_space("digits")
-STEPS = 6
+STEPS = 5
 QUICK = TrainingConfig(steps=STEPS, batch_size=2, save_every_s=0)
 
 
@@ -88,7 +88,7 @@ def test_what_training_leaves(trained: Path) -> None:
     assert not list(trained.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("stops", [(1,), (STEPS,), (2, 3, 5)])
+@pytest.mark.parametrize("stops", [(STEPS,), (1, 2, 4)])
 def test_interrupted_training_ends_with_the_same_weights(trained: Path, tmp_path: Path, stops: tuple[int, ...]) -> None:
     run = tmp_path / "run"
     for stop in stops:
@@ -122,7 +122,7 @@ def test_forced_training_that_was_killed_goes_on(trained: Path, tmp_path: Path) 
         train("digits", run, config=QUICK, force=True, progress=stop_at(3))
     seen: list[float] = []
     train("digits", run, config=QUICK, resume=True, progress=lambda done, total, note: seen.append(done))
-    assert seen == [4, 5, 6]
+    assert seen == [4, 5]
     assert weights(run) == weights(trained)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import Phase
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -25,6 +26,8 @@ from supernet.rope import rotate
 Array = npt.NDArray[np.float64]
 GRID = 4
 WIDTH = 24
+# The loops are slow, and a failing case is small enough as it was drawn.
+FAST_FAILURE = (Phase.explicit, Phase.generate)
 
 
 def dense_attention(q: Array, k: Array, v: Array, mask: npt.NDArray[np.bool_]) -> Array:
@@ -64,7 +67,7 @@ def assert_same(found: Tensor, expected: Array) -> None:
 # Functions ------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, phases=FAST_FAILURE)
 @given(
     blocks=st.integers(1, 6),
     strip=st.integers(1, 4),
@@ -94,7 +97,7 @@ def test_a_narrower_band_is_another_function() -> None:
 
 
 @given(kv_heads=st.integers(1, 3), group=st.integers(1, 4), tokens=st.integers(1, 5), keys=st.integers(1, 5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, phases=FAST_FAILURE)
 def test_grouped_attention_is_attention_to_repeated_heads(kv_heads: int, group: int, tokens: int, keys: int) -> None:
     q, k, v = drawn(1, (2, kv_heads * group, tokens, 4), (2, kv_heads, keys, 4), (2, kv_heads, keys, 4))
     repeated = [np.repeat(x.numpy(), group, axis=1) for x in (k, v)]

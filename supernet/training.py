@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -116,6 +117,9 @@ def train(
             # Killed from here on, this training is a begun one, whatever weights an earlier one left.
             manifest["steps"].pop("train", None)
             write_json(run.manifest, manifest)
+            # What was distilled, exported and judged was of the old weights.
+            for stale in (run.teacher, run.path / "picks"):
+                shutil.rmtree(stale, ignore_errors=True)
         write_atomic(run.config, yaml.safe_dump({"space": space_name, "training": asdict(config)}, sort_keys=False))
         trainer = Trainer(space, data.train, config)
         kept = ResumeState(state, {"supernet": (trainer.supernet, trainer.optimizers)}, {"supernet": trainer.ema})

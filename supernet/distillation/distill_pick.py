@@ -64,18 +64,30 @@ def distill(
         state = folder / "kdmd_state.safetensors"
         if force:
             state.unlink(missing_ok=True)
-            # Killed from here on, this distillation is a begun one.
-            shutil.rmtree(target, ignore_errors=True)
+            # Killed from here on, this distillation is a begun one; exports and figures were of the old weights.
+            for stale in (target, folder / "exports"):
+                shutil.rmtree(stale, ignore_errors=True)
+            for name in ("quality.json", "measured.json", "samples.png"):
+                (folder / name).unlink(missing_ok=True)
         student = supernet.extract(spec)
         teacher = supernet.full
-        train_few_step_teacher(teacher, data.train, run.teacher, config=few_step or FewStepConfig(), progress=progress)
+        few_step = FewStepConfig() if few_step is None else few_step
+        total_s = few_step.budget_s + kdmd.budget_s
+        first = _within(progress, 0.0, few_step.budget_s, total_s)
+        second = _within(progress, few_step.budget_s, kdmd.budget_s, total_s)
+        train_few_step_teacher(teacher, data.train, run.teacher, config=few_step, progress=first)
         write_json(folder / "spec.json", spec.to_dict())
-        scale, tried = _guidance(teacher, data, run.teacher, kdmd, progress)
-        distill_kdmd(student, teacher, data.train, state, config=kdmd, guidance_scale=scale, progress=progress)
+        scale, tried = _guidance(teacher, data, run.teacher, kdmd, second)
+        distill_kdmd(student, teacher, data.train, state, config=kdmd, guidance_scale=scale, progress=second)
         write_json(folder / "distilled.json", {"guidance_scale": scale, "guidance_tried_fd": tried, "digest": digest})
         save_model(student, target)
         state.unlink(missing_ok=True)
     return target
+
+
+def _within(progress: ProgressCallback, start_s: float, span_s: float, total_s: float) -> ProgressCallback:
+    """A part of the whole work's progress: `span_s` of its `total_s`, from `start_s`."""
+    return lambda done, total, note: progress(start_s + span_s * done / total, total_s, note)
 
 
 def load_few_step_teacher(run: Run) -> SubDiT:

@@ -140,12 +140,13 @@ def train_few_step_teacher(
             save_file(_adapter_tensors(teacher), str(temporary))
         (folder / "state.safetensors").unlink(missing_ok=True)
     else:
-        add_few_step_adapter(teacher, rank=config.rank, seed=config.seed)
         try:
             saved = load_file(str(adapter))
+            rank = saved[next(name for name in saved if "lora_A" in name)].shape[0]
+            add_few_step_adapter(teacher, rank=rank, seed=config.seed)
             for name, parameter in _adapter_tensors(teacher).items():
                 parameter.copy_(saved[name])
-        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        except (OSError, SafetensorError, KeyError, RuntimeError, StopIteration) as error:
             raise CheckpointError(
                 f"The few-step LoRA {adapter} is damaged ({error}); delete it to make it anew."
             ) from error

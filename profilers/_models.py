@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from profilers._reference import reference_inputs
 from profilers._reference import write_reference_model
+from profilers._rounds import REFERENCE
 from profilers._rounds import measure_rounds
 from profilers._runtimes import Runtime
 from profilers._runtimes import Session
@@ -38,6 +39,8 @@ class Measurement:
         rounds: interleaved timings behind it.
         spread: interquartile range of those timings over the latency.
         split: disagreement of the two halves of the timings, half the difference over the latency.
+        reference_ms: latency of the reference kernel meanwhile; over the profile's it says how much slower the machine
+            was than when the profile was measured.
     """
 
     latency_ms: float
@@ -46,6 +49,7 @@ class Measurement:
     rounds: int
     spread: float
     split: float
+    reference_ms: float
 
     @property
     def relative_ci(self) -> float:
@@ -95,6 +99,7 @@ def measure_models(
             progress=progress,
         )
     found = corrected_ms(timings)
+    reference_ms = latency_of(found[REFERENCE]).latency_ms
     measured: dict[str, Measurement] = {}
     for name in paths:
         latency = latency_of(found[name])
@@ -107,6 +112,7 @@ def measure_models(
             latency.rounds,
             spread=float(high - low) / latency.latency_ms,
             split=split,
+            reference_ms=reference_ms,
         )
     return measured
 

@@ -13,7 +13,7 @@ _SEED = 20260101
 
 def calibration_specs(space: SearchSpace, count: int) -> tuple[SubDiTSpec, ...]:
     """`count` sub-DiTs spread over the space: its smallest and its largest, then every other one as far as possible
-    from those taken before, and every other one uniformly drawn. The same ones every time.
+    from those taken before, and every other one drawn for the values that none of those has. The same ones every time.
 
     Far points pin the fit down, drawn ones weigh the middle of the space as it weighs itself.
     """
@@ -26,7 +26,9 @@ def calibration_specs(space: SearchSpace, count: int) -> tuple[SubDiTSpec, ...]:
     used: set[int] = set()
     while len(taken) < min(count, space.size) and len(used) < len(drawn):
         if len(taken) % 2:
-            at = next(at for at in range(len(drawn)) if at not in used)
+            unseen = np.stack([~np.isin(drawn[:, at], np.stack(taken)[:, at]) for at in range(len(sizes))]).sum(axis=0)
+            unseen[list(used)] = -1
+            at = int(unseen.argmax())
         else:
             chosen = np.stack(taken) / np.maximum(sizes - 1, 1)
             distance = np.square(places[:, None] - chosen[None]).sum(axis=2).min(axis=1)

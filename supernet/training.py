@@ -66,7 +66,7 @@ class TrainingConfig:
         save_every_s: seconds between resume states.
     """
 
-    budget_s: float = 390.0
+    budget_s: float = 330.0
     steps: int | None = None
     batch_size: int = 64
     muon_learning_rate: float = 1e-2

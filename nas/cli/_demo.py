@@ -80,6 +80,12 @@ def command(
         rows.append(cells)
     click.echo()
     echo_table(headings, rows)
+    if abs(result.speed - 1) > 0.01:
+        slower = "slower" if result.speed < 1 else "faster"
+        click.echo(
+            f"A reference kernel ran {100 * abs(1 / result.speed - 1):.0f} % {slower} while the picks were measured "
+            "than while the kit was; predictions are for the machine as it was then."
+        )
     teacher = result.teacher
     click.echo(
         f"\nFew-step teacher (full network): FD {teacher['28_steps']['fd_mean']:.3f} at 28 steps, "

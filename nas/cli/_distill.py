@@ -14,9 +14,13 @@ from nas.cli._progress import progress_bar
 @click.option("--pick", default="balanced", show_default=True, help="Which pick of the search.")
 @click.option("--search", default="default", show_default=True, help="Which of the run's searches.")
 @click.option(
-    "--teacher-budget-s", type=click.FloatRange(min=1), default=75.0, show_default=True, help="Seconds for the teacher."
+    "--teacher-budget-s",
+    type=click.FloatRange(min=1),
+    default=100.0,
+    show_default=True,
+    help="Seconds for the teacher.",
 )
-@click.option("--budget-s", type=click.FloatRange(min=1), default=130.0, show_default=True, help="Seconds of K-DMD.")
+@click.option("--budget-s", type=click.FloatRange(min=1), default=165.0, show_default=True, help="Seconds of K-DMD.")
 @click.option(
     "--guidance-scale", type=click.FloatRange(min=1), help="Of the real score; default: chosen on validation."
 )

@@ -56,13 +56,13 @@ class FewStepConfig:
         seed: of noise, captions and batches.
     """
 
-    budget_s: float = 75.0
+    budget_s: float = 100.0
     trajectory_share: float = 0.4
     trajectories: int = 2048
     substeps: int = 7
     rank: int = 32
-    learning_rate: float = 2e-3
-    batch_size: int = 128
+    learning_rate: float = 5e-3
+    batch_size: int = 64
     steps: int | None = None
     seed: int = 0
 

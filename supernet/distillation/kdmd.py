@@ -63,11 +63,11 @@ class KDMDConfig:
         seed: of batches, noise and sigmas.
     """
 
-    budget_s: float = 130.0
+    budget_s: float = 165.0
     steps: int | None = None
-    student_every: int = 3
+    student_every: int = 2
     batch_size: int = 64
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     guidance_scale: float | None = None
     guidance_choices: tuple[float, ...] = (1.0, 1.5, 2.0)
     dmd_weight: float = 1.0

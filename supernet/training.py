@@ -51,7 +51,7 @@ class TrainingConfig:
 
     Attributes:
         budget_s: seconds of training; the learning rate falls to zero by then.
-        steps: steps of training instead of seconds, where given; then the result depends on the seed alone.
+        steps: steps of training instead of seconds, where given; then the result depends on seed and threads alone.
         batch_size: images per step, seen by the full network and by one sub-network.
         muon_learning_rate: peak of Muon's, for the matrices inside blocks (scaled to AdamW's update size).
         learning_rate: peak of AdamW's, for everything else.

@@ -13,7 +13,7 @@ from nas.cli._progress import progress_bar
 @click.argument("space")
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
 @click.option("--budget-s", type=click.FloatRange(min=1), default=330.0, show_default=True, help="Seconds of training.")
-@click.option("--steps", type=click.IntRange(min=1), help="Steps instead of seconds; then the seed decides everything.")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps instead of seconds: repeatable.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per step.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Peak learning rate.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)

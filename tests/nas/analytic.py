@@ -79,7 +79,7 @@ class Loss:
             capacity = at[f"depth_{stage}"] * (0.5 + at[f"ffn_ratio_{stage}"] ** 0.5)
             loss += weight * 0.03 / capacity
             if stage != "middle":
-                loss += 0.002 / (at[f"bna_radius_{stage}"] * 8 / at[f"bna_blocks_{stage}"])
+                loss += 0.002 / ((0.5 + at[f"bna_radius_{stage}"]) * 8 / at[f"bna_blocks_{stage}"])
         rough = int(hashlib.sha256(spec.hash.encode()).hexdigest()[:8], 16) / 16**8
         return loss * (1 + 0.01 * (rough - 0.5))
 

@@ -16,14 +16,14 @@ from tests.nas import analytic
 
 
 def test_reach_is_what_a_look_at_all_at_once_finds() -> None:
-    limits = Limits(max_latency_ms=1.5, max_params=60_000)
+    limits = Limits(max_latency_ms=1.5, max_params=90_000)
     tables = analytic.tables(limits)
     space = tables.space
     assert space.size > 2 * CHUNK
     encoded = space.enumerate()
     latency_ms = analytic.Latency(space).estimate(encoded).latency_ms
     params = analytic.params(space, encoded)
-    kept = np.flatnonzero((latency_ms <= 1.5) & (params <= 60_000))
+    kept = np.flatnonzero((latency_ms <= 1.5) & (params <= 90_000))
 
     reach = find_reach(tables)
     assert (reach.size, reach.feasible) == (space.size, len(kept))

@@ -2,8 +2,9 @@
 
     python benchmarks/quality.py runs/demo
 
-Judges a finished `subdit demo` run with three sample seeds. The ablations distil the balanced pick anew, each for the
-time that the run's own K-DMD had; they are kept in RUN/ablations, so that a killed benchmark goes on.
+Judges a finished `subdit demo` run with three sample seeds. The ablations distil the balanced pick anew, each with
+as many updates of the student as the run's own K-DMD had; they are kept in RUN/ablations, so that a killed benchmark
+goes on.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from profilers._conditions import cpu_model
 from subdit.errors import SubditError
 from subdit.run import Run
 from subdit.run import read_json
-from subdit.run import read_manifest
 from subdit.run import read_pick
 from subdit.run import write_atomic
 from subdit.run import write_json
@@ -50,20 +50,20 @@ def judged(model, data, *, steps: int, shift: float = 1.0) -> Judgement:  # type
 def line(name: str, judgement: Judgement) -> str:
     fd = ", ".join(f"{value:.3f}" for value in judgement.fd)
     return (
-        f"{name:<44} FD {judgement.fd_mean:.3f} (seeds {fd})   NN ratio {judgement.nn_ratio:.3f}   "
+        f"{name:<42} FD {judgement.fd_mean:.3f} (seeds {fd})   NN ratio {judgement.nn_ratio:.3f}   "
         f"recognised {100 * judgement.accuracy:.1f} %"
     )
 
 
 def ablation(run: Run, name: str, config: KDMDConfig, spec: SubDiTSpec, scale: float):  # type: ignore[no-untyped-def]
-    """The balanced pick distilled with another objective, from the same teacher and for the same time."""
+    """The balanced pick distilled with another objective, from the same teacher with as many student updates."""
     folder = run.path / "ablations" / spec.hash / name
     if not (folder / "config.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         student = load_supernet(run.supernet).extract(spec)
         train = load_data("digits").train
         teacher = load_few_step_teacher(run)
-        print(f"  distilling: {name} ({config.budget_s:.0f} s)", file=sys.stderr, flush=True)
+        print(f"  distilling: {name} ({config.steps} iterations)", file=sys.stderr, flush=True)
         distill_kdmd(student, teacher, train, folder / "state.safetensors", config=config, guidance_scale=scale)
         student.save_pretrained(folder)
         (folder / "state.safetensors").unlink(missing_ok=True)
@@ -79,8 +79,8 @@ def main() -> None:
     space, data = get_space("digits"), load_data("digits")
     supernet = load_supernet(run.supernet)
     spec = SubDiTSpec.from_dict(read_pick(run, "balanced")["spec"])
-    budget_s = read_manifest(run)["steps"]["demo"]["budget"]["kdmd_s"]
-    scale = float(read_json(run.pick(spec.hash) / "distilled.json", "distilled pick")["guidance_scale"])
+    distilled = read_json(run.pick(spec.hash) / "distilled.json", "distilled pick")
+    scale, steps_taken = float(distilled["guidance_scale"]), int(distilled["steps"])
 
     found: dict[str, Judgement] = {}
     for name in ("full", "small", "tiny"):
@@ -98,11 +98,12 @@ def main() -> None:
     teacher.disable_adapters()
     found["full, plain 4 steps, shift 1"] = judged(teacher, data, steps=4, shift=1.0)
     if not arguments.no_ablations:
-        base = KDMDConfig(budget_s=budget_s)
+        base = KDMDConfig(steps=steps_taken)
+        # Without DMD there is no critic to train, and every iteration is the student's.
+        without_dmd = replace(base, dmd_weight=0.0, steps=steps_taken // base.student_every)
         for name, config in {
-            "K-DMD without DMD": replace(base, dmd_weight=0.0),
+            "K-DMD without DMD": without_dmd,
             "K-DMD without output": replace(base, output_weight=0.0),
-            "DMD alone": replace(base, output_weight=0.0, feature_weight=0.0),
         }.items():
             for steps in (4, 2, 1):
                 student = ablation(run, name.replace(" ", "-").lower(), config, spec, scale)

@@ -36,7 +36,7 @@ class DemoBudget:
 
     train_s: float = 330.0
     teacher_s: float = 100.0
-    kdmd_s: float = 165.0
+    kdmd_s: float = 220.0
     profile_s: float = 25.0
     search_s: float = 60.0
     trials: int = 400

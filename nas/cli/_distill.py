@@ -20,7 +20,7 @@ from nas.cli._progress import progress_bar
     show_default=True,
     help="Seconds for the teacher.",
 )
-@click.option("--budget-s", type=click.FloatRange(min=1), default=165.0, show_default=True, help="Seconds of K-DMD.")
+@click.option("--budget-s", type=click.FloatRange(min=1), default=220.0, show_default=True, help="Seconds of K-DMD.")
 @click.option(
     "--guidance-scale", type=click.FloatRange(min=1), help="Of the real score; default: chosen on validation."
 )

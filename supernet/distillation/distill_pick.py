@@ -78,8 +78,9 @@ def distill(
         train_few_step_teacher(teacher, data.train, run.teacher, config=few_step, progress=first)
         write_json(folder / "spec.json", spec.to_dict())
         scale, tried = _guidance(teacher, data, run.teacher, kdmd, second)
-        distill_kdmd(student, teacher, data.train, state, config=kdmd, guidance_scale=scale, progress=second)
-        write_json(folder / "distilled.json", {"guidance_scale": scale, "guidance_tried_fd": tried, "digest": digest})
+        steps = distill_kdmd(student, teacher, data.train, state, config=kdmd, guidance_scale=scale, progress=second)
+        facts = {"steps": steps, "guidance_scale": scale, "guidance_tried_fd": tried, "digest": digest}
+        write_json(folder / "distilled.json", facts)
         save_model(student, target)
         state.unlink(missing_ok=True)
     return target

@@ -50,8 +50,8 @@ from supernet.validation import text_tensors
 class KDMDConfig:
     """How a student is distilled.
 
-    The paper sums its three terms unweighted, at the scale that its big teacher gives them. Here L_out, of a teacher that
-    is near, is the smallest by far, and counts four times.
+    The paper sums its three terms unweighted, at the scale that its big teacher gives them. Here L_out, of a teacher
+    that is near, is the smallest by far, and counts four times.
 
     Attributes:
         budget_s: seconds of distillation.

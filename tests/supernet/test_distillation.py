@@ -267,7 +267,12 @@ def test_distillation_alternates_and_leaves_the_teacher_alone(tmp_path: Path, st
     student, teacher = redrawn_supernet().extract(TINY), teacher_with_adapter()
     before, teacher_before = weights_of(student), weights_of(teacher)
     distill_kdmd(
-        student, teacher, TRAIN, tmp_path / "s", config=KDMDConfig(steps=steps, batch_size=8), guidance_scale=1.0
+        student,
+        teacher,
+        TRAIN,
+        tmp_path / "s",
+        config=KDMDConfig(steps=steps, batch_size=8, student_every=3),
+        guidance_scale=1.0,
     )
     assert same(before, weights_of(student)) != moved
     assert same(teacher_before, weights_of(teacher))

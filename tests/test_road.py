@@ -137,7 +137,7 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(
 @pytest.mark.parametrize(
     ("file", "arguments"),
     [
-        ("supernet/diffusion_pytorch_model.safetensors", ("export", "{run}", "--pick", "best", "--force")),
+        ("supernet/diffusion_pytorch_model.safetensors", ("sample", "{run}/supernet", "--prompt", "a digit")),
         ("supernet/config.json", ("search", "{run}", "--device", "{run}/device.json", "--name", "x", "--allow-noisy")),
         ("device.json", ("search", "{run}", "--device", "{run}/device.json", "--name", "x", "--allow-noisy")),
         ("manifest.json", ("report", "{run}", "--force")),

@@ -107,5 +107,7 @@ def _deviation(pick: Pick) -> str:
 def _with_spread(figures: Mapping[str, Any]) -> str:
     if figures.get("fd_mean") is None:
         return NOT_MEASURED
-    spread = "" if figures.get("fd_spread") is None else f" ± {figures['fd_spread']:.3f}"
+    # One set of samples has no spread to show.
+    several = figures.get("fd_spread") is not None and figures.get("seeds") != 1
+    spread = f" ± {figures['fd_spread']:.3f}" if several else ""
     return f"{figures['fd_mean']:.3f}{spread}"

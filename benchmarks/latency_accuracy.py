@@ -1,10 +1,13 @@
 """How well a device profile predicts whole sub-DiTs that its calibration has not seen.
 
-Draws held-out sub-DiTs uniformly over the space by a printed seed, none dropped, exports them, measures them in
-interleaved rounds on the profile's threads, each until its own 95 % interval is within 1.5 %, and compares.
+Draws held-out sub-DiTs uniformly over the space by a printed seed, none dropped, exports them, measures them until the
+95 % interval of each is within 1.5 %, and compares.
 
-    python benchmarks/latency_accuracy.py                        measures a profile of digits first
+    python benchmarks/latency_accuracy.py                        measures a profile of digits in the same rounds
     python benchmarks/latency_accuracy.py --profile my-laptop    takes one that is there
+
+In the same rounds, what is judged is the table and its calibration. With a profile of another hour the machine's own
+change since then is in the error too: the first form prints that beside it, by measuring the same files once more.
 
 Prints the result, and writes it to benchmarks/results/latency_accuracy_SPACE.txt and .json. Run it on a machine that
 does nothing else.
@@ -29,10 +32,12 @@ from device_profiles import load_profile
 from device_profiles import summarize_errors
 from nas.cli._progress import progress_bar
 from profilers import Measurement
+from profilers import calibration_specs
 from profilers import kit
 from profilers import measure_models
-from profilers import profile
+from profilers import profile_beside
 from profilers._conditions import read_conditions
+from profilers._kit import DEFAULT_WHOLE
 from subdit.errors import SubditError
 from subdit.run import write_atomic
 from subdit.run import write_json
@@ -51,17 +56,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         space = get_space(options.space)
         with tempfile.TemporaryDirectory(prefix="subdit-") as folder:
-            used = _profile(options, space, Path(folder))
-            specs = held_out(space, used, seed=options.seed, count=options.count)
+            used = load_profile(options.profile, space=space.name) if options.profile else None
+            seen = used.calibration.whole if used and used.calibration else ()
+            calibrated_on = [one.spec for one in seen] if used else calibration_specs(space, DEFAULT_WHOLE)
+            specs = held_out(space, calibrated_on, seed=options.seed, count=options.count)
             paths = _export(space, specs, Path(folder) / "models")
+            beside = None
+            if used is None:
+                used, beside = _profile_beside(options, space, paths, Path(folder))
             with progress_bar("Measuring held-out sub-DiTs") as progress:
-                measured = measure_models(
-                    paths, threads=used.threads, budget_s=options.budget, relative_ci=options.ci, progress=progress
+                apart = measure_models(
+                    paths,
+                    threads=used.threads,
+                    budget_s=options.budget / 3 if beside else options.budget,
+                    relative_ci=options.ci,
+                    progress=progress,
                 )
     except SubditError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    result = compare(space, used, specs, measured, seed=options.seed, relative_ci=options.ci)
+    result = compare(space, used, specs, beside or apart, seed=options.seed, relative_ci=options.ci)
+    result["same_rounds"] = beside is not None
+    if beside:
+        again = compare(space, used, specs, apart, seed=options.seed, relative_ci=options.ci)
+        result["measured_again"] = {key: again[key] for key in ("calibrated", "machine_speed")}
     text = as_text(result)
     print(text)
     if not options.no_write:
@@ -71,9 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(result["calibrated"]["mean"] > LIMIT or bool(too_wide))
 
 
-def held_out(space: SearchSpace, used: DeviceProfile, *, seed: int, count: int) -> list[SubDiTSpec]:
-    """Uniform draws without repetition; one that the profile was calibrated on is drawn again: it is not held out."""
-    seen = {entry.spec for entry in used.calibration.whole} if used.calibration else set()
+def held_out(space: SearchSpace, calibrated_on: Sequence[SubDiTSpec], *, seed: int, count: int) -> list[SubDiTSpec]:
+    """Uniform draws without repetition; one that the profile is calibrated on is drawn again: it is not held out."""
+    seen = set(calibrated_on)
     rng = np.random.default_rng(seed)
     specs: list[SubDiTSpec] = []
     while len(specs) < count:
@@ -149,7 +167,8 @@ def as_text(result: dict[str, Any]) -> str:
         f"profile    {result['profile']}{' (noisy)' if result['profile_noisy'] else ''}, calibrated on "
         f"{result['calibration_whole']} whole sub-DiTs ({result['calibration_form']})",
         f"machine    {conditions['machine']}, {conditions['cpu']}, {conditions['cores']} cores, {conditions['os']}",
-        f"measured   {conditions['measured_at']}, load average {conditions['load_average']}",
+        f"measured   {conditions['measured_at']}, load average {conditions['load_average']}, "
+        + ("in the same rounds as the profile" if result["same_rounds"] else "apart from the profile"),
         f"noise      95 % intervals at most +-{100 * max(row['relative_ci'] for row in rows):.2f} % "
         f"(asked: {100 * result['relative_ci']:.1f} %), halves of the rounds differ by at most "
         f"{100 * max(row['split'] for row in rows):.2f} %",
@@ -157,9 +176,7 @@ def as_text(result: dict[str, Any]) -> str:
         f"{'':<22}{'mean':>8}{'worst':>8}{'bias':>8}{'<= 5 %':>8}{'<= 10 %':>9}{'tau':>7}",
         _error_line("with calibration", ErrorReport(**result["calibrated"])),
         _error_line("without calibration", ErrorReport(**result["uncalibrated"])),
-        _error_line("with, as timed", ErrorReport(**result["as_timed"])),
-        f"reference kernel: {100 * (result['machine_speed'] - 1):+.1f} % against the time of the profile; all but "
-        "'as timed' is at the profile's speed",
+        *_apart_lines(result),
         f"measured latency inside the predicted 95 % interval: {100 * result['interval_coverage']:.0f} %",
         "",
         f"{'spec':<52}{'measured':>10}{'+-':>7}{'predicted':>11}{'error':>8}{'plain sum':>11}{'error':>8}",
@@ -174,19 +191,38 @@ def as_text(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "latencies in milliseconds"])
 
 
+def _apart_lines(result: dict[str, Any]) -> list[str]:
+    """What a profile of another time is worth: with the machine's change as it is, and at the profile's speed."""
+    note = "reference kernel {:+.1f} % against the time of the profile; {}"
+    if not result["same_rounds"]:
+        speed = 100 * (result["machine_speed"] - 1)
+        as_timed = _error_line("with, as timed", ErrorReport(**result["as_timed"]))
+        return [as_timed, note.format(speed, "all but 'as timed' is at the profile's speed")]
+    again = result["measured_again"]
+    line = _error_line("with, measured again", ErrorReport(**again["calibrated"]))
+    return [line, "  " + note.format(100 * (again["machine_speed"] - 1), "the same files, alone, right afterwards")]
+
+
 def _error_line(label: str, error: ErrorReport) -> str:
     shares = f"{100 * error.within_5_percent:>6.0f} %{100 * error.within_10_percent:>7.0f} %"
     sizes = f"{100 * error.mean:>6.2f} %{100 * error.worst:>6.2f} %{100 * error.bias:>+6.2f} %"
     return f"{label:<22}{sizes}{shares}{error.kendall_tau:>7.3f}"
 
 
-def _profile(options: argparse.Namespace, space: SearchSpace, folder: Path) -> DeviceProfile:
-    if options.profile:
-        return load_profile(options.profile, space=space.name)
+def _profile_beside(
+    options: argparse.Namespace, space: SearchSpace, paths: dict[str, Path], folder: Path
+) -> tuple[DeviceProfile, dict[str, Measurement]]:
     with progress_bar("Exporting a kit") as progress:
         made = kit(space.name, folder / "kit", progress=progress)
-    with progress_bar("Measuring the kit") as progress:
-        return profile(made, out=folder / "profile.json", budget_s=options.profile_budget, progress=progress)
+    with progress_bar("Measuring the kit and held-out sub-DiTs") as progress:
+        return profile_beside(
+            made,
+            paths,
+            out=folder / "profile.json",
+            budget_s=options.budget,
+            relative_ci=options.ci / 2,
+            progress=progress,
+        )
 
 
 def _export(space: SearchSpace, specs: Sequence[SubDiTSpec], folder: Path) -> dict[str, Path]:
@@ -215,8 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=SEED, help="of the held-out sub-DiTs")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--ci", type=float, default=0.015, help="half the 95 %% interval that each must reach")
-    parser.add_argument("--budget", type=float, default=300.0, help="seconds for measuring the held-out sub-DiTs")
-    parser.add_argument("--profile-budget", type=float, default=60.0, help="seconds per attempt at a profile")
+    parser.add_argument("--budget", type=float, default=300.0, help="seconds for measuring, per attempt")
     parser.add_argument("--no-write", action="store_true", help="print only")
     return parser
 

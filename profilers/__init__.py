@@ -5,12 +5,14 @@ Nothing heavy is imported before a function is called: `profile` needs no torch,
 
 from profilers._kit import Kit
 from profilers._kit import KitEntry
+from profilers._kit import is_kit
 from profilers._kit import kit
 from profilers._kit import open_kit
 from profilers._models import Measurement
 from profilers._models import measure_models
 from profilers._models import read_static_inputs
 from profilers._profile import profile
+from profilers._profile import profile_beside
 from profilers._runtimes import Runtime
 from profilers._runtimes import Session
 from profilers._runtimes import get_runtime
@@ -26,9 +28,11 @@ __all__ = [
     "Session",
     "calibration_specs",
     "get_runtime",
+    "is_kit",
     "kit",
     "measure_models",
     "open_kit",
     "profile",
+    "profile_beside",
     "read_static_inputs",
 ]

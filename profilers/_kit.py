@@ -1,12 +1,12 @@
 """The kit: a space's components, exported, with inputs and expected outputs, to be measured on some device.
 
-    KIT/
-      kit.json               space, runtime, precision, hash, and the digest of every file; written last
-      unfinished.json        instead of it, while the kit is being made
-      reference.onnx         the reference kernel
-      components/NAME.onnx   with NAME.npz: inputs by name, and torch's output
-      whole/HASH.onnx        whole sub-DiTs for the calibration, with HASH.npz
-      timings/               raw timings of measurements made here
+KIT/
+  kit.json               space, runtime, precision, hash, and the digest of every file; written last
+  unfinished.json        instead of it, while the kit is being made
+  reference.onnx         the reference kernel
+  components/NAME.onnx   with NAME.npz: inputs by name, and torch's output
+  whole/HASH.onnx        whole sub-DiTs for the calibration, with HASH.npz
+  timings/               raw timings of measurements made here
 """
 
 from __future__ import annotations
@@ -137,9 +137,14 @@ def kit(
     return out
 
 
+def is_kit(folder: Path) -> bool:
+    """Whether a finished kit is there; `open_kit` tells whether it is whole."""
+    return (folder / _MANIFEST).is_file()
+
+
 def open_kit(folder: Path) -> Kit:
     """Read a kit and check every file of it; raises `KitError` where it is missing, unfinished or damaged."""
-    if not (folder / _MANIFEST).is_file():
+    if not is_kit(folder):
         if (folder / _UNFINISHED).is_file():
             raise KitError(f"The kit {folder} is unfinished; run 'subdit kit' with the same folder again to finish it.")
         raise KitError(f"There is no kit at {folder}; make one with 'subdit kit'.")

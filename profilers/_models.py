@@ -6,6 +6,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from profilers._reference import reference_inputs
 from profilers._reference import write_reference_model
 from profilers._rounds import REFERENCE
+from profilers._rounds import Timings
 from profilers._rounds import measure_rounds
 from profilers._runtimes import Runtime
 from profilers._runtimes import Session
@@ -98,10 +100,15 @@ def measure_models(
             min_rounds=_MIN_ROUNDS,
             progress=progress,
         )
+    return measurements_of(timings, list(paths))
+
+
+def measurements_of(timings: Timings, names: Sequence[str]) -> dict[str, Measurement]:
+    """What raw timings say of some of the models that were timed, by name."""
     found = corrected_ms(timings)
     reference_ms = latency_of(found[REFERENCE]).latency_ms
     measured: dict[str, Measurement] = {}
-    for name in paths:
+    for name in names:
         latency = latency_of(found[name])
         low, high = np.quantile(found[name], [0.25, 0.75])
         split = noise_of(timings, [], [name], attempts=1).split

@@ -24,6 +24,9 @@ from profilers._conditions import device_name
 from profilers._conditions import read_conditions
 from profilers._kit import Kit
 from profilers._kit import open_kit
+from profilers._models import Measurement
+from profilers._models import measurements_of
+from profilers._models import read_static_inputs
 from profilers._reference import reference_inputs
 from profilers._rounds import REFERENCE
 from profilers._rounds import TimingLog
@@ -51,9 +54,10 @@ ATTEMPTS = 3
 TOLERANCE = 1e-4
 """How far a component's output may be from torch's, over the larger of 1 and its largest value."""
 
+WHOLE_CI = 0.0075
+"""Measuring goes on until the whole sub-DiTs' intervals are as narrow as this, or the budget is used up."""
+
 _MIN_ROUNDS = 20
-# Measuring goes on until the whole sub-DiTs' intervals are as narrow as this, or the budget is used up.
-_WHOLE_CI = 0.0075
 
 
 def profile(
@@ -92,6 +96,49 @@ def profile(
         ProfileError: no such runtime, or an impossible device name.
         RunError: there is such a profile already and `force` is not given.
     """
+    return profile_beside(
+        kit_dir,
+        {},
+        runtime=runtime,
+        threads=threads,
+        device=device,
+        out=out,
+        budget_s=budget_s,
+        whole=whole,
+        progress=progress,
+        force=force,
+    )[0]
+
+
+def profile_beside(
+    kit_dir: Path,
+    models: Mapping[str, Path],
+    *,
+    runtime: str = "onnxruntime",
+    threads: int = 1,
+    device: str | None = None,
+    out: Path | None = None,
+    budget_s: float = 60.0,
+    whole: int | None = None,
+    relative_ci: float = WHOLE_CI,
+    progress: ProgressCallback = no_progress,
+    force: bool = False,
+) -> tuple[DeviceProfile, dict[str, Measurement]]:
+    """`profile`, and other models measured in the same interleaved rounds; the profile learns nothing from those.
+
+    What is measured minutes apart on a shared machine is measured on two machines: its memory may have become slower
+    and its cores not, which no reference kernel tells apart. So a prediction is judged within the same rounds.
+
+    Args:
+        models: ONNX files by name; none may have the name of an entry of the kit.
+        relative_ci: half the 95 % interval over the latency at which measuring stops, for every whole model.
+
+    Returns:
+        The profile, as saved, and the measurements by name.
+
+    Raises:
+        KitError, ProfileError, RunError: as `profile`; `KitError` also for a model that cannot be loaded.
+    """
     kit = open_kit(kit_dir)
     chosen = get_runtime(runtime)
     if (kit.runtime, kit.precision) != (chosen.name, chosen.precision):
@@ -124,7 +171,7 @@ def profile(
     if target.exists() and not force:
         raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")
 
-    timings, noise = _measure(kit, chosen, empty, budget_s=budget_s, progress=progress)
+    timings, noise = _measure(kit, models, chosen, empty, budget_s=budget_s, relative_ci=relative_ci, progress=progress)
     found = latencies(timings)
     made = dataclasses.replace(
         empty,
@@ -135,7 +182,7 @@ def profile(
         calibration=_calibrate(kit, found),
     )
     save_profile(made, target, force=force)
-    return made
+    return made, measurements_of(timings, list(models))
 
 
 def load_checked(kit: Kit, runtime: Runtime, *, threads: int) -> dict[str, Session]:
@@ -157,20 +204,31 @@ def load_checked(kit: Kit, runtime: Runtime, *, threads: int) -> dict[str, Sessi
 
 
 def _measure(
-    kit: Kit, runtime: Runtime, empty: DeviceProfile, *, budget_s: float, progress: ProgressCallback
+    kit: Kit,
+    models: Mapping[str, Path],
+    runtime: Runtime,
+    empty: DeviceProfile,
+    *,
+    budget_s: float,
+    relative_ci: float,
+    progress: ProgressCallback,
 ) -> tuple[Timings, Noise]:
     """The quietest of up to `ATTEMPTS` attempts, and its noise."""
     components, whole = [entry.name for entry in kit.components], [entry.name for entry in kit.whole]
+    beside = sorted(models)
     header: Mapping[str, Any] = {
         "subdit_timings": 1,
         "kit": kit.hash,
         "whole": whole,
+        "beside": beside,
         "id": empty.id,
         "cpu": cpu_model(),
         "runtime_version": runtime.version,
     }
     path = kit.folder / "timings" / f"{empty.id.replace('/', '--')}.jsonl"
     sessions = load_checked(kit, runtime, threads=empty.threads)
+    for name in beside:
+        sessions[name] = runtime.load(models[name], read_static_inputs(models[name]), threads=empty.threads)
     reference = runtime.load(kit.reference, reference_inputs(), threads=1)
     log = TimingLog(path, header)
     if log.finished:
@@ -187,7 +245,7 @@ def _measure(
         timings = measure_rounds(
             sessions,
             reference,
-            is_enough=within(whole or components, _WHOLE_CI),
+            is_enough=within([*whole, *beside] or components, relative_ci),
             budget_s=budget_s,
             min_rounds=_MIN_ROUNDS,
             timings=log.attempt(attempt),

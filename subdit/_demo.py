@@ -158,13 +158,14 @@ def _train(run: Run, budget: DemoBudget, seed: int, say: Callable[[str], None], 
 
 def _profile(run: Run, target: Path, budget: DemoBudget, say: Callable[[str], None], bar: Bar) -> bool:
     from device_profiles import load_profile
+    from profilers import is_kit
     from profilers import kit
     from profilers import profile
 
     say("Device: this machine, ONNX Runtime on one thread, every component of the space in interleaved rounds")
     if not target.exists():
         folder = run.path / "kit"
-        if not (folder / "manifest.json").exists():
+        if not is_kit(folder):
             with bar("Exporting the kit") as progress:
                 kit(SPACE, folder, progress=progress)
         with bar("Measuring the kit") as progress:

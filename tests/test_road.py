@@ -159,6 +159,17 @@ def assert_refused(done: subprocess.CompletedProcess[str], named: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_kit_that_was_not_measured_yet_is_used(road: Path, tmp_path: Path) -> None:
+    run = tmp_path / "copy"
+    shutil.copytree(road, run)
+    (run / "device.json").unlink()
+    before = (run / "kit/kit.json").stat().st_mtime_ns
+    done = subdit(*SMALLEST, "--run", str(run))
+    assert done.returncode == 0, done.stderr
+    assert (run / "device.json").exists() and (run / "kit/kit.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
 def test_road_killed_at_random_moments_arrives(tmp_path: Path) -> None:
     run, rng = tmp_path / "run", random.Random(20261123)
     for _ in range(10):

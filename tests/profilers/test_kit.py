@@ -148,6 +148,21 @@ def test_a_killed_profile_goes_on_with_the_rounds_it_has(kit_copy: Path) -> None
         profilers.profile(kit_copy, device="bench", out=out, budget_s=2.0)
 
 
+def test_models_measured_beside_a_kit_teach_the_profile_nothing(kit_copy: Path, tmp_path: Path) -> None:
+    entry = profilers.open_kit(kit_copy).whole[0]
+    out = tmp_path / "profile.json"
+    made, measured = profilers.profile_beside(kit_copy, {"it": entry.model}, device="bench", out=out, budget_s=2.0)
+    assert list(measured) == ["it"] and "it" not in made.components
+    assert made.calibration is not None and len(made.calibration.whole) == WHOLE
+    (log,) = (kit_copy / "timings").iterdir()
+    lines = [json.loads(line) for line in log.read_text().splitlines()[1:-1]]
+    attempt = max(line[0] for line in lines)
+    rounds = {
+        name: {line[1] for line in lines if line[0] == attempt and line[3] == name} for name in ("it", entry.name)
+    }
+    assert rounds["it"] == rounds[entry.name], "the same rounds"
+
+
 def test_what_cannot_be_profiled_is_said_before_measuring(kit_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="no runtime 'abacus'; there is onnxruntime"):
         profilers.profile(kit_folder, runtime="abacus")

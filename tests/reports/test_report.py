@@ -107,8 +107,10 @@ def test_an_unknown_profile_is_named_and_nothing_is_said_of_it(tmp_path: Path, m
 def test_a_profile_measured_again_since_the_search_is_marked(run: Path) -> None:
     assert "not the one that the search went by" not in read(report(run))
     profile = make_profile()
-    slower = {name: dataclasses.replace(latency, latency_ms=1.001 * latency.latency_ms, high_ms=2 * latency.high_ms)
-              for name, latency in profile.components.items()}
+    slower = {
+        name: dataclasses.replace(latency, latency_ms=1.001 * latency.latency_ms, high_ms=2 * latency.high_ms)
+        for name, latency in profile.components.items()
+    }
     save_profile(dataclasses.replace(profile, components=slower), force=True)
     assert "not the one that the search went by" in read(report(run, force=True))
 

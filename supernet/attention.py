@@ -25,7 +25,7 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def grouped_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Softmax attention in which each key-value head serves a group of consecutive query heads.
 
     The queries of a group are laid end to end as if they were more tokens: no key or value is ever repeated, and the
@@ -35,6 +35,7 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q: (batch, heads, tokens, head_dim).
         k: (batch, kv_heads, kv_tokens, head_dim); kv_heads divides heads.
         v: as `k`.
+        mask: (batch, kv_tokens), True where a key may be attended to; all where none is given.
 
     Returns:
         (batch, heads, tokens, head_dim).
@@ -42,7 +43,8 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     batch, heads, tokens, head_dim = q.shape
     kv_heads = k.shape[1]
     grouped = q.reshape(batch, kv_heads, heads // kv_heads * tokens, head_dim)
-    return F.scaled_dot_product_attention(grouped, k, v).reshape(batch, heads, tokens, head_dim)
+    seen = None if mask is None else mask[:, None, None, :]
+    return F.scaled_dot_product_attention(grouped, k, v, attn_mask=seen).reshape(batch, heads, tokens, head_dim)
 
 
 class Modulated(nn.Module):
@@ -125,9 +127,12 @@ class CrossAttention(nn.Module):
         self.k_norm = nn.LayerNorm(head_dim, eps=1e-6)
         self.to_out = nn.Linear(heads * head_dim, width)
 
-    def forward(self, hidden_states: Tensor, text: Tensor) -> Tensor:
-        """Tokens (batch, tokens, width) and projected text (batch, text_tokens, text_width) to tokens."""
+    def forward(self, hidden_states: Tensor, text: Tensor, text_mask: Tensor | None = None) -> Tensor:
+        """Tokens (batch, tokens, width) and projected text (batch, text_tokens, text_width) to tokens.
+
+        `text_mask` (batch, text_tokens) is False where a text token is to be left out.
+        """
         q = self.q_norm(split_heads(self.to_q(hidden_states), self.heads))
         k = self.k_norm(split_heads(self.to_k(text), self.kv_heads))
         v = split_heads(self.to_v(text), self.kv_heads)
-        return hidden_states + self.to_out(merge_heads(grouped_attention(q, k, v)))
+        return hidden_states + self.to_out(merge_heads(grouped_attention(q, k, v, text_mask)))

@@ -16,8 +16,8 @@ from torch import nn
 
 from subdit.errors import SpecError
 from supernet.attention import SelfAttention
+from supernet.attention import group_queries
 from supernet.attention import grouped_attention
-from supernet.attention import split_heads
 
 
 def check_grid(grid: int, *, blocks: int, kv_compression: int) -> None:
@@ -38,26 +38,26 @@ def blockwise_neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, *, blocks:
     A static loop over strips, as the paper deploys it: plain slices, no mask, no N x N matrix.
 
     Args:
-        q: (batch, heads, tokens, head_dim).
+        q: (batch, kv_heads, tokens * group, head_dim), see `group_queries`.
         k: (batch, kv_heads, tokens, head_dim).
         v: as `k`.
         blocks: number of strips B; divides the tokens.
         radius: r, in strips; r >= B - 1 is full attention.
 
     Returns:
-        (batch, heads, tokens, head_dim).
+        The shape of `q`.
 
     Raises:
         SpecError: the tokens do not cut into B equal strips.
     """
-    tokens = q.shape[2]
+    tokens = k.shape[2]
     if tokens % blocks:
         raise SpecError(f"A sequence of {tokens} tokens does not cut into {blocks} equal strips; choose a divisor.")
-    strip = tokens // blocks
+    strip, rows = tokens // blocks, q.shape[2] // blocks
     out = []
     for block in range(blocks):
+        here = slice(block * rows, (block + 1) * rows)
         near = slice(max(0, block - radius) * strip, min(blocks, block + radius + 1) * strip)
-        here = slice(block * strip, (block + 1) * strip)
         out.append(grouped_attention(q[:, :, here], k[:, :, near], v[:, :, near]))
     return torch.cat(out, dim=2)
 
@@ -75,8 +75,9 @@ class KVCompression(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, kv_heads, grid * grid, head_dim) to (batch, kv_heads, (grid / stride)^2, head_dim)."""
         image = x.transpose(2, 3).flatten(1, 2).unflatten(-1, (self.grid, self.grid))
+        compressed = self.conv(image).flatten(2).unflatten(1, (x.shape[1], -1))
         # Contiguous in the last dimension, without which torch's CPU attention takes a slow path.
-        return split_heads(self.conv(image).flatten(2).transpose(1, 2).contiguous(), x.shape[1])
+        return compressed.transpose(2, 3).contiguous()
 
 
 class AdaptiveSparseSelfAttention(SelfAttention):
@@ -99,7 +100,7 @@ class AdaptiveSparseSelfAttention(SelfAttention):
         q, k, v = self.project(h)
         everywhere = grouped_attention(q, self.compress_k(k), self.compress_v(v))
         nearby = blockwise_neighborhood_attention(q, k, v, blocks=self.blocks, radius=self.radius)
-        gate = self.branch_gate(h).sigmoid().transpose(1, 2).unsqueeze(-1)
+        gate = group_queries(self.branch_gate(h).sigmoid().unsqueeze(-1), self.kv_heads)
         return nearby + gate * (everywhere - nearby)
 
 

@@ -15,36 +15,41 @@ from supernet.rope import rope_angles
 from supernet.rope import rotate
 
 
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(batch, tokens, heads * head_dim) to (batch, heads, tokens, head_dim)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+def group_queries(q: Tensor, kv_heads: int) -> Tensor:
+    """Query heads (batch, tokens, heads, head_dim) to (batch, kv_heads, tokens * group, head_dim).
+
+    The queries that share a key-value head lie end to end as if they were more tokens, all of one token before the
+    next: no key or value is ever repeated, consecutive tokens are a plain slice, and nothing is above rank 4.
+    """
+    batch, tokens, heads, head_dim = q.shape
+    group = heads // kv_heads
+    rows = q.reshape(batch, tokens, kv_heads, group * head_dim).transpose(1, 2)
+    return rows.reshape(batch, kv_heads, tokens * group, head_dim)
 
 
-def merge_heads(x: Tensor) -> Tensor:
-    """The reverse of `split_heads`."""
-    return x.transpose(1, 2).flatten(2)
+def ungroup_queries(x: Tensor, tokens: int) -> Tensor:
+    """The reverse of `group_queries`, with the heads laid end to end: (batch, tokens, heads * head_dim)."""
+    batch, kv_heads, rows, head_dim = x.shape
+    return x.reshape(batch, kv_heads, tokens, rows // tokens * head_dim).transpose(1, 2).flatten(2)
 
 
 def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Softmax attention in which each key-value head serves a group of consecutive query heads.
+    """Softmax attention of grouped queries.
 
-    The queries of a group are laid end to end as if they were more tokens: no key or value is ever repeated, and the
-    graph stays at rank 4.
+    The one place where a kernel is chosen: torch takes its fused one on processor and GPU, exporters write it as matrix
+    product, softmax, matrix product. A FlexAttention kernel would belong here; none is, for want of a GPU to test it.
 
     Args:
-        q: (batch, heads, tokens, head_dim).
-        k: (batch, kv_heads, kv_tokens, head_dim); kv_heads divides heads.
+        q: (batch, kv_heads, tokens * group, head_dim), see `group_queries`.
+        k: (batch, kv_heads, kv_tokens, head_dim).
         v: as `k`.
         mask: (batch, kv_tokens), True where a key may be attended to; all where none is given.
 
     Returns:
-        (batch, heads, tokens, head_dim).
+        The shape of `q`.
     """
-    batch, heads, tokens, head_dim = q.shape
-    kv_heads = k.shape[1]
-    grouped = q.reshape(batch, kv_heads, heads // kv_heads * tokens, head_dim)
     seen = None if mask is None else mask[:, None, None, :]
-    return F.scaled_dot_product_attention(grouped, k, v, attn_mask=seen).reshape(batch, heads, tokens, head_dim)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
 
 class Modulated(nn.Module):
@@ -95,19 +100,21 @@ class SelfAttention(Modulated):
         self.rope_sin: Tensor
 
     def project(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens (batch, tokens, width) to q, k, v of shape (batch, heads or kv_heads, tokens, head_dim)."""
-        q = rotate(self.q_norm(split_heads(self.to_q(h), self.heads)), self.rope_cos, self.rope_sin)
-        k = rotate(self.k_norm(split_heads(self.to_k(h), self.kv_heads)), self.rope_cos, self.rope_sin)
-        return q, k, self.v_norm(split_heads(self.to_v(h), self.kv_heads))
+        """Tokens (batch, tokens, width) to grouped q, and k and v of shape (batch, kv_heads, tokens, head_dim)."""
+        # Norm and rotation come before heads and tokens change places, on memory as the projections leave it.
+        q = rotate(self.q_norm(self.to_q(h).unflatten(-1, (self.heads, -1))), self.rope_cos, self.rope_sin)
+        k = rotate(self.k_norm(self.to_k(h).unflatten(-1, (self.kv_heads, -1))), self.rope_cos, self.rope_sin)
+        v = self.v_norm(self.to_v(h).unflatten(-1, (self.kv_heads, -1)))
+        return group_queries(q, self.kv_heads), k.transpose(1, 2), v.transpose(1, 2)
 
     def attend(self, h: Tensor) -> Tensor:
-        """Attention of modulated tokens (batch, tokens, width), per head: (batch, heads, tokens, head_dim)."""
+        """Attention of modulated tokens (batch, tokens, width), grouped: (batch, kv_heads, tokens * group, head_dim)."""
         return grouped_attention(*self.project(h))
 
     def forward(self, hidden_states: Tensor, modulation: Tensor) -> Tensor:
         """Tokens (batch, tokens, width) and modulation (batch, 3, width) to tokens."""
         h, gate = self.modulated(hidden_states, modulation)
-        return hidden_states + gate * self.to_out(merge_heads(self.attend(h)))
+        return hidden_states + gate * self.to_out(ungroup_queries(self.attend(h), h.shape[1]))
 
 
 class CrossAttention(nn.Module):
@@ -132,7 +139,8 @@ class CrossAttention(nn.Module):
 
         `text_mask` (batch, text_tokens) is False where a text token is to be left out.
         """
-        q = self.q_norm(split_heads(self.to_q(hidden_states), self.heads))
-        k = self.k_norm(split_heads(self.to_k(text), self.kv_heads))
-        v = split_heads(self.to_v(text), self.kv_heads)
-        return hidden_states + self.to_out(merge_heads(grouped_attention(q, k, v, text_mask)))
+        q = group_queries(self.q_norm(self.to_q(hidden_states).unflatten(-1, (self.heads, -1))), self.kv_heads)
+        k = self.k_norm(self.to_k(text).unflatten(-1, (self.kv_heads, -1))).transpose(1, 2)
+        v = self.to_v(text).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        attended = ungroup_queries(grouped_attention(q, k, v, text_mask), hidden_states.shape[1])
+        return hidden_states + self.to_out(attended)

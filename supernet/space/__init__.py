@@ -5,6 +5,7 @@ from supernet.space._components import Component
 from supernet.space._components import all_components
 from supernet.space._components import component_counts
 from supernet.space._components import components
+from supernet.space._components import components_by_stage
 from supernet.space._search_space import EncodedSpecs
 from supernet.space._search_space import SearchSpace
 from supernet.space._search_space import TextInput
@@ -39,6 +40,7 @@ __all__ = [
     "component_params",
     "component_weights",
     "components",
+    "components_by_stage",
     "count_flops",
     "count_params",
     "get_space",

@@ -8,6 +8,7 @@ attention count, elementwise work does not. All are of one forward of one image.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import astuple
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,12 @@ class WeightSizes:
     @property
     def params(self) -> int:
         return self.matrix_params + self.vector_params
+
+    def __add__(self, other: WeightSizes) -> WeightSizes:
+        return WeightSizes(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+    def __mul__(self, times: int) -> WeightSizes:
+        return WeightSizes(*(mine * times for mine in astuple(self)))
 
     def bytes(self, precision: str) -> int:
         """Bytes of the stored weights, file headers apart.

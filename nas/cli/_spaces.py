@@ -51,8 +51,8 @@ def list_(as_json: bool) -> None:
 def show(space: str, point: str | None, as_json: bool) -> None:
     """Show a search space: its dimensions, and what its named points cost, per stage and per component.
 
-    Parameters, FLOPs of one step, size of the weights at each precision, activation memory. For spaces mobile-1k also
-    the steps of the paper's ablation side by side. Layer counts can be part of the name: mobile-1k-6-20-8.
+    Parameters, FLOPs of one step, size of the weights at each precision, activation memory. For the paper's spaces
+    also the steps of the paper's ablation side by side. Layer counts can be part of the name: mobile-1k-6-20-8.
 
     \b
     Examples:
@@ -67,9 +67,7 @@ def show(space: str, point: str | None, as_json: bool) -> None:
     point = point or ("small" if "small" in found.named else "full")
     found.named_spec(point)
     with progress_bar("Measuring on the meta device") as progress:
-        costs = describe_costs(
-            found, dict(found.named), point, ablation=space.startswith("mobile-1k"), progress=progress
-        )
+        costs = describe_costs(found, dict(found.named), point, ablation=_is_the_papers(found), progress=progress)
     described = _describe(found)
     if as_json:
         for name, entry in costs["named"].items():
@@ -90,6 +88,10 @@ def show(space: str, point: str | None, as_json: bool) -> None:
     )
     click.echo()
     echo_costs(costs)
+
+
+def _is_the_papers(space: SearchSpace) -> bool:
+    return space.name == "paper" or space.name.startswith("mobile-1k")
 
 
 def _list(as_json: bool) -> None:

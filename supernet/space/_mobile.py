@@ -66,7 +66,7 @@ def layers_of(name: str) -> Layers | None:
 def mobile_1k(layers: Layers = LAYERS) -> SearchSpace:
     """Images of 1024 pixels on a phone: the paper's three widths, and finer choices around them as an extension.
 
-    Widths go in eighths, depths down to about half of each stage in quarters, FFN ratios down to 2; strips B of 4, 2
+    Widths go in eighths, depths down to half of each stage in quarters, FFN ratios down to 2; strips B of 4, 2
     and 1 rows of tokens; r of 1 and 2 strips; keys and values compressed by 2 or 4 per side. Layer counts other than
     the presets keep the width of `mobile-1k` and so change the totals.
     """
@@ -102,9 +102,9 @@ def paper() -> SearchSpace:
 
 
 def _shallower(full: int, step: int) -> tuple[int, ...]:
-    """Depths down to about half of `full` in quarters, each a multiple of `step` below it."""
+    """Depths from `full` down to no less than half of it in quarters, each a multiple of `step` below it."""
     quarter = max(step, full // 4 // step * step)
-    return tuple(depth for depth in (full - 2 * quarter, full - quarter, full) if depth >= step)
+    return tuple(depth for depth in (full - 2 * quarter, full - quarter, full) if depth >= max(step, full / 2))
 
 
 def _space(

@@ -198,7 +198,7 @@ def renamed(space: SearchSpace, name: str) -> SearchSpace:
         (DIGITS, {"text_inputs": ()}, "text inputs"),
         (DIGITS, {"text_inputs": (TextInput("a", 8, 2), TextInput("a", 8, 2))}, r"text inputs \['a', 'a'\]"),
         (DIGITS, {"text_inputs": (TextInput("a", 8, 0),)}, "'a' of 0 tokens"),
-        (DIGITS, {"widths": (48, 64, 80)}, "'full' .* width 96"),
+        (DIGITS, {"depths": ((1,), (2, 4), (1, 2, 3))}, "'tiny' .* depth_down 2"),
         (DIGITS, {"name": "mars"}, "'tiny' .* of space 'digits'"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else None,

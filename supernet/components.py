@@ -23,7 +23,7 @@ from supernet.space import all_components
 class ComponentModule:
     """A module in eval mode with redrawn weights, and inputs of batch 1 by name, in the order of its `forward`."""
 
-    module: nn.Module
+    module: Any  # a sub-DiT of one stage has no `downsample`; none of a space is one
     inputs: dict[str, Tensor]
 
 
@@ -41,7 +41,7 @@ def component_module(space: SearchSpace, component: Component, *, seed: int = 0)
 
     block: Any = model.down[0] if component.grid == space.grid else model.middle[-1]
     hidden_states = {"hidden_states": drawn(tokens, width)} if tokens and width else {}
-    module: nn.Module
+    module: Any  # a sub-DiT of one stage has no `downsample`; none of a space is one
     match component.kind:
         case "patch_embed":
             module, inputs = model.patch_embed, {"hidden_states": whole["hidden_states"]}

@@ -84,7 +84,8 @@ class TextProjection(nn.Module):
 def checked_mask(mask: Tensor) -> Tensor:
     """The mask as booleans; raises `SpecError` where it hides every token of a sample, unless that is being traced."""
     mask = mask.bool()
-    traced = torch.jit.is_tracing() or torch.compiler.is_compiling() or mask.is_meta
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]  # public, though not in its __all__
+    traced = tracing or torch.compiler.is_compiling() or mask.is_meta
     if not traced and not mask.any(dim=-1).all():
         raise SpecError("The text mask hides every token of a sample; pass the empty prompt to go without text.")
     return mask

@@ -19,14 +19,14 @@ from subdit.errors import ExportError
 from subdit.errors import RunError
 from subdit.run import Run
 from subdit.run import read_pick
-from subdit.run import replacing
 from subdit.run import write_json
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.dit import SubDiT
-from supernet.large_export import data_path
-from supernet.large_export import parameter_bytes
-from supernet.large_export import write_with_external_data
+from supernet.onnx_graph import data_path
+from supernet.onnx_graph import parameter_bytes
+from supernet.onnx_graph import write_graph
+from supernet.onnx_graph import write_with_external_data
 from supernet.space import SubDiTSpec
 
 OPSET = 20
@@ -81,14 +81,12 @@ def export_onnx(
     force: bool = False,
     external_data: bool | None = None,
 ) -> Path:
-    """Write a module as ONNX of opset 20 with static shapes; its output is named `output`.
+    """Write a module as ONNX of opset 20: static shapes, plain operators, nothing above rank 4; the output is `output`.
 
     With `external_data` the weights lie beside X.onnx in X.onnx.data; by default they do above 1.5 GB of parameters.
     Raises `RunError` where the file exists and `force` is not given, `ExportError` where the module cannot be exported.
     The bytes are the same for the same module, on any machine: the exporter's notes are removed.
     """
-    import onnx
-
     if path.exists() and not force:
         raise RunError(f"{path} exists already; pass --force to replace it.")
     if external_data is None:
@@ -116,13 +114,8 @@ def export_onnx(
         raise ExportError(f"{what} cannot be exported to ONNX ({error}); report it with its spec.") from error
     if external_data:
         write_with_external_data(written.getvalue(), module.state_dict(), len(inputs), path)
-        return path
-    model = onnx.load_from_string(written.getvalue())
-    for node in model.graph.node:
-        node.doc_string = ""
-    with replacing(path) as temporary:
-        onnx.save(model, str(temporary))
-    data_path(path).unlink(missing_ok=True)
+    else:
+        write_graph(written.getvalue(), path)
     return path
 
 

@@ -1,8 +1,9 @@
-"""ONNX with external data: a small graph, and the weights as plain bytes beside it.
+"""ONNX graphs after the exporter: cleaned to plain operators on static shapes, and weights in a file of their own.
 
-A protobuf cannot hold more than 2 GB, and the exporter copies what it holds. So the graph is exported with the
-parameters as inputs, cleaned while it is small, and the parameters are attached last: read one by one as the file is
-written.
+The exporter writes a shape that it knows as arithmetic on shapes (Shape, Gather, Mod, ...), which other runtimes than
+ONNX Runtime refuse. A protobuf cannot hold more than 2 GB, and the exporter copies what it holds: with external data
+the graph is exported with the parameters as inputs, cleaned while it is small, and the parameters are attached last,
+read one by one as the file is written.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 from torch import Tensor
 from torch import nn
 
+from subdit.run import replacing
+
 # Tensors up to this size stay in the graph, where tools read shapes and axes.
 INLINE_BYTES = 1024
 
@@ -21,6 +24,15 @@ INLINE_BYTES = 1024
 def data_path(path: Path) -> Path:
     """Where the weights of an export at `path` lie."""
     return path.with_name(f"{path.name}.data")
+
+
+def write_graph(graph: bytes, path: Path) -> None:
+    """Write a serialised model, cleaned, as one file."""
+    import onnx_ir as ir
+
+    with replacing(path) as temporary:
+        ir.save(_cleaned(graph), temporary)
+    data_path(path).unlink(missing_ok=True)
 
 
 def write_with_external_data(graph: bytes, parameters: dict[str, Tensor], user_inputs: int, path: Path) -> None:
@@ -32,11 +44,9 @@ def write_with_external_data(graph: bytes, parameters: dict[str, Tensor], user_i
         user_inputs: inputs that stay inputs.
         path: X.onnx.
     """
-    import onnx
     import onnx_ir as ir
 
-    model = ir.from_proto(onnx.load_from_string(graph))
-    _clean(model)
+    model = _cleaned(graph)
     _attach(model.graph, parameters, user_inputs)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as made:
@@ -47,13 +57,15 @@ def write_with_external_data(graph: bytes, parameters: dict[str, Tensor], user_i
         (Path(made) / path.name).replace(path)
 
 
-def _clean(model: Any) -> None:
-    """Fold what depends on shapes alone, share equal constants, drop the exporter's notes."""
+def _cleaned(graph: bytes) -> Any:
+    """The model with what depends on shapes alone folded, equal constants shared and the exporter's notes gone."""
+    import onnx
     import onnx_ir as ir
     from onnx_ir.passes import common
     from onnxscript.optimizer import fold_constants
 
-    fold_constants(model)
+    model = ir.from_proto(onnx.load_from_string(graph))
+    fold_constants(model, onnx_shape_inference=True)
     ir.passes.Sequential(
         common.ClearMetadataAndDocStringPass(),
         common.RemoveUnusedNodesPass(),
@@ -61,6 +73,7 @@ def _clean(model: Any) -> None:
         common.DeduplicateHashedInitializersPass(),
         common.RemoveUnusedNodesPass(),
     )(model)
+    return model
 
 
 def _attach(graph: Any, parameters: dict[str, Tensor], user_inputs: int) -> None:

@@ -66,7 +66,7 @@ class Modulated(nn.Module):
     def modulated(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
         """Norm, scale and shift of tokens (batch, tokens, width) by (batch, 3, width); also the branch's gate."""
         shift, scale, gate = (self.scale_shift_table + modulation).chunk(3, dim=1)
-        return self.norm(x) * (1 + scale) + shift, gate
+        return torch.addcmul(shift, self.norm(x), 1 + scale), gate
 
 
 class SelfAttention(Modulated):
@@ -108,13 +108,13 @@ class SelfAttention(Modulated):
         return group_queries(q, self.kv_heads), k.transpose(1, 2), v.transpose(1, 2)
 
     def attend(self, h: Tensor) -> Tensor:
-        """Attention of modulated tokens (batch, tokens, width), grouped: (batch, kv_heads, tokens * group, head_dim)."""
-        return grouped_attention(*self.project(h))
+        """Attention of modulated tokens (batch, tokens, width), heads end to end: (batch, tokens, heads * head_dim)."""
+        return ungroup_queries(grouped_attention(*self.project(h)), h.shape[1])
 
     def forward(self, hidden_states: Tensor, modulation: Tensor) -> Tensor:
         """Tokens (batch, tokens, width) and modulation (batch, 3, width) to tokens."""
         h, gate = self.modulated(hidden_states, modulation)
-        return hidden_states + gate * self.to_out(ungroup_queries(self.attend(h), h.shape[1]))
+        return torch.addcmul(hidden_states, gate, self.to_out(self.attend(h)))
 
 
 class CrossAttention(nn.Module):

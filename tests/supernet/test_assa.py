@@ -79,6 +79,11 @@ def by_head(x: Tensor, heads: int) -> Tensor:
     return x.reshape(batch, kv_heads, tokens, -1, head_dim).transpose(2, 3).reshape(batch, heads, tokens, head_dim)
 
 
+def heads_of(x: Tensor) -> Tensor:
+    """Heads end to end (batch, n, 6 * d) to (batch, 6, n, d)."""
+    return x.unflatten(-1, (6, -1)).transpose(1, 2)
+
+
 # Functions ------------------------------------------------------------------------------------------------------------
 
 
@@ -216,7 +221,7 @@ def test_gate_at_its_ends_selects_one_branch(bias: float, stride: int) -> None:
     else:
         expected = dense_attention(q, k, v, band(GRID * GRID, 4, 1))
     # The rotation's table is kept in float32.
-    np.testing.assert_allclose(by_head(module.attend(h), 6).detach().numpy(), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(heads_of(module.attend(h)).detach().numpy(), expected, rtol=0, atol=1e-5)
 
 
 def test_gate_mixes_per_head_and_token() -> None:
@@ -224,8 +229,8 @@ def test_gate_mixes_per_head_and_token() -> None:
     (h,) = drawn(6, (2, GRID * GRID, WIDTH))
     share = torch.sigmoid(h @ module.branch_gate.weight.T + module.branch_gate.bias).swapaxes(1, 2)[..., None]
     assert share.std() > 0.1
-    mixed = by_head(module.attend(h), 6)
-    everywhere, nearby = (by_head(gated(module, bias).attend(h), 6) for bias in (60.0, -60.0))
+    mixed = heads_of(module.attend(h))
+    everywhere, nearby = (heads_of(gated(module, bias).attend(h)) for bias in (60.0, -60.0))
     assert (everywhere - nearby).std() > 0.1
     assert_same(mixed, (share * everywhere + (1 - share) * nearby).detach().numpy())
 
@@ -245,7 +250,7 @@ def test_residual_branch_is_modulated_by_time() -> None:
     tokens = x.numpy()
     normed = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-6)
     normed = normed * module.norm.weight.detach().numpy() + module.norm.bias.detach().numpy()
-    attended = by_head(module.attend(torch.from_numpy(normed * (1 + scale) + shift)), 6).swapaxes(1, 2).flatten(2)
+    attended = module.attend(torch.from_numpy(normed * (1 + scale) + shift))
     out = attended.detach().numpy() @ module.to_out.weight.detach().numpy().T + module.to_out.bias.detach().numpy()
     assert_same(module(x, modulation), tokens + gate * out)
 
@@ -308,6 +313,7 @@ def test_rotation_keeps_lengths_and_leaves_the_origin() -> None:
 def angles(grid: int, *, theta: float, stride: int = 1) -> Array:
     """Every token's angles (grid, grid, head_dim = 8), read off the tables; none may exceed half a turn."""
     cos, sin = (np.asarray(table, dtype=np.float64) for table in rope_angles(grid, 8, theta=theta, stride=stride))
+    sin[..., :4] *= -1
     return np.arctan2(sin, cos).reshape(grid, grid, 8)
 
 

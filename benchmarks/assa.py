@@ -15,13 +15,14 @@ installed is left out, and said so. Run it on a machine that does nothing else.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib.util
 import json
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-growth", action="store_true")
     parser.add_argument("--no-write", action="store_true", help="print only")
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--run-once", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
         print(json.dumps(child(json.loads(options.child))))
+        return 0
+    if options.run_once:
+        print(run_once(*json.loads(options.run_once)))
         return 0
     installed = [name for name in options.runtimes if importlib.util.find_spec(RUNTIMES[name])]
     missing = sorted(set(options.runtimes) - set(installed))
@@ -187,15 +192,13 @@ def child(question: dict[str, Any]) -> dict[str, Any]:
 def peak_bytes(runtime: str, setting: Setting, name: str, folder: Path) -> int:
     """How far one run, in a fresh process, raises the resident memory above what the loaded graph takes."""
     module, inputs = graph(setting, name)
+    run = prepare(runtime, module, inputs, folder)
     if runtime in ("torch", "torch.compile"):
-        before = resident_bytes()
-        prepare(runtime, module, inputs, folder)
-        return max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+        return peak_of(run)
     # Exporting takes more memory than running, so another process runs what this one wrote.
-    prepare(runtime, module, inputs, folder)
-    values = {key: list(value.shape) for key, value in inputs.items()}
+    shapes = {key: list(value.shape) for key, value in inputs.items()}
     done = subprocess.run(
-        [sys.executable, "-c", _RUN_ONCE, runtime, str(folder), json.dumps(values)],
+        [sys.executable, __file__, "--run-once", json.dumps([runtime, str(folder), shapes])],
         capture_output=True,
         text=True,
         check=True,
@@ -203,32 +206,40 @@ def peak_bytes(runtime: str, setting: Setting, name: str, folder: Path) -> int:
     return int(done.stdout.strip().splitlines()[-1])
 
 
-_RUN_ONCE = """
-import json, resource, sys
-import numpy as np
-runtime, folder, shapes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
-feeds = {name: np.ones(shape, dtype=np.float32) for name, shape in shapes.items()}
-if runtime == "onnxruntime":
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(folder + "/graph.onnx", options, providers=["CPUExecutionProvider"])
-    before = resident()
-    session.run(None, feeds)
-else:
+def run_once(runtime: str, folder: str, shapes: dict[str, list[int]]) -> int:
+    if runtime == "onnxruntime":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(f"{folder}/graph.onnx", options, providers=["CPUExecutionProvider"])
+        feeds = {name: np.ones(shape, dtype=np.float32) for name, shape in shapes.items()}
+        return peak_of(lambda: session.run(None, feeds))
     from ai_edge_litert.interpreter import Interpreter
-    before = resident()
-    interpreter = Interpreter(model_path=folder + "/graph.tflite", num_threads=1)
-    interpreter.allocate_tensors()
-    interpreter.invoke()
-print(max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before))
-"""
+
+    interpreter = Interpreter(model_path=f"{folder}/graph.tflite", num_threads=1)
+
+    def run() -> None:
+        # Its arena is what a run needs, and it is allocated before.
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+
+    return peak_of(run)
 
 
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+def peak_of(run: Callable[[], object]) -> int:
+    """Bytes by which the highest resident memory during the run is above that before it (Linux)."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    # Sets the kernel's high-water mark to what is resident now.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status_bytes("VmRSS")
+    run()
+    return max(0, status_bytes("VmHWM") - before)
+
+
+def status_bytes(field: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 # Showing --------------------------------------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ class AdaptiveSparseSelfAttention(SelfAttention):
                 far = grouped_attention(strip_of(q, block, self.blocks), k_everywhere, v_everywhere)
             else:
                 far = strip_of(everywhere, block, self.blocks)
-            both = torch.lerp(nearby, far, strip_of(gate, block, self.blocks))
+            both = nearby + strip_of(gate, block, self.blocks) * (far - nearby)
             mixed.append(ungroup_queries(both, k.shape[2] // self.blocks))
         return torch.cat(mixed, dim=1)
 

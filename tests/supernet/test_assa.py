@@ -243,6 +243,25 @@ def test_both_branches_take_part_from_the_start() -> None:
     assert torch.all(torch.sigmoid(module.double().branch_gate(h)) == 0.5)
 
 
+def test_exported_form_computes_the_same() -> None:
+    """Exported, the global branch goes strip by strip; traced, the module takes that road."""
+    module = assa()
+    x, modulation = drawn(8, (2, GRID * GRID, WIDTH), (2, 3, WIDTH))
+    traced = torch.jit.trace(module, (x, modulation), check_trace=False)
+    counted = [str(traced.inlined_graph).count("scaled_dot_product_attention(")]
+    assert counted == [2 * module.blocks]
+    with torch.no_grad():
+        assert_same(traced(x, modulation), module(x, modulation).numpy())
+
+
+def test_torch_compile_takes_the_whole_layer_as_one_graph() -> None:
+    module = assa()
+    x, modulation = drawn(8, (2, GRID * GRID, WIDTH), (2, 3, WIDTH))
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        assert_same(compiled(x, modulation), module(x, modulation).numpy())
+
+
 def test_residual_branch_is_modulated_by_time() -> None:
     module = assa()
     x, modulation = drawn(8, (2, GRID * GRID, WIDTH), (2, 3, WIDTH))

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch import nn
 
 from subdit.errors import SpecError
 from supernet.dit import SubDiT

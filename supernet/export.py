@@ -97,7 +97,7 @@ def export_onnx(
     try:
         # The TorchScript exporter is deprecated but takes a tenth of the other one's time on pieces this small, and the
         # runtime is equally fast with either; torch is pinned.
-        with warnings.catch_warnings(), _positional_only(module):
+        with warnings.catch_warnings(), torch.no_grad(), _positional_only(module):
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 module,

@@ -27,6 +27,7 @@ from supernet.dit import redraw_
 from supernet.elastic import ElasticDiT
 from supernet.space import get_space
 from tests.supernet.two_encoders import redrawn
+from tests.supernet.two_encoders import two_encoder_space
 
 SPACE = get_space("digits")
 
@@ -97,6 +98,20 @@ def test_a_sub_dit_needs_no_space_to_be_loaded(tmp_path: Path) -> None:
     for loaded in (SubDiT.from_pretrained(tmp_path), load_sub_dit(tmp_path)):
         with torch.no_grad():
             assert torch.equal(loaded(*inputs), model(*inputs))
+
+
+def test_a_space_of_ones_own(tmp_path: Path) -> None:
+    space = two_encoder_space()
+    supernet = ElasticDiT(space=space.name)
+    redraw_(supernet, 1)
+    supernet.save_pretrained(tmp_path / "supernet")
+    spec = space.named_spec("small")
+    supernet.extract(spec).save_pretrained(tmp_path / "sub")
+    inputs = list(example_inputs(space, batch=2).values())
+    with torch.no_grad():
+        expected = supernet(*inputs, spec=spec)
+        assert torch.equal(load_supernet(tmp_path / "supernet")(*inputs, spec=spec), expected)
+        torch.testing.assert_close(SubDiT.from_pretrained(tmp_path / "sub")(*inputs), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_an_unknown_key_in_a_saved_config_is_refused(tmp_path: Path) -> None:

@@ -31,14 +31,13 @@ from supernet.checkpoints import load_supernet
 from supernet.data import load_data
 from supernet.elastic import ElasticDiT
 from supernet.elastic_step import StepLosses
-from supernet.space import TextInput
 from supernet.space import get_space
-from supernet.space import register_space
 from supernet.training import Trainer
 from supernet.training import TrainingConfig
 from supernet.training import read_metrics
 from supernet.training import schedule
 from supernet.training import train
+from tests.supernet.two_encoders import two_encoder_space
 
 SPACE = get_space("digits")
 STEPS = 5
@@ -83,12 +82,8 @@ def test_training_depends_on_its_seed_alone(trained: Path, tmp_path: Path) -> No
 
 
 def test_two_text_encoders_are_dropped_independently_and_nothing_else_changes() -> None:
-    digits, name = get_space("digits"), "digits-of-two-encoders"
-    texts = (*digits.text_inputs, TextInput("more", width=16, tokens=6))
-    named = {point: replace(spec, space=name) for point, spec in digits.named.items()}
-    register_space(replace(digits, name=name, text_inputs=texts, named=named))
     data, config = load_data("digits").train, TrainingConfig(steps=STEPS, batch_size=64, encoder_drop=0.5)
-    alone, both = (Trainer(get_space(each), data, config) for each in ("digits", name))
+    alone, both = (Trainer(get_space(each), data, config) for each in ("digits", two_encoder_space().name))
     (one, one_spec), (two, two_spec) = alone.draw(), both.draw()
     assert one.text_mask is None and two.text_mask is not None and two.text_mask.shape == (64, 10)
     assert set(map(tuple, two.text_mask[:, [0, 4]].tolist())) == {(True, True), (True, False), (False, True)}

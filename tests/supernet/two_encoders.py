@@ -1,11 +1,16 @@
-"""A small sub-DiT of two text encoders, as a config that no space knows."""
+"""Two text encoders: a small sub-DiT as a config that no space knows, and a space of one's own."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from supernet.dit import SubDiT
 from supernet.dit import redraw_
+from supernet.space import SearchSpace
+from supernet.space import TextInput
+from supernet.space import get_space
+from supernet.space import register_space
 
 CONFIG: dict[str, Any] = {
     "space": "nobody's",
@@ -34,3 +39,11 @@ def redrawn(seed: int = 0, **changes: Any) -> SubDiT:
     model = SubDiT(**{**CONFIG, **changes})
     redraw_(model, seed)
     return model.eval()
+
+
+def two_encoder_space() -> SearchSpace:
+    """`digits` with a second text encoder, as a user's own space."""
+    digits, name = get_space("digits"), "digits-of-two-encoders"
+    texts = (*digits.text_inputs, TextInput("more", width=16, tokens=6))
+    named = {point: replace(spec, space=name) for point, spec in digits.named.items()}
+    return register_space(replace(digits, name=name, text_inputs=texts, named=named))

@@ -1,14 +1,14 @@
 """Costs of a module, measured on the meta device: no weight is read and no number computed, so size does not matter.
 
-FLOPs come from torch.utils.flop_counter; on the meta device attention is the matrix products that it consists of, which
-the counter knows, whereas it counts nothing for some of the fused kernels. Activation memory is the largest sum of live
-tensors at any moment of the forward.
+FLOPs come from torch.utils.flop_counter, with attention taken apart into its matrix products, since the counter knows
+nothing of some of the fused kernels. Activation memory is the largest sum of live tensors at any moment of the forward.
 """
 
 from __future__ import annotations
 
 import re
 import weakref
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -35,8 +35,8 @@ class Costs:
 
     Attributes:
         flops: a multiply-add is two; matrix products, convolutions and attention, not elementwise work.
-        activation_bytes: largest live set of tensors, inputs in and weights out, where attention is plain operators
-            that write their scores, as in an exported graph.
+        activation_bytes: largest live set of tensors, inputs in and weights out, where attention is matrix product,
+            softmax, matrix product, each of which writes its output, as exporters write it.
         fused_activation_bytes: the same where attention never writes its scores, as torch's fused kernels.
         weights: parameters, split by what decides their stored size.
         parts: for each submodule by its path, the FLOPs of all its calls and the largest live sets, of the whole
@@ -73,9 +73,9 @@ def measure_costs(
     flops = FlopCounterMode(display=False)
     plain, fused = _LiveSet(), _LiveSet()
     # The flop counter takes operators apart, so the live set stands below it and sees the pieces.
-    with plain, flops:
+    with plain, flops, _Attention(_plain_attention):
         _run(module, given, plain, dtype)
-    with fused, _FusedAttention():
+    with fused, _Attention(_fused_attention):
         _run(module, given, fused, dtype)
     root = type(module).__name__
     counted = {name: sum(by_operator.values()) for name, by_operator in flops.get_flop_counts().items()}
@@ -218,11 +218,25 @@ class _LiveSet(TorchDispatchMode):
         self._running.remove(name)
 
 
-class _FusedAttention(TorchFunctionMode):
-    """Attention as one operator that makes its output and nothing else."""
+class _Attention(TorchFunctionMode):
+    """Puts another function in the place of torch's attention."""
+
+    def __init__(self, instead: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self._instead = instead
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.scaled_dot_product_attention:
-            query, _, value = args[:3]
-            return query.new_empty(*query.shape[:-1], value.shape[-1])
-        return func(*args, **(kwargs or {}))
+        return (self._instead if func is F.scaled_dot_product_attention else func)(*args, **(kwargs or {}))
+
+
+def _plain_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, float("-inf"))
+    weights = scores.softmax(-1)
+    del scores
+    return weights @ value
+
+
+def _fused_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    return query.new_empty(*query.shape[:-1], value.shape[-1])

@@ -65,7 +65,7 @@ def _measure(
     from supernet.dit import example_inputs
 
     steps = _ablation_steps() if ablation else ()
-    measured = {}
+    measured: dict[str, Any] = {}
     total = len(named) + len(steps)
     for name, spec in named.items():
         progress(len(measured), total, name)

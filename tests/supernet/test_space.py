@@ -86,7 +86,8 @@ def test_component_names_are_read_back(space: SearchSpace) -> None:
 @pytest.mark.parametrize("space", [DIGITS, get_space("mid-256")], ids=lambda space: space.name)
 def test_every_component_is_a_module_with_its_params(space: SearchSpace) -> None:
     for component in all_components(space):
-        if component.kind != "assa" or (component.bna_radius == 1 and component.bna_blocks == space.bna_blocks[-1]):
+        # The radius changes no parameter, and mid-256 takes long to build at every width.
+        if component.bna_radius <= 1 and (space is DIGITS or component.width in (0, space.widths[0])):
             module = component_module(space, component).module
             assert component_params(space, component) == sum(p.numel() for p in module.parameters()), component.name
 

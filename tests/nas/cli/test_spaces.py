@@ -29,8 +29,8 @@ def test_list_names_every_space() -> None:
 
 
 def test_show_adds_up() -> None:
-    space = get_space("mid-256")
-    described = json.loads(shown("show", "mid-256", "--point", "tiny", "--json"))
+    space = get_space("digits")
+    described = json.loads(shown("show", "digits", "--point", "tiny", "--json"))
     for name, spec in space.named.items():
         entry, encoded = described["named"][name], space.encode([spec])
         assert (entry["params"], entry["flops"]) == (count_params(space, encoded)[0], count_flops(space, encoded)[0])
@@ -53,6 +53,21 @@ def test_show_prints_tables() -> None:
     for heading in ("named point", "stage", "component", "palette4 MB", "of FLOPs", "fused MB"):
         assert heading in printed
     assert "Of full, per stage:" in printed and "assa-w96-g4-b4-r1-c2" in printed
+
+
+@pytest.mark.slow
+def test_show_puts_the_ablation_beside_what_is_published() -> None:
+    described = json.loads(shown("show", "paper", "--json"))
+    steps = described["ablation"]
+    assert list(steps) == ["A", "B", "C", "D"]
+    assert [step["published_latency_ms"] for step in steps.values()] == [2000, 550, 293, 360]
+    assert [step["published_params"] for step in steps.values()] == [424e6, 406e6, 408e6, 429e6]
+    flops = [step["flops"] for step in steps.values()]
+    assert flops[0] > flops[1] > flops[2] < flops[3]
+    # ASSA is what takes the largest tensor away.
+    assert steps["C"]["activation_bytes"] < 0.3 * steps["B"]["activation_bytes"]
+    printed = shown("show", "paper")
+    assert "published, latency on an iPhone 16 Pro Max" in printed and "0.5130" in printed
 
 
 def test_show_works_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:

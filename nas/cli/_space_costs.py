@@ -196,4 +196,4 @@ def _megabytes(size: int | None) -> str:
 
 def _amount(value: float) -> str:
     """Three digits or so, and never an exponent."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3f}"
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.9995 else f"{value:.3f}"

@@ -18,6 +18,7 @@ from subdit.errors import SpecError
 from supernet.attention import SelfAttention
 from supernet.attention import group_queries
 from supernet.attention import grouped_attention
+from supernet.attention import is_exporting
 from supernet.attention import ungroup_queries
 
 
@@ -123,8 +124,7 @@ class AdaptiveSparseSelfAttention(SelfAttention):
         gate = group_queries(gate.unsqueeze(-1), self.kv_heads)
         # A graph of plain operators holds all the scores of a product at once, which torch's fused attention does not:
         # exported, the global branch goes strip by strip as well. In torch that would only be slower.
-        exported = torch.jit.is_tracing() or torch.compiler.is_exporting()
-        everywhere = None if exported else grouped_attention(q, k_everywhere, v_everywhere)
+        everywhere = None if is_exporting() else grouped_attention(q, k_everywhere, v_everywhere)
         mixed = []
         for block in range(self.blocks):
             nearby = _nearby(q, k, v, block, self.blocks, self.radius)

@@ -6,6 +6,10 @@ is nothing but branches in a row, which is why their latencies add up and why ea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,6 +54,27 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = Non
     """
     seen = None if mask is None else mask[:, None, None, :]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+
+
+_as_exported: ContextVar[bool] = ContextVar("as_exported", default=False)
+
+
+@contextmanager
+def as_exported() -> Iterator[None]:
+    """Run modules in the form that they are exported in, without exporting; results are the same."""
+    token = _as_exported.set(True)
+    try:
+        yield
+    finally:
+        _as_exported.reset(token)
+
+
+def is_exporting() -> bool:
+    """Whether a graph of plain operators is being made, in which attention writes its scores."""
+    if torch.compiler.is_compiling():
+        return torch.compiler.is_exporting()
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]  # public, though not in its __all__
+    return tracing or _as_exported.get()
 
 
 class Modulated(nn.Module):

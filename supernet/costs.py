@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from supernet.attention import as_exported
 from supernet.space import WeightSizes
 
 
@@ -73,9 +74,9 @@ def measure_costs(
     flops = FlopCounterMode(display=False)
     plain, fused = _LiveSet(), _LiveSet()
     # The flop counter takes operators apart, so the live set stands below it and sees the pieces.
-    with plain, flops, _Attention(_plain_attention):
+    with as_exported(), plain, flops, _Attention(_plain_attention):
         _run(module, given, plain, dtype)
-    with fused, _Attention(_fused_attention):
+    with as_exported(), fused, _Attention(_fused_attention):
         _run(module, given, fused, dtype)
     root = type(module).__name__
     counted = {name: sum(by_operator.values()) for name, by_operator in flops.get_flop_counts().items()}

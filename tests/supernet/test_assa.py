@@ -18,6 +18,7 @@ from supernet.assa import KVCompression
 from supernet.assa import blockwise_neighborhood_attention
 from supernet.assa import check_grid
 from supernet.attention import SelfAttention
+from supernet.attention import as_exported
 from supernet.attention import group_queries
 from supernet.attention import grouped_attention
 from supernet.attention import ungroup_queries
@@ -252,6 +253,8 @@ def test_exported_form_computes_the_same() -> None:
     assert counted == [2 * module.blocks]
     with torch.no_grad():
         assert_same(traced(x, modulation), module(x, modulation).numpy())
+        with as_exported():
+            assert torch.equal(traced(x, modulation), module(x, modulation))
 
 
 def test_torch_compile_takes_the_whole_layer_as_one_graph() -> None:

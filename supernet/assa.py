@@ -16,8 +16,10 @@ from torch import nn
 
 from subdit.errors import SpecError
 from supernet.attention import SelfAttention
+from supernet.attention import group_queries
 from supernet.attention import grouped_attention
-from supernet.attention import split_heads
+from supernet.attention import is_exporting
+from supernet.attention import ungroup_queries
 
 
 def check_grid(grid: int, *, blocks: int, kv_compression: int) -> None:
@@ -38,28 +40,35 @@ def blockwise_neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, *, blocks:
     A static loop over strips, as the paper deploys it: plain slices, no mask, no N x N matrix.
 
     Args:
-        q: (batch, heads, tokens, head_dim).
+        q: (batch, kv_heads, tokens * group, head_dim), see `group_queries`.
         k: (batch, kv_heads, tokens, head_dim).
         v: as `k`.
         blocks: number of strips B; divides the tokens.
         radius: r, in strips; r >= B - 1 is full attention.
 
     Returns:
-        (batch, heads, tokens, head_dim).
+        The shape of `q`.
 
     Raises:
         SpecError: the tokens do not cut into B equal strips.
     """
-    tokens = q.shape[2]
+    tokens = k.shape[2]
     if tokens % blocks:
         raise SpecError(f"A sequence of {tokens} tokens does not cut into {blocks} equal strips; choose a divisor.")
-    strip = tokens // blocks
-    out = []
-    for block in range(blocks):
-        near = slice(max(0, block - radius) * strip, min(blocks, block + radius + 1) * strip)
-        here = slice(block * strip, (block + 1) * strip)
-        out.append(grouped_attention(q[:, :, here], k[:, :, near], v[:, :, near]))
-    return torch.cat(out, dim=2)
+    return torch.cat([_nearby(q, k, v, block, blocks, radius) for block in range(blocks)], dim=2)
+
+
+def _nearby(q: Tensor, k: Tensor, v: Tensor, block: int, blocks: int, radius: int) -> Tensor:
+    """Attention of one query strip to the strips around it."""
+    strip = k.shape[2] // blocks
+    near = slice(max(0, block - radius) * strip, min(blocks, block + radius + 1) * strip)
+    return grouped_attention(strip_of(q, block, blocks), k[:, :, near], v[:, :, near])
+
+
+def strip_of(x: Tensor, block: int, blocks: int) -> Tensor:
+    """Rows of one strip of grouped queries, or of anything that lies as they do."""
+    rows = x.shape[2] // blocks
+    return x[:, :, block * rows : (block + 1) * rows]
 
 
 class KVCompression(nn.Module):
@@ -75,8 +84,9 @@ class KVCompression(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, kv_heads, grid * grid, head_dim) to (batch, kv_heads, (grid / stride)^2, head_dim)."""
         image = x.transpose(2, 3).flatten(1, 2).unflatten(-1, (self.grid, self.grid))
+        compressed = self.conv(image).flatten(2).unflatten(1, (x.shape[1], -1))
         # Contiguous in the last dimension, without which torch's CPU attention takes a slow path.
-        return split_heads(self.conv(image).flatten(2).transpose(1, 2).contiguous(), x.shape[1])
+        return compressed.transpose(2, 3).contiguous()
 
 
 class AdaptiveSparseSelfAttention(SelfAttention):
@@ -96,11 +106,35 @@ class AdaptiveSparseSelfAttention(SelfAttention):
         nn.init.zeros_(self.branch_gate.bias)
 
     def attend(self, h: Tensor) -> Tensor:
-        q, k, v = self.project(h)
-        everywhere = grouped_attention(q, self.compress_k(k), self.compress_v(v))
-        nearby = blockwise_neighborhood_attention(q, k, v, blocks=self.blocks, radius=self.radius)
-        gate = self.branch_gate(h).sigmoid().transpose(1, 2).unsqueeze(-1)
-        return nearby + gate * (everywhere - nearby)
+        return self.attend_sparsely(*self.project(h), self.branch_gate(h).sigmoid())
+
+    def attend_sparsely(self, q: Tensor, k: Tensor, v: Tensor, gate: Tensor) -> Tensor:
+        """Both branches and the gate between them, strip by strip.
+
+        Args:
+            q: grouped queries (batch, kv_heads, tokens * group, head_dim).
+            k: (batch, kv_heads, tokens, head_dim).
+            v: as `k`.
+            gate: share of the global branch, (batch, tokens, heads).
+
+        Returns:
+            Heads end to end, (batch, tokens, heads * head_dim).
+        """
+        k_everywhere, v_everywhere = self.compress_k(k), self.compress_v(v)
+        gate = group_queries(gate.unsqueeze(-1), self.kv_heads)
+        # A graph of plain operators holds all the scores of a product at once, which torch's fused attention does not:
+        # exported, the global branch goes strip by strip as well. In torch that would only be slower.
+        everywhere = None if is_exporting() else grouped_attention(q, k_everywhere, v_everywhere)
+        mixed = []
+        for block in range(self.blocks):
+            nearby = _nearby(q, k, v, block, self.blocks, self.radius)
+            if everywhere is None:
+                far = grouped_attention(strip_of(q, block, self.blocks), k_everywhere, v_everywhere)
+            else:
+                far = strip_of(everywhere, block, self.blocks)
+            both = nearby + strip_of(gate, block, self.blocks) * (far - nearby)
+            mixed.append(ungroup_queries(both, k.shape[2] // self.blocks))
+        return torch.cat(mixed, dim=1)
 
 
 __all__ = [

@@ -6,6 +6,10 @@ is nothing but branches in a row, which is why their latencies add up and why ea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,34 +19,62 @@ from supernet.rope import rope_angles
 from supernet.rope import rotate
 
 
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(batch, tokens, heads * head_dim) to (batch, heads, tokens, head_dim)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+def group_queries(q: Tensor, kv_heads: int) -> Tensor:
+    """Query heads (batch, tokens, heads, head_dim) to (batch, kv_heads, tokens * group, head_dim).
+
+    The queries that share a key-value head lie end to end as if they were more tokens, all of one token before the
+    next: no key or value is ever repeated, consecutive tokens are a plain slice, and nothing is above rank 4.
+    """
+    batch, tokens, heads, head_dim = q.shape
+    group = heads // kv_heads
+    rows = q.reshape(batch, tokens, kv_heads, group * head_dim).transpose(1, 2)
+    return rows.reshape(batch, kv_heads, tokens * group, head_dim)
 
 
-def merge_heads(x: Tensor) -> Tensor:
-    """The reverse of `split_heads`."""
-    return x.transpose(1, 2).flatten(2)
+def ungroup_queries(x: Tensor, tokens: int) -> Tensor:
+    """The reverse of `group_queries`, with the heads laid end to end: (batch, tokens, heads * head_dim)."""
+    batch, kv_heads, rows, head_dim = x.shape
+    return x.reshape(batch, kv_heads, tokens, rows // tokens * head_dim).transpose(1, 2).flatten(2)
 
 
-def grouped_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention in which each key-value head serves a group of consecutive query heads.
+def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Softmax attention of grouped queries.
 
-    The queries of a group are laid end to end as if they were more tokens: no key or value is ever repeated, and the
-    graph stays at rank 4.
+    The one place where a kernel is chosen: torch takes its fused one on processor and GPU, exporters write it as matrix
+    product, softmax, matrix product. A FlexAttention kernel would belong here; none is, for want of a GPU to test it.
 
     Args:
-        q: (batch, heads, tokens, head_dim).
-        k: (batch, kv_heads, kv_tokens, head_dim); kv_heads divides heads.
+        q: (batch, kv_heads, tokens * group, head_dim), see `group_queries`.
+        k: (batch, kv_heads, kv_tokens, head_dim).
         v: as `k`.
+        mask: (batch, kv_tokens), True where a key may be attended to; all where none is given.
 
     Returns:
-        (batch, heads, tokens, head_dim).
+        The shape of `q`.
     """
-    batch, heads, tokens, head_dim = q.shape
-    kv_heads = k.shape[1]
-    grouped = q.reshape(batch, kv_heads, heads // kv_heads * tokens, head_dim)
-    return F.scaled_dot_product_attention(grouped, k, v).reshape(batch, heads, tokens, head_dim)
+    seen = None if mask is None else mask[:, None, None, :]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+
+
+_as_exported: ContextVar[bool] = ContextVar("as_exported", default=False)
+
+
+@contextmanager
+def as_exported() -> Iterator[None]:
+    """Run modules in the form that they are exported in, without exporting; results are the same."""
+    token = _as_exported.set(True)
+    try:
+        yield
+    finally:
+        _as_exported.reset(token)
+
+
+def is_exporting() -> bool:
+    """Whether a graph of plain operators is being made, in which attention writes its scores."""
+    if torch.compiler.is_compiling():
+        return torch.compiler.is_exporting()
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]  # public, though not in its __all__
+    return tracing or _as_exported.get()
 
 
 class Modulated(nn.Module):
@@ -59,7 +91,7 @@ class Modulated(nn.Module):
     def modulated(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
         """Norm, scale and shift of tokens (batch, tokens, width) by (batch, 3, width); also the branch's gate."""
         shift, scale, gate = (self.scale_shift_table + modulation).chunk(3, dim=1)
-        return self.norm(x) * (1 + scale) + shift, gate
+        return torch.addcmul(shift, self.norm(x), 1 + scale), gate
 
 
 class SelfAttention(Modulated):
@@ -93,19 +125,21 @@ class SelfAttention(Modulated):
         self.rope_sin: Tensor
 
     def project(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens (batch, tokens, width) to q, k, v of shape (batch, heads or kv_heads, tokens, head_dim)."""
-        q = rotate(self.q_norm(split_heads(self.to_q(h), self.heads)), self.rope_cos, self.rope_sin)
-        k = rotate(self.k_norm(split_heads(self.to_k(h), self.kv_heads)), self.rope_cos, self.rope_sin)
-        return q, k, self.v_norm(split_heads(self.to_v(h), self.kv_heads))
+        """Tokens (batch, tokens, width) to grouped q, and k and v of shape (batch, kv_heads, tokens, head_dim)."""
+        # Norm and rotation come before heads and tokens change places, on memory as the projections leave it.
+        q = rotate(self.q_norm(self.to_q(h).unflatten(-1, (self.heads, -1))), self.rope_cos, self.rope_sin)
+        k = rotate(self.k_norm(self.to_k(h).unflatten(-1, (self.kv_heads, -1))), self.rope_cos, self.rope_sin)
+        v = self.v_norm(self.to_v(h).unflatten(-1, (self.kv_heads, -1)))
+        return group_queries(q, self.kv_heads), k.transpose(1, 2), v.transpose(1, 2)
 
     def attend(self, h: Tensor) -> Tensor:
-        """Attention of modulated tokens (batch, tokens, width), per head: (batch, heads, tokens, head_dim)."""
-        return grouped_attention(*self.project(h))
+        """Attention of modulated tokens (batch, tokens, width), heads end to end: (batch, tokens, heads * head_dim)."""
+        return ungroup_queries(grouped_attention(*self.project(h)), h.shape[1])
 
     def forward(self, hidden_states: Tensor, modulation: Tensor) -> Tensor:
         """Tokens (batch, tokens, width) and modulation (batch, 3, width) to tokens."""
         h, gate = self.modulated(hidden_states, modulation)
-        return hidden_states + gate * self.to_out(merge_heads(self.attend(h)))
+        return torch.addcmul(hidden_states, gate, self.to_out(self.attend(h)))
 
 
 class CrossAttention(nn.Module):
@@ -125,9 +159,13 @@ class CrossAttention(nn.Module):
         self.k_norm = nn.LayerNorm(head_dim, eps=1e-6)
         self.to_out = nn.Linear(heads * head_dim, width)
 
-    def forward(self, hidden_states: Tensor, text: Tensor) -> Tensor:
-        """Tokens (batch, tokens, width) and projected text (batch, text_tokens, text_width) to tokens."""
-        q = self.q_norm(split_heads(self.to_q(hidden_states), self.heads))
-        k = self.k_norm(split_heads(self.to_k(text), self.kv_heads))
-        v = split_heads(self.to_v(text), self.kv_heads)
-        return hidden_states + self.to_out(merge_heads(grouped_attention(q, k, v)))
+    def forward(self, hidden_states: Tensor, text: Tensor, text_mask: Tensor | None = None) -> Tensor:
+        """Tokens (batch, tokens, width) and projected text (batch, text_tokens, text_width) to tokens.
+
+        `text_mask` (batch, text_tokens) is False where a text token is to be left out.
+        """
+        q = group_queries(self.q_norm(self.to_q(hidden_states).unflatten(-1, (self.heads, -1))), self.kv_heads)
+        k = self.k_norm(self.to_k(text).unflatten(-1, (self.kv_heads, -1))).transpose(1, 2)
+        v = self.to_v(text).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        attended = ungroup_queries(grouped_attention(q, k, v, text_mask), hidden_states.shape[1])
+        return hidden_states + self.to_out(attended)

@@ -15,8 +15,14 @@ from supernet.dit import SubDiT
 from supernet.elastic import ElasticDiT
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+INDEX = "diffusion_pytorch_model.safetensors.index.json"
 
 _Model = TypeVar("_Model", bound=ModelMixin)
+
+
+def load_model(path: Path) -> ElasticDiT | SubDiT:
+    """The supernet or sub-DiT saved in a folder, whichever it is, in eval mode; raises `CheckpointError`."""
+    return load_sub_dit(path) if _saved_class(path, "model") == "SubDiT" else load_supernet(path)
 
 
 def load_supernet(path: Path) -> ElasticDiT:
@@ -40,12 +46,7 @@ def save_model(model: ModelMixin, folder: Path) -> Path:
 
 
 def _load(kind: type[_Model], path: Path, what: str) -> _Model:
-    if not (path / "config.json").is_file():
-        raise CheckpointError(f"There is no {what} at {path} (no config.json); train one or name another folder.")
-    try:
-        saved = json.loads((path / "config.json").read_text(encoding="utf-8"))["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"The {what} at {path} is damaged (config.json: {error}); make it again.") from error
+    saved = _saved_class(path, what)
     if saved != kind.__name__:
         raise CheckpointError(f"The folder {path} holds a {saved}, not a {kind.__name__}; name another folder.")
     try:
@@ -61,14 +62,39 @@ def _load(kind: type[_Model], path: Path, what: str) -> _Model:
     return model
 
 
+def _saved_class(path: Path, what: str) -> str:
+    if not (path / "config.json").is_file():
+        raise CheckpointError(f"There is no {what} at {path} (no config.json); train one or name another folder.")
+    try:
+        return str(json.loads((path / "config.json").read_text(encoding="utf-8"))["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"The {what} at {path} is damaged (config.json: {error}); make it again.") from error
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files that hold a saved model's weights: one, or an index and its shards; raises `CheckpointError`."""
+    if not (path / INDEX).exists():
+        return [path / WEIGHTS]
+    try:
+        shards = set(json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"The weights at {path} are damaged ({INDEX}: {error}); make them again.") from error
+    return [path / INDEX, *(path / shard for shard in sorted(shards))]
+
+
 def supernet_digest(path: Path) -> str:
     """Ten hexadecimal digits of the weights saved in a folder; raises `CheckpointError` where there are none."""
-    try:
-        return hashlib.sha256((path / WEIGHTS).read_bytes()).hexdigest()[:10]
-    except OSError as error:
-        raise CheckpointError(
-            f"There are no weights at {path} ({WEIGHTS}: {error.strerror}); train a supernet."
-        ) from error
+    digest = hashlib.sha256()
+    for file in weight_files(path):
+        try:
+            with file.open("rb") as opened:
+                while block := opened.read(1 << 24):
+                    digest.update(block)
+        except OSError as error:
+            raise CheckpointError(
+                f"There are no weights at {path} ({file.name}: {error.strerror}); train a supernet."
+            ) from error
+    return digest.hexdigest()[:10]
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch import nn
 
 from subdit.errors import SpecError
 from supernet.dit import SubDiT
@@ -23,7 +22,7 @@ from supernet.space import all_components
 class ComponentModule:
     """A module in eval mode with redrawn weights, and inputs of batch 1 by name, in the order of its `forward`."""
 
-    module: nn.Module
+    module: Any  # a sub-DiT of one stage has no `downsample`; none of a space is one
     inputs: dict[str, Tensor]
 
 
@@ -41,7 +40,7 @@ def component_module(space: SearchSpace, component: Component, *, seed: int = 0)
 
     block: Any = model.down[0] if component.grid == space.grid else model.middle[-1]
     hidden_states = {"hidden_states": drawn(tokens, width)} if tokens and width else {}
-    module: nn.Module
+    module: Any  # a sub-DiT of one stage has no `downsample`; none of a space is one
     match component.kind:
         case "patch_embed":
             module, inputs = model.patch_embed, {"hidden_states": whole["hidden_states"]}

@@ -8,16 +8,15 @@ U-ViT skips from its first half to its second.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin
-from diffusers.configuration_utils import register_to_config
 from diffusers.loaders import PeftAdapterMixin
-from diffusers.models.embeddings import get_timestep_embedding
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  a pipeline looks for it beside its transformer
 from torch import Tensor
 from torch import nn
 
@@ -25,56 +24,17 @@ from supernet.assa import AdaptiveSparseSelfAttention
 from supernet.attention import CrossAttention
 from supernet.attention import Modulated
 from supernet.attention import SelfAttention
+from supernet.config_checks import check_config
+from supernet.diffusers_model import DiffusersModel
+from supernet.diffusers_model import strict_config
+from supernet.embeddings import PatchEmbed
+from supernet.embeddings import TextProjection
+from supernet.embeddings import TimeEmbed
+from supernet.embeddings import checked_mask
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
 
-# Embedding layers ---------------------------------------------------------------------------------------------------
-
-
-class PatchEmbed(nn.Module):
-    """Latent (batch, channels, size, size) to tokens (batch, grid * grid, width)."""
-
-    def __init__(self, *, channels: int, patch_size: int, width: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(channels, width, patch_size, stride=patch_size)
-
-    def forward(self, latent: Tensor) -> Tensor:
-        return self.proj(latent).flatten(2).transpose(1, 2)
-
-
-class TimeEmbed(nn.Module):
-    """Timestep (batch,), in thousandths of sigma, to modulation (batch, 8, width): three for the attention and three
-    for the FFN of every block, two for the final layer (adaLN-single, PixArt-alpha)."""
-
-    def __init__(self, *, time_width: int, width: int) -> None:
-        super().__init__()
-        self.time_width = time_width
-        self.width = width
-        self.mlp = nn.Sequential(
-            nn.Linear(time_width, time_width), nn.SiLU(), nn.Linear(time_width, time_width), nn.SiLU()
-        )
-        self.modulation = nn.Linear(time_width, 8 * width)
-
-    def forward(self, timestep: Tensor) -> Tensor:
-        waves = get_timestep_embedding(timestep, self.time_width, flip_sin_to_cos=True, downscale_freq_shift=0)
-        return self.modulation(self.mlp(waves.to(self.modulation.weight.dtype))).unflatten(-1, (8, self.width))
-
-
-class TextProjection(nn.Module):
-    """Each text encoder's embeddings (batch, tokens, its width), normed and projected, concatenated token-wise."""
-
-    def __init__(self, *, text_inputs: Sequence[tuple[str, int, int]], text_width: int) -> None:
-        super().__init__()
-        self.encoders = nn.ModuleDict(
-            {name: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, text_width)) for name, width, _ in text_inputs}
-        )
-
-    def forward(self, *encoder_hidden_states: Tensor) -> Tensor:
-        projected = [project(text) for project, text in zip(self.encoders.values(), encoder_hidden_states, strict=True)]
-        return torch.cat(projected, dim=1)
-
-
-# The block's last branch, and the layers between stages -------------------------------------------------------------
+# The block's last branch, and the layers between stages --------------------------------------------------------------
 
 
 class FeedForward(Modulated):
@@ -165,26 +125,37 @@ class Block(nn.Module):
         self.cross_attn = cross_attn
         self.ffn = ffn
 
-    def forward(self, x: Tensor, modulation: Tensor, text: Tensor, skip: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        modulation: Tensor,
+        text: Tensor,
+        text_mask: Tensor | None = None,
+        skip: Tensor | None = None,
+    ) -> Tensor:
         if self.skip is not None:
             x = self.skip(x, skip)
         x = self.attn(x, modulation[:, 0:3])
-        x = self.cross_attn(x, text)
+        x = self.cross_attn(x, text, text_mask)
         return self.ffn(x, modulation[:, 3:6])
 
 
 # The model ----------------------------------------------------------------------------------------------------------
 
+ELASTIC_OPTIONS = ("width", "depth", "ffn_ratio", "bna_blocks", "bna_radius", "kv_compression")
 
-class SubDiT(ModelMixin, PeftAdapterMixin, ConfigMixin):
+
+class SubDiT(DiffusersModel, PeftAdapterMixin):
     """One sub-DiT with weights of its own; predicts the rectified-flow velocity eps - x0.
 
-    Saved and loaded in the diffusers layout (`save_pretrained`, `from_pretrained`); build one with `from_spec`.
+    Saved and loaded in the diffusers layout (`save_pretrained`, `from_pretrained`), whose config holds everything: no
+    search space is needed to load one. Build one with `from_spec`. It serves as the `transformer` of a diffusers
+    pipeline with `FlowMatchEulerDiscreteScheduler` (`supernet.pipeline`).
     """
 
-    config_name = "config.json"
+    _supports_gradient_checkpointing = True
 
-    @register_to_config
+    @strict_config
     def __init__(
         self,
         *,
@@ -206,38 +177,59 @@ class SubDiT(ModelMixin, PeftAdapterMixin, ConfigMixin):
         time_width: int,
         rope_theta: float,
         down_up_skip: bool,
+        attention: tuple[str, str, str] = ("assa", "full", "assa"),
+        middle_skips: bool = True,
+        three_stages: bool = True,
+        cross_kv_heads: int | None = None,
     ) -> None:
+        """Raises `SpecError`, with the values named, on a config that cannot exist.
+
+        The options of `SearchSpace` and `SubDiTSpec`, and four that no space has; they are for ablations:
+
+        Args:
+            attention: per stage "assa" or "full"; ASSA in Middle takes Down's B and r.
+            middle_skips: U-ViT skips within Middle.
+            three_stages: False keeps all blocks in Middle, on the full grid, with nothing to sample down or up.
+            cross_kv_heads: key and value heads of cross-attention, where they are not `kv_heads`.
+        """
         super().__init__()
+        check_config(self.config)
         grid = latent_size // patch_size
+        self.gradient_checkpointing = False
         self.patch_embed = PatchEmbed(channels=latent_channels, patch_size=patch_size, width=width)
         self.time_embed = TimeEmbed(time_width=time_width, width=width)
         self.text_projection = TextProjection(text_inputs=text_inputs, text_width=text_width)
+        middle_stride = 2 if three_stages else 1
         heads_of: dict[str, Any] = {"width": width, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
+        across = {**heads_of, "kv_heads": cross_kv_heads or kv_heads, "text_width": text_width}
 
         def block(stage: int, *, skip: bool = False) -> Block:
+            stride = middle_stride if stage == 1 else 1
+            within: dict[str, Any] = {
+                **heads_of,
+                "grid": grid // stride,
+                "rope_theta": rope_theta,
+                "rope_stride": stride,
+            }
             attn: SelfAttention
-            if stage == 1:
-                attn = SelfAttention(grid=grid // 2, rope_theta=rope_theta, rope_stride=2, **heads_of)
+            if attention[stage] == "full":
+                attn = SelfAttention(**within)
             else:
+                blocks, radius = bna_blocks[stage // 2], bna_radius[stage // 2]
                 attn = AdaptiveSparseSelfAttention(
-                    grid=grid,
-                    rope_theta=rope_theta,
-                    blocks=bna_blocks[stage // 2],
-                    radius=bna_radius[stage // 2],
-                    kv_compression=kv_compression,
-                    **heads_of,
+                    blocks=blocks, radius=radius, kv_compression=kv_compression, **within
                 )
             return Block(
                 attn=attn,
-                cross_attn=CrossAttention(text_width=text_width, **heads_of),
+                cross_attn=CrossAttention(**across),
                 ffn=FeedForward(width=width, ratio=ffn_ratio[stage]),
                 skip=SkipFusion(width=width) if skip else None,
             )
 
         self.down = nn.ModuleList(block(0) for _ in range(depth[0]))
-        self.downsample = Downsample(width=width, grid=grid)
-        self.middle = nn.ModuleList(block(1, skip=at >= depth[1] // 2) for at in range(depth[1]))
-        self.upsample = Upsample(width=width, grid=grid // 2, down_up_skip=down_up_skip)
+        self.downsample = Downsample(width=width, grid=grid) if three_stages else None
+        self.middle = nn.ModuleList(block(1, skip=middle_skips and at >= depth[1] // 2) for at in range(depth[1]))
+        self.upsample = Upsample(width=width, grid=grid // 2, down_up_skip=down_up_skip) if three_stages else None
         self.up = nn.ModuleList(block(2) for _ in range(depth[2]))
         self.final_layer = FinalLayer(width=width, grid=grid, channels=latent_channels, patch_size=patch_size)
         self.initialize_weights()
@@ -261,85 +253,117 @@ class SubDiT(ModelMixin, PeftAdapterMixin, ConfigMixin):
                     module.proj.weight.copy_(torch.eye(width, 2 * width))
 
     def features(
-        self, hidden_states: Tensor, timestep: Tensor, *encoder_hidden_states: Tensor
+        self,
+        hidden_states: Tensor,
+        timestep: Tensor,
+        *encoder_hidden_states: Tensor | None,
+        encoder_attention_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Tokens after the last block (batch, grid * grid, width), and the modulation (batch, 8, width)."""
-        modulation = self.time_embed(timestep)
-        text = self.text_projection(*encoder_hidden_states)
+        mask = None if encoder_attention_mask is None else checked_mask(encoder_attention_mask)
+        modulation = self.time_embed(timestep if timestep.ndim else timestep[None])
+        text = self.text_projection(*encoder_hidden_states, mask=mask)
         x = self.patch_embed(hidden_states)
         for block in self.down:
-            x = block(x, modulation, text)
+            x = self._run(block, x, modulation, text, mask)
         left_down = x
-        x = self.downsample(x)
+        if self.downsample is not None:
+            x = self.downsample(x)
         half = len(self.middle) // 2
         skips: list[Tensor] = []
         for at, block in enumerate(self.middle):
-            x = block(x, modulation, text, skips.pop() if at >= half else None)
-            if at < half:
+            x = self._run(block, x, modulation, text, mask, skips.pop() if at >= half and skips else None)
+            if at < half and self.config["middle_skips"]:
                 skips.append(x)
-        x = self.upsample(x, left_down)
+        if self.upsample is not None:
+            x = self.upsample(x, left_down)
         for block in self.up:
-            x = block(x, modulation, text)
+            x = self._run(block, x, modulation, text, mask)
         return x, modulation
 
-    def forward(self, hidden_states: Tensor, timestep: Tensor, *encoder_hidden_states: Tensor) -> Tensor:
+    def _run(self, block: nn.Module, *inputs: Tensor | None) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(block, *inputs)
+        return block(*inputs)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        timestep: Tensor,
+        *texts: Tensor | None,
+        encoder_hidden_states: Tensor | Sequence[Tensor | None] | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
         """The velocity.
 
         Args:
             hidden_states: noisy latent x_t = (1 - sigma) x0 + sigma eps, (batch, channels, size, size).
-            timestep: 1000 * sigma, (batch,).
-            encoder_hidden_states: per text encoder (batch, its tokens, its width).
+            timestep: 1000 * sigma, (batch,), or one for all of shape () or (1,).
+            texts: per text encoder (batch, its tokens, its width), or None to leave it out; not all of them.
+            encoder_hidden_states: the same as one argument, as diffusers pipelines pass it; a tensor for one encoder.
+            encoder_attention_mask: (batch, text tokens given), False or 0 for a token to leave out of that sample:
+                padding, or an encoder dropped in training. It is never read.
+            return_dict: None for the plain tensor, True for diffusers' output class, False for a tuple of one.
 
         Returns:
             (batch, channels, size, size).
+
+        Raises:
+            SpecError: text for no encoder, for a wrong number of them, or a mask that does not fit or hides all of it.
         """
-        x, modulation = self.features(hidden_states, timestep, *encoder_hidden_states)
-        return self.final_layer(x, modulation[:, 6:8])
+        if encoder_hidden_states is not None:
+            single = isinstance(encoder_hidden_states, Tensor)
+            texts = (*texts, *((encoder_hidden_states,) if single else encoder_hidden_states))
+        x, modulation = self.features(hidden_states, timestep, *texts, encoder_attention_mask=encoder_attention_mask)
+        velocity = self.final_layer(x, modulation[:, 6:8])
+        if return_dict is None:
+            return velocity
+        return Transformer2DModelOutput(sample=velocity) if return_dict else (velocity,)
 
     @classmethod
     def from_spec(cls, space: SearchSpace, spec: SubDiTSpec) -> SubDiT:
         """A freshly initialised sub-DiT; raises `SpecError` on a spec that is not of the space."""
         space.check(spec)
-        return cls(
-            space=space.name,
-            latent_size=space.latent_size,
-            latent_channels=space.latent_channels,
-            patch_size=space.patch_size,
-            width=spec.width,
-            depth=spec.depth,
-            ffn_ratio=spec.ffn_ratio,
-            bna_blocks=spec.bna_blocks,
-            bna_radius=spec.bna_radius,
-            kv_compression=spec.kv_compression,
-            heads=space.heads(spec.width),
-            kv_heads=space.kv_heads,
-            head_dim=space.head_dim,
-            text_inputs=tuple((text.name, text.width, text.tokens) for text in space.text_inputs),
-            text_width=space.text_width,
-            time_width=space.time_width,
-            rope_theta=space.rope_theta,
-            down_up_skip=space.down_up_skip,
-        )
+        elastic = {key: getattr(spec, key) for key in ELASTIC_OPTIONS}
+        return cls(heads=space.heads(spec.width), **elastic, **fixed_options(space))
+
+    def example_inputs(self, *, batch: int = 1, seed: int = 0) -> dict[str, Tensor]:
+        """As the function `example_inputs`, from the model's own config."""
+        return drawn_inputs(self.config, batch=batch, seed=seed)
 
     @property
     def spec(self) -> SubDiTSpec:
         """The point of the search space that this model is."""
-        keys = ("space", "width", "depth", "ffn_ratio", "bna_blocks", "bna_radius", "kv_compression")
-        return SubDiTSpec.from_dict({key: self.config[key] for key in keys})
+        return SubDiTSpec.from_dict({key: self.config[key] for key in ("space", *ELASTIC_OPTIONS)})
 
 
 def example_inputs(space: SearchSpace, *, batch: int = 1, seed: int = 0) -> dict[str, Tensor]:
     """Inputs of a whole sub-DiT by name, in the order of `SubDiT.forward`, drawn from a seed."""
+    return drawn_inputs(fixed_options(space), batch=batch, seed=seed)
+
+
+def drawn_inputs(config: Mapping[str, Any], *, batch: int = 1, seed: int = 0) -> dict[str, Tensor]:
+    """As `example_inputs`, for a config of `SubDiT`."""
     generator = torch.Generator().manual_seed(seed)
+    shape = (batch, config["latent_channels"], config["latent_size"], config["latent_size"])
     inputs = {
-        "hidden_states": torch.randn(
-            batch, space.latent_channels, space.latent_size, space.latent_size, generator=generator
-        ),
+        "hidden_states": torch.randn(shape, generator=generator),
         "timestep": torch.rand(batch, generator=generator) * 1000,
     }
-    for text in space.text_inputs:
-        inputs[f"encoder_hidden_states_{text.name}"] = torch.randn(batch, text.tokens, text.width, generator=generator)
+    for name, width, tokens in config["text_inputs"]:
+        inputs[f"encoder_hidden_states_{name}"] = torch.randn(batch, tokens, width, generator=generator)
     return inputs
+
+
+def fixed_options(space: SearchSpace) -> dict[str, Any]:
+    """What all sub-DiTs of a space have in common, as options of `SubDiT`."""
+    same = ("latent_size", "latent_channels", "patch_size", "kv_heads", "head_dim", "text_width", "time_width")
+    return {
+        "space": space.name,
+        "text_inputs": tuple((text.name, text.width, text.tokens) for text in space.text_inputs),
+        **{key: getattr(space, key) for key in (*same, "rope_theta", "down_up_skip")},
+    }
 
 
 @torch.no_grad()

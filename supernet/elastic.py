@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers.configuration_utils import ConfigMixin
-from diffusers.configuration_utils import register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.modeling_utils import no_init_weights
 from torch import Tensor
 from torch import nn
 from torch.func import functional_call
 
+from supernet.diffusers_model import DiffusersModel
+from supernet.diffusers_model import strict_config
 from supernet.dit import SubDiT
 from supernet.space import STAGES
 from supernet.space import SearchSpace
@@ -92,17 +92,24 @@ class Share:
         """The slice of the owner in the sub-DiT's own shape."""
         return self.view(tensor).reshape(self.shape)
 
+    def copy(self, tensor: Tensor) -> Tensor:
+        """A copy of the slice in the sub-DiT's own shape, made in one go."""
+        return self.view(tensor).clone(memory_format=torch.contiguous_format).reshape(self.shape)
+
     def write_view(self, own: Tensor) -> Tensor:
         """A tensor of the sub-DiT's shape, seen in the shape of `view`."""
         return own.reshape([length for groups, kept in self.axes for length in (groups, kept)])
 
 
-class ElasticDiT(ModelMixin, ConfigMixin):
-    """The supernet of a search space; saved and loaded in the diffusers layout."""
+class ElasticDiT(DiffusersModel):
+    """The supernet of a search space; saved and loaded in the diffusers layout.
 
-    config_name = "config.json"
+    Gradient checkpointing is the full network's; a sub-network that runs within the supernet goes without.
+    """
 
-    @register_to_config
+    _supports_gradient_checkpointing = True
+
+    @strict_config
     def __init__(self, *, space: str) -> None:
         """Raises `SpaceError` where there is no search space of that name."""
         super().__init__()
@@ -182,22 +189,27 @@ class ElasticDiT(ModelMixin, ConfigMixin):
     # Running --------------------------------------------------------------------------------------------------------
 
     def forward(
-        self, hidden_states: Tensor, timestep: Tensor, *encoder_hidden_states: Tensor, spec: SubDiTSpec | None = None
-    ) -> Tensor:
-        """The velocity by the sub-network `spec`, the full network where none is given; shapes as `SubDiT.forward`."""
-        inputs = (hidden_states, timestep, *encoder_hidden_states)
+        self,
+        hidden_states: Tensor,
+        timestep: Tensor,
+        *texts: Tensor | None,
+        spec: SubDiTSpec | None = None,
+        **options: Any,
+    ) -> Any:
+        """The velocity by the sub-network `spec`, by default the full network; all else as `SubDiT.forward`."""
+        inputs = (hidden_states, timestep, *texts)
         if spec is None or spec == self.full_spec:
-            return self.full(*inputs)
+            return self.full(*inputs, **options)
         template = self.template(spec)
-        return functional_call(template, self.sub_parameters(spec), inputs)
+        return functional_call(template, self.sub_parameters(spec), inputs, options)
 
     @torch.no_grad()
     def extract(self, spec: SubDiTSpec) -> SubDiT:
         """A plain sub-DiT with a copy of its weights, and of nothing else; raises `SpecError` on a foreign spec."""
-        with no_init_weights():
-            made = SubDiT.from_spec(self.space, spec)
-        for name, value in self.sub_parameters(spec).items():
-            made.get_parameter(name).data = value.clone()
+        made = self.template(spec)
+        owners = dict(self.named_parameters())
+        copies = {name: share.copy(owners[share.owner]) for name, share in self.shares(spec, made).items()}
+        made.load_state_dict(copies, assign=True)
         for buffer in made.buffers():
             buffer.data = buffer.to(self.dtype)
         return made.train(self.training)

@@ -20,12 +20,14 @@ from supernet.space import SubDiTSpec
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean latents (batch, channels, size, size), noise of that shape, sigma (batch,), text per encoder."""
+    """Clean latents (batch, channels, size, size), noise of that shape, sigma (batch,), text per encoder, and where
+    encoders are dropped the mask (batch, text tokens) of those that stay."""
 
     latents: Tensor
     noise: Tensor
     sigma: Tensor
     text: tuple[Tensor, ...]
+    text_mask: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,11 @@ def elastic_step(
         part = len(latents) / len(batch.latents)
         target = velocity(latents, noise)
         inputs = (add_noise(latents, noise, sigma), 1000 * sigma, *(text[rows] for text in batch.text))
-        full_velocity = supernet.full(*inputs)
+        options = {} if batch.text_mask is None else {"encoder_attention_mask": batch.text_mask[rows]}
+        full_velocity = supernet.full(*inputs, **options)
         full_loss = part * mean_squared_error(full_velocity, target)
         full = _Member((full_loss.item(),), torch.autograd.grad(full_loss, list(full_parameters.values())))
-        sub_velocity = functional_call(template, leaves, inputs)
+        sub_velocity = functional_call(template, leaves, inputs, options)
         sub_loss = part * mean_squared_error(sub_velocity, target)
         distill_loss = part * mean_squared_error(sub_velocity, full_velocity.detach())
         total = sub_weight * (sub_loss + distill_weight * distill_loss)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +19,21 @@ from subdit.errors import ExportError
 from subdit.errors import RunError
 from subdit.run import Run
 from subdit.run import read_pick
-from subdit.run import replacing
 from subdit.run import write_json
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.dit import SubDiT
-from supernet.dit import example_inputs
+from supernet.onnx_graph import data_path
+from supernet.onnx_graph import parameter_bytes
+from supernet.onnx_graph import write_graph
+from supernet.onnx_graph import write_with_external_data
 from supernet.space import SubDiTSpec
-from supernet.space import get_space
 
 OPSET = 20
 OUTPUT = "output"
 TOLERANCE = 1e-4
+# Of parameters, above which weights go to a file of their own: a protobuf ends at 2 GB.
+EXTERNAL_DATA_BYTES = 1_500_000_000
 
 
 def export(run_path: Path, *, pick: str = "balanced", search: str = "default", force: bool = False) -> Path:
@@ -55,32 +61,43 @@ def export(run_path: Path, *, pick: str = "balanced", search: str = "default", f
 
 def export_sub_dit(model: SubDiT, path: Path, *, distilled: bool, force: bool = False) -> float:
     """Export a whole sub-DiT with its sampling card and return the deviation from torch; raises `ExportError`."""
-    inputs = example_inputs(get_space(model.spec.space))
+    inputs = model.example_inputs()
     export_onnx(model.eval(), inputs, path, force=force)
     off = deviation(model, inputs, path)
     if not off <= TOLERANCE:
         path.unlink()
+        data_path(path).unlink(missing_ok=True)
         raise ExportError(f"The export of {model.spec.hash} differs from torch by {off:.1e}; report it with its spec.")
     card = {"spec": model.spec.to_dict(), "steps": 4 if distilled else 28, "shift": 3.0 if distilled else 1.0}
     write_json(path.with_suffix(".json"), {**card, "deviation_from_torch": off})
     return off
 
 
-def export_onnx(module: nn.Module, inputs: dict[str, Tensor], path: Path, *, force: bool = False) -> Path:
-    """Write a module as one ONNX file of opset 20 with static shapes; its output is named `output`.
+def export_onnx(
+    module: nn.Module,
+    inputs: dict[str, Tensor],
+    path: Path,
+    *,
+    force: bool = False,
+    external_data: bool | None = None,
+) -> Path:
+    """Write a module as ONNX of opset 20: static shapes, plain operators, nothing above rank 4; the output is `output`.
 
+    With `external_data` the weights lie beside X.onnx in X.onnx.data; by default they do above 1.5 GB of parameters.
     Raises `RunError` where the file exists and `force` is not given, `ExportError` where the module cannot be exported.
     The bytes are the same for the same module, on any machine: the exporter's notes are removed.
     """
-    import onnx
-
     if path.exists() and not force:
         raise RunError(f"{path} exists already; pass --force to replace it.")
+    if external_data is None:
+        external_data = parameter_bytes(module) > EXTERNAL_DATA_BYTES
+    # Neither folded nor compared, parameters are not copied; `write_with_external_data` sees to both.
+    apart: dict[str, Any] = {"export_params": False, "do_constant_folding": False, "keep_initializers_as_inputs": True}
     written = io.BytesIO()
     try:
         # The TorchScript exporter is deprecated but takes a tenth of the other one's time on pieces this small, and the
         # runtime is equally fast with either; torch is pinned.
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.no_grad(), _positional_only(module):
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 module,
@@ -90,16 +107,31 @@ def export_onnx(module: nn.Module, inputs: dict[str, Tensor], path: Path, *, for
                 input_names=list(inputs),
                 output_names=[OUTPUT],
                 opset_version=OPSET,
+                **(apart if external_data else {}),
             )
     except torch.onnx.errors.OnnxExporterError as error:
         what = type(module).__name__
         raise ExportError(f"{what} cannot be exported to ONNX ({error}); report it with its spec.") from error
-    model = onnx.load_from_string(written.getvalue())
-    for node in model.graph.node:
-        node.doc_string = ""
-    with replacing(path) as temporary:
-        onnx.save(model, str(temporary))
+    if external_data:
+        write_with_external_data(written.getvalue(), module.state_dict(), len(inputs), path)
+    else:
+        write_graph(written.getvalue(), path)
     return path
+
+
+@contextlib.contextmanager
+def _positional_only(module: nn.Module) -> Iterator[None]:
+    """Hide a module's keyword-only options, whose defaults the exporter would pass as further inputs."""
+    forward = module.forward
+
+    def plain(*inputs: Tensor) -> Any:
+        return forward(*inputs)
+
+    module.forward = plain
+    try:
+        yield
+    finally:
+        del module.forward
 
 
 def deviation(module: nn.Module, inputs: dict[str, Tensor], path: Path) -> float:

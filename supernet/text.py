@@ -1,8 +1,8 @@
 """Text conditioning: what a text encoder is to the rest of subdit, and the small one of the digits space.
 
 A text encoder turns prompts into a fixed number of token embeddings. It is frozen; the DiT norms and projects its
-tokens itself. Unconditional generation is conditioning on the empty prompt, and dropping an encoder in training is
-giving it the empty prompt.
+tokens itself. Unconditional generation is conditioning on the empty prompt. Dropping an encoder, so that inference can
+go without it, is leaving its tokens out of the cross-attention.
 """
 
 from __future__ import annotations
@@ -76,6 +76,25 @@ def text_encoders(space: SearchSpace) -> tuple[TextEncoder, ...]:
         )
         for text in space.text_inputs
     )
+
+
+def drop_encoders(
+    tokens: Sequence[int], count: int, *, probability: float, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """Masks (count, all tokens) that leave out whole encoders: each with `probability` by itself, but never all.
+
+    Where all would go, one of them, drawn evenly, stays: no text at all is what the empty prompt says.
+
+    Args:
+        tokens: of each encoder.
+        count: samples.
+        probability: of dropping an encoder.
+        rng: draws.
+    """
+    kept = rng.random((count, len(tokens))) >= probability
+    stays = rng.integers(len(tokens), size=count)
+    kept |= ~kept.any(axis=1, keepdims=True) & (np.arange(len(tokens)) == stays[:, None])
+    return np.repeat(kept, tokens, axis=1)
 
 
 def encode_prompts(space: SearchSpace, prompts: Sequence[str]) -> tuple[Embeddings, ...]:

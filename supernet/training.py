@@ -39,6 +39,7 @@ from supernet.space import STAGES
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
 from supernet.space import get_space
+from supernet.text import drop_encoders
 from supernet.validation import text_tensors
 
 STATE = "state.safetensors"
@@ -60,6 +61,8 @@ class TrainingConfig:
         ema_decay: of the weights that are saved.
         max_grad_norm: where gradients are clipped.
         text_drop: share of captions replaced by the empty prompt, so that guidance is possible.
+        encoder_drop: chance of each text encoder to be left out, where there are several (paper: each independently,
+            rate not given), so that a phone can go without the larger one.
         sub_weight: weight of the sub-network's losses.
         distill_weight: weight, within those, of the distance to the full network's output.
         seed: of weights, batches, noise and sampled sub-networks.
@@ -76,6 +79,7 @@ class TrainingConfig:
     ema_decay: float = 0.99
     max_grad_norm: float = 1.0
     text_drop: float = 0.1
+    encoder_drop: float = 0.1
     sub_weight: float = 1.0
     distill_weight: float = 1.0
     seed: int = 0
@@ -229,7 +233,18 @@ class Trainer:
         noise = torch.randn(latents.shape, generator=generator)
         sigma = sample_sigma(len(rows), generator=generator)
         spec = self.space.decode(self.space.sample(np.random.default_rng(seed), 1))[0]
-        return Batch(latents=latents, noise=noise, sigma=sigma, text=text), spec
+        return Batch(latents=latents, noise=noise, sigma=sigma, text=text, text_mask=self.draw_text_mask()), spec
+
+    def draw_text_mask(self) -> torch.Tensor | None:
+        """Which text tokens this step's samples see, None where there is one encoder only."""
+        tokens = [text.tokens for text in self.space.text_inputs]
+        if len(tokens) < 2:
+            return None
+        # A stream of its own, so that a space's other draws do not depend on how many encoders it has.
+        rng = np.random.default_rng([self.config.seed, self.step, 1])
+        return torch.from_numpy(
+            drop_encoders(tokens, self.config.batch_size, probability=self.config.encoder_drop, rng=rng)
+        )
 
     def train_step(self, share: float) -> StepLosses:
         """One optimiser step; its time counts towards the budget."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from nas.cli._progress import progress_bar
 from nas.cli._table import echo_json
 from nas.cli._table import echo_table
 from supernet.space import SearchSpace
@@ -45,17 +46,33 @@ def list_(as_json: bool) -> None:
 
 @command.command()
 @click.argument("space")
+@click.option("--point", help="Named point whose stages and components are shown; small where there is one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(space: str, as_json: bool) -> None:
-    """Show a search space: its size, its dimensions, its named points.
+def show(space: str, point: str | None, as_json: bool) -> None:
+    """Show a search space: its dimensions, and what its named points cost, per stage and per component.
+
+    Parameters, FLOPs of one step, size of the weights at each precision, activation memory. For the paper's spaces
+    also the steps of the paper's ablation side by side. Layer counts can be part of the name: mobile-1k-6-20-8.
 
     \b
-    Example:
+    Examples:
         subdit spaces show digits
+        subdit spaces show mobile-1k --point full
+        subdit spaces show mobile-1k-6-20-10 --json
     """
-    described = _describe(get_space(space))
+    from nas.cli._space_costs import describe_costs
+    from nas.cli._space_costs import echo_costs
+
+    found = get_space(space)
+    point = point or ("small" if "small" in found.named else "full")
+    found.named_spec(point)
+    with progress_bar("Measuring on the meta device") as progress:
+        costs = describe_costs(found, dict(found.named), point, ablation=_is_the_papers(found), progress=progress)
+    described = _describe(found)
     if as_json:
-        echo_json(described)
+        for name, entry in costs["named"].items():
+            described["named"][name] |= entry
+        echo_json({**described, **{key: value for key, value in costs.items() if key != "named"}})
         return
     latent = "x".join(map(str, described["latent"]))
     click.echo(f"{described['name']}: {described['sub_dits']:,} sub-DiTs of {described['components']} components")
@@ -66,12 +83,15 @@ def show(space: str, as_json: bool) -> None:
     )
     click.echo()
     echo_table(
-        ("named point", "parameters", "spec hash", "spec"),
-        [
-            (name, f"{point['params']:,}", point["spec_hash"], point["summary"])
-            for name, point in described["named"].items()
-        ],
+        ("named point", "spec hash", "spec"),
+        [(name, entry["spec_hash"], entry["summary"]) for name, entry in described["named"].items()],
     )
+    click.echo()
+    echo_costs(costs)
+
+
+def _is_the_papers(space: SearchSpace) -> bool:
+    return space.name == "paper" or space.name.startswith("mobile-1k")
 
 
 def _list(as_json: bool) -> None:
@@ -80,18 +100,22 @@ def _list(as_json: bool) -> None:
         echo_json(described)
         return
     echo_table(
-        ("space", "sub-DiTs", "latent", "widths", "parameters, tiny to full"),
+        ("space", "sub-DiTs", "latent", "widths", "parameters of its points"),
         [
             (
                 space["name"],
                 f"{space['sub_dits']:,}",
                 "x".join(map(str, space["latent"])),
                 ", ".join(map(str, space["dimensions"]["width"])),
-                f"{space['named']['tiny']['params']:,} to {space['named']['full']['params']:,}",
+                _range([point["params"] for point in space["named"].values()]),
             )
             for space in described
         ],
     )
+
+
+def _range(params: list[int]) -> str:
+    return f"{min(params):,} to {max(params):,}"
 
 
 def _describe(space: SearchSpace) -> dict[str, Any]:

@@ -5,12 +5,19 @@ from supernet.space._components import Component
 from supernet.space._components import all_components
 from supernet.space._components import component_counts
 from supernet.space._components import components
+from supernet.space._components import components_by_stage
 from supernet.space._search_space import EncodedSpecs
 from supernet.space._search_space import SearchSpace
 from supernet.space._search_space import TextInput
+from supernet.space._sizes import PRECISIONS
+from supernet.space._sizes import WeightSizes
+from supernet.space._sizes import component_flops
 from supernet.space._sizes import component_params
+from supernet.space._sizes import component_weights
+from supernet.space._sizes import count_flops
 from supernet.space._sizes import count_params
 from supernet.space._spaces import get_space
+from supernet.space._spaces import register_space
 from supernet.space._spaces import space_names
 from supernet.space._spec import ASSA_STAGES
 from supernet.space._spec import STAGES
@@ -19,17 +26,24 @@ from supernet.space._spec import SubDiTSpec
 __all__ = [
     "ASSA_STAGES",
     "KINDS",
+    "PRECISIONS",
     "STAGES",
     "Component",
     "EncodedSpecs",
     "SearchSpace",
     "SubDiTSpec",
     "TextInput",
+    "WeightSizes",
     "all_components",
     "component_counts",
+    "component_flops",
     "component_params",
+    "component_weights",
     "components",
+    "components_by_stage",
+    "count_flops",
     "count_params",
     "get_space",
+    "register_space",
     "space_names",
 ]

@@ -100,34 +100,47 @@ class Component:
 
 def components(space: SearchSpace, spec: SubDiTSpec) -> Counter[Component]:
     """How often each component occurs in the sub-DiT; raises `SpecError` on a foreign spec."""
+    return sum(components_by_stage(space, spec).values(), Counter())
+
+
+def components_by_stage(space: SearchSpace, spec: SubDiTSpec) -> dict[str, Counter[Component]]:
+    """`components` of each part of the sub-DiT, in the order they run; raises `SpecError` on a foreign spec."""
     space.check(spec)
-    width = spec.width
-    count: Counter[Component] = Counter()
-    count[Component("patch_embed", width, space.grid)] += 1
-    count[Component("time_embed", width)] += 1
-    count[Component("text_projection", 0)] += 1
-    grids = (space.grid, space.middle_grid, space.grid)
-    for stage, depth, ratio, grid in zip(STAGES, spec.depth, spec.ffn_ratio, grids, strict=True):
-        if stage in ASSA_STAGES:
-            at = ASSA_STAGES.index(stage)
+    width, grid, middle = spec.width, space.grid, space.middle_grid
+
+    def stage(at: int) -> Counter[Component]:
+        depth = spec.depth[at]
+        stage_grid = (grid, middle, grid)[at]
+        count: Counter[Component] = Counter()
+        if STAGES[at] in ASSA_STAGES:
+            which = ASSA_STAGES.index(STAGES[at])
             attention = Component(
                 "assa",
                 width,
-                grid,
-                bna_blocks=spec.bna_blocks[at],
-                bna_radius=spec.bna_radius[at],
+                stage_grid,
+                bna_blocks=spec.bna_blocks[which],
+                bna_radius=spec.bna_radius[which],
                 kv_compression=spec.kv_compression,
             )
         else:
-            attention = Component("self_attention", width, grid)
-            count[Component("skip_fusion", width, grid)] += depth // 2
+            attention = Component("self_attention", width, stage_grid)
+            count[Component("skip_fusion", width, stage_grid)] += depth // 2
         count[attention] += depth
-        count[Component("cross_attention", width, grid)] += depth
-        count[Component("ffn", width, grid, ffn_ratio=ratio)] += depth
-    count[Component("downsample", width, space.grid)] += 1
-    count[Component("upsample", width, space.middle_grid)] += 1
-    count[Component("final_layer", width, space.grid)] += 1
-    return count
+        count[Component("cross_attention", width, stage_grid)] += depth
+        count[Component("ffn", width, stage_grid, ffn_ratio=spec.ffn_ratio[at])] += depth
+        return count
+
+    return {
+        "text": Counter([Component("text_projection", 0)]),
+        "time": Counter([Component("time_embed", width)]),
+        "patch": Counter([Component("patch_embed", width, grid)]),
+        "down": stage(0),
+        "downsample": Counter([Component("downsample", width, grid)]),
+        "middle": stage(1),
+        "upsample": Counter([Component("upsample", width, middle)]),
+        "up": stage(2),
+        "final": Counter([Component("final_layer", width, grid)]),
+    }
 
 
 def all_components(space: SearchSpace) -> tuple[Component, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 
@@ -81,19 +80,58 @@ class SearchSpace:
     named: Mapping[str, SubDiTSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.latent_size % self.patch_size:
+        self._check_sizes()
+        self._check_values()
+        self._check_heads()
+        self._check_grids()
+        for name, spec in self.named.items():
+            try:
+                self.check(spec)
+            except SpecError as error:
+                raise SpaceError(f"Space {self.name!r} has a point {name!r} that is not in it: {error}") from error
+
+    def _check_sizes(self) -> None:
+        """What is one number each."""
+        sizes = ("latent_size", "latent_channels", "patch_size", "head_dim", "full_heads", "kv_heads")
+        for label in (*sizes, "text_width", "time_width"):
+            value = getattr(self, label)
+            if type(value) is not int or value < 1:
+                raise SpaceError(f"Space {self.name!r} has {label} {value!r}; it must be a positive whole number.")
+        if not self.rope_theta > 0:
+            raise SpaceError(f"Space {self.name!r} has rope_theta {self.rope_theta!r}; it must be positive.")
+        if self.time_width % 2:
             raise SpaceError(
-                f"Space {self.name!r} has a latent of {self.latent_size} that patches of {self.patch_size} do not tile."
+                f"Space {self.name!r} has time_width {self.time_width}; it must be even, half sines and half cosines."
             )
-        if self.grid % 2:
+        if self.head_dim % 4:
             raise SpaceError(
-                f"Space {self.name!r} has an odd grid of {self.grid} tokens per side; Middle needs half of it."
+                f"Space {self.name!r} has head_dim {self.head_dim}; 2-D rotary embedding needs a multiple of 4."
             )
-        for label, values in [*self.dimensions.items()]:
-            if not values or list(values) != sorted(set(values)) or values[0] < (0 if "radius" in label else 1):
+        encoders = [text.name for text in self.text_inputs]
+        if not encoders or len(set(encoders)) < len(encoders):
+            raise SpaceError(f"Space {self.name!r} has the text inputs {encoders}; name at least one, each once.")
+        for text in self.text_inputs:
+            if text.width < 1 or text.tokens < 1:
+                raise SpaceError(
+                    f"Space {self.name!r} has the text input {text.name!r} of {text.tokens} tokens of width "
+                    f"{text.width}; both must be positive."
+                )
+
+    def _check_values(self) -> None:
+        """What is a list of values each."""
+        for label, values in self.dimensions.items():
+            least = 0 if "radius" in label else 1
+            whole = all(type(value) is int for value in values)
+            if not values or not whole or list(values) != sorted(set(values)) or values[0] < least:
                 raise SpaceError(
                     f"Space {self.name!r} lists {label} as {values}; list positive values, ascending, once each."
                 )
+        if odd := [depth for depth in self.depths[1] if depth % 2]:
+            raise SpaceError(
+                f"Space {self.name!r} has a middle depth of {odd[0]}; U-ViT skips pair blocks, so it must be even."
+            )
+
+    def _check_heads(self) -> None:
         for width in self.widths:
             heads = width * self.full_heads
             if heads % self.full_width or (heads // self.full_width) % self.kv_heads:
@@ -101,9 +139,15 @@ class SearchSpace:
                     f"Space {self.name!r} has width {width} with {heads / self.full_width:g} query heads, which "
                     f"{self.kv_heads} key-value heads do not divide."
                 )
-        if self.head_dim % 4:
+
+    def _check_grids(self) -> None:
+        if self.latent_size % self.patch_size:
             raise SpaceError(
-                f"Space {self.name!r} has head_dim {self.head_dim}; 2-D rotary embedding needs a multiple of 4."
+                f"Space {self.name!r} has a latent of {self.latent_size} that patches of {self.patch_size} do not tile."
+            )
+        if self.grid % 2:
+            raise SpaceError(
+                f"Space {self.name!r} has an odd grid of {self.grid} tokens per side; Middle needs half of it."
             )
         for blocks in self.bna_blocks:
             if self.tokens % blocks:
@@ -117,10 +161,6 @@ class SearchSpace:
                     f"Space {self.name!r} compresses its grid of {self.grid}x{self.grid} tokens by {stride} per side, "
                     "which does not come out even."
                 )
-        if odd := [depth for depth in self.depths[1] if depth % 2]:
-            raise SpaceError(
-                f"Space {self.name!r} has a middle depth of {odd[0]}; U-ViT skips pair blocks, so it must be even."
-            )
 
     # What follows from the fields -----------------------------------------------------------------------------------
 
@@ -197,6 +237,12 @@ class SearchSpace:
 
     def spec(self, values: Mapping[str, int]) -> SubDiTSpec:
         """The spec with these values, the reverse of `values`; raises `SpecError` where one is not in the space."""
+        if strange := set(self.dimensions) ^ set(values):
+            label = sorted(strange)[0]
+            what = "lack" if label in self.dimensions else "have an unknown"
+            raise SpecError(
+                f"The values {what} {label!r}; space {self.name!r} has the dimensions {', '.join(self.dimensions)}."
+            )
         made = SubDiTSpec(
             space=self.name,
             width=values["width"],
@@ -248,8 +294,15 @@ class SearchSpace:
         return np.stack(np.unravel_index(numbers, sizes), axis=1).astype(np.int64)
 
 
-def check_named(space: SearchSpace, names: Sequence[str] = ("tiny", "small", "full")) -> SearchSpace:
-    """Return the space if its named points exist in it; raises `SpecError` otherwise."""
-    for name in names:
-        space.check(space.named_spec(name))
+def check_full(space: SearchSpace) -> SearchSpace:
+    """Return the space if it has a point `full` that holds all of its sub-DiTs; raises `SpaceError` otherwise."""
+    if "full" not in space.named:
+        raise SpaceError(f"Space {space.name!r} has no point named 'full', which its supernet would be; name one.")
+    full = space.values(space.named["full"])
+    for label, values in space.dimensions.items():
+        if label.startswith(("width", "depth", "ffn_ratio")) and full[label] < values[-1]:
+            raise SpaceError(
+                f"Space {space.name!r} has a point 'full' with {label} {full[label]}, which cannot hold {label} "
+                f"{values[-1]}; full is the largest."
+            )
     return space

@@ -18,7 +18,10 @@ from supernet.assa import KVCompression
 from supernet.assa import blockwise_neighborhood_attention
 from supernet.assa import check_grid
 from supernet.attention import SelfAttention
+from supernet.attention import as_exported
+from supernet.attention import group_queries
 from supernet.attention import grouped_attention
+from supernet.attention import ungroup_queries
 from supernet.dit import redraw_
 from supernet.rope import rope_angles
 from supernet.rope import rotate
@@ -64,6 +67,24 @@ def assert_same(found: Tensor, expected: Array) -> None:
     np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-10, atol=1e-10)
 
 
+def grouped(q: Tensor, kv_heads: int) -> Tensor:
+    """Queries (batch, heads, n, d) as the functions take them: those of one key-value head, token by token."""
+    batch, heads, tokens, head_dim = q.shape
+    return q.reshape(batch, kv_heads, -1, tokens, head_dim).transpose(2, 3).reshape(batch, kv_heads, -1, head_dim)
+
+
+def by_head(x: Tensor, heads: int) -> Tensor:
+    """The reverse of `grouped`."""
+    batch, kv_heads, rows, head_dim = x.shape
+    tokens = rows * kv_heads // heads
+    return x.reshape(batch, kv_heads, tokens, -1, head_dim).transpose(2, 3).reshape(batch, heads, tokens, head_dim)
+
+
+def heads_of(x: Tensor) -> Tensor:
+    """Heads end to end (batch, n, 6 * d) to (batch, 6, n, d)."""
+    return x.unflatten(-1, (6, -1)).transpose(1, 2)
+
+
 # Functions ------------------------------------------------------------------------------------------------------------
 
 
@@ -83,7 +104,8 @@ def test_bna_is_dense_attention_under_a_block_band_mask(
     tokens = blocks * strip
     many, few = (2, kv_heads * group, tokens, head_dim), (2, kv_heads, tokens, head_dim)
     q, k, v = drawn(seed, many, few, few)
-    found = blockwise_neighborhood_attention(q, k, v, blocks=blocks, radius=radius)
+    rows = blockwise_neighborhood_attention(grouped(q, kv_heads), k, v, blocks=blocks, radius=radius)
+    found = by_head(rows, kv_heads * group)
     assert_same(found, dense_attention(q.numpy(), k.numpy(), v.numpy(), band(tokens, blocks, radius)))
     if radius >= blocks - 1:
         assert_same(found, dense_attention(q.numpy(), k.numpy(), v.numpy(), everything(tokens, tokens)))
@@ -91,6 +113,7 @@ def test_bna_is_dense_attention_under_a_block_band_mask(
 
 def test_a_narrower_band_is_another_function() -> None:
     q, k, v = drawn(0, (1, 2, 16, 4), (1, 1, 16, 4), (1, 1, 16, 4))
+    q = grouped(q, 1)
     results = [blockwise_neighborhood_attention(q, k, v, blocks=4, radius=radius) for radius in range(4)]
     for narrow, wide in zip(results[:-1], results[1:], strict=True):
         assert (narrow - wide).abs().max() > 0.01
@@ -101,7 +124,15 @@ def test_a_narrower_band_is_another_function() -> None:
 def test_grouped_attention_is_attention_to_repeated_heads(kv_heads: int, group: int, tokens: int, keys: int) -> None:
     q, k, v = drawn(1, (2, kv_heads * group, tokens, 4), (2, kv_heads, keys, 4), (2, kv_heads, keys, 4))
     repeated = [np.repeat(x.numpy(), group, axis=1) for x in (k, v)]
-    assert_same(grouped_attention(q, k, v), dense_attention(q.numpy(), *repeated, everything(tokens, keys)))
+    expected = dense_attention(q.numpy(), *repeated, everything(tokens, keys))
+    assert_same(by_head(grouped_attention(grouped(q, kv_heads), k, v), kv_heads * group), expected)
+    # The layout, said twice: once by the test, once by the module.
+    laid = group_queries(q.transpose(1, 2), kv_heads)
+    assert torch.equal(laid, grouped(q, kv_heads))
+    assert torch.equal(ungroup_queries(laid, tokens), q.transpose(1, 2).flatten(2))
+    seen = torch.arange(keys)[None].expand(2, -1) <= keys // 2
+    masked = dense_attention(q.numpy(), *repeated, np.broadcast_to(seen[0].numpy(), (tokens, keys)))
+    assert_same(by_head(grouped_attention(grouped(q, kv_heads), k, v, seen), kv_heads * group), masked)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
@@ -191,7 +222,7 @@ def test_gate_at_its_ends_selects_one_branch(bias: float, stride: int) -> None:
     else:
         expected = dense_attention(q, k, v, band(GRID * GRID, 4, 1))
     # The rotation's table is kept in float32.
-    np.testing.assert_allclose(module.attend(h).detach().numpy(), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(heads_of(module.attend(h)).detach().numpy(), expected, rtol=0, atol=1e-5)
 
 
 def test_gate_mixes_per_head_and_token() -> None:
@@ -199,8 +230,8 @@ def test_gate_mixes_per_head_and_token() -> None:
     (h,) = drawn(6, (2, GRID * GRID, WIDTH))
     share = torch.sigmoid(h @ module.branch_gate.weight.T + module.branch_gate.bias).swapaxes(1, 2)[..., None]
     assert share.std() > 0.1
-    mixed = module.attend(h)
-    everywhere, nearby = gated(module, 60.0).attend(h), gated(module, -60.0).attend(h)
+    mixed = heads_of(module.attend(h))
+    everywhere, nearby = (heads_of(gated(module, bias).attend(h)) for bias in (60.0, -60.0))
     assert (everywhere - nearby).std() > 0.1
     assert_same(mixed, (share * everywhere + (1 - share) * nearby).detach().numpy())
 
@@ -213,6 +244,27 @@ def test_both_branches_take_part_from_the_start() -> None:
     assert torch.all(torch.sigmoid(module.double().branch_gate(h)) == 0.5)
 
 
+def test_exported_form_computes_the_same() -> None:
+    """Exported, the global branch goes strip by strip; traced, the module takes that road."""
+    module = assa()
+    x, modulation = drawn(8, (2, GRID * GRID, WIDTH), (2, 3, WIDTH))
+    traced = torch.jit.trace(module, (x, modulation), check_trace=False)
+    counted = [str(traced.inlined_graph).count("scaled_dot_product_attention(")]
+    assert counted == [2 * module.blocks]
+    with torch.no_grad():
+        assert_same(traced(x, modulation), module(x, modulation).numpy())
+        with as_exported():
+            assert torch.equal(traced(x, modulation), module(x, modulation))
+
+
+def test_torch_compile_takes_the_whole_layer_as_one_graph() -> None:
+    module = assa()
+    x, modulation = drawn(8, (2, GRID * GRID, WIDTH), (2, 3, WIDTH))
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        assert_same(compiled(x, modulation), module(x, modulation).numpy())
+
+
 def test_residual_branch_is_modulated_by_time() -> None:
     module = assa()
     x, modulation = drawn(8, (2, GRID * GRID, WIDTH), (2, 3, WIDTH))
@@ -220,7 +272,7 @@ def test_residual_branch_is_modulated_by_time() -> None:
     tokens = x.numpy()
     normed = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-6)
     normed = normed * module.norm.weight.detach().numpy() + module.norm.bias.detach().numpy()
-    attended = module.attend(torch.from_numpy(normed * (1 + scale) + shift)).swapaxes(1, 2).flatten(2)
+    attended = module.attend(torch.from_numpy(normed * (1 + scale) + shift))
     out = attended.detach().numpy() @ module.to_out.weight.detach().numpy().T + module.to_out.bias.detach().numpy()
     assert_same(module(x, modulation), tokens + gate * out)
 
@@ -259,7 +311,7 @@ def turned_dots(grid: int, *, stride: int = 1) -> Array:
     """q_i . k_j over all pairs of tokens for one q and one k that are laid on every token."""
     q, k = drawn(9, (1, 1, 1, 16), (1, 1, 1, 16))
     cos, sin = (table.double() for table in rope_angles(grid, 16, theta=50.0, stride=stride))
-    spread = [rotate(x.expand(-1, -1, grid * grid, -1), cos, sin)[0, 0] for x in (q, k)]
+    spread = [rotate(x.expand(-1, grid * grid, -1, -1), cos, sin)[0, :, 0] for x in (q, k)]
     return np.asarray(spread[0] @ spread[1].T)
 
 
@@ -274,15 +326,16 @@ def test_rotated_dot_products_depend_on_the_offset_alone() -> None:
 
 
 def test_rotation_keeps_lengths_and_leaves_the_origin() -> None:
-    (x,) = drawn(10, (1, 1, 9, 8))
+    (x,) = drawn(10, (1, 9, 1, 8))
     turned = rotate(x, *(table.double() for table in rope_angles(3, 8, theta=10.0)))
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1), rtol=1e-6, atol=0)
-    assert torch.equal(turned[:, :, 0], x[:, :, 0])
+    assert torch.equal(turned[:, 0], x[:, 0])
 
 
 def angles(grid: int, *, theta: float, stride: int = 1) -> Array:
     """Every token's angles (grid, grid, head_dim = 8), read off the tables; none may exceed half a turn."""
     cos, sin = (np.asarray(table, dtype=np.float64) for table in rope_angles(grid, 8, theta=theta, stride=stride))
+    sin[..., :4] *= -1
     return np.arctan2(sin, cos).reshape(grid, grid, 8)
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from safetensors.torch import load
 from safetensors.torch import save
 
 from subdit.errors import CheckpointError
+from subdit.errors import SpecError
+from supernet.checkpoints import INDEX
 from supernet.checkpoints import WEIGHTS
+from supernet.checkpoints import load_model
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.checkpoints import save_model
@@ -22,6 +26,8 @@ from supernet.dit import example_inputs
 from supernet.dit import redraw_
 from supernet.elastic import ElasticDiT
 from supernet.space import get_space
+from tests.supernet.two_encoders import redrawn
+from tests.supernet.two_encoders import two_encoder_space
 
 SPACE = get_space("digits")
 
@@ -72,6 +78,117 @@ def test_the_digest_names_the_weights(supernet: ElasticDiT, saved: Path, tmp_pat
         changed.full.down[0].ffn.fc1.bias[0] += 1e-3
     changed.save_pretrained(tmp_path / "changed")
     assert supernet_digest(saved) != supernet_digest(tmp_path / "changed")
+
+
+def test_a_folder_says_what_it_holds(supernet: ElasticDiT, saved: Path, tmp_path: Path) -> None:
+    supernet.extract(SPACE.named["tiny"]).save_pretrained(tmp_path / "sub")
+    assert isinstance(load_model(saved), ElasticDiT)
+    assert isinstance(load_model(tmp_path / "sub"), SubDiT)
+    with pytest.raises(CheckpointError, match="no model at"):
+        load_model(tmp_path / "nowhere")
+
+
+def test_a_sub_dit_needs_no_space_to_be_loaded(tmp_path: Path) -> None:
+    """Its config holds everything, the options of no space too."""
+    model = redrawn(attention=("full", "assa", "full"), middle_skips=False, cross_kv_heads=4)
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["_class_name"] == "SubDiT" and config["space"] == "nobody's"
+    inputs = list(model.example_inputs(batch=2).values())
+    for loaded in (SubDiT.from_pretrained(tmp_path), load_sub_dit(tmp_path)):
+        with torch.no_grad():
+            assert torch.equal(loaded(*inputs), model(*inputs))
+
+
+def test_a_space_of_ones_own(tmp_path: Path) -> None:
+    space = two_encoder_space()
+    supernet = ElasticDiT(space=space.name)
+    redraw_(supernet, 1)
+    supernet.save_pretrained(tmp_path / "supernet")
+    spec = space.named_spec("small")
+    supernet.extract(spec).save_pretrained(tmp_path / "sub")
+    inputs = list(example_inputs(space, batch=2).values())
+    with torch.no_grad():
+        expected = supernet(*inputs, spec=spec)
+        assert torch.equal(load_supernet(tmp_path / "supernet")(*inputs, spec=spec), expected)
+        torch.testing.assert_close(SubDiT.from_pretrained(tmp_path / "sub")(*inputs), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_an_unknown_key_in_a_saved_config_is_refused(tmp_path: Path) -> None:
+    redrawn().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "bna_block": 3}))
+    with pytest.raises(SpecError, match="no option 'bna_block'"):
+        SubDiT.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="no option 'bna_block'"):
+        load_sub_dit(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SpecError, match="no option 'bna_block'"):
+        SubDiT.from_pretrained(tmp_path, bna_block=3)
+
+
+# Shards ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sharded(supernet: ElasticDiT, tmp_path: Path) -> Path:
+    supernet.save_pretrained(tmp_path / "sharded", max_shard_size="500KB")
+    return tmp_path / "sharded"
+
+
+def test_shards_come_back_bit_for_bit(supernet: ElasticDiT, sharded: Path) -> None:
+    shards = sorted(sharded.glob("*.safetensors"))
+    assert len(shards) > 2 and (sharded / INDEX).is_file() and not (sharded / WEIGHTS).exists()
+    assert all(shard.stat().st_size < 600_000 for shard in shards)
+    theirs = dict(load_supernet(sharded).named_parameters())
+    for name, parameter in supernet.named_parameters():
+        assert torch.equal(parameter, theirs[name]), name
+
+
+def test_the_digest_covers_every_shard(supernet: ElasticDiT, sharded: Path, tmp_path: Path) -> None:
+    supernet.save_pretrained(tmp_path / "again", max_shard_size="500KB")
+    before = supernet_digest(sharded)
+    assert supernet_digest(tmp_path / "again") == before
+    for shard in sorted(sharded.glob("*.safetensors")):
+        whole = shard.read_bytes()
+        shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert supernet_digest(sharded) != before, shard.name
+        shard.unlink()
+        with pytest.raises(CheckpointError, match=shard.name):
+            supernet_digest(sharded)
+        shard.write_bytes(whole)
+    (sharded / INDEX).write_text("[]")
+    with pytest.raises(CheckpointError, match="index"):
+        supernet_digest(sharded)
+
+
+def test_saving_over_shards_leaves_none_of_them(supernet: ElasticDiT, sharded: Path) -> None:
+    supernet.save_pretrained(sharded)
+    assert {path.name for path in sharded.iterdir()} == {"config.json", WEIGHTS}
+    assert load_supernet(sharded).config["space"] == "digits"
+    supernet.save_pretrained(sharded, max_shard_size="500KB")
+    assert not (sharded / WEIGHTS).exists() and load_supernet(sharded)
+
+
+def test_a_model_may_be_saved_over_the_file_that_it_was_loaded_from(tmp_path: Path) -> None:
+    model = redrawn()
+    model.save_pretrained(tmp_path)
+    loaded = SubDiT.from_pretrained(tmp_path)
+    loaded.save_pretrained(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters(), strict=True))
+
+
+def test_shards_are_of_five_gigabytes_unless_said_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(
+        ModelMixin, "save_pretrained", lambda self, *_, max_shard_size, **__: asked.append(max_shard_size)
+    )
+    redrawn().save_pretrained(tmp_path)
+    redrawn().save_pretrained(tmp_path, max_shard_size="1GB")
+    assert asked == ["5GB", "1GB"]
+
+
+# Damage ---------------------------------------------------------------------------------------------------------------
 
 
 def without_a_tensor(folder: Path) -> None:

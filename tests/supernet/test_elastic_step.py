@@ -130,6 +130,18 @@ def test_sharded_equals_whole(shards: int) -> None:
         assert (gradient - expected[name]).norm() <= 1e-5 * expected[name].norm() + 1e-7, name
 
 
+def test_dropped_text_is_dropped_for_both_members() -> None:
+    model, batch = redrawn(), drawn_batch()
+    mask = torch.rand(6, 4, generator=torch.Generator().manual_seed(5)) < 0.5
+    mask[:, 0] = True
+    found = elastic_step(model, SPECS[3], replace(batch, text_mask=mask), shards=2)
+    garbage = tuple(tokens.masked_fill(~mask[..., None], 1e3) for tokens in batch.text)
+    other = elastic_step(model, SPECS[3], replace(batch, text_mask=mask, text=garbage), shards=2)
+    assert (found.full, found.sub, found.distill) == (other.full, other.sub, other.distill)
+    whole = elastic_step(model, SPECS[3], batch, shards=2)
+    assert abs(whole.full - found.full) > 1e-6 and abs(whole.sub - found.sub) > 1e-6
+
+
 def test_distillation_teaches_the_sub_network_alone() -> None:
     """The full network's share of the gradient is the same however much its output is copied."""
     spec = SPECS[2]

@@ -17,17 +17,22 @@ from subdit.run import start_manifest
 from subdit.run import write_json
 from supernet import export as export_module
 from supernet.components import component_module
+from supernet.dit import ELASTIC_OPTIONS
+from supernet.dit import SubDiT
 from supernet.dit import example_inputs
+from supernet.dit import fixed_options
 from supernet.dit import redraw_
 from supernet.elastic import ElasticDiT
 from supernet.export import deviation
 from supernet.export import export
 from supernet.export import export_onnx
 from supernet.export import export_sub_dit
+from supernet.onnx_graph import parameter_bytes
 from supernet.space import KINDS
 from supernet.space import SubDiTSpec
 from supernet.space import all_components
 from supernet.space import get_space
+from supernet.space import space_names
 
 SPACE = get_space("digits")
 SHALLOW = SPACE.decode(SPACE.enumerate(0, 1))[0]
@@ -124,6 +129,115 @@ def test_what_cannot_be_exported_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="Spectrum"):
         export_onnx(Spectrum(), {"x": torch.ones(2)}, tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
+
+
+# External data --------------------------------------------------------------------------------------------------------
+
+
+def test_external_data_computes_the_same(supernet: ElasticDiT, tmp_path: Path) -> None:
+    model, path = supernet.extract(SHALLOW), tmp_path / "dit.onnx"
+    export_onnx(model, model.example_inputs(), path, external_data=True)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"dit.onnx", "dit.onnx.data"}
+    data = (tmp_path / "dit.onnx.data").stat().st_size
+    assert path.stat().st_size < 0.5 * data and data < 1.2 * parameter_bytes(model)
+    for seed in (0, 1):
+        assert deviation(model, model.example_inputs(seed=seed), path) <= 1e-4
+    onnx.checker.check_model(str(path), full_check=True)
+    graph = onnx.load(str(path), load_external_data=False).graph
+    assert [entry.name for entry in graph.input] == list(model.example_inputs())
+    assert [entry.name for entry in graph.output] == ["output"]
+    held = {entry.name for entry in graph.initializer}
+    transposed = [node for node in graph.node if node.op_type == "Transpose" and set(node.input) & held]
+    assert not transposed, "weights are stored as they are multiplied"
+    assert not any(node.doc_string for node in graph.node)
+
+
+def test_external_data_is_the_same_every_time(supernet: ElasticDiT, tmp_path: Path) -> None:
+    model = supernet.extract(SHALLOW)
+    for folder in ("a", "b"):
+        export_onnx(model, model.example_inputs(), tmp_path / folder / "dit.onnx", external_data=True)
+    for name in ("dit.onnx", "dit.onnx.data"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_large_model_gets_external_data_unasked(
+    supernet: ElasticDiT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path = supernet.extract(SHALLOW), tmp_path / "dit.onnx"
+    monkeypatch.setattr(export_module, "EXTERNAL_DATA_BYTES", parameter_bytes(model) - 1)
+    export_sub_dit(model, path, distilled=False)
+    assert (tmp_path / "dit.onnx.data").exists()
+    monkeypatch.setattr(export_module, "EXTERNAL_DATA_BYTES", parameter_bytes(model))
+    with pytest.raises(RunError, match="--force"):
+        export_sub_dit(model, path, distilled=False)
+    export_sub_dit(model, path, distilled=False, force=True)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"dit.onnx", "dit.json"}
+
+
+@pytest.mark.parametrize("killed_at", [0, 1])
+def test_a_model_is_never_beside_other_data(
+    supernet: ElasticDiT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    """Killed before either file takes its place, the old model is whole, or there is none."""
+    model, path = supernet.extract(SHALLOW), tmp_path / "dit.onnx"
+    export_onnx(model, model.example_inputs(), path, external_data=True)
+    other = supernet.extract(SHALLOW)
+    redraw_(other, 4)
+    moves, move = [], Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        moves.append(target.name)
+        if len(moves) > killed_at:
+            raise KeyboardInterrupt
+        return move(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", killed)
+        export_onnx(other, model.example_inputs(), path, external_data=True, force=True)
+    assert moves == ["dit.onnx.data", "dit.onnx"][: killed_at + 1]
+    assert not path.exists() and len(list(tmp_path.iterdir())) == 1
+
+
+# What runtimes other than ONNX Runtime can take -----------------------------------------------------------------------
+
+PLAIN = {
+    *("Add", "Sub", "Mul", "Sin", "Cos", "Sigmoid", "Gelu", "Softmax", "LayerNormalization"),
+    *("MatMul", "Gemm", "Conv", "ConvTranspose"),
+    *("Reshape", "Transpose", "Concat", "Slice", "Unsqueeze", "DepthToSpace"),
+}
+
+
+def small_sub_dit(name: str) -> SubDiT:
+    """The smallest of a space on a small grid: the operators and ranks are those of the large one."""
+    space = get_space(name)
+    spec = space.decode(space.enumerate(0, 1))[0]
+    size = min(space.latent_size, 16)
+    config = {**fixed_options(space), "latent_size": size, "text_width": 32, "time_width": 32}
+    texts = tuple((text.name, 16, 4) for text in space.text_inputs)
+    blocks = tuple(min(count, 4) for count in spec.bna_blocks)
+    elastic = {key: getattr(spec, key) for key in ELASTIC_OPTIONS}
+    changed = {"width": 64, "depth": (1, 2, 1), "bna_blocks": blocks, "text_inputs": texts}
+    heads = {"heads": 2 * space.kv_heads, "head_dim": 8}
+    model = SubDiT(**{**config, **elastic, **changed, **heads})
+    redraw_(model, 0)
+    return model.eval()
+
+
+@pytest.mark.parametrize(("name", "external_data"), [("mobile-1k", True), *((name, False) for name in space_names())])
+def test_exports_are_of_plain_operators(name: str, external_data: bool, tmp_path: Path) -> None:
+    model, path = small_sub_dit(name), tmp_path / "dit.onnx"
+    export_onnx(model, model.example_inputs(), path, external_data=external_data)
+    assert deviation(model, model.example_inputs(seed=1), path) <= 1e-4
+    found = onnx.shape_inference.infer_shapes(onnx.load(str(path)), strict_mode=True, data_prop=True).graph
+    assert {node.op_type for node in found.node} <= PLAIN and {node.domain for node in found.node} <= {"", "ai.onnx"}
+    fixed = {entry.name for entry in found.initializer}
+    for node in found.node:
+        if node.op_type in ("Slice", "Reshape", "Unsqueeze"):
+            assert set(node.input[1:]) - {""} <= fixed, f"{node.op_type} by a computed index or shape"
+    shapes = {entry.name: entry.type.tensor_type.shape.dim for entry in (*found.value_info, *found.output)}
+    for node in found.node:
+        for output in node.output:
+            assert len(shapes[output]) <= 4, f"{node.op_type} {output}"
 
 
 # The verb -------------------------------------------------------------------------------------------------------------

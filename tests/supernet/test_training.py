@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from supernet.training import TrainingConfig
 from supernet.training import read_metrics
 from supernet.training import schedule
 from supernet.training import train
+from tests.supernet.two_encoders import two_encoder_space
 
 SPACE = get_space("digits")
 STEPS = 5
@@ -77,6 +79,21 @@ def test_training_depends_on_its_seed_alone(trained: Path, tmp_path: Path) -> No
     assert torch.equal(torch.random.get_rng_state(), before), "nor does it touch the caller's randomness"
     train("digits", tmp_path / "other", config=TrainingConfig(steps=STEPS, batch_size=2, seed=1))
     assert weights(tmp_path / "other") != weights(trained)
+
+
+def test_two_text_encoders_are_dropped_independently_and_nothing_else_changes() -> None:
+    data, config = load_data("digits").train, TrainingConfig(steps=STEPS, batch_size=64, encoder_drop=0.5)
+    alone, both = (Trainer(get_space(each), data, config) for each in ("digits", two_encoder_space().name))
+    (one, one_spec), (two, two_spec) = alone.draw(), both.draw()
+    assert one.text_mask is None and two.text_mask is not None and two.text_mask.shape == (64, 10)
+    assert set(map(tuple, two.text_mask[:, [0, 4]].tolist())) == {(True, True), (True, False), (False, True)}
+    assert torch.equal(two.text_mask, both.draw()[0].text_mask), "drawn from seed and step"
+    for key in ("latents", "noise", "sigma"):
+        assert torch.equal(getattr(one, key), getattr(two, key)), key
+    assert torch.equal(one.text[0], two.text[0]) and replace(two_spec, space="digits") == one_spec
+    before = both.supernet.full.text_projection.encoders["more"][1].weight.detach().clone()
+    both.train_step(0.5)
+    assert not torch.equal(both.supernet.full.text_projection.encoders["more"][1].weight, before)
 
 
 def test_what_training_leaves(trained: Path) -> None:

@@ -1,0 +1,91 @@
+"""What turns a DiT's inputs into tokens and modulation: patch, time and text embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from diffusers.models.embeddings import get_timestep_embedding
+from torch import Tensor
+from torch import nn
+
+from subdit.errors import SpecError
+
+
+class PatchEmbed(nn.Module):
+    """Latent (batch, channels, size, size) to tokens (batch, grid * grid, width)."""
+
+    def __init__(self, *, channels: int, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(channels, width, patch_size, stride=patch_size)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return self.proj(latent).flatten(2).transpose(1, 2)
+
+
+class TimeEmbed(nn.Module):
+    """Timestep (batch,), in thousandths of sigma, to modulation (batch, 8, width): three for the attention and three
+    for the FFN of every block, two for the final layer (adaLN-single, PixArt-alpha)."""
+
+    def __init__(self, *, time_width: int, width: int) -> None:
+        super().__init__()
+        self.time_width = time_width
+        self.width = width
+        self.mlp = nn.Sequential(
+            nn.Linear(time_width, time_width), nn.SiLU(), nn.Linear(time_width, time_width), nn.SiLU()
+        )
+        self.modulation = nn.Linear(time_width, 8 * width)
+
+    def forward(self, timestep: Tensor) -> Tensor:
+        waves = get_timestep_embedding(timestep, self.time_width, flip_sin_to_cos=True, downscale_freq_shift=0)
+        return self.modulation(self.mlp(waves.to(self.modulation.weight.dtype))).unflatten(-1, (8, self.width))
+
+
+class TextProjection(nn.Module):
+    """Each text encoder's embeddings (batch, tokens, its width), normed and projected, concatenated token-wise."""
+
+    def __init__(self, *, text_inputs: Sequence[tuple[str, int, int]], text_width: int) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(
+            {name: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, text_width)) for name, width, _ in text_inputs}
+        )
+
+    def forward(self, *encoder_hidden_states: Tensor | None, mask: Tensor | None = None) -> Tensor:
+        """One tensor per encoder, None for one that is left out; `mask` (batch, tokens that are given) as in `SubDiT`.
+
+        Tokens that the mask leaves out are not read: whatever they hold, NaN too, the result is the same.
+
+        Raises:
+            SpecError: not one entry per encoder, none of them given, or a mask of another shape.
+        """
+        self._check(encoder_hidden_states, mask)
+        projected, at = [], 0
+        for project, text in zip(self.encoders.values(), encoder_hidden_states, strict=True):
+            if text is None:
+                continue
+            if mask is not None:
+                text = text.masked_fill(~mask[:, at : at + text.shape[1], None], 0.0)
+                at += text.shape[1]
+            projected.append(project(text))
+        return torch.cat(projected, dim=1)
+
+    def _check(self, texts: Sequence[Tensor | None], mask: Tensor | None) -> None:
+        names = ", ".join(self.encoders)
+        if len(texts) != len(self.encoders):
+            raise SpecError(f"{len(texts)} text embeddings were given; pass one, or None, for each of {names}.")
+        given = [text for text in texts if text is not None]
+        if not given:
+            raise SpecError(f"Every text encoder was left out; pass the embeddings of at least one of {names}.")
+        shape = (len(given[0]), sum(text.shape[1] for text in given))
+        if mask is not None and tuple(mask.shape) != shape:
+            raise SpecError(f"The text mask has shape {tuple(mask.shape)}; the embeddings given need {shape}.")
+
+
+def checked_mask(mask: Tensor) -> Tensor:
+    """The mask as booleans; raises `SpecError` where it hides every token of a sample, unless that is being traced."""
+    mask = mask.bool()
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]  # public, though not in its __all__
+    traced = tracing or torch.compiler.is_compiling() or mask.is_meta
+    if not traced and not mask.any(dim=-1).all():
+        raise SpecError("The text mask hides every token of a sample; pass the empty prompt to go without text.")
+    return mask

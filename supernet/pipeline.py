@@ -1,0 +1,122 @@
+"""`SubDiTPipeline`: a sub-DiT as the transformer of a diffusers pipeline.
+
+    pipeline = SubDiTPipeline(transformer=model, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), vae=vae)
+    images = pipeline([clip_embeddings, gemma_embeddings], num_inference_steps=4).images
+
+Text encoders stay outside: prompts come as embeddings, one tensor per encoder of the model, or None for an encoder to
+go without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from subdit.errors import SampleError
+from supernet.dit import SubDiT
+from supernet.sampling import euler_sigmas
+
+PromptEmbeds = Tensor | Sequence[Tensor | None]
+
+
+class SubDiTPipeline(DiffusionPipeline):
+    """Text embeddings to images, or to latents, by Euler steps along the model's velocity.
+
+    Args:
+        transformer: the sub-DiT.
+        scheduler: its `shift` is the time shift; 3 for a 4-step student and for 1024 px.
+        vae: decodes the latents; without one a latent of 1 or 3 channels is taken to be the picture itself.
+    """
+
+    model_cpu_offload_seq = "transformer->vae"
+    _optional_components = ["vae"]
+
+    def __init__(
+        self, transformer: SubDiT, scheduler: FlowMatchEulerDiscreteScheduler, vae: AutoencoderKL | None = None
+    ) -> None:
+        super().__init__()
+        self.register_modules(transformer=transformer, scheduler=scheduler, vae=vae)
+        self.image_processor = VaeImageProcessor()
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt_embeds: PromptEmbeds,
+        *,
+        num_inference_steps: int = 28,
+        guidance_scale: float = 1.0,
+        negative_prompt_embeds: PromptEmbeds | None = None,
+        latents: Tensor | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+    ) -> Any:
+        """One image per row of the embeddings.
+
+        Args:
+            prompt_embeds: per text encoder (batch, its tokens, its width), or None to go without that encoder.
+            num_inference_steps: evaluations of the model, twice as many with guidance.
+            guidance_scale: of classifier-free guidance; 1 is none.
+            negative_prompt_embeds: the unconditional text, of the empty prompt; needed with guidance.
+            latents: the noise to start from, (batch, channels, size, size); drawn where none is given.
+            generator: draws it.
+            output_type: "latent", "pt", "np" or "pil".
+            return_dict: False for a tuple.
+
+        Raises:
+            SampleError: guidance without negative embeddings, less than one step, or no vae to decode with.
+            SpecError: text embeddings that the model cannot take.
+        """
+        text, negative = _listed(prompt_embeds), _listed(negative_prompt_embeds)
+        guided = guidance_scale != 1
+        if guided and not negative:
+            raise SampleError("Guidance needs negative_prompt_embeds; pass the embeddings of the empty prompt.")
+        if num_inference_steps < 1:
+            raise SampleError(f"A sample cannot be drawn in {num_inference_steps} steps; take at least 1.")
+        config = self.transformer.config
+        if output_type != "latent" and self.vae is None and config["latent_channels"] not in (1, 3):
+            raise SampleError(f"Latents of {config['latent_channels']} channels are no picture; pass a vae.")
+        device, dtype = self._execution_device, self.transformer.dtype
+        text, negative = ([_moved(tokens, device, dtype) for tokens in each] for each in (text, negative))
+        batch = next((len(tokens) for tokens in text if tokens is not None), 0)
+        shape = (batch, config["latent_channels"], config["latent_size"], config["latent_size"])
+        x = randn_tensor(shape, generator=generator, device=device, dtype=dtype) if latents is None else latents
+        x = x.to(device, dtype)
+        # Even steps, which the scheduler then shifts. Its own default steps end at its smallest sigma instead.
+        self.scheduler.set_timesteps(sigmas=euler_sigmas(num_inference_steps)[:-1].tolist(), device=device)
+        for timestep in self.progress_bar(self.scheduler.timesteps):
+            at = timestep.expand(batch)
+            velocity = self.transformer(x, at, encoder_hidden_states=text, return_dict=False)[0]
+            if guided:
+                unconditional = self.transformer(x, at, encoder_hidden_states=negative, return_dict=False)[0]
+                velocity = unconditional + guidance_scale * (velocity - unconditional)
+            x = self.scheduler.step(velocity, timestep, x, return_dict=False)[0]
+        images = x if output_type == "latent" else self._decoded(x, output_type)
+        self.maybe_free_model_hooks()
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _decoded(self, latents: Tensor, output_type: str) -> Tensor | np.ndarray[Any, Any] | list[Any]:
+        if self.vae is not None:
+            scale, shift = self.vae.config.scaling_factor, getattr(self.vae.config, "shift_factor", None) or 0.0
+            latents = self.vae.decode(latents / scale + shift, return_dict=False)[0]
+        return self.image_processor.postprocess(latents, output_type=output_type)
+
+
+def _listed(embeds: PromptEmbeds | None) -> list[Tensor | None]:
+    if embeds is None:
+        return []
+    return [embeds] if isinstance(embeds, Tensor) else list(embeds)
+
+
+def _moved(tokens: Tensor | None, device: torch.device, dtype: torch.dtype) -> Tensor | None:
+    return None if tokens is None else tokens.to(device, dtype)

@@ -172,7 +172,8 @@ def _onnx_session(module: nn.Module, inputs: dict[str, Tensor], folder: Path, *,
     import onnxruntime
 
     path = folder / "graph.onnx"
-    export_onnx(module, inputs, path, force=True)
+    if not path.exists():
+        export_onnx(module, inputs, path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

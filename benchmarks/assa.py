@@ -97,10 +97,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(runtime: str, setting: Setting, *, rounds: int) -> dict[str, Any]:
     """Ratios and times of the four graphs, with the peak memory of each."""
+    with tempfile.TemporaryDirectory(prefix="subdit-") as folder:
+        return _measure(runtime, setting, rounds=rounds, folder=folder)
+
+
+def _measure(runtime: str, setting: Setting, *, rounds: int, folder: str) -> dict[str, Any]:
+    rounds = rounds if setting.tokens == 4096 else max(3, rounds // 2)
     whole = runtime.startswith("torch") or setting.dense_bytes <= LIMIT_BYTES
     dense = ("dense core", "dense layer") if whole else ("dense group", "projections")
     graphs = (dense[0], "sparse core", dense[1], "assa layer")
-    timing = ask(what="time", runtime=runtime, setting=setting, graphs=graphs, rounds=rounds)
+    timing = ask(folder, "time", runtime, setting, graphs, rounds=rounds)
     times = {name: np.asarray(values) for name, values in timing["ms"].items()}
     if not whole:
         times["dense core"] = setting.kv_heads * times["dense group"]
@@ -110,7 +116,7 @@ def measure(runtime: str, setting: Setting, *, rounds: int) -> dict[str, Any]:
         "layer": float(np.median(times["assa layer"] / times["dense layer"])),
     }
     memory = {
-        name: ask(what="memory", runtime=runtime, setting=setting, graphs=(name,))["bytes"]
+        name: ask(folder, "memory", runtime, setting, (name,))["bytes"]
         for name in (GRAPHS if whole else ("sparse core", "assa layer", dense[0]))
     }
     targets = TARGETS[setting.tokens]
@@ -127,7 +133,7 @@ def measure(runtime: str, setting: Setting, *, rounds: int) -> dict[str, Any]:
         "targets": targets,
         "missed": [kind for kind, limit in targets.items() if ratios[kind] > limit],
         "deviation": timing["deviation"],
-        "spent_on": ask(what="spent", runtime=runtime, setting=setting, graphs=("assa layer",))["spent_on"],
+        "spent_on": ask(folder, "spent", runtime, setting, ("assa layer",))["spent_on"],
     }
 
 
@@ -145,18 +151,23 @@ def measure_growth(runtimes: Sequence[str]) -> list[dict[str, Any]]:
                 name = "assa layer" if where else "dense layer"
                 by_group = not where and runtime != "torch" and setting.dense_bytes > LIMIT_BYTES
                 graphs = ("dense group", "projections") if by_group else (name,)
-                timing = ask(what="time", runtime=runtime, setting=setting, graphs=graphs, rounds=3)["ms"]
+                with tempfile.TemporaryDirectory(prefix="subdit-") as folder:
+                    timing = ask(folder, "time", runtime, setting, graphs, rounds=3)["ms"]
+                    peak = ask(folder, "memory", runtime, setting, graphs[:1])["bytes"]
                 median = {key: float(np.median(values)) for key, values in timing.items()}
                 ms = median["projections"] + setting.kv_heads * median["dense group"] if by_group else median[name]
-                peak = ask(what="memory", runtime=runtime, setting=setting, graphs=graphs[:1])["bytes"]
                 row = {"runtime": runtime, "tokens": setting.tokens, "layer": label, "ms": ms, "by_group": by_group}
                 rows.append({**row, "peak_bytes": peak})
                 print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
 
-def ask(*, what: str, runtime: str, setting: Setting, graphs: Sequence[str], rounds: int = 0) -> dict[str, Any]:
+def ask(
+    folder: str, what: str, runtime: str, setting: Setting, graphs: Sequence[str], *, rounds: int = 0
+) -> dict[str, Any]:
+    """What a process of its own measures; exported graphs stay in the folder for the next one."""
     question = {"what": what, "runtime": runtime, "setting": setting.to_json(), "graphs": graphs, "rounds": rounds}
+    question["folder"] = folder
     done = subprocess.run(
         [sys.executable, __file__, "--child", json.dumps(question)], capture_output=True, text=True, check=False
     )
@@ -167,26 +178,28 @@ def ask(*, what: str, runtime: str, setting: Setting, graphs: Sequence[str], rou
 
 
 def child(question: dict[str, Any]) -> dict[str, Any]:
-    setting, runtime = Setting(**json.loads(question["setting"])), question["runtime"]
-    with tempfile.TemporaryDirectory(prefix="subdit-") as name:
-        folder = Path(name)
+    setting, runtime, root = Setting(**json.loads(question["setting"])), question["runtime"], Path(question["folder"])
+    folders = {name: root / name.replace(" ", "-") for name in question["graphs"]}
+    for folder in folders.values():
+        folder.mkdir(exist_ok=True)
+    if question["what"] != "time":
+        (name,) = question["graphs"]
         if question["what"] == "spent":
-            return {"spent_on": spent_on(runtime, *graph(setting, "assa layer"), folder)}
-        if question["what"] == "memory":
-            return {"bytes": peak_bytes(runtime, setting, question["graphs"][0], folder)}
-        runs, deviation = {}, 0.0
-        for at, wanted in enumerate(question["graphs"]):
-            (folder / str(at)).mkdir()
-            module, inputs = graph(setting, wanted)
-            runs[wanted] = prepare(runtime, module, inputs, folder / str(at))
-            if wanted == "assa layer":
-                expected = prepare("torch", module, inputs, folder)()
-                deviation = float(np.abs(np.asarray(runs[wanted]()) - np.asarray(expected)).max())
-        taken: dict[str, list[float]] = {wanted: [] for wanted in runs}
-        for _ in range(question["rounds"] + 1):
-            for wanted, run in runs.items():
-                taken[wanted].append(timed_ms(run))
-        return {"ms": {wanted: values[1:] for wanted, values in taken.items()}, "deviation": deviation}
+            return {"spent_on": spent_on(runtime, *graph(setting, name), folders[name])}
+        return {"bytes": peak_bytes(runtime, setting, name, folders[name])}
+    runs, deviation = {}, 0.0
+    for name, folder in folders.items():
+        module, inputs = graph(setting, name)
+        runs[name] = prepare(runtime, module, inputs, folder)
+        if name == "assa layer":
+            expected = prepare("torch", module, inputs, folder)()
+            deviation = float(np.abs(np.asarray(runs[name]()) - np.asarray(expected)).max())
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    # The first round warms up.
+    for _ in range(question["rounds"] + 1):
+        for name, run in runs.items():
+            taken[name].append(timed_ms(run))
+    return {"ms": {name: values[1:] for name, values in taken.items()}, "deviation": deviation}
 
 
 def peak_bytes(runtime: str, setting: Setting, name: str, folder: Path) -> int:

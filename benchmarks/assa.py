@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runtimes", nargs="*", choices=RUNTIMES, default=list(RUNTIMES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-growth", action="store_true")
+    parser.add_argument("--growth-only", action="store_true", help="measure the growth again, keep the other results")
     parser.add_argument("--no-write", action="store_true", help="print only")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--run-once", help=argparse.SUPPRESS)
@@ -71,17 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     installed = [name for name in options.runtimes if importlib.util.find_spec(RUNTIMES[name])]
     missing = sorted(set(options.runtimes) - set(installed))
-    rows = []
-    for setting in SETTINGS:
-        for runtime in installed:
-            if runtime != "torch.compile" or setting.tokens == 4096:
-                rows.append(measure(runtime, setting, rounds=options.rounds))
-                print(row_text(rows[-1]), file=sys.stderr, flush=True)
-    growth = (
-        [] if options.no_growth else measure_growth([name for name in ("torch", "onnxruntime") if name in installed])
-    )
-    result = {"machine": f"{cpu_model()}, {platform.system()}, one thread", "missing": missing, "rows": rows}
-    result["growth"] = growth
+    before = json.loads((RESULTS / "assa.json").read_text(encoding="utf-8")) if options.growth_only else None
+    rows = before["rows"] if before else measure_all(installed, rounds=options.rounds)
+    grown = [] if options.no_growth else [name for name in ("torch", "onnxruntime") if name in installed]
+    growth = measure_growth(grown)
+    result = {
+        "machine": f"{cpu_model()}, {platform.system()}, one thread",
+        "missing": before["missing"] if before else missing,
+        "rows": rows,
+        "growth": growth,
+    }
     text = as_text(result)
     print(text)
     if not options.no_write:
@@ -93,6 +93,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 # Measuring, each in a process of its own ------------------------------------------------------------------------------
+
+
+def measure_all(runtimes: Sequence[str], *, rounds: int) -> list[dict[str, Any]]:
+    rows = []
+    for setting in SETTINGS:
+        for runtime in runtimes:
+            if runtime != "torch.compile" or setting.tokens == 4096:
+                rows.append(measure(runtime, setting, rounds=rounds))
+                print(row_text(rows[-1]), file=sys.stderr, flush=True)
+    return rows
 
 
 def measure(runtime: str, setting: Setting, *, rounds: int) -> dict[str, Any]:

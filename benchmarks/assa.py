@@ -9,7 +9,9 @@ rounds of the ratio within one, so that a machine that changes its speed changes
     python benchmarks/assa.py --runtimes torch --no-growth
 
 Prints the result and writes it to benchmarks/results/assa.txt and .json, and assa_growth.png. A runtime that is not
-installed is left out, and said so. Run it on a machine that does nothing else.
+installed is left out, and said so. LiteRT's is `pip install litert-torch==0.10.0 ai-edge-litert==2.3.0`, which wants
+other releases than constraints.txt has, so give it an environment of its own. Run this on a machine that does nothing
+else.
 """
 
 from __future__ import annotations
@@ -271,7 +273,7 @@ def status_bytes(field: str) -> int:
 def as_text(result: dict[str, Any]) -> str:
     lines = [f"ASSA against dense attention, {result['machine']}", ""]
     if result["missing"]:
-        lines += [f"not installed, left out: {', '.join(result['missing'])} (pip install 'subdit[convert]')", ""]
+        lines += [f"not installed, left out: {', '.join(result['missing'])} (LiteRT: pip install litert-torch)", ""]
     lines += [row_text(row) for row in result["rows"]]
     lines += [
         "times are medians in milliseconds, +- half the range of the rounds; 'core' is scores and values of dense",

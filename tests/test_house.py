@@ -87,16 +87,20 @@ def test_floors_are_those_of_the_longest_name() -> None:
     assert sees == {0: set(), 2: {0, 1}, 5: {0, 1}, 6: {0, 1, 2, 3, 4, 5}}
 
 
+# A verb whose name is a keyword of Python has a function of another name.
+FUNCTIONS = {verb: {"import": "import_logs"}.get(verb, verb) for verb in VERBS}
+
+
 def test_every_verb_has_a_function_on_the_facade() -> None:
-    assert set(VERBS) <= set(dir(subdit))
-    assert set(subdit.__all__) - {"__version__"} == set(VERBS)
+    assert set(FUNCTIONS.values()) <= set(dir(subdit))
+    assert set(subdit.__all__) - {"__version__"} == set(FUNCTIONS.values())
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         subdit.nonsense  # noqa: B018
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_function_of_each_verb_is_there(verb: str) -> None:
-    assert callable(getattr(subdit, verb))
+    assert callable(getattr(subdit, FUNCTIONS[verb]))
 
 
 @pytest.mark.parametrize("verb", VERBS)

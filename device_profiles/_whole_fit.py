@@ -47,7 +47,7 @@ _ROWS_PER_FEATURE = 3
 # A stretch lends its level to rows to come if it has this share of the rows, and so many.
 _LEVEL_SHARE = 0.05
 _LEVEL_ROWS = 5
-# A candidate is surely worse on validation from this many standard errors of the difference on.
+# A candidate is surely worse on validation from this many standard errors of the best one's error on.
 _SURE = 1.0
 ALL_ROWS = "all rows"
 ADDITIVE, PARTS, CONSTANT = "additive", "parts", "constant"
@@ -179,8 +179,8 @@ def _choose(
 
 
 def _is_worse(errors: Floats, best: Floats) -> bool:
-    worse = errors - best
-    return bool(worse.mean() > _SURE * worse.std() / np.sqrt(len(worse)))
+    """Breiman's rule: worse than the best by more than the standard error of the best's own mean."""
+    return bool(errors.mean() - best.mean() > _SURE * best.std() / np.sqrt(len(best)))
 
 
 def _forms(rows: WholeRows) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from tests.floors import floor
 from tests.floors import parse_floors
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("subdit", "supernet", "supernet.space", "device_profiles", "profilers", "nas", "nas.cli")
+ROOMS = ("subdit", "supernet", "supernet.space", "device_profiles", "profilers", "profilers.importers", "nas", "nas.cli")
 HEAVY = ("torch", "pandas", "matplotlib", "optuna", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy", "peft")
 
 
@@ -45,6 +45,12 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_a_verb_loads_only_what_it_needs() -> None:
     assert loaded_after("from nas.cli import group\ngroup(['spaces'], standalone_mode=False)") == set()
+
+
+def test_reading_a_log_loads_no_runtime() -> None:
+    arguments = [["import", f"tests/golden/{name}", "--show"] for name in ("onnxruntime_profile.json", "aihub_perf.yaml")]
+    code = "\n".join(f"group({one!r}, standalone_mode=False)" for one in arguments)
+    assert loaded_after(f"from nas.cli import group\n{code}") == set()
 
 
 def test_reports_and_device_profiles_load_no_torch() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,11 +94,13 @@ def _layers(log: Log, detail: list[Any]) -> Iterator[OperatorRow]:
             raise log.refuse(None, f"the layer {layer['name'][:60]!r} has no known compute unit", _AS_WRITTEN)
         if "execution_time" not in layer and "execution_cycles" not in layer:
             raise log.refuse(None, f"the layer {layer['name'][:60]!r} has neither time nor cycles", _AS_WRITTEN)
-        time = json_number(log, layer, "execution_time", optional=True)
+        time = json_number(log, layer, "execution_time") if "execution_time" in layer else None
         layers.append(
             (layer["name"], f"{layer['type']}@{layer['compute_unit']}", None if time is None else time / 1000)
         )
-    total = sum(ms for _, _, ms in layers if ms is not None)
+    # A share of what is known in part would say nothing.
+    known = [ms for _, _, ms in layers if ms is not None]
+    total = sum(known) if len(known) == len(layers) else 0.0
     for node, (name, kind, ms) in enumerate(layers):
         yield OperatorRow(name, kind, ms, ms / total if ms is not None and total else None, 1, node)
 
@@ -123,14 +124,13 @@ def _measurements(log: Log, precisions: dict[Any, Any]) -> Iterator[ImportedLog]
 
 def _measurement(log: Log, label: str, component: str, metrics: Any) -> ImportedLog:
     wanted = ("inference_time_milliseconds", "estimated_peak_memory_range_mb", "primary_compute_unit", "layer_counts")
-    status, ms, memory, unit, layers = (_get(log, metrics, key, label) for key in ("job_status", *wanted))
+    status, _, memory, unit, layers = (_get(log, metrics, key, label) for key in ("job_status", *wanted))
     if status != "Passed":
         raise log.refuse(None, f"{label} has the status {str(status)[:40]!r}", "give jobs that passed")
-    peak = json_number(log, memory if isinstance(memory, dict) else {}, "max")
-    low = json_number(log, memory, "min")
-    if peak is not None and low is not None and low > peak:
+    low, peak = (_scalar(log, memory, key, label) for key in ("min", "max"))
+    if low > peak:
         raise disagree(log, None, f"memory of {label}", f"min {low:g} MB", f"max {peak:g} MB")
-    counts = {key: json_number(log, layers, key) or 0 for key in layers} if isinstance(layers, dict) else {}
+    counts = {key: _scalar(log, layers, key, label) for key, _ in _entries(log, layers)}
     total = counts.pop("total", None)
     if total is None or sum(counts.values()) != total or set(counts) - {"npu", "gpu", "cpu"}:
         raise disagree(log, None, f"layers of {label}", f"total {total}", f"{sum(counts.values()):g} in units")
@@ -140,11 +140,11 @@ def _measurement(log: Log, label: str, component: str, metrics: Any) -> Imported
         "aihub-perf-yaml",
         "Qualcomm AI Hub Models",
         model_file=component,
-        peak_memory_bytes=round(peak * 2**20) if peak is not None else None,
+        peak_memory_bytes=round(peak * 2**20),
         delegate=_unit({unit}),
         warnings=(UNCONFIRMED,),
         label=label,
-        estimated_ms=json_number(log, {"inference_time_milliseconds": ms}, "inference_time_milliseconds"),
+        estimated_ms=_scalar(log, metrics, wanted[0], label),
     )
     return checked(log, made)
 
@@ -162,11 +162,18 @@ def _get(log: Log, values: Any, key: str, where: str = "the file") -> Any:
     return values[key]
 
 
+def _scalar(log: Log, values: Any, key: str, where: str) -> float:
+    value = _get(log, values, key, where)
+    if not isinstance(value, str):
+        raise log.refuse(None, f"{key} of {where} is no number", "give the file as published")
+    return log.number(None, value, f"{key} of {where}")
+
+
 def _parse_yaml(log: Log) -> Any:
     import yaml  # type: ignore[import-untyped]
 
-    class Loader(yaml.SafeLoader):
-        """Safe, and without aliases, which can blow a file up, and without keys given twice."""
+    class Loader(yaml.BaseLoader):
+        """All scalars are texts; no aliases, which can blow a file up, and no keys given twice."""
 
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):
@@ -182,9 +189,7 @@ def _parse_yaml(log: Log) -> Any:
     if len(log.data) > MAX_YAML_BYTES:
         raise log.refuse(None, f"it is larger than {MAX_YAML_BYTES:,} bytes", "give the perf.yaml of one model")
     try:
-        values = yaml.load(log.text, Loader)  # noqa: S506
-        json.dumps(values, default=str)
-        return values
+        return yaml.load(log.text, Loader)  # noqa: S506
     except ImportLogError:
         raise
     except yaml.MarkedYAMLError as error:

@@ -27,7 +27,6 @@ from profilers.importers._log import Log
 
 TITLE = "Core ML performance report"
 END = "End of report"
-_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _TEXTS = {"Model", "Device", "OS", "Compute units"}
 _TIMES = {"Prediction", "Load", "Compilation"}
 
@@ -73,8 +72,8 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
     if operations and abs(total - times["Prediction"]) > 0.05 * times["Prediction"] + 5e-4 * len(operations):
         raise disagree(log, None, "prediction and operations", f"{times['Prediction']:g} ms", f"{total:g} ms in sum")
     rows = [
-        OperatorRow(name, kind, ms, ms / total if total else None, 1, node, estimated=True)
-        for node, (name, kind, ms) in enumerate(operations)
+        OperatorRow(name, kind, ms, ms / total if total else None, 1, None, estimated=True)
+        for name, kind, ms in operations
     ]
     units = texts["Compute units"].lower().replace(" ", "")
     made = ImportedLog(
@@ -91,6 +90,6 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
 
 
 def _ms(log: Log, at: int, text: str, unit: str) -> float:
-    if unit not in _MS:
-        raise log.refuse(at, f"{unit[:20]!r} is no unit of time here", "write us, ms or s")
-    return log.number(at, text, "the time") * _MS[unit]
+    if unit != "ms":
+        raise log.refuse(at, f"{unit[:20]!r} is not the unit here", "write milliseconds, as in 'Prediction: 1.23 ms'")
+    return log.number(at, text, "the time")

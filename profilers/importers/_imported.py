@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class ImportedLog:
 
 
 def checked(log: Log, made: ImportedLog, *, step_ms: float = 0.0, line: int | None = None) -> ImportedLog:
-    """`made`, where its numbers can be true together.
+    """`made` to the picosecond, where its numbers can be true together.
 
     Args:
         step_ms: to what the log rounds its times.
@@ -122,7 +123,7 @@ def checked(log: Log, made: ImportedLog, *, step_ms: float = 0.0, line: int | No
             _in_order(log, line, "mean", made.mean_ms, "max", made.max_ms, step_ms)
     if made.std_ms is not None and made.min_ms is not None and made.max_ms is not None:
         _in_order(log, line, "std", made.std_ms, "the range max - min", made.max_ms - made.min_ms, 2 * step_ms + 1e-3)
-    return made
+    return _rounded(made)
 
 
 def rank_of(percentile: str) -> float:
@@ -148,3 +149,22 @@ def _in_order(log: Log, line: int | None, low_key: str, low: float, high_key: st
         raise log.refuse(
             line, f"{low_key} ({low:.6g} ms) is above {high_key} ({high:.6g} ms)", "give the log as the tool wrote it"
         )
+
+
+def _rounded(made: ImportedLog) -> ImportedLog:
+    """Without the digits that a division by 1000 adds."""
+    return dataclasses.replace(
+        made,
+        mean_ms=_round(made.mean_ms),
+        median_ms=_round(made.median_ms),
+        min_ms=_round(made.min_ms),
+        max_ms=_round(made.max_ms),
+        std_ms=_round(made.std_ms),
+        estimated_ms=_round(made.estimated_ms),
+        percentiles_ms={key: round(value, 9) for key, value in made.percentiles_ms.items()},
+        operators=tuple(dataclasses.replace(row, mean_ms=_round(row.mean_ms)) for row in made.operators),
+    )
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 9)

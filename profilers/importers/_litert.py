@@ -162,14 +162,17 @@ def _compare_counts(log: Log, count: int, mean: float) -> None:
 
 
 def _model_file(log: Log) -> str | None:
-    names = {file_name(name.strip()) for name in _stated(log, r"\b(?:Graph|Model): *\[?([^\[\]]{1,500})")}
+    names = {
+        file_name(name.strip())
+        for name in _stated(log, r"^(?:Graph: \[|.*benchmark_litert_model: Model: +)([^\[\]]{1,500})")
+    }
     if len(names) > 1:
         raise disagree(log, None, "model", *sorted(names)[:2])
     return next(iter(names), None)
 
 
 def _threads(log: Log) -> int | None:
-    stated = _stated(log, r"\bNum threads: *\[?(\d{1,4})\b")
+    stated = _stated(log, r"^(?:Num threads: \[|.*benchmark_litert_model: Num threads: +)(\d{1,4})\b")
     if len(set(stated)) > 1:
         raise disagree(log, None, "threads", *stated[:2])
     return int(stated[0]) if stated else None

@@ -169,7 +169,8 @@ def _row(log: Log, at: int, line: str, columns: list[str]) -> _Row:
     if "[node type]" in columns:
         raise log.refuse(at, "headings within a table", "give the log as the tool wrote it")
     numeric = [name for name in columns if name not in ("node type", "name")]
-    if ", " in line and not line.startswith(("\t", " ")) and line.count(", ") >= len(columns) - 1:
+    cells_are_csv = not line.startswith(("\t", " ")) and line.count(", ") >= len(columns) - 1
+    if cells_are_csv:
         cells = _csv_cells(line, columns)
     elif line.startswith("\t") and line.count("\t") == len(columns):
         cells = [cell.strip() for cell in line.split("\t")[1:]]
@@ -184,6 +185,8 @@ def _row(log: Log, at: int, line: str, columns: list[str]) -> _Row:
         numbers[name] = log.number(at, text.removesuffix("%"), f"the column {name!r}")
     if numbers["times called"] != int(numbers["times called"]) or numbers["times called"] > 1e9:
         raise log.refuse(at, "times called is not a count", "give the log as the tool wrote it")
+    if cells_are_csv and "  " in values["name"]:
+        raise log.refuse(at, "the tabs in a name were turned into blanks", "give the file as the tool wrote it")
     if not values["node type"] or not values["name"]:
         raise log.refuse(at, "a row without its type or name", "give the log as the tool wrote it")
     return _Row(at, values["node type"], values["name"], numbers)

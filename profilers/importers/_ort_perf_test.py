@@ -83,6 +83,8 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
         raise disagree(log, fields["Runs"][0], "number of inferences", count, int(fields["Runs"][1]))
     times = _quantiles(log)
     old = "Total iterations" in fields
+    if old and "Total inference requests" in fields:
+        raise log.refuse(count_at, "there are results of two versions of the tool", "give one log per file")
     if not times and (old or "Runs" in fields):
         raise log.cut("its latencies (Min, Max, P50 ...)", "run it with -s and give the whole log")
     peak = fields.get("Peak working set size")

@@ -79,7 +79,9 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
     parameters = _parameters(log)
     threads = _same(log, parameters, "Num threads", "#threads used for CPU inference")
     promised = parameters.get("Enable op profiling", (0, "0"))[1] in ("1", "true")
-    operators, warnings = read_operators(log) if promised or has_tables(log) or has_csv_tables(log) else ((), ())
+    if not promised and (has_tables(log) or has_csv_tables(log)):
+        raise log.refuse(None, "an operator table that no 'Enable op profiling: [1]' announces", "give the whole log")
+    operators, warnings = read_operators(log) if promised else ((), ())
     if not log.ended and _PEAK.fullmatch(log.lines[-1].strip()):
         raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
     accelerated, notes = _delegate(log, parameters)

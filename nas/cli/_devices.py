@@ -22,6 +22,9 @@ from nas.cli._table import echo_table
 from subdit.errors import ProfileError
 from supernet.space import get_space
 
+# Findings that `check` prints of one profile.
+_SHOWN = 20
+
 
 @click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -99,8 +102,10 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
     elif checked:
         for path, found in checked.items():
             click.echo(f"{path}: {f'fails {len(found)} checks' if found else 'good'}")
-            for finding in found:
+            for finding in found[:_SHOWN]:
                 click.echo(f"  {finding.rule:<12} {finding.message}")
+            if len(found) > _SHOWN:
+                click.echo(f"  and {len(found) - _SHOWN} more; --json prints all")
     else:
         click.echo(f"There are no profiles to check in {user_registry()}.")
     if failed := [path for path, found in checked.items() if found]:

@@ -150,6 +150,16 @@ def test_order_need_not_be_without_gaps() -> None:
     assert first.last < 200 <= second.first
 
 
+def test_rows_that_all_say_the_same_are_repeated() -> None:
+    """Neither features without spread nor latencies without noise are divided by."""
+    features = features_of(40, np.random.default_rng(23))
+    same = fit_whole(WholeRows(features, np.full(40, 3.0)))
+    np.testing.assert_allclose(same.predict(features), 3.0, rtol=1e-6)
+    assert not same.drift.corrected
+    empty = fit_whole(WholeRows(np.zeros((20, 2)), np.full(20, 3.0)))
+    np.testing.assert_allclose(empty.predict(np.zeros((2, 2))), 3.0, rtol=1e-6)
+
+
 def test_same_rows_same_fit() -> None:
     rows = made_up(60, 17)
     np.testing.assert_array_equal(fit_whole(rows).predict(rows.features), fit_whole(rows).predict(rows.features))

@@ -18,7 +18,7 @@ from profilers.importers._log import parse_json
 from profilers.importers._log import required
 from subdit.errors import ImportLogError
 
-MAX_YAML_BYTES = 2 * 2**20
+MAX_YAML_BYTES = 2**19
 """Reading YAML is slow; the published files have some 50 kB."""
 
 _UNITS = ("CPU", "GPU", "NPU", "UNSPECIFIED")

@@ -46,7 +46,7 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
     for at, line in enumerate(log.lines[1:-1], 2):
         label, separator, rest = line.partition(":")
         if not separator or "," in label:
-            cells = [cell.strip() for cell in next(csv.reader([line]), [])]
+            cells = _cells(log, at, line)
         elif label.strip() in _TIMES:
             cells = [label.strip(), *rest.split()]
         else:
@@ -87,6 +87,13 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
         warnings=(UNCONFIRMED, "typed from Xcode's report, which states a median alone"),
     )
     return (checked(log, made),)
+
+
+def _cells(log: Log, at: int, line: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line]), [])]
+    except csv.Error as error:
+        raise log.refuse(at, f"this is no line of CSV ({error})", "write it as 'Prediction,1.23,ms'") from None
 
 
 def _ms(log: Log, at: int, text: str, unit: str) -> float:

@@ -15,11 +15,15 @@ from subdit.errors import ImportLogError
 MAX_BYTES = 64 * 2**20
 """A larger file is refused before it is read."""
 
+MAX_LINES = 1_000_000
+"""One of more lines is refused, too."""
+
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _BAD_CHARACTER = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 # "06-01 12:00:00.123  1234  1234 I tflite  : ", "06-01 12:00:00.123 I/tflite(1234): " and "I/tflite  ( 1234): ".
 _LOGCAT = re.compile(
-    r"(?:\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} +)?(?:\d{1,7} +\d{1,7} +)?[VDIWEF][/ ][\w.-]{1,40} *(?:\( *\d{1,7}\))? *: ?"
+    r"(?:\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} +)?(?:\d{1,7} +\d{1,7} +)?"
+    r"[VDIWEF][/ ][\w.-]{1,40} {0,20}(?:\( {0,9}\d{1,7}\))? {0,9}: ?"
 )
 _SEVERITY = re.compile(r"(?:INFO|WARNING): (?:\[[\w./-]{1,80}:\d{1,6}\] ?)?")
 _NUMBER = re.compile(r"[0-9]{1,25}(?:\.[0-9]{1,25})?(?:[eE][+-]?[0-9]{1,3})?")
@@ -96,6 +100,8 @@ def make_log(data: bytes, name: str) -> Log:
     """Bytes as a `Log`; raises `ImportLogError` where there are none."""
     if not data.strip():
         raise ImportLogError(f"{name} is empty; give the file that the tool wrote.")
+    if data.count(b"\n") + data.count(b"\r") > 2 * MAX_LINES:
+        raise ImportLogError(f"{name} has more than {MAX_LINES:,} lines; give the log of one model.")
     utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     # Windows PowerShell writes what it redirects as UTF-16.
     text = data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")

@@ -17,6 +17,9 @@ from profilers.importers._imported import disagree
 from profilers.importers._imported import file_name
 from profilers.importers._log import Log
 
+MAX_PROTO_BYTES = 4 * 2**20
+"""A profile has some hundred bytes per operator."""
+
 Schema = dict[int, tuple[str, Any]]
 
 # Field number to name and type: a schema for a message, in a list where it is repeated.
@@ -129,7 +132,7 @@ def read_result(log: Log) -> tuple[ImportedLog, ...]:
 def _begins(data: bytes, schema: Schema, path: tuple[str, str]) -> bool:
     """Whether the bytes are of this schema as far as they go, and reach a field that only it has."""
     found: set[str] = set()
-    if not data.startswith(b"\x0a"):
+    if not data.startswith(b"\x0a") or len(data) > MAX_PROTO_BYTES:
         return False
     try:
         _message(data, schema, found)

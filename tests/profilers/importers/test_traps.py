@@ -329,6 +329,31 @@ def test_too_large_or_empty_or_missing_a_file_is_refused(tmp_path: Path) -> None
         read_log(tmp_path / "large")
 
 
+LONG = 200_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I x" + " " * LONG + "\ncount=1",
+        "count=" + "1 " * LONG,
+        "===== Run Order =====\n\t[node type]" + "\t[%]" * LONG,
+        FILES["tflite_new.txt"].decode().replace("\t", " ").replace("Softmax (", "1 0.1 9% 9% 0 1 " * 9_000),
+        "Core ML performance report\n" + '"' + "a," * LONG + "\nEnd of report",
+        "m,0.1,1,1,0\n" + ",".join("1" * LONG),
+        "INFO: [" + "a" * LONG + "\nBENCHMARK RESULTS\n" + "A" * LONG + ": 1",
+        "\tevent_block_name\tevent_name\traw" + "\t(ms)" * LONG,
+        "\n" * 2_100_000 + "x",
+        "{" + '"model":1,"latency":{},' * 1000,
+        "precisions:\n" + "  a: [b, c]\n" * 60_000,
+    ],
+)
+def test_long_input_is_refused_at_once(text: str) -> None:
+    with pytest.raises(ImportLogError) as caught:
+        read(make_log((text + "\n").encode(), "x"))
+    assert len(str(caught.value)) < 1500
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, '[{"cat":"ph","dur":' + "1" * 5000, "precisions:\n" + " [" * 5000])
 def test_hostile_input_is_refused(text: str) -> None:
     with pytest.raises(ImportLogError):

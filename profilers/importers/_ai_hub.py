@@ -116,6 +116,8 @@ def _measurements(log: Log, precisions: dict[Any, Any]) -> Iterator[ImportedLog]
         for component, content in _entries(log, _get(log, components, "components")):
             for device, runtimes in _entries(log, _get(log, content, "performance_metrics")):
                 for runtime, metrics in _entries(log, runtimes):
+                    if isinstance(metrics, dict) and metrics.get("job_status") == "Failed":
+                        continue
                     found = True
                     yield _measurement(log, f"{precision}/{component}/{device}/{runtime}", component, metrics)
     if not found:

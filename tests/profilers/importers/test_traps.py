@@ -113,6 +113,28 @@ def test_what_a_delegate_did_is_counted_once() -> None:
     assert any("hides its operators" in warning for warning in log.warnings)
 
 
+def test_a_delegate_that_runs_a_part_or_fails_is_told() -> None:
+    part = edited(
+        "tflite_gpu.txt",
+        ("completely executed by the delegate", "partially executed by the delegate w/ 1 delegate kernels"),
+        (
+            "INFO: Initialized session",
+            "ERROR: Following operations are not supported by GPU delegate:\nINFO: Initialized session",
+        ),
+    )
+    assert part.delegate == "gpu"
+    assert any("only a part" in warning for warning in part.warnings)
+    assert any("not supported by GPU delegate" in warning for warning in part.warnings)
+    failed = ("INFO: Initialized session", "ERROR: Failed to apply GPU delegate.\nINFO: Initialized session")
+    assert "line 13: the tool failed" in refusal("tflite_gpu.txt", failed)
+
+
+def test_failed_jobs_of_a_perf_yaml_are_left_out() -> None:
+    text = FILES["aihub_perf.yaml"].decode().replace("job_status: Passed", "job_status: Failed", 1)
+    found = read(make_log(text.encode(), "perf.yaml"))
+    assert found == read_log(GOLDEN / "aihub_perf.yaml")[1:]
+
+
 def test_samples_that_are_all_the_same_and_a_single_one() -> None:
     log = golden("tflite_gpu.txt")
     assert (log.count, log.mean_ms, log.min_ms, log.max_ms, log.std_ms) == (50, 2.012, 2.012, 2.012, 0.0)

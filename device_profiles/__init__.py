@@ -4,8 +4,14 @@ from device_profiles._calibration import MIN_WHOLE
 from device_profiles._calibration import fit_calibration
 from device_profiles._calibration import kendall_tau
 from device_profiles._calibration import summarize_errors
+from device_profiles._compare import Comparison
+from device_profiles._compare import compare_profiles
+from device_profiles._drift import Drift
+from device_profiles._drift import Stretch
 from device_profiles._estimator import LatencyEstimate
 from device_profiles._estimator import LatencyEstimator
+from device_profiles._physics import Finding
+from device_profiles._physics import check_physics
 from device_profiles._profile import Calibration
 from device_profiles._profile import Conditions
 from device_profiles._profile import DeviceProfile
@@ -22,20 +28,32 @@ from device_profiles._registry import read_profile
 from device_profiles._registry import read_registry
 from device_profiles._registry import save_profile
 from device_profiles._registry import user_registry
+from device_profiles._whole_fit import WholeFit
+from device_profiles._whole_fit import WholeRows
+from device_profiles._whole_fit import fit_whole
 
 __all__ = [
     "MIN_WHOLE",
     "Calibration",
+    "Comparison",
     "Conditions",
     "DeviceProfile",
+    "Drift",
     "ErrorReport",
+    "Finding",
     "Latency",
     "LatencyEstimate",
     "LatencyEstimator",
     "Noise",
     "RegisteredProfile",
+    "Stretch",
+    "WholeFit",
     "WholeLatency",
+    "WholeRows",
+    "check_physics",
+    "compare_profiles",
     "fit_calibration",
+    "fit_whole",
     "kendall_tau",
     "list_profiles",
     "load_profile",

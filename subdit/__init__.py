@@ -22,6 +22,8 @@ _VERBS = {
     "train": "supernet.training:train",
     "kit": "profilers:kit",
     "profile": "profilers:profile",
+    # `import` is a keyword.
+    "import_logs": "profilers.importers:import_logs",
     "devices": "device_profiles:list_profiles",
     "search": "nas:search",
     "report": "reports:report",

@@ -49,3 +49,7 @@ class SampleError(SubditError):
 
 class MissingExtraError(SubditError):
     """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class ImportLogError(SubditError):
+    """A log of another tool that is of no known format, cut short, or contradicts itself."""

@@ -1,14 +1,18 @@
-"""`subdit devices`: list, show and check device profiles."""
+"""`subdit devices`: list, show, check and compare device profiles."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
 
 from device_profiles import DeviceProfile
+from device_profiles import Finding
 from device_profiles import RegisteredProfile
+from device_profiles import check_physics
+from device_profiles import compare_profiles
 from device_profiles import load_profile
 from device_profiles import read_profile
 from device_profiles import read_registry
@@ -18,18 +22,22 @@ from nas.cli._table import echo_table
 from subdit.errors import ProfileError
 from supernet.space import get_space
 
+# Findings that `check` prints of one profile.
+_SHOWN = 20
+
 
 @click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """List the device profiles, show one, or check them.
+    """List the device profiles, show one, check them, or compare two.
 
     \b
     Examples:
         subdit devices
         subdit devices show linux
         subdit devices check my-laptop.json
+        subdit devices compare linux my-laptop
     """
     if ctx.invoked_subcommand is None:
         _list(None, as_json)
@@ -71,31 +79,96 @@ def show(device: str, space: str | None, components: bool, as_json: bool) -> Non
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(files: tuple[Path, ...], as_json: bool) -> None:
-    """Check profile files against the schema; without FILES, all of the registries. Exits with 2 where one is damaged.
+    """Check profile files against the schema and against physics; without FILES, all of the registries.
+
+    Physics: the table has no gaps, intervals hold their values, latency grows with width, tokens, FFN ratio and radius,
+    noise is within its limits, the calibration is believable. Exits with 2 where a file fails.
 
     \b
     Example:
         subdit devices check my-laptop.json
     """
-    problems: dict[Path, ProfileError | None] = {}
-    if files:
-        for path in files:
-            try:
-                read_profile(path)
-                problems[path] = None
-            except ProfileError as error:
-                problems[path] = error
-    else:
+    if not files:
         entries, damaged = read_registry()
-        problems = {**{entry.path: None for entry in entries}, **damaged}
+        files = (*(entry.path for entry in entries), *damaged)
+    checked = {path: _check(path) for path in files}
     if as_json:
-        echo_json([{"path": str(path), "problem": str(error) if error else None} for path, error in problems.items()])
-    elif problems:
-        echo_table(("file", "state"), [(str(path), "damaged" if error else "good") for path, error in problems.items()])
+        echo_json(
+            [
+                {"path": str(path), "good": not found, "findings": [dataclasses.asdict(finding) for finding in found]}
+                for path, found in checked.items()
+            ]
+        )
+    elif checked:
+        for path, found in checked.items():
+            click.echo(f"{path}: {f'fails {len(found)} checks' if found else 'good'}")
+            for finding in found[:_SHOWN]:
+                click.echo(f"  {finding.rule:<12} {finding.message}")
+            if len(found) > _SHOWN:
+                click.echo(f"  and {len(found) - _SHOWN} more; --json prints all")
     else:
         click.echo(f"There are no profiles to check in {user_registry()}.")
-    if first := next((error for error in problems.values() if error), None):
-        raise first
+    if failed := [path for path, found in checked.items() if found]:
+        raise ProfileError(
+            f"{len(failed)} of {len(checked)} profiles fail, the first {failed[0]}: {checked[failed[0]][0].message}"
+        )
+
+
+@command.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--space", help="Of which space, where a device has profiles of several.")
+@click.option("--top", default=10, show_default=True, type=click.IntRange(min=0), help="Disagreements to print.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare(first: str, second: str, space: str | None, top: int, as_json: bool) -> None:
+    """Compare two device profiles: ratios by kind, rank correlation, where they disagree most.
+
+    \b
+    Example:
+        subdit devices compare linux my-laptop.json
+    """
+    name = get_space(space).name if space else None
+    profiles = [load_profile(device, space=name) for device in (first, second)]
+    found = compare_profiles(*profiles)
+    if as_json:
+        echo_json(dataclasses.asdict(found))
+        return
+    click.echo(f"first        {profiles[0].id}")
+    click.echo(f"second       {profiles[1].id}")
+    only = f"{found.only_first} only in the first, {found.only_second} only in the second"
+    click.echo(f"components   {found.components} in both, {only}")
+    click.echo(f"second takes {found.ratio:.3g} times as long (median)")
+    click.echo(f"same order   Spearman {found.spearman:.3f}, Kendall tau {found.kendall_tau:.3f}\n")
+    echo_table(
+        ("kind", "components", "ratio", "smallest", "largest"),
+        [
+            (one.kind, str(one.components), *(f"{value:.3f}" for value in (one.ratio, one.smallest, one.largest)))
+            for one in found.kinds
+        ],
+    )
+    if shown := found.disagreements[:top]:
+        click.echo()
+        echo_table(
+            ("disagree most", "first, ms", "second, ms", "ratio", "over the usual", "beyond noise"),
+            [
+                (
+                    one.component,
+                    f"{one.first_ms:.5f}",
+                    f"{one.second_ms:.5f}",
+                    f"{one.ratio:.3f}",
+                    f"{one.unusual:.3f}",
+                    "yes" if one.significant else "no",
+                )
+                for one in shown
+            ],
+        )
+
+
+def _check(path: Path) -> tuple[Finding, ...]:
+    try:
+        return check_physics(read_profile(path))
+    except ProfileError as error:
+        return (Finding("schema", str(error)),)
 
 
 def echo_profile(profile: DeviceProfile, *, components: bool) -> None:

@@ -10,6 +10,7 @@ from device_profiles import Latency
 from device_profiles import Noise
 from device_profiles import WholeLatency
 from device_profiles import fit_calibration
+from supernet.space import KINDS
 from supernet.space import all_components
 from supernet.space import component_counts
 from supernet.space import get_space
@@ -33,9 +34,23 @@ def component_ms(seed: int = 0) -> np.ndarray:
     return np.exp(np.random.default_rng(seed).uniform(np.log(0.01), np.log(0.3), len(COMPONENTS)))
 
 
-def made_up_profile(*, device: str = "kettle", calibrated: bool = True, seed: int = 0) -> DeviceProfile:
+def lifelike_ms(seed: int = 0) -> np.ndarray:
+    """A latency for each component that grows with its work: 8 microseconds to start, and so many multiplications."""
+    rng = np.random.default_rng(seed)
+    speed = {kind: rng.uniform(0.5, 2.0) for kind in KINDS}
+    work = [
+        max(one.grid, 1) ** 2 * max(one.width, 32) ** 1.7 * max(one.ffn_ratio, 1) * (1 + 0.2 * one.bna_radius)
+        for one in COMPONENTS
+    ]
+    latency_ms = [0.008 + 1e-6 * speed[one.kind] * each for one, each in zip(COMPONENTS, work, strict=True)]
+    return np.asarray(latency_ms) * rng.normal(1, 0.005, len(COMPONENTS))
+
+
+def made_up_profile(
+    *, device: str = "kettle", calibrated: bool = True, seed: int = 0, latency_ms: np.ndarray | None = None
+) -> DeviceProfile:
     """A profile whose whole sub-DiTs take 1.1 times their sum and 0.05 ms, to within half a per cent."""
-    latency_ms = component_ms(seed)
+    latency_ms = component_ms(seed) if latency_ms is None else latency_ms
     encoded = SPACE.sample(np.random.default_rng(seed + 1), 12)
     counts = component_counts(SPACE, encoded).astype(float)
     noise = np.random.default_rng(seed + 2).normal(1, 0.005, len(encoded))

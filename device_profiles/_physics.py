@@ -1,0 +1,260 @@
+"""Whether a device profile can be true: its table has no gaps, latency grows with what has to be computed, and so on.
+
+Each finding is a sentence with the names and numbers that disagree, so that whoever made the profile can look, and so
+that a machine can judge a profile it has never seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import replace
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from device_profiles._estimator import LatencyEstimator
+from device_profiles._profile import DeviceProfile
+from device_profiles._profile import Latency
+from device_profiles._profile import WholeLatency
+from subdit.errors import SpaceError
+from subdit.errors import SpecError
+from supernet.space import Component
+from supernet.space import SearchSpace
+from supernet.space import all_components
+from supernet.space import get_space
+
+# A good profile is refused for an order of latencies by chance in at most this share of cases, over all its pairs.
+_FALSE_ALARMS = 0.01
+# Kernels prefer some sizes: by so much a larger piece may truly be faster than a smaller one.
+_SIZE_EFFECT = 0.05
+# A limit on noise above this is none, and a component whose interval is wider than this says nothing.
+_LARGEST_LIMIT = 0.10
+_WIDEST_INTERVAL = 0.25
+# The median interval that a profile states may differ by this much from that of its components.
+_STATED = 0.005
+# What a calibration may multiply the latencies of a kind with.
+_FACTORS = (0.2, 5.0)
+# Standard errors by which a calibration may miss the whole sub-DiTs that it was fitted on.
+_MISSES = 4.0
+
+# With any of these larger and all else equal, there is no less to compute.
+GROWING = {"width": "width", "grid": "number of tokens per side", "ffn_ratio": "FFN ratio", "bna_radius": "radius r"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that cannot be true.
+
+    Attributes:
+        rule: "schema", "space", "gap", "interval", "order", "growth", "noise" or "calibration".
+        message: one sentence, with names, numbers and what was allowed.
+        components: the components it is about, by name.
+    """
+
+    rule: str
+    message: str
+    components: tuple[str, ...] = ()
+
+
+def check_physics(profile: DeviceProfile) -> tuple[Finding, ...]:
+    """Everything that is wrong with a profile which the schema allows, the most basic first."""
+    try:
+        space = get_space(profile.space)
+    except SpaceError:
+        return (Finding("space", f"The space {profile.space!r} is not known here, so its table cannot be judged."),)
+    gaps = tuple(_gaps(profile, space))
+    found = [*gaps, *_intervals(profile), *_order(profile), *_growth(profile), *_noise(profile)]
+    if not gaps:
+        found += _calibration(profile, space)
+    return tuple(found)
+
+
+def _gaps(profile: DeviceProfile, space: SearchSpace) -> Iterator[Finding]:
+    expected = {component.name for component in all_components(space)}
+    for name in sorted(expected - set(profile.components)):
+        yield Finding("gap", f"{name} is missing; the space {space.name!r} needs its latency.", (name,))
+    for name in sorted(set(profile.components) - expected):
+        yield Finding("gap", f"{name} is no component of the space {space.name!r}.", (name,))
+
+
+def _intervals(profile: DeviceProfile) -> Iterator[Finding]:
+    whole = profile.calibration.whole if profile.calibration else ()
+    named = [*profile.components.items(), *((f"whole sub-DiT {entry.spec.hash}", entry.latency) for entry in whole)]
+    for name, latency in named:
+        if not latency.low_ms <= latency.latency_ms <= latency.high_ms:
+            yield Finding(
+                "interval",
+                f"The latency of {name}, {_ms(latency.latency_ms)}, is outside its own interval, {_range(latency)}.",
+                (name,),
+            )
+        elif latency.relative_ci > _WIDEST_INTERVAL:
+            yield Finding(
+                "noise",
+                f"The interval of {name}, {_range(latency)}, is +-{_percent(latency.relative_ci)} of its latency; at "
+                f"most {_percent(_WIDEST_INTERVAL)} says something.",
+                (name,),
+            )
+
+
+def _order(profile: DeviceProfile) -> Iterator[Finding]:
+    known = {component.name: component for component in all_components(get_space(profile.space))}
+    present = [(known[name], latency) for name, latency in profile.components.items() if name in known]
+    pairs = []
+    for dimension in GROWING:
+        alike: dict[Component, list[tuple[int, str, Latency]]] = {}
+        for component, latency in present:
+            size = getattr(component, dimension)
+            others: dict[str, Any] = {dimension: 0}
+            alike.setdefault(replace(component, **others), []).append((size, component.name, latency))
+        for group in alike.values():
+            pairs += [(dimension, *pair) for pair in itertools.combinations(sorted(group, key=lambda one: one[0]), 2)]
+    for dimension, (small, small_name, faster), (large, large_name, slower) in pairs:
+        allowed = _tolerance(profile, faster, slower, len(pairs))
+        missing = faster.latency_ms - slower.latency_ms
+        if missing > allowed:
+            yield Finding(
+                "order",
+                f"{large_name} takes {_ms(slower.latency_ms)}, less than {small_name} with {_ms(faster.latency_ms)}, "
+                f"although its {GROWING[dimension]} is {large} against {small}; noise explains {_ms(allowed)} of "
+                f"{_ms(missing)}.",
+                (small_name, large_name),
+            )
+    yield from _whole_order(profile)
+
+
+def _whole_order(profile: DeviceProfile) -> Iterator[Finding]:
+    """Whole sub-DiTs: none is faster than one that it contains."""
+    whole = profile.calibration.whole if profile.calibration else ()
+    pairs = [(small, large) for small, large in itertools.permutations(whole, 2) if _contains(large, small)]
+    for small, large in pairs:
+        allowed = _tolerance(profile, small.latency, large.latency, len(pairs))
+        missing = small.latency.latency_ms - large.latency.latency_ms
+        if missing > allowed:
+            yield Finding(
+                "order",
+                f"The whole sub-DiT '{large.spec}' takes {_ms(large.latency.latency_ms)}, less than "
+                f"'{small.spec}', than which nothing of it is smaller, with {_ms(small.latency.latency_ms)}; noise "
+                f"explains {_ms(allowed)} of {_ms(missing)}.",
+            )
+
+
+def _contains(large: WholeLatency, small: WholeLatency) -> bool:
+    a, b = large.spec, small.spec
+    same = (a.bna_blocks, a.kv_compression) == (b.bna_blocks, b.kv_compression)
+    sizes = [(one.width, *one.depth, *one.ffn_ratio, *one.bna_radius) for one in (a, b)]
+    return same and a != b and all(more >= less for more, less in zip(*sizes, strict=True))
+
+
+def _tolerance(profile: DeviceProfile, first: Latency, second: Latency, pairs: int) -> float:
+    """How much slower in milliseconds `first` may be than `second`, where it should be faster, one of so many pairs."""
+    halves = [(one.high_ms - one.low_ms) / 2 for one in (first, second)]
+    split = profile.noise.split if profile.noise else 0.0
+    again = [split * one.latency_ms for one in (first, second)]
+    error = math.hypot(math.hypot(*halves) / 1.96, *again)
+    return NormalDist().inv_cdf(1 - _FALSE_ALARMS / pairs) * error + _SIZE_EFFECT * second.latency_ms
+
+
+def _growth(profile: DeviceProfile) -> Iterator[Finding]:
+    """All components of the largest width together take longer than those of the smallest: a flat table is none."""
+    space = get_space(profile.space)
+    small, large = min(space.widths), max(space.widths)
+    if small == large:
+        return
+    sums = []
+    for width in (small, large):
+        names = [component.name for component in all_components(space) if component.width == width]
+        taken = [profile.components[name] for name in names if name in profile.components]
+        half = float(np.sqrt(sum(((one.high_ms - one.low_ms) / 2) ** 2 for one in taken)))
+        sums.append((sum(one.latency_ms for one in taken), half, len(taken) == len(names)))
+    (few, few_half, few_all), (many, many_half, many_all) = sums
+    if few_all and many_all and many <= few + float(np.hypot(few_half, many_half)):
+        yield Finding(
+            "growth",
+            f"All components of width {large} together take {_ms(many)} and those of width {small} {_ms(few)}; latency "
+            f"must grow by more than their noise, {_ms(float(np.hypot(few_half, many_half)))}.",
+        )
+
+
+def _noise(profile: DeviceProfile) -> Iterator[Finding]:
+    noise = profile.noise
+    if profile.noisy:
+        yield Finding("noise", "The profile says of itself that the machine was too noisy; measure it again at rest.")
+    if noise is None:
+        if profile.provenance == "measured":
+            yield Finding("noise", "The profile is measured but states no noise; measure it with 'subdit profile'.")
+        return
+    if noise.limit > _LARGEST_LIMIT:
+        yield Finding(
+            "noise", f"The limit on noise is {_percent(noise.limit)}; above {_percent(_LARGEST_LIMIT)} it is none."
+        )
+    for label, value in (("component_ci", noise.component_ci), ("whole_ci", noise.whole_ci), ("split", noise.split)):
+        if value > noise.limit and not profile.noisy:
+            yield Finding("noise", f"The noise {label} is {_percent(value)}, above its limit {_percent(noise.limit)}.")
+    actual = float(np.median([latency.relative_ci for latency in profile.components.values()]))
+    if profile.provenance == "measured" and actual > noise.component_ci + _STATED:
+        yield Finding(
+            "noise",
+            f"The median interval of the components is +-{_percent(actual)}, but the profile states component_ci as "
+            f"{_percent(noise.component_ci)}.",
+        )
+
+
+def _calibration(profile: DeviceProfile, space: SearchSpace) -> Iterator[Finding]:
+    calibration = profile.calibration
+    if calibration is None:
+        return
+    components = all_components(space)
+    kinds = sorted({component.kind for component in components})
+    if missing := [kind for kind in kinds if kind not in calibration.factors]:
+        yield Finding("calibration", f"The calibration has no factor for {', '.join(missing)}.")
+        return
+    for kind in kinds:
+        if not _FACTORS[0] <= calibration.factors[kind] <= _FACTORS[1]:
+            yield Finding(
+                "calibration",
+                f"The calibration multiplies {kind} with {calibration.factors[kind]:.3g}; {_FACTORS[0]:g} to "
+                f"{_FACTORS[1]:g} is believable.",
+            )
+    for component in components:
+        plain = profile.latency_ms[component.name]
+        corrected = calibration.factors[component.kind] * plain + calibration.per_run_ms
+        if corrected <= 0:
+            yield Finding(
+                "calibration",
+                f"The calibration turns the {_ms(plain)} of {component.name} into {_ms(corrected)}; none may be 0 or "
+                "less.",
+                (component.name,),
+            )
+    try:
+        encoded = space.encode([entry.spec for entry in calibration.whole])
+    except SpecError as error:
+        yield Finding("calibration", f"The calibration has a sub-DiT that is none of the space: {error}")
+        return
+    estimate = LatencyEstimator(profile, space).estimate(encoded)
+    for entry, predicted in zip(calibration.whole, estimate.latency_ms.tolist(), strict=True):
+        measured = entry.latency
+        allowed = _MISSES * float(np.hypot(calibration.relative_error, measured.relative_ci)) / 1.96
+        off = predicted / measured.latency_ms - 1
+        if abs(off) > allowed + 1e-9:
+            yield Finding(
+                "calibration",
+                f"The calibration predicts {_ms(predicted)} for '{entry.spec}', which took "
+                f"{_ms(measured.latency_ms)}: {100 * off:+.1f} %, and by its own figures at most "
+                f"+-{_percent(allowed)}.",
+            )
+
+
+def _ms(value: float) -> str:
+    return f"{value:.4g} ms"
+
+
+def _range(latency: Latency) -> str:
+    return f"{latency.low_ms:.4g} to {latency.high_ms:.4g} ms"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

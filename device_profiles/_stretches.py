@@ -1,0 +1,64 @@
+"""Stretches: where in the order of measurement a device changed its speed, found in what a fit leaves over."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+MIN_ROWS = 4
+"""Rows that a stretch has at least."""
+
+# A change costs this many times log(rows), in units of twice the log likelihood: its place and its level are two
+# parameters of an information criterion, and a third makes false alarms rarer than one in a hundred sequences.
+_PENALTY = 3.0
+# What is further from the median of its neighbours than this many standard deviations counts as this far.
+_CLIP = 3.0
+_NEIGHBOURS = 9
+
+
+def find_stretches(residuals: Floats, noise: float) -> Ints:
+    """Cut a sequence into stretches of equal level, by least squares with a price for each cut.
+
+    The cheapest of all cuts, by dynamic programming (Jackson et al., An algorithm for optimal partitioning of data on
+    an interval, 2005). Single outliers are drawn to their neighbours before, so that none buys itself a stretch.
+
+    Args:
+        residuals: logarithms of measured over expected latency in the order of measurement, shape (n,).
+        noise: standard deviation of a residual within a stretch.
+
+    Returns:
+        Number of the stretch of each row, from 0 on without a gap, shape (n,).
+    """
+    rows = len(residuals)
+    if rows < 2 * MIN_ROWS:
+        return np.zeros(rows, dtype=np.int64)
+    values = clip_outliers(residuals, noise) / noise
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    squares = np.concatenate([[0.0], np.cumsum(np.square(values))])
+    price = _PENALTY * np.log(rows)
+    cheapest = np.full(rows + 1, np.inf)
+    cheapest[0] = -price
+    begin_of = np.zeros(rows + 1, dtype=np.int64)
+    for end in range(MIN_ROWS, rows + 1):
+        begins = np.arange(0, end - MIN_ROWS + 1)
+        inside = squares[end] - squares[begins] - np.square(sums[end] - sums[begins]) / (end - begins)
+        costs = cheapest[begins] + inside + price
+        begin_of[end] = begins[np.argmin(costs)]
+        cheapest[end] = costs.min()
+    stretches = np.zeros(rows, dtype=np.int64)
+    end = rows
+    while end:
+        stretches[begin_of[end] : end] = begin_of[end]
+        end = begin_of[end]
+    return np.unique(stretches, return_inverse=True)[1].astype(np.int64)
+
+
+def clip_outliers(residuals: Floats, noise: float) -> Floats:
+    """The same, with what is far from the median of its neighbours drawn near it; shape (n,)."""
+    window = min(_NEIGHBOURS, len(residuals) // 2 * 2 - 1)
+    padded = np.pad(residuals, window // 2, mode="edge")
+    middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
+    return middle + np.clip(residuals - middle, -_CLIP * noise, _CLIP * noise)

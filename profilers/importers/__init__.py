@@ -1,0 +1,30 @@
+"""Importers of other tools' logs: one module per family of formats, found by content; numpy only, no torch.
+
+`read_log` says what any model's log holds; `import_logs` makes a device profile from logs of a kit's components.
+"""
+
+from profilers.importers._imported import UNCONFIRMED
+from profilers.importers._imported import ImportedLog
+from profilers.importers._imported import OperatorRow
+from profilers.importers._log import MAX_BYTES
+from profilers.importers._log import make_log
+from profilers.importers._registry import IMPORTERS
+from profilers.importers._registry import Importer
+from profilers.importers._registry import ReadOptions
+from profilers.importers._registry import read
+from profilers.importers._registry import read_log
+from profilers.importers._to_profile import import_logs
+
+__all__ = [
+    "IMPORTERS",
+    "MAX_BYTES",
+    "UNCONFIRMED",
+    "ImportedLog",
+    "Importer",
+    "OperatorRow",
+    "ReadOptions",
+    "import_logs",
+    "make_log",
+    "read",
+    "read_log",
+]

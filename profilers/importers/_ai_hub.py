@@ -1,0 +1,203 @@
+"""Qualcomm AI Hub: a profile job's JSON (microseconds, bytes) and AI Hub Models' perf.yaml (milliseconds, MB)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from profilers.importers._imported import UNCONFIRMED
+from profilers.importers._imported import ImportedLog
+from profilers.importers._imported import OperatorRow
+from profilers.importers._imported import checked
+from profilers.importers._imported import disagree
+from profilers.importers._log import Log
+from profilers.importers._log import json_number
+from profilers.importers._log import parse_json
+from profilers.importers._log import required
+from subdit.errors import ImportLogError
+
+MAX_YAML_BYTES = 2**19
+"""Reading YAML is slow; the published files have some 50 kB."""
+
+_UNITS = ("CPU", "GPU", "NPU", "UNSPECIFIED")
+_TIMES = ("all_compile_times", "all_first_load_times", "all_warm_load_times")
+_AS_WRITTEN = "give the file as AI Hub wrote it"
+
+
+def claims_json(log: Log) -> bool:
+    """Whether it is, or began as, the dictionary of `download_profile`."""
+    text = log.text
+    return text.lstrip()[:1] == "{" and ('"execution_summary"' in text or '"execution_detail"' in text)
+
+
+def claims_yaml(log: Log) -> bool:
+    """Whether it is, or began as, a perf.yaml."""
+    return any(line in ("precisions:", "supported_devices:", "supported_chipsets:") for line in log.lines)
+
+
+def read_json(log: Log) -> tuple[ImportedLog, ...]:
+    """The profile; raises `ImportLogError` where it is not whole."""
+    values = parse_json(log)
+    if not isinstance(values, dict) or not {"execution_summary", "execution_detail"} <= set(values):
+        raise log.refuse(None, "execution_summary or execution_detail is missing", _AS_WRITTEN)
+    summary, detail = values["execution_summary"], values["execution_detail"]
+    if not isinstance(summary, dict) or not isinstance(detail, list):
+        raise log.refuse(None, "execution_summary or execution_detail has another form", _AS_WRITTEN)
+    # A metric that is missing is null in this file, never 0; the keys of older ones may not be there at all.
+    estimated = json_number(log, summary, "estimated_inference_time")
+    peak = json_number(log, summary, "estimated_inference_peak_memory", optional=True)
+    samples = summary.get("all_inference_times")
+    if samples is None and any(summary.get(key) is not None for key in _TIMES):
+        raise log.refuse(None, "all_inference_times is missing, and its siblings are there", _AS_WRITTEN)
+    if samples is not None and not (isinstance(samples, list) and samples):
+        raise log.refuse(None, "all_inference_times is no list of times", _AS_WRITTEN)
+    ms = np.asarray([required(log, json_number(log, {"": one}, ""), "a time") for one in samples or ()]) / 1000
+    operators = tuple(_layers(log, detail))
+    warnings = [UNCONFIRMED, "device, system and runtime are not in this file: they are in the job"]
+    if operators:
+        warnings.append("the times of layers do not add up to the inference time: layers are fused")
+    found = len(ms) > 0
+    made = ImportedLog(
+        "aihub-json",
+        "Qualcomm AI Hub",
+        count=len(ms) or None,
+        mean_ms=float(ms.mean()) if found else None,
+        median_ms=float(np.median(ms)) if found else None,
+        min_ms=float(ms.min()) if found else None,
+        max_ms=float(ms.max()) if found else None,
+        std_ms=float(ms.std(ddof=1)) if len(ms) > 1 else None,
+        operators=operators,
+        peak_memory_bytes=int(peak) if peak is not None else None,
+        delegate=_unit({row.type.rpartition("@")[2] for row in operators}),
+        warnings=tuple(warnings),
+        estimated_ms=None if estimated is None else estimated / 1000,
+    )
+    return (checked(log, made),)
+
+
+def read_yaml(log: Log) -> tuple[ImportedLog, ...]:
+    """Every measurement of the file; raises `ImportLogError` where it is not whole."""
+    values = _parse_yaml(log)
+    if not log.ended or not isinstance(values, dict) or not isinstance(values.get("precisions"), dict):
+        raise log.cut("its measurements", "give the whole file")
+    return tuple(_measurements(log, values["precisions"]))
+
+
+def _layers(log: Log, detail: list[Any]) -> Iterator[OperatorRow]:
+    layers: list[tuple[str, str, float | None]] = []
+    for layer in detail:
+        if not isinstance(layer, dict) or not all(isinstance(layer.get(key), str) for key in ("name", "type")):
+            raise log.refuse(None, "a layer lacks its name or type", _AS_WRITTEN)
+        if layer.get("compute_unit") not in _UNITS:
+            raise log.refuse(None, f"the layer {layer['name'][:60]!r} has no known compute unit", _AS_WRITTEN)
+        if "execution_time" not in layer and "execution_cycles" not in layer:
+            raise log.refuse(None, f"the layer {layer['name'][:60]!r} has neither time nor cycles", _AS_WRITTEN)
+        time = json_number(log, layer, "execution_time") if "execution_time" in layer else None
+        layers.append(
+            (layer["name"], f"{layer['type']}@{layer['compute_unit']}", None if time is None else time / 1000)
+        )
+    # A share of what is known in part would say nothing.
+    known = [ms for _, _, ms in layers if ms is not None]
+    total = sum(known) if len(known) == len(layers) else 0.0
+    for node, (name, kind, ms) in enumerate(layers):
+        yield OperatorRow(name, kind, ms, ms / total if ms is not None and total else None, 1, node)
+
+
+def _unit(units: set[str]) -> str | None:
+    accelerators = sorted(units & {"GPU", "NPU"})
+    return "+".join(accelerators).lower() or None
+
+
+def _measurements(log: Log, precisions: dict[Any, Any]) -> Iterator[ImportedLog]:
+    found = False
+    for precision, components in precisions.items():
+        for component, content in _entries(log, _get(log, components, "components")):
+            for device, runtimes in _entries(log, _get(log, content, "performance_metrics")):
+                for runtime, metrics in _entries(log, runtimes):
+                    if isinstance(metrics, dict) and metrics.get("job_status") == "Failed":
+                        continue
+                    found = True
+                    yield _measurement(log, f"{precision}/{component}/{device}/{runtime}", component, metrics)
+    if not found:
+        raise log.cut("a measurement", "give the whole file")
+
+
+def _measurement(log: Log, label: str, component: str, metrics: Any) -> ImportedLog:
+    wanted = ("inference_time_milliseconds", "estimated_peak_memory_range_mb", "primary_compute_unit", "layer_counts")
+    status, _, memory, unit, layers = (_get(log, metrics, key, label) for key in ("job_status", *wanted))
+    if status != "Passed":
+        raise log.refuse(None, f"{label} has the status {str(status)[:40]!r}", "give jobs that passed")
+    low, peak = (_scalar(log, memory, key, label) for key in ("min", "max"))
+    if low > peak:
+        raise disagree(log, None, f"memory of {label}", f"min {low:g} MB", f"max {peak:g} MB")
+    counts = {key: _scalar(log, layers, key, label) for key, _ in _entries(log, layers)}
+    total = counts.pop("total", None)
+    if total is None or sum(counts.values()) != total or set(counts) - {"npu", "gpu", "cpu"}:
+        raise disagree(log, None, f"layers of {label}", f"total {total}", f"{sum(counts.values()):g} in units")
+    if not isinstance(unit, str) or not counts.get(unit.lower()):
+        raise disagree(log, None, f"compute unit of {label}", unit, "no layers on it")
+    made = ImportedLog(
+        "aihub-perf-yaml",
+        "Qualcomm AI Hub Models",
+        model_file=component,
+        peak_memory_bytes=round(peak * 2**20),
+        delegate=_unit({unit}),
+        warnings=(UNCONFIRMED,),
+        label=label,
+        estimated_ms=_scalar(log, metrics, wanted[0], label),
+    )
+    return checked(log, made)
+
+
+def _entries(log: Log, values: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(values, dict) or not values:
+        raise log.refuse(None, "a part of the file is empty or has another form", "give the whole file")
+    for key, value in values.items():
+        yield str(key), value
+
+
+def _get(log: Log, values: Any, key: str, where: str = "the file") -> Any:
+    if not isinstance(values, dict) or values.get(key) is None:
+        raise log.refuse(None, f"{where} lacks {key!r}", "give the whole file")
+    return values[key]
+
+
+def _scalar(log: Log, values: Any, key: str, where: str) -> float:
+    value = _get(log, values, key, where)
+    if not isinstance(value, str):
+        raise log.refuse(None, f"{key} of {where} is no number", "give the file as published")
+    return log.number(None, value, f"{key} of {where}")
+
+
+def _parse_yaml(log: Log) -> Any:
+    import yaml  # type: ignore[import-untyped]
+
+    class Loader(yaml.BaseLoader):
+        """All scalars are texts; no aliases, which can blow a file up, and no keys given twice."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise log.refuse(None, "it has aliases, which a perf.yaml does not", "give the file as published")
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [str(getattr(key, "value", "")) for key, _ in node.value]
+            if len(set(keys)) != len(keys):
+                raise log.refuse(node.start_mark.line + 1, "a key is given twice", "give the file as published")
+            return super().construct_mapping(node, deep)
+
+    if len(log.data) > MAX_YAML_BYTES:
+        raise log.refuse(None, f"it is larger than {MAX_YAML_BYTES:,} bytes", "give the perf.yaml of one model")
+    try:
+        return yaml.load(log.text, Loader)  # noqa: S506
+    except ImportLogError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise log.refuse(line, f"this is not whole YAML ({error.problem})", "give the file as published") from None
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise log.refuse(
+            None, f"this is not whole YAML ({type(error).__name__})", "give the file as published"
+        ) from None

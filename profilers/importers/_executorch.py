@@ -1,0 +1,145 @@
+"""ExecuTorch: the Inspector's TSV, and the JSON of the minibench apps."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from profilers.importers._imported import UNCONFIRMED
+from profilers.importers._imported import ImportedLog
+from profilers.importers._imported import OperatorRow
+from profilers.importers._imported import checked
+from profilers.importers._imported import disagree
+from profilers.importers._log import Log
+from profilers.importers._log import json_number
+from profilers.importers._log import parse_json
+
+_STATISTICS = ("p10", "p50", "p90", "avg", "min", "max")
+_WHOLE = "Method::execute"
+_LATENCY = "avg_inference_latency"
+
+
+def claims_tsv(log: Log) -> bool:
+    """Whether it begins with the Inspector's headings."""
+    return bool(log.lines) and "event_block_name\t" in log.lines[0] and "event_name\t" in log.lines[0]
+
+
+def claims_json(log: Log) -> bool:
+    """Whether it is, or began as, minibench's JSON."""
+    return log.text[:4000].lstrip().startswith("[") and '"benchmarkModel"' in log.text[:4000]
+
+
+def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
+    """The whole method and its operators; raises `ImportLogError` where it is cut or contradicts itself."""
+    columns = log.lines[0].split("\t")
+    if len(set(columns)) != len(columns) or "raw" not in columns:
+        raise log.refuse(1, "the headings are not those of Inspector.save_data_to_tsv", "save it anew")
+    for name in _STATISTICS:
+        if f"{name} (ms)" not in columns:
+            raise log.refuse(1, f"there is no column '{name} (ms)'", "save it with target_time_scale=TimeScale.MS")
+    if not log.ended:
+        raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
+    whole: tuple[int, dict[str, float], list[float]] | None = None
+    rows: list[tuple[str, str, float, bool]] = []
+    for at, line in enumerate(log.lines[1:], 2):
+        cells = line.split("\t")
+        if len(cells) != len(columns):
+            raise log.refuse(at, f"{len(cells)} cells under {len(columns)} headings", "give the whole file")
+        values = dict(zip(columns, cells, strict=True))
+        if log.whole(at, values.get("", ""), "the row's index") != at - 2:
+            raise log.refuse(at, f"the row's index is {values['']}, not {at - 2}", "give the file as it was saved")
+        raw, times = _row_times(log, at, values)
+        name = values.get("event_name", "")
+        if whole is not None and values.get("event_block_name", "") == "Execute":
+            raise log.refuse(at, f"a row after {_WHOLE}", "save one method's run")
+        if name == _WHOLE:
+            whole = (at, times, raw)
+        elif name != "OPERATOR_CALL" and not name.startswith(("Method::", "Program::")):
+            delegated = values.get("is_delegated_op", "False")
+            if delegated not in ("True", "False"):
+                raise log.refuse(at, f"is_delegated_op is {delegated[:20]!r}", "give the file as it was saved")
+            rows.append((name, values.get("op_types", ""), times["avg"], delegated == "True"))
+    if whole is None:
+        raise log.cut(f"the row {_WHOLE!r}", "give the whole file")
+    at, times, raw = whole
+    if any(delegated for _, _, _, delegated in rows):
+        # A delegate's call spans its operators.
+        rows = [row for row in rows if row[0] != "DELEGATE_CALL"]
+    total = sum(row[2] for row in rows)
+    if total > times["avg"] * 1.02 + 1e-3 * len(rows):
+        raise disagree(log, at, f"{_WHOLE} and its operators", f"{times['avg']:g} ms", f"{total:g} ms in sum")
+    made = ImportedLog(
+        "executorch-inspector",
+        "ExecuTorch Inspector",
+        count=len(raw),
+        mean_ms=times["avg"],
+        median_ms=times["p50"],
+        percentiles_ms={"p10": times["p10"], "p90": times["p90"]},
+        min_ms=times["min"],
+        max_ms=times["max"],
+        operators=tuple(
+            OperatorRow(name, kind, ms, ms / total if total else None, 1, node)
+            for node, (name, kind, ms, _) in enumerate(rows)
+        ),
+        delegate="delegated" if any(row[3] for row in rows) else None,
+        warnings=(UNCONFIRMED,),
+    )
+    return (checked(log, made, line=at, step_ms=1e-9),)
+
+
+def read_json(log: Log) -> tuple[ImportedLog, ...]:
+    """The latency of each model; raises `ImportLogError` where it is not whole."""
+    values = parse_json(log)
+    if not isinstance(values, list):
+        raise log.refuse(None, "it is no list of metrics", "give the file as minibench wrote it")
+    models: dict[str, dict[str, Any]] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    for value in values:
+        model = value.get("benchmarkModel") if isinstance(value, dict) else None
+        metric = value.get("metric") if isinstance(value, dict) else None
+        if not isinstance(model, dict) or not isinstance(metric, str) or not isinstance(model.get("name"), str):
+            raise log.refuse(None, "an entry lacks benchmarkModel, its name or metric", "give the file as written")
+        if not isinstance(value.get("deviceInfo"), dict) or "actualValue" not in value:
+            raise log.refuse(
+                None, f"the metric {metric[:40]!r} lacks deviceInfo or actualValue", "give the file as written"
+            )
+        name = json.dumps(model, sort_keys=True)
+        facts[name] = model
+        if metric in models.setdefault(name, {}):
+            raise log.refuse(None, f"the metric {metric[:40]!r} is given twice", "give one result per file")
+        models[name][metric] = json_number(log, value, "actualValue")
+    made = []
+    for name, metrics in models.items():
+        if f"{_LATENCY}(ms)" not in metrics:
+            raise log.refuse(None, f"there is no metric '{_LATENCY}(ms)'", "give the file as minibench wrote it")
+        backend = facts[name].get("backend")
+        one = ImportedLog(
+            "executorch-minibench",
+            "ExecuTorch minibench",
+            model_file=facts[name]["name"],
+            mean_ms=metrics[f"{_LATENCY}(ms)"],
+            delegate=backend if isinstance(backend, str) and backend else None,
+            warnings=(UNCONFIRMED,),
+            label=facts[name]["name"] if len(models) > 1 else None,
+        )
+        made.append(checked(log, one))
+    if not made:
+        raise log.cut("a metric", "give the whole file")
+    return tuple(made)
+
+
+def _row_times(log: Log, at: int, values: dict[str, str]) -> tuple[list[float], dict[str, float]]:
+    """The raw times and their statistics, which the row states too."""
+    text = values["raw"].strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        raise log.refuse(at, "the cell of raw times is cut", "give the whole file")
+    raw = [log.number(at, part, "a raw time") for part in text[1:-1].split(",")]
+    times = {name: log.number(at, values[f"{name} (ms)"], name) for name in _STATISTICS}
+    computed = {"avg": float(np.mean(raw)), "min": min(raw), "max": max(raw)}
+    computed |= {name: float(np.percentile(raw, int(name[1:]))) for name in ("p10", "p50", "p90")}
+    for name, value in computed.items():
+        if abs(value - times[name]) > 1e-5 * value + 1e-9:
+            raise disagree(log, at, f"{name} of {values.get('event_name', '')[:40]} and raw", times[name], value)
+    return raw, times

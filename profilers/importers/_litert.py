@@ -1,0 +1,182 @@
+"""LiteRT's benchmarks: the results block of the C++ and the Python tool, and the latter's JSON. Milliseconds."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from profilers.importers._imported import ImportedLog
+from profilers.importers._imported import checked
+from profilers.importers._imported import disagree
+from profilers.importers._imported import file_name
+from profilers.importers._log import Log
+from profilers.importers._log import json_number
+from profilers.importers._log import parse_json
+
+STEP_MS = 0.0051
+"""Its figures have two decimals."""
+
+_FIELD = re.compile(r"([A-Z][\w ()]{2,40}?): *(.*)")
+_AVERAGE = re.compile(r"(\S{1,30}) ms \((\d{1,12}) runs\)")
+_COUNT = re.compile(r"count=(\d{1,12}) .*?\bavg=(\S{1,30}).*")
+_KEYS = {"Inference (min)": "min", "Inference (max)": "max", "Inference (median)": "median", "Inference (std)": "std"}
+_KEYS |= {"Inference (p5)": "p5", "Inference (p95)": "p95"}
+_OTHERS = {"Signature name", "Model initialization", "Warmup (first)", "Warmup (avg)", "First inference", "Throughput"}
+_OTHERS |= {
+    "Memory Usage",
+    "Init footprint",
+    "Overall footprint",
+    "Peak memory",
+    "Fully accelerated",
+    "Inference (avg)",
+}
+_LATENCY = {"init_ms", "warmup_first_ms", "warmup_avg_ms", "num_warmup_runs", "avg_ms", "min_ms", "max_ms"}
+_LATENCY |= {"median_ms", "std_ms", "p5_ms", "p95_ms", "num_runs"}
+
+
+def claims_text(log: Log) -> bool:
+    """Whether there is a results block."""
+    return any("BENCHMARK RESULTS" in line for line in log.lines)
+
+
+def claims_json(log: Log) -> bool:
+    """Whether it is, or began as, the Python tool's JSON."""
+    head = log.text[:4000].lstrip()
+    return head.startswith("{") and '"model"' in head and ('"latency"' in head or '"accelerators"' in head)
+
+
+def read_text(log: Log) -> tuple[ImportedLog, ...]:
+    """The results block; raises `ImportLogError` where it is cut, twice there, or contradicts itself."""
+    fields = _block(log)
+    if "Inference (avg)" not in fields:
+        raise log.refuse(None, "no inference was timed", "run the tool with at least one timed run")
+    at, text = fields["Inference (avg)"]
+    match = _AVERAGE.fullmatch(text)
+    if not match:
+        raise log.refuse(at, f"Inference (avg) is {text[:40]!r}", "give the log as written, in ms")
+    mean, count = log.number(at, match[1], "Inference (avg)"), int(match[2])
+    times: dict[str, float] = {}
+    for label, key in _KEYS.items():
+        if label in fields:
+            line, value = fields[label]
+            # The C++ tool gives no unit for the standard deviation; it is milliseconds too.
+            if not value.endswith(" ms") and key != "std":
+                raise log.refuse(line, f"{label} is {value[:40]!r}", "give the log as written, in ms")
+            times[key] = log.number(line, value.removesuffix(" ms"), label)
+    if not {"min", "max", "std"} <= set(times) or len({"median", "p5", "p95"} & set(times)) not in (0, 3):
+        raise log.refuse(at, "lines of the results block are missing", "give the whole log")
+    _compare_counts(log, count, mean)
+    python = "Fully accelerated" in fields
+    if python != ("median" in times):
+        raise log.refuse(at, "lines of the results block are missing", "give the whole log")
+    made = ImportedLog(
+        "litert-text",
+        "litert-benchmark" if python else "LiteRT benchmark_model",
+        model_file=_model_file(log),
+        count=count,
+        mean_ms=mean,
+        median_ms=times.get("median"),
+        percentiles_ms={key: times[key] for key in ("p5", "p95") if key in times},
+        min_ms=times["min"],
+        max_ms=times["max"],
+        std_ms=times["std"],
+        peak_memory_bytes=_peak_memory(log, fields),
+        confirmed=python,
+        threads=_threads(log),
+        warnings=() if python else ("unconfirmed format: the C++ tool's block is read from its source",),
+    )
+    return (checked(log, made, step_ms=STEP_MS, line=at),)
+
+
+def read_json(log: Log) -> tuple[ImportedLog, ...]:
+    """The Python tool's JSON; raises `ImportLogError` where it is not whole."""
+    values = parse_json(log)
+    latency: Any = values.get("latency") if isinstance(values, dict) else None
+    if not isinstance(latency, dict) or not _LATENCY <= set(latency) or not isinstance(values.get("model"), str):
+        raise log.refuse(None, "model or a field of latency is missing", "give the file as litert-benchmark wrote it")
+    times = {key: json_number(log, latency, key) or 0.0 for key in _LATENCY}
+    if times["num_runs"] != int(times["num_runs"]):
+        raise log.refuse(None, "num_runs is not a count", "give the file as litert-benchmark wrote it")
+    threads = json_number(log, values, "num_threads", optional=True)
+    accelerators = values.get("accelerators")
+    if not isinstance(accelerators, list) or not all(isinstance(name, str) for name in accelerators):
+        raise log.refuse(None, "accelerators is no list of names", "give the file as litert-benchmark wrote it")
+    made = ImportedLog(
+        "litert-json",
+        "litert-benchmark",
+        model_file=file_name(values["model"]),
+        count=int(times["num_runs"]),
+        mean_ms=times["avg_ms"],
+        median_ms=times["median_ms"],
+        percentiles_ms={"p5": times["p5_ms"], "p95": times["p95_ms"]},
+        min_ms=times["min_ms"],
+        max_ms=times["max_ms"],
+        std_ms=times["std_ms"],
+        delegate="+".join(name.lower() for name in accelerators if name.upper() != "CPU") or None,
+        confirmed=True,
+        threads=int(threads) if threads else None,
+    )
+    return (checked(log, made, step_ms=STEP_MS),)
+
+
+def _block(log: Log) -> dict[str, tuple[int, str]]:
+    starts = [at for at, line in enumerate(log.lines, 1) if "BENCHMARK RESULTS" in line]
+    if len(starts) != 1:
+        raise log.refuse(starts[1], "a second results block", "give one log per file")
+    fields: dict[str, tuple[int, str]] = {}
+    for at, line in enumerate(log.lines[starts[0] :], starts[0] + 1):
+        text = line.strip()
+        if len(text) >= 38 and not text.strip("="):
+            if fields:
+                return fields
+        elif match := _FIELD.fullmatch(text):
+            label, value = match[1].strip(), match[2].strip()
+            if label in fields or label not in _OTHERS | set(_KEYS):
+                raise log.refuse(
+                    at, f"{label[:40]!r} does not belong here, or a second time", "give the log as written"
+                )
+            fields[label] = (at, value)
+        elif text and not text.startswith(
+            ("No inference runs", "No throughput data", "Peak memory usage not available")
+        ):
+            raise log.refuse(at, f"{text[:60]!r} is no line of a results block", "give the log as the tool wrote it")
+    raise log.cut("the line of '=' that closes the results")
+
+
+def _peak_memory(log: Log, fields: dict[str, tuple[int, str]]) -> int | None:
+    if "Peak memory" not in fields:
+        return None
+    at, text = fields["Peak memory"]
+    if not text.endswith(" MB"):
+        raise log.refuse(at, f"Peak memory is {text[:40]!r}", "give the log as written, in MB")
+    return round(log.number(at, text.removesuffix(" MB"), "Peak memory") * 2**20)
+
+
+def _compare_counts(log: Log, count: int, mean: float) -> None:
+    """The C++ tool shares TensorFlow Lite's loop, whose last `count=` line states the same."""
+    lines = [(at, match) for at, line in enumerate(log.lines, 1) if (match := _COUNT.fullmatch(line.strip()))]
+    if lines:
+        at, match = lines[-1]
+        if int(match[1]) != count or abs(log.number(at, match[2], "avg") / 1000 - mean) > STEP_MS:
+            raise disagree(log, at, "count= and Inference (avg)", match[0][:80], f"{mean} ms ({count} runs)")
+
+
+def _model_file(log: Log) -> str | None:
+    names = {
+        file_name(name.strip())
+        for name in _stated(log, r"^(?:Graph: \[|.*benchmark_litert_model: Model: +)([^\[\]]{1,500})")
+    }
+    if len(names) > 1:
+        raise disagree(log, None, "model", *sorted(names)[:2])
+    return next(iter(names), None)
+
+
+def _threads(log: Log) -> int | None:
+    stated = _stated(log, r"^(?:Num threads: \[|.*benchmark_litert_model: Num threads: +)(\d{1,4})\b")
+    if len(set(stated)) > 1:
+        raise disagree(log, None, "threads", *stated[:2])
+    return int(stated[0]) if stated else None
+
+
+def _stated(log: Log, pattern: str) -> list[str]:
+    return [match[1] for line in log.lines if (match := re.search(pattern, line))]

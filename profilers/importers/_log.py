@@ -1,0 +1,172 @@
+"""`Log`: a file as lines of text, freed from what terminals, Windows and Android put around them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from subdit.errors import ImportLogError
+
+MAX_BYTES = 64 * 2**20
+"""A larger file is refused before it is read."""
+
+MAX_LINES = 1_000_000
+"""One of more lines is refused, too."""
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_BAD_CHARACTER = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
+# "06-01 12:00:00.123  1234  1234 I tflite  : ", "06-01 12:00:00.123 I/tflite(1234): " and "I/tflite  ( 1234): ".
+_LOGCAT = re.compile(
+    r"(?:\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} +)?(?:\d{1,7} +\d{1,7} +)?"
+    r"[VDIWEF][/ ][\w.-]{1,40} {0,20}(?:\( {0,9}\d{1,7}\))? {0,9}: ?"
+)
+_SEVERITY = re.compile(r"(?:INFO|WARNING): (?:\[[\w./-]{1,80}:\d{1,6}\] ?)?")
+_NUMBER = re.compile(r"[0-9]{1,25}(?:\.[0-9]{1,25})?(?:[eE][+-]?[0-9]{1,3})?")
+
+
+@dataclass(frozen=True)
+class Log:
+    """A file to import.
+
+    Attributes:
+        name: of the file, for messages.
+        data: its bytes.
+        lines: cleaned, without blank ones at the end; empty where it is binary.
+        ended: whether the last line has its line end.
+        bad_line: the line, counted from 1, that is no text; None where all is.
+    """
+
+    name: str
+    data: bytes
+    lines: tuple[str, ...]
+    ended: bool
+    bad_line: int | None = None
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines) + "\n"
+
+    @property
+    def last(self) -> int:
+        """Number of the last line."""
+        return max(1, len(self.lines))
+
+    def refuse(self, line: int | None, what: str, remedy: str) -> ImportLogError:
+        """The error to raise; `line` counts from 1."""
+        where = self.name if line is None else f"{self.name}, line {line}"
+        return ImportLogError(f"{where}: {what}; {remedy}.")
+
+    def cut(self, what: str, remedy: str = "run the tool to its end and give the whole log") -> ImportLogError:
+        """The error for a log that ends too early."""
+        return self.refuse(self.last, f"the log ends here without {what}, as if it had been interrupted", remedy)
+
+    def number(self, line: int | None, text: str, what: str) -> float:
+        """A plain number, finite and not below zero; raises `ImportLogError` otherwise."""
+        text = text.strip()
+        if not _NUMBER.fullmatch(text):
+            comma = ", with a point for its decimals" if re.fullmatch(r"[0-9]{1,25},[0-9]{1,25}", text) else ""
+            raise self.refuse(line, f"{what} is {text[:40]!r}, not a number", f"give the log as written{comma}")
+        value = float(text)
+        if not math.isfinite(value):
+            raise self.refuse(
+                line, f"{what} is {text[:40]!r}, which is not finite", "give the log as the tool wrote it"
+            )
+        return value
+
+    def whole(self, line: int | None, text: str, what: str) -> int:
+        """A whole number of at most 18 digits; raises `ImportLogError` otherwise."""
+        text = text.strip()
+        if not re.fullmatch(r"[0-9]{1,18}", text):
+            raise self.refuse(line, f"{what} is {text[:40]!r}, not a whole number", "give the log as the tool wrote it")
+        return int(text)
+
+
+def open_log(path: Path) -> Log:
+    """Read a file; raises `ImportLogError` where it is missing, empty or larger than `MAX_BYTES`."""
+    if not path.is_file():
+        raise ImportLogError(f"There is no log at {path}; give the file that the tool wrote.")
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ImportLogError(f"{path} has {size:,} bytes, above the limit of {MAX_BYTES:,}; give the log of one model.")
+    return make_log(path.read_bytes(), path.name)
+
+
+def make_log(data: bytes, name: str) -> Log:
+    """Bytes as a `Log`; raises `ImportLogError` where there are none."""
+    if not data.strip():
+        raise ImportLogError(f"{name} is empty; give the file that the tool wrote.")
+    if data.count(b"\n") + data.count(b"\r") > 2 * MAX_LINES:
+        raise ImportLogError(f"{name} has more than {MAX_LINES:,} lines; give the log of one model.")
+    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    # Windows PowerShell writes what it redirects as UTF-16.
+    text = data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\x1b" in text:
+        text = _ANSI.sub("", text)
+    if bad := _BAD_CHARACTER.search(text):
+        return Log(name, data, (), True, text.count("\n", 0, bad.start()) + 1)
+    ended = text.endswith("\n")
+    lines = [_clean(line) for line in text.split("\n")]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return Log(name, data, tuple(lines), ended)
+
+
+def parse_json(log: Log) -> Any:
+    """The log's JSON; raises `ImportLogError` on NaN, keys given twice, and anything cut short."""
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) != len(items):
+            seen: set[str] = set()
+            twice = next(key for key, _ in items if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise log.refuse(None, f"the key {twice[:40]!r} is given twice", "give the file as the tool wrote it")
+        return found
+
+    def constant(text: str) -> Any:
+        raise log.refuse(None, f"it holds {text}, which is not a number", "repeat the measurement")
+
+    try:
+        return json.loads(log.text, object_pairs_hook=pairs, parse_constant=constant)
+    except json.JSONDecodeError as error:
+        raise log.refuse(
+            error.lineno,
+            f"this is not whole JSON ({error.msg})",
+            "give the whole file; a tool that was killed leaves it without its end",
+        ) from None
+    except (RecursionError, ValueError):
+        raise log.refuse(
+            None, "its JSON is nested too deeply or has too long a number", "give the file as written"
+        ) from None
+
+
+def json_number(log: Log, values: Mapping[str, Any], key: str, *, optional: bool = False) -> float | None:
+    """values[key] as a finite number not below zero; None only where `optional` and it is missing or null."""
+    value = values.get(key)
+    if value is None and optional:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise log.refuse(None, f"{key} is {str(value)[:40]!r}, not a number", "give the file as the tool wrote it")
+    if not (0 <= value <= 1e18):
+        raise log.refuse(None, f"{key} is {value!s:.40}, out of range", "give the file as the tool wrote it")
+    return float(value)
+
+
+def required(log: Log, value: float | None, key: str) -> float:
+    """`value`, or the refusal that it is missing."""
+    if value is None:
+        raise log.refuse(None, f"{key} is missing", "give the file as the tool wrote it")
+    return value
+
+
+def _clean(line: str) -> str:
+    if match := _LOGCAT.match(line):
+        line = line[match.end() :]
+    if match := _SEVERITY.match(line):
+        line = line[match.end() :]
+    return line.rstrip(" ")

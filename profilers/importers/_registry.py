@@ -1,0 +1,131 @@
+"""Which importer reads a file: its content says, and exactly one must claim it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from profilers.importers import _ai_hub
+from profilers.importers import _coreml
+from profilers.importers import _executorch
+from profilers.importers import _litert
+from profilers.importers import _ort_perf_test
+from profilers.importers import _ort_profile
+from profilers.importers import _tflite
+from profilers.importers import _tflite_proto
+from profilers.importers._imported import ImportedLog
+from profilers.importers._log import Log
+from profilers.importers._log import open_log
+from subdit.errors import ImportLogError
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a log leaves open.
+
+    Attributes:
+        warmup_runs: first runs of an ONNX Runtime profile, which marks none, to drop.
+        runs: how many runs a result file without an end mark must hold.
+    """
+
+    warmup_runs: int = 1
+    runs: int | None = None
+
+
+@dataclass(frozen=True)
+class Importer:
+    """One format; `binary` ones see files that are no text, and the others those that are."""
+
+    name: str
+    what: str
+    claims: Callable[[Log], bool]
+    read: Callable[[Log, ReadOptions], tuple[ImportedLog, ...]]
+    binary: bool = False
+
+
+IMPORTERS = (
+    Importer(
+        "tflite",
+        "TensorFlow Lite benchmark_model output",
+        _tflite.claims_output,
+        lambda log, _: _tflite.read_output(log),
+    ),
+    Importer("tflite-csv", "its operator profile as CSV", _tflite.claims_csv, lambda log, _: _tflite.read_csv(log)),
+    Importer(
+        "tflite-proto",
+        "its operator profile as protocol buffer",
+        _tflite_proto.claims_profile,
+        lambda log, _: _tflite_proto.read_profile(log),
+        binary=True,
+    ),
+    Importer(
+        "tflite-result",
+        "its and LiteRT's --result_file_path",
+        _tflite_proto.claims_result,
+        lambda log, _: _tflite_proto.read_result(log),
+        binary=True,
+    ),
+    Importer("litert-text", "LiteRT benchmark output", _litert.claims_text, lambda log, _: _litert.read_text(log)),
+    Importer(
+        "litert-json", "litert-benchmark --result_json", _litert.claims_json, lambda log, _: _litert.read_json(log)
+    ),
+    Importer(
+        "onnxruntime-perf-test",
+        "onnxruntime_perf_test output",
+        _ort_perf_test.claims_output,
+        lambda log, _: _ort_perf_test.read_output(log),
+    ),
+    Importer(
+        "onnxruntime-perf-csv",
+        "onnxruntime_perf_test result file",
+        _ort_perf_test.claims_csv,
+        lambda log, options: _ort_perf_test.read_csv(log, options.runs),
+    ),
+    Importer(
+        "onnxruntime-profile",
+        "ONNX Runtime profile JSON",
+        _ort_profile.claims,
+        lambda log, options: _ort_profile.read(log, options.warmup_runs),
+    ),
+    Importer("aihub-json", "Qualcomm AI Hub profile JSON", _ai_hub.claims_json, lambda log, _: _ai_hub.read_json(log)),
+    Importer("aihub-perf-yaml", "AI Hub Models perf.yaml", _ai_hub.claims_yaml, lambda log, _: _ai_hub.read_yaml(log)),
+    Importer("coreml-report", "numbers of an Xcode Core ML report", _coreml.claims, lambda log, _: _coreml.read(log)),
+    Importer(
+        "executorch-inspector",
+        "ExecuTorch Inspector TSV",
+        _executorch.claims_tsv,
+        lambda log, _: _executorch.read_tsv(log),
+    ),
+    Importer(
+        "executorch-minibench",
+        "ExecuTorch minibench JSON",
+        _executorch.claims_json,
+        lambda log, _: _executorch.read_json(log),
+    ),
+)
+"""Every importer, in the order of the documentation."""
+
+
+def read_log(path: Path, options: ReadOptions | None = None) -> tuple[ImportedLog, ...]:
+    """Everything a log says; raises `ImportLogError` where it is of no known format, of several, or not whole."""
+    return read(open_log(path), options)
+
+
+def read(log: Log, options: ReadOptions | None = None) -> tuple[ImportedLog, ...]:
+    """`read_log` of a log that is open."""
+    binary = not log.lines
+    # A protocol buffer may happen to be text as well.
+    fitting = [importer for importer in IMPORTERS if (importer.binary or not binary) and importer.claims(log)]
+    if len(fitting) > 1:
+        names = " and ".join(importer.what for importer in fitting)
+        raise log.refuse(None, f"this may be {names}", "give one log per file, as its tool wrote it")
+    if not fitting and log.bad_line is not None:
+        raise log.refuse(log.bad_line, "here are bytes that are no text", "give the file as the tool wrote it")
+    if not fitting:
+        known = ", ".join(importer.what for importer in IMPORTERS)
+        raise log.refuse(1, "this is no log of a known format", f"known are: {known}")
+    try:
+        return fitting[0].read(log, options or ReadOptions())
+    except RecursionError:
+        raise ImportLogError(f"{log.name} is nested too deeply; give the file as the tool wrote it.") from None

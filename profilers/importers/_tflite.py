@@ -1,0 +1,245 @@
+"""TensorFlow Lite's `benchmark_model`: its output, and its operator profile as CSV.
+
+Times are microseconds. The first pair of `Running benchmark` and `count=` is the warm-up, the second the measurement.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from profilers.importers._imported import UNCONFIRMED
+from profilers.importers._imported import ImportedLog
+from profilers.importers._imported import checked
+from profilers.importers._imported import disagree
+from profilers.importers._imported import file_name
+from profilers.importers._log import Log
+from profilers.importers._operator_tables import has_csv_tables
+from profilers.importers._operator_tables import has_tables
+from profilers.importers._operator_tables import read_operators
+
+_SUMMARY = re.compile(r"(?:Average inference|Inference) timings in (\w{1,20}): (.*)")
+_COUNT = re.compile(r"count=\d{1,12}\b.*")
+_PEAK = re.compile(
+    r"(?:Overall peak memory footprint|Peak memory footprint) \((\w{1,10})\)"
+    r"(?: via periodic monitoring:|:)(?: init=\S{1,30} overall=)? ?(\S{1,30})"
+)
+_PARAMETER = re.compile(r"([#A-Za-z][\w #()-]{1,80}): \[(.{0,500})\]")
+_FULL = ("first", "curr", "min", "max", "avg", "std")
+_NEW = ("p5", "median", "p95")
+_ACCELERATORS = ("gpu", "nnapi", "hexagon", "coreml")
+
+
+@dataclass(frozen=True)
+class _Count:
+    """A `count=` line, in microseconds; `avg` is the one value where all are the same."""
+
+    line: int
+    count: int
+    values: dict[str, float]
+
+    @property
+    def avg(self) -> float:
+        return self.values.get("avg", self.values["curr"])
+
+    @property
+    def first(self) -> float:
+        return self.values.get("first", self.values["curr"])
+
+
+def claims_output(log: Log) -> bool:
+    """Whether this is its output, whole or not; LiteRT's tool prints `count=` lines too, before its own results."""
+    if any("BENCHMARK RESULTS" in line for line in log.lines):
+        return any(_SUMMARY.fullmatch(line.strip()) for line in log.lines)
+    return has_tables(log) or any(
+        _SUMMARY.fullmatch(line.strip()) or _COUNT.fullmatch(line.strip()) or line.startswith("Running benchmark for")
+        for line in log.lines
+    )
+
+
+def claims_csv(log: Log) -> bool:
+    """Whether this is its operator profile as CSV."""
+    return has_csv_tables(log) and not claims_output(log)
+
+
+def read_csv(log: Log) -> tuple[ImportedLog, ...]:
+    """The operators; a profile alone holds no latency of the whole."""
+    operators, warnings = read_operators(log)
+    made = ImportedLog(
+        "tflite-csv", "TensorFlow Lite benchmark_model", operators=operators, warnings=(UNCONFIRMED, *warnings)
+    )
+    return (checked(log, made),)
+
+
+def read_output(log: Log) -> tuple[ImportedLog, ...]:
+    """Statistics, operators, memory; raises `ImportLogError` where the log is cut, joined or contradicts itself."""
+    _refuse_failures(log)
+    warm_up, run, at = _statistics(log)
+    del warm_up
+    parameters = _parameters(log)
+    threads = _same(log, parameters, "Num threads", "#threads used for CPU inference")
+    promised = parameters.get("Enable op profiling", (0, "0"))[1] in ("1", "true")
+    if not promised and (has_tables(log) or has_csv_tables(log)):
+        raise log.refuse(None, "an operator table that no 'Enable op profiling: [1]' announces", "give the whole log")
+    operators, warnings = read_operators(log) if promised else ((), ())
+    if not log.ended and _PEAK.fullmatch(log.lines[-1].strip()):
+        raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
+    accelerated, notes = _delegate(log, parameters)
+    if operators:
+        notes.append("operator table: " + UNCONFIRMED)
+    values = {key: value / 1000 for key, value in run.values.items()}
+    single = "avg" not in values
+    made = ImportedLog(
+        "tflite",
+        "TensorFlow Lite benchmark_model",
+        model_file=_model_file(log, parameters),
+        count=run.count,
+        mean_ms=run.avg / 1000,
+        median_ms=values["curr"] if single else values.get("median"),
+        percentiles_ms={key: values[key] for key in ("p5", "p95") if key in values},
+        min_ms=values["curr"] if single else values["min"],
+        max_ms=values["curr"] if single else values["max"],
+        std_ms=(0.0 if run.count > 1 else None) if single else values["std"],
+        operators=operators,
+        peak_memory_bytes=_peak_memory(log),
+        delegate=accelerated,
+        confirmed=True,
+        warnings=(*notes, *warnings),
+        threads=threads if threads and threads > 0 else None,
+    )
+    for key in ("first", "curr"):
+        if key in values and made.min_ms is not None and made.max_ms is not None:
+            if not made.min_ms <= values[key] <= made.max_ms:
+                raise disagree(
+                    log, run.line, f"{key} and min to max", values[key], f"{made.min_ms} to {made.max_ms} ms"
+                )
+    return (checked(log, made, line=at),)
+
+
+def _statistics(log: Log) -> tuple[_Count | None, _Count, int]:
+    """Warm-up, measurement, and the line of the summary, which states both means again."""
+    counts, summaries, announced = [], [], 0
+    for at, line in enumerate(log.lines, 1):
+        text = line.strip()
+        announced += text.startswith("Running benchmark for")
+        if _COUNT.fullmatch(text):
+            counts.append(_count(log, at, text))
+        elif match := _SUMMARY.fullmatch(text):
+            summaries.append((at, match[1], match[2]))
+    if not summaries:
+        raise log.cut("the line 'Inference timings in us'")
+    if len(summaries) > 1:
+        raise log.refuse(summaries[1][0], "a second run's results", "give one log per file")
+    at, unit, text = summaries[0]
+    if unit != "us":
+        raise log.refuse(at, f"the timings are in {unit!r}", "give the log as written, in us")
+    stated: dict[str, float] = {}
+    for part in text.split(","):
+        label, _, value = part.strip().rpartition(": ")
+        key = {"no stats": "Inference"}.get(label, label).removesuffix(" (avg)")
+        if key not in ("Init", "First inference", "Warmup", "Inference") or key in stated:
+            raise log.refuse(at, f"{label[:60]!r} is no label of this line", "give the log as the tool wrote it")
+        stated[key] = log.number(at, value, label)
+    if not {"Init", "Inference"} <= set(stated):
+        raise log.refuse(at, "Init or Inference is missing", "give the log as the tool wrote it")
+    warm = stated.get("Warmup", 0.0)
+    expected = 2 if warm else 1
+    if len(counts) != expected or announced != expected:
+        raise log.refuse(
+            at,
+            f"{len(counts)} 'count=' and {announced} 'Running benchmark' lines, where there should be {expected} each",
+            "give the whole log of one run",
+        )
+    if counts[-1].line > at:
+        raise log.refuse(counts[-1].line, "timings after their summary", "give the log as the tool wrote it")
+    run = counts[-1]
+    if run.avg != stated["Inference"]:
+        raise disagree(log, at, "Inference (avg) and avg of count=", f"{stated['Inference']} us", f"{run.avg} us")
+    if warm and counts[0].avg != warm:
+        raise disagree(log, at, "Warmup (avg) and avg of the first count=", f"{warm} us", f"{counts[0].avg} us")
+    if "First inference" in stated and counts[0].first != stated["First inference"]:
+        raise disagree(
+            log, at, "First inference and first=", f"{stated['First inference']} us", f"{counts[0].first} us"
+        )
+    return (counts[0] if warm else None), run, at
+
+
+def _count(log: Log, at: int, text: str) -> _Count:
+    same = text.endswith("(all same)")
+    values: dict[str, float] = {}
+    for token in text.removesuffix("(all same)").split():
+        key, _, value = token.partition("=")
+        if key in values or key not in ("count", *_FULL, *_NEW):
+            raise log.refuse(at, f"{token[:40]!r} does not belong in a 'count=' line", "give the log as written")
+        whole = key in ("count", "first", "curr", "min", "max")
+        values[key] = log.whole(at, value, key) if whole else log.number(at, value, key)
+    count = int(values.pop("count", 0))
+    wanted = [("curr",)] if same or count == 1 else [_FULL, (*_FULL, *_NEW)]
+    if count < 1 or set(values) not in [set(keys) for keys in wanted]:
+        raise log.refuse(at, "this 'count=' line lacks values or times nothing", "give the log as the tool wrote it")
+    if "avg" in values and not values["min"] * (1 - 1e-5) <= values["avg"] <= values["max"] * (1 + 1e-5):
+        raise disagree(log, at, "avg and min to max", values["avg"], f"{values['min']} to {values['max']}")
+    return _Count(at, count, values)
+
+
+def _parameters(log: Log) -> dict[str, tuple[int, str]]:
+    found: dict[str, tuple[int, str]] = {}
+    for at, line in enumerate(log.lines, 1):
+        if match := _PARAMETER.fullmatch(line.strip()):
+            name, value = match[1].strip(), match[2].strip()
+            if name in found and found[name][1] != value:
+                raise disagree(log, at, name, value, found[name][1])
+            found[name] = (at, value)
+    return found
+
+
+def _same(log: Log, parameters: dict[str, tuple[int, str]], first: str, second: str) -> int | None:
+    stated = [parameters[name] for name in (first, second) if name in parameters]
+    if len({value for _, value in stated}) > 1:
+        raise disagree(log, stated[1][0], first, stated[0][1], stated[1][1])
+    if not stated or stated[0][1].startswith("-"):
+        return None
+    return log.whole(stated[0][0], stated[0][1], first)
+
+
+def _model_file(log: Log, parameters: dict[str, tuple[int, str]]) -> str | None:
+    names = [file_name(parameters["Graph"][1])] if "Graph" in parameters else []
+    for at, line in enumerate(log.lines, 1):
+        if line.strip().startswith("Loaded model "):
+            names.append(file_name(line.strip().removeprefix("Loaded model ")))
+            if names[0] != names[-1]:
+                raise disagree(log, at, "model", names[0], names[-1])
+    return names[0] if names else None
+
+
+def _peak_memory(log: Log) -> int | None:
+    found: list[float] = []
+    for at, line in enumerate(log.lines, 1):
+        if match := _PEAK.fullmatch(line.strip()):
+            if match[1] != "MB":
+                raise log.refuse(at, f"the memory footprint is in {match[1]!r}", "give the log as written, in MB")
+            found.append(log.number(at, match[2], "the peak memory footprint"))
+            if found[0] != found[-1]:
+                raise disagree(log, at, "peak memory", found[0], found[-1])
+    return round(found[0] * 2**20) if found else None
+
+
+def _delegate(log: Log, parameters: dict[str, tuple[int, str]]) -> tuple[str | None, list[str]]:
+    used = {name for name in (*_ACCELERATORS, "xnnpack") if parameters.get(f"Use {name}", (0, "0"))[1] in ("1", "true")}
+    # A delegate says so of operators that it leaves to the CPU, and the run goes on.
+    notes = [f"the tool said: {line.strip()[:120]!r}" for line in log.lines if line.startswith("ERROR: ")][:3]
+    for line in log.lines:
+        text = line.strip().lower()
+        if "delegate" in text and text.startswith(("created tensorflow lite", "explicitly applied", "applying")):
+            used |= {name for name in (*_ACCELERATORS, "xnnpack") if name in text}
+            if "partially executed" in text:
+                notes.append("the delegate ran only a part of the graph")
+    accelerators = [name for name in _ACCELERATORS if name in used]
+    return (accelerators[0] if accelerators else "xnnpack" if "xnnpack" in used else None), notes
+
+
+def _refuse_failures(log: Log) -> None:
+    for at, line in enumerate(log.lines, 1):
+        text = line.strip()
+        if "Benchmarking failed" in text or "Failed to apply" in text:
+            raise log.refuse(at, f"the tool failed: {text[:120]!r}", "mend that and run it again")

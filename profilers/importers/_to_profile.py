@@ -1,0 +1,235 @@
+"""`import_logs`: logs of a kit's components, together complete, to a device profile."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from device_profiles import MIN_WHOLE
+from device_profiles import Calibration
+from device_profiles import Conditions
+from device_profiles import DeviceProfile
+from device_profiles import Latency
+from device_profiles import WholeLatency
+from device_profiles import fit_calibration
+from device_profiles import save_profile
+from profilers._kit import Kit
+from profilers._kit import open_kit
+from profilers._statistics import NOISE_LIMIT
+from profilers.importers._imported import ImportedLog
+from profilers.importers._registry import ReadOptions
+from profilers.importers._registry import read_log
+from subdit.errors import ImportLogError
+from subdit.errors import ProfileError
+from subdit.progress import ProgressCallback
+from subdit.progress import no_progress
+from subdit.version import VERSION
+from supernet.space import all_components
+from supernet.space import component_counts
+from supernet.space import get_space
+from supernet.space import space_names
+
+RUNTIMES = {
+    "tflite": "tflite",
+    "tflite-result": "tflite",
+    "litert-text": "litert",
+    "litert-json": "litert",
+    "onnxruntime-perf-test": "onnxruntime",
+    "onnxruntime-perf-csv": "onnxruntime",
+    "onnxruntime-profile": "onnxruntime",
+    "aihub-json": "aihub",
+    "aihub-perf-yaml": "aihub",
+    "coreml-report": "coreml",
+    "executorch-inspector": "executorch",
+    "executorch-minibench": "executorch",
+}
+"""Format to the runtime of a profile; a format that states no latency is not here."""
+
+# The standard error of a median, over that of a mean, for a normal distribution.
+_MEDIAN = 1.2533
+
+
+def import_logs(
+    logs: Sequence[Path],
+    *,
+    device: str,
+    kit: Path | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    out: Path | None = None,
+    force: bool = False,
+    options: ReadOptions | None = None,
+    progress: ProgressCallback = no_progress,
+) -> DeviceProfile:
+    """Make a device profile from other tools' logs and save it.
+
+    A log belongs to the component whose name its model file has, or, where the log names no model, the log itself. With
+    a kit, logs of its whole sub-DiTs, named by their hashes, calibrate the profile.
+
+    Args:
+        logs: one per component; together they must cover a search space.
+        device: name of the device.
+        kit: folder of the kit that was measured; without, the space is the one whose components these are.
+        precision: that the components were computed in, by default the kit's, else fp32.
+        threads: of the runtime, where the logs do not say.
+        out: file to write, by default in the user's registry.
+        force: replace the profile that is there.
+        options: how to read what logs leave open.
+        progress: reports logs.
+
+    Returns:
+        The profile, as saved.
+
+    Raises:
+        ImportLogError: a log cannot be read, they do not fit together, or components are missing.
+        KitError: the kit is missing or damaged.
+        ProfileError: an impossible device name.
+        RunError: there is such a profile already and `force` is not given.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", device):
+        raise ProfileError(f"{device!r} cannot name a device; use lower-case letters, digits, '.', '_' and '-'.")
+    if not logs:
+        raise ImportLogError("There are no logs to import; name the files.")
+    opened = None if kit is None else open_kit(kit)
+    found: dict[str, ImportedLog] = {}
+    for done, path in enumerate(logs):
+        progress(done, len(logs), path.name)
+        for log in read_log(path, options):
+            name = _stem(log.model_file or path.name)
+            if name in found:
+                raise ImportLogError(f"{path} is a second log of {name}; give one log for each.")
+            if log.format not in RUNTIMES or not log.latency_ms:
+                raise ImportLogError(f"{path} states no latency of a whole model; give the tool's main output instead.")
+            found[name] = log
+    progress(len(logs), len(logs), "")
+    space_name = _space(found, opened)
+    facts = _common(found, threads)
+    components = [component.name for component in all_components(get_space(space_name))]
+    latencies = {name: _latency(log) for name, log in found.items()}
+    calibration = _calibrate(opened, space_name, latencies)
+    unused = set(found) - set(components) - ({entry.name for entry in opened.whole} if opened else set())
+    if unused:
+        raise ImportLogError(f"{min(unused)!r} is no model of {space_name!r}; leave its log out, or name its --kit.")
+    known = [latencies[name].relative_ci for name in components if _spread(found[name]) is not None]
+    runtime, used_threads, delegate, tool, version = facts
+    made = DeviceProfile(
+        device=device,
+        runtime=runtime,
+        precision=precision or (opened.precision if opened else "fp32"),
+        threads=used_threads,
+        space=space_name,
+        kit_hash=opened.hash if opened else _hash(components),
+        provenance="measured",
+        # A log that says nothing of its spread cannot show that it was quiet.
+        noisy=len(known) < len(components) or float(np.median(known)) > NOISE_LIMIT,
+        components={name: latencies[name] for name in components},
+        conditions=Conditions(
+            machine=device,
+            cpu="",
+            cores=0,
+            os="",
+            runtime_version=f"{version or 'unknown version'}, measured with {tool}",
+            python_version="",
+            measured_at=_newest(logs),
+            subdit_version=VERSION,
+        ),
+        calibration=calibration,
+        delegate=delegate,
+    )
+    save_profile(made, out, force=force)
+    return made
+
+
+def _stem(model_file: str) -> str:
+    """The component's name: the model file's, without folder and extension."""
+    return re.sub(
+        r"(\.(tflite|onnx|ort|pte|mlpackage|mlmodelc|json|txt|log|csv|tsv|yaml))+$", "", Path(model_file).name
+    )
+
+
+def _space(found: Mapping[str, ImportedLog], kit: Kit | None) -> str:
+    """The space that the logs cover; raises `ImportLogError` where components are missing."""
+    if kit is not None:
+        names = [kit.space]
+        wanted = {kit.space: {entry.name for entry in kit.components}}
+    else:
+        wanted = {name: {component.name for component in all_components(get_space(name))} for name in space_names()}
+        names = [name for name in wanted if set(found) <= wanted[name]] or [
+            max(wanted, key=lambda name: len(wanted[name] & set(found)))
+        ]
+    complete = [name for name in names if wanted[name] <= set(found)]
+    if len(complete) == 1:
+        return complete[0]
+    nearest = min(names, key=lambda name: len(wanted[name] - set(found)))
+    missing = sorted(wanted[nearest] - set(found))
+    if len(missing) == len(wanted[nearest]):
+        raise ImportLogError(
+            f"{min(found)!r} is no component of a search space; to read any model's log, pass --show, and for a "
+            "profile measure the models of a kit under their own names."
+        )
+    shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+    raise ImportLogError(
+        f"The table of {nearest!r} has gaps: there is no log of {shown}; measure these too and import all together."
+    )
+
+
+def _common(found: Mapping[str, ImportedLog], threads: int | None) -> tuple[str, int, str | None, str, str | None]:
+    """Runtime, threads, delegate, tool and version, which all logs must share."""
+    logs = list(found.values())
+    runtimes = {RUNTIMES[log.format] for log in logs}
+    delegates = {log.delegate for log in logs}
+    versions = {log.runtime_version for log in logs}
+    stated = {log.threads for log in logs if log.threads is not None} | ({threads} if threads is not None else set())
+    for what, values in (("runtimes", runtimes), ("delegates", delegates), ("versions", versions), ("threads", stated)):
+        if len(values) > 1:
+            shown = ", ".join(sorted(map(str, values)))
+            raise ImportLogError(f"The logs have different {what} ({shown}); import those of one setting together.")
+    if not stated:
+        raise ImportLogError("The logs do not say how many threads were used; pass --threads.")
+    delegate = delegates.pop()
+    if delegate is not None:
+        delegate = re.sub(r"[^a-z0-9._-]+", "-", delegate.lower()).strip("-._") or None
+    tools = "/".join(sorted({log.tool for log in logs}))
+    return runtimes.pop(), stated.pop(), delegate, tools, versions.pop()
+
+
+def _spread(log: ImportedLog) -> float | None:
+    """Half a 95 % interval in milliseconds; None where the log does not say enough."""
+    if log.std_ms is None or log.count is None or log.count < 2:
+        return None
+    return 1.96 * (_MEDIAN if log.median_ms is not None else 1.0) * log.std_ms / math.sqrt(log.count)
+
+
+def _latency(log: ImportedLog) -> Latency:
+    value, half = float(log.latency_ms or 0.0), _spread(log) or 0.0
+    return Latency(value, max(value - half, 0.0), value + half, log.count or 0)
+
+
+def _calibrate(kit: Kit | None, space_name: str, latencies: Mapping[str, Latency]) -> Calibration | None:
+    entries = [entry for entry in kit.whole if entry.name in latencies] if kit is not None else []
+    whole = [WholeLatency(entry.spec, latencies[entry.name]) for entry in entries if entry.spec is not None]
+    if len(whole) < MIN_WHOLE:
+        return None
+    space = get_space(space_name)
+    components = all_components(space)
+    counts = component_counts(space, space.encode([entry.spec for entry in whole])).astype(np.float64)
+    component_ms = np.asarray([latencies[component.name].latency_ms for component in components])
+    return fit_calibration(components, component_ms, counts, whole)
+
+
+def _hash(components: Sequence[str]) -> str:
+    """Of the names alone: without the kit, its own hash is not known."""
+    return hashlib.sha256("\n".join(components).encode()).hexdigest()[:16]
+
+
+def _newest(logs: Sequence[Path]) -> str:
+    """When the newest log was written."""
+    seconds = max(path.stat().st_mtime for path in logs)
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")

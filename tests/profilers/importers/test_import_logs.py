@@ -1,0 +1,150 @@
+"""`subdit import`: what it shows, and profiles from logs of a space's components."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from click.testing import Result
+
+import subdit
+from device_profiles import LatencyEstimator
+from device_profiles import load_profile
+from nas.cli import group
+from profilers._kit import Kit
+from profilers._kit import KitEntry
+from subdit.errors import ImportLogError
+from subdit.errors import RunError
+from supernet.space import all_components
+from supernet.space import component_counts
+from supernet.space import components
+from supernet.space import get_space
+from tests.device_profiles.made_up import component_ms
+from tests.profilers.importers.mutators import FILES
+from tests.profilers.importers.mutators import GOLDEN
+
+SPACE = get_space("digits")
+NAMES = [component.name for component in all_components(SPACE)]
+LATENCY_MS = dict(zip(NAMES, (100 * component_ms()).tolist(), strict=True))
+WriteLogs = Callable[..., list[Path]]
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUBDIT_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def write_logs(tmp_path: Path) -> WriteLogs:
+    """Logs of litert-benchmark, one for each name, with a relative standard deviation and other changes."""
+
+    def write(latency_ms: dict[str, float], *, spread: float = 0.02, **changes: object) -> list[Path]:
+        paths = []
+        for at, (name, value) in enumerate(latency_ms.items()):
+            log = json.loads(FILES["litert.json"])
+            times = {
+                "avg": 1.0,
+                "median": 1.0,
+                "min": 1 - spread,
+                "max": 1 + 3 * spread,
+                "p5": 1 - spread / 2,
+                "p95": 1 + spread,
+            }
+            log["latency"] |= {f"{key}_ms": value * factor for key, factor in times.items()} | {
+                "std_ms": value * spread
+            }
+            log |= {"model": f"/kit/components/{name}.tflite", **changes}
+            paths.append(tmp_path / f"{at}.json")
+            paths[-1].write_text(json.dumps(log))
+        return paths
+
+    return write
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(group, ["import", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_show_prints_what_was_understood_and_writes_nothing(name: str, tmp_path: Path) -> None:
+    shown = json.loads(call(GOLDEN / name, "--show", "--json").stdout)
+    facts = {"format", "tool", "model_file", "count", "mean_ms", "median_ms", "percentiles_ms", "operators"}
+    assert all(facts | {"peak_memory_bytes", "delegate", "confirmed"} <= set(one) for one in shown)
+    text = call(GOLDEN / name, "--show")
+    assert text.exit_code == 0 and shown[0]["format"] in text.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_done_is_one_sentence(tmp_path: Path) -> None:
+    assert "--device" in call(GOLDEN / "litert.json").output
+    for arguments in ([tmp_path / "nowhere", "--show"], [GOLDEN / "litert.json", "--device", "phone"]):
+        result = call(*arguments)
+        assert result.exit_code == 2
+        assert result.output.strip().splitlines()[-1].startswith("Error: ")
+
+
+def test_complete_logs_become_a_profile(write_logs: WriteLogs) -> None:
+    result = call(*write_logs(LATENCY_MS), "--device", "phone", "--json")
+    assert result.exit_code == 0, result.output
+    profile = load_profile("phone", space="digits")
+    assert profile.to_dict() == json.loads(result.stdout)
+    assert profile.id == "phone/litert/fp32/t1"
+    assert (profile.provenance, profile.noisy) == ("measured", False)
+    assert "litert-benchmark" in profile.conditions.runtime_version
+    assert profile.latency_ms == pytest.approx(LATENCY_MS)
+    spec = next(iter(SPACE.named.values()))
+    by_hand = sum(count * LATENCY_MS[one.name] for one, count in components(SPACE, spec).items())
+    estimate = LatencyEstimator(profile, SPACE).estimate(SPACE.encode([spec]))
+    assert estimate.latency_ms[0] == pytest.approx(by_hand)
+    # 95 % of a median of 30 runs with a standard deviation of 2 %.
+    assert profile.components[NAMES[0]].relative_ci == pytest.approx(1.96 * 1.2533 * 0.02 / np.sqrt(30), rel=1e-3)
+
+
+def test_gaps_are_named(write_logs: WriteLogs) -> None:
+    logs = write_logs(LATENCY_MS)
+    with pytest.raises(ImportLogError, match=f"no log of {NAMES[3]}; measure"):
+        subdit.import_logs([*logs[:3], *logs[4:]], device="phone")
+    with pytest.raises(ImportLogError, match="a second log of"):
+        subdit.import_logs([*logs, logs[0]], device="phone")
+
+
+def test_logs_that_vary_make_a_noisy_profile(write_logs: WriteLogs) -> None:
+    assert subdit.import_logs(write_logs(LATENCY_MS, spread=0.2), device="phone").noisy
+
+
+def test_logs_of_two_settings_are_refused(write_logs: WriteLogs) -> None:
+    half = dict(list(LATENCY_MS.items())[:5])
+    first = [path.rename(path.with_suffix(".txt")) for path in write_logs(half, num_threads=4)]
+    rest = write_logs({name: ms for name, ms in LATENCY_MS.items() if name not in half})
+    with pytest.raises(ImportLogError, match=r"different threads \(1, 4\)"):
+        subdit.import_logs([*first, *rest], device="phone")
+
+
+def test_nothing_is_overwritten_without_force(write_logs: WriteLogs, tmp_path: Path) -> None:
+    logs, out = write_logs(LATENCY_MS), tmp_path / "phone.json"
+    subdit.import_logs(logs, device="phone", out=out)
+    with pytest.raises(RunError, match="--force"):
+        subdit.import_logs(logs, device="phone", out=out)
+    subdit.import_logs(logs, device="phone", out=out, force=True)
+
+
+def test_whole_sub_dits_of_the_kit_calibrate(
+    write_logs: WriteLogs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = SPACE.sample(np.random.default_rng(3), 8)
+    specs = SPACE.decode(encoded)
+    whole_ms = 1.2 * component_counts(SPACE, encoded).astype(float) @ np.asarray(list(LATENCY_MS.values()))
+    entries = [KitEntry(name, tmp_path, tmp_path) for name in NAMES]
+    wholes = [KitEntry(spec.hash, tmp_path, tmp_path, spec) for spec in specs]
+    kit = Kit(tmp_path, "digits", "litert", "int8", "0123456789abcdef", tuple(entries), tuple(wholes))
+    monkeypatch.setattr("profilers.importers._to_profile.open_kit", lambda folder: kit)
+    latency_ms = LATENCY_MS | {spec.hash: ms for spec, ms in zip(specs, whole_ms.tolist(), strict=True)}
+    profile = subdit.import_logs(write_logs(latency_ms), device="phone", kit=tmp_path)
+    assert (profile.precision, profile.kit_hash) == ("int8", kit.hash)
+    assert profile.calibration is not None and profile.calibration.error.mean < 0.005
+    estimate = LatencyEstimator(profile, SPACE).estimate(encoded)
+    assert estimate.latency_ms == pytest.approx(whole_ms, rel=0.01)

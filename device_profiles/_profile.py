@@ -6,6 +6,7 @@ The file format is `schema.json` beside this module; the dataclasses have its fi
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -13,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from device_profiles._schema import check_profile
+from device_profiles._schema import profile_id
 from supernet.space import SubDiTSpec
 
 SCHEMA_VERSION = 1
@@ -120,7 +122,15 @@ class Noise:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under which conditions the latencies were measured; an empty text or None where it could not be read."""
+    """Under which conditions the latencies were measured; an empty text or None where it could not be read.
+
+    Attributes:
+        model, soc: of the device, such as a phone's model and its system on chip.
+        affinity: cores that the runtime was pinned to; empty where it was not.
+        temperature_c: highest temperature seen meanwhile.
+        battery_percent: lowest charge seen meanwhile.
+        browser: that the runtime ran in, with its version.
+    """
 
     machine: str
     cpu: str
@@ -133,6 +143,12 @@ class Conditions:
     load_average: float | None = None
     reference_ms: float | None = None
     subdit_version: str = ""
+    model: str = ""
+    soc: str = ""
+    affinity: str = ""
+    temperature_c: float | None = None
+    battery_percent: float | None = None
+    browser: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,17 +158,25 @@ class DeviceProfile:
     Attributes:
         device: the device's name, lower case, no spaces.
         runtime: such as "onnxruntime".
-        precision: such as "fp32".
+        precision: of the weights, such as "fp32".
         threads: how many the runtime may use.
         delegate: accelerator of the runtime, None for its plain CPU path.
         space: name of the search space.
         kit_hash: hash of the kit whose components were measured.
-        provenance: "measured" (by subdit, here), "reported" (by another tool) or "estimated".
+        provenance: "measured" (on the device, by subdit or by the tool that `source` names), "reported" (published by
+            others, not checked) or "estimated" (computed by the model that `source` names).
         noisy: whether the machine was too noisy, after all attempts.
         components: component name to latency.
         conditions: of the measurement.
         noise: None where nothing is known of it.
         calibration: None where no whole sub-DiT was measured.
+        compute_precision: numbers that products are computed in; None where they are those of the weights.
+        delegated_share: share of the operators that ran on the delegate; None where it is not known.
+        max_params: the table covers the components of sub-DiTs of at most so many parameters; None for all.
+        source: where the numbers are from, where subdit did not measure them.
+        pipeline: what else a picture takes, "text_encoder" and "decoder", per run.
+        whole: whole sub-DiTs that latencies are predicted from instead of, or beside, the table (`fit_whole`), or that
+            were reported; in the order in which they were measured.
     """
 
     device: str
@@ -168,13 +192,23 @@ class DeviceProfile:
     noise: Noise | None = None
     calibration: Calibration | None = None
     delegate: str | None = None
+    compute_precision: str | None = None
+    delegated_share: float | None = None
+    max_params: int | None = None
+    source: str = ""
+    pipeline: Mapping[str, Latency] = field(default_factory=dict)
+    whole: tuple[WholeLatency, ...] = ()
     schema_version: int = field(default=SCHEMA_VERSION)
 
     @property
     def id(self) -> str:
-        """device/runtime/precision/tN, with /delegate where there is one."""
-        parts = [self.device, self.runtime, self.precision, f"t{self.threads}"]
-        return "/".join([*parts, self.delegate] if self.delegate else parts)
+        """device/runtime/precision/tN, with /delegate where there is one.
+
+        Where products are computed in other numbers than the weights', precision is such as "fp16-in-fp32"; where only
+        a share of the operators ran on the delegate, it is such as "gpu-87pct".
+        """
+        identity = (self.device, self.runtime, self.precision, self.compute_precision, self.threads)
+        return profile_id(*identity, self.delegate, self.delegated_share)
 
     @cached_property
     def latency_ms(self) -> Mapping[str, float]:
@@ -193,16 +227,19 @@ def profile_from_dict(values: Any, where: str) -> DeviceProfile:
     read["schema_version"] = values["subdit_profile"]
     read["components"] = {name: Latency(**latency) for name, latency in values["components"].items()}
     read["conditions"] = Conditions(**values["conditions"])
+    read["pipeline"] = {name: Latency(**latency) for name, latency in values.get("pipeline", {}).items()}
+    read["whole"] = _read_whole(values.get("whole", ()))
     if values.get("noise") is not None:
         read["noise"] = Noise(**values["noise"])
     if values.get("calibration") is not None:
         stored = values["calibration"]
-        whole = tuple(
-            WholeLatency(SubDiTSpec.from_dict(entry["spec"]), Latency(**entry["latency"])) for entry in stored["whole"]
-        )
         errors = {key: ErrorReport(**stored[key]) for key in ("error", "uncalibrated_error")}
-        read["calibration"] = Calibration(**{**stored, **errors, "whole": whole})
+        read["calibration"] = Calibration(**{**stored, **errors, "whole": _read_whole(stored["whole"])})
     return DeviceProfile(**read)
+
+
+def _read_whole(entries: Iterable[Mapping[str, Any]]) -> tuple[WholeLatency, ...]:
+    return tuple(WholeLatency(SubDiTSpec.from_dict(entry["spec"]), Latency(**entry["latency"])) for entry in entries)
 
 
 def _plain(value: Any, *, leave_out: frozenset[str] | set[str] = frozenset()) -> Any:

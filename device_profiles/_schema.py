@@ -45,13 +45,35 @@ def check_profile(values: Any, where: str) -> None:
         )
     if problem := find_problem(values, profile_schema()):
         raise ProfileError(f"The profile {where} is damaged ({problem}); measure it again or restore the file.")
-    expected = [values["device"], values["runtime"], values["precision"], f"t{values['threads']}"]
-    expected += [values["delegate"]] if values.get("delegate") else []
-    if values["id"] != "/".join(expected):
+    if not values["components"] and not values.get("whole"):
+        raise ProfileError(f"The profile {where} has no latency at all; measure it again or restore the file.")
+    identity = [values[key] for key in ("device", "runtime", "precision")]
+    expected = profile_id(
+        *identity, values.get("compute_precision"), values["threads"], *map(values.get, ("delegate", "delegated_share"))
+    )
+    if values["id"] != expected:
         raise ProfileError(
-            f"The profile {where} is damaged (its id is {values['id']!r}, its fields say {'/'.join(expected)!r}); "
-            "restore the file."
+            f"The profile {where} is damaged (its id is {values['id']!r}, its fields say {expected!r}); restore the "
+            "file."
         )
+
+
+def profile_id(
+    device: str,
+    runtime: str,
+    precision: str,
+    compute_precision: str | None,
+    threads: int,
+    delegate: str | None,
+    delegated_share: float | None,
+) -> str:
+    """The id of a profile, such as "phone/litert/fp16-in-fp32/t1/gpu-87pct"; a share is named where it is no whole."""
+    computed = f"-in-{compute_precision}" if compute_precision not in (None, precision) else ""
+    parts = [device, runtime, precision + computed, f"t{threads}"]
+    if delegate:
+        whole = delegated_share is None or round(100 * delegated_share) == 100
+        parts.append(delegate if whole else f"{delegate}-{round(100 * (delegated_share or 0.0))}pct")
+    return "/".join(parts)
 
 
 def find_problem(value: Any, schema: Mapping[str, Any], at: str = "") -> str:

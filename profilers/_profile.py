@@ -171,18 +171,37 @@ def profile_beside(
     if target.exists() and not force:
         raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")
 
-    timings, noise = _measure(kit, models, chosen, empty, budget_s=budget_s, relative_ci=relative_ci, progress=progress)
+    timings, attempts = _measure(
+        kit, models, chosen, empty, budget_s=budget_s, relative_ci=relative_ci, progress=progress
+    )
+    # Read again: when it ended, and how busy the machine was.
+    ended = dataclasses.replace(empty, conditions=read_conditions(chosen.version, reference_ms=None))
+    made = profile_from_timings(kit, ended, timings, attempts=attempts)
+    save_profile(made, target, force=force)
+    return made, measurements_of(timings, list(models))
+
+
+def profile_from_timings(kit: Kit, empty: DeviceProfile, timings: Timings, *, attempts: int = 1) -> DeviceProfile:
+    """The profile that raw timings of a kit make, wherever they were taken: latencies, noise, calibration.
+
+    Args:
+        kit: whose components and whole sub-DiTs were timed, under their names, and the reference kernel as `REFERENCE`.
+        empty: the profile but for these; its conditions get the reference kernel's latency.
+        timings: all of them; of another machine, `cpu_ms` may be `wall_ms`.
+        attempts: how often everything was measured.
+    """
     found = latencies(timings)
-    made = dataclasses.replace(
+    noise = noise_of(
+        timings, [entry.name for entry in kit.components], [entry.name for entry in kit.whole], attempts=attempts
+    )
+    return dataclasses.replace(
         empty,
         noisy=is_noisy(noise),
         components={entry.name: found[entry.name] for entry in kit.components},
-        conditions=read_conditions(chosen.version, reference_ms=found[REFERENCE].latency_ms),
+        conditions=dataclasses.replace(empty.conditions, reference_ms=found[REFERENCE].latency_ms),
         noise=noise,
         calibration=_calibrate(kit, found),
     )
-    save_profile(made, target, force=force)
-    return made, measurements_of(timings, list(models))
 
 
 def load_checked(kit: Kit, runtime: Runtime, *, threads: int) -> dict[str, Session]:
@@ -212,8 +231,8 @@ def _measure(
     budget_s: float,
     relative_ci: float,
     progress: ProgressCallback,
-) -> tuple[Timings, Noise]:
-    """The quietest of up to `ATTEMPTS` attempts, and its noise."""
+) -> tuple[Timings, int]:
+    """The quietest of up to `ATTEMPTS` attempts, and how many there were."""
     components, whole = [entry.name for entry in kit.components], [entry.name for entry in kit.whole]
     beside = sorted(models)
     header: Mapping[str, Any] = {
@@ -257,8 +276,8 @@ def _measure(
         if not is_noisy(tried[-1][1]):
             break
     log.finish()
-    timings, noise = min(tried, key=lambda one: max(one[1].component_ci, one[1].whole_ci, one[1].split))
-    return timings, dataclasses.replace(noise, attempts=len(tried))
+    timings, _ = min(tried, key=lambda one: max(one[1].component_ci, one[1].whole_ci, one[1].split))
+    return timings, len(tried)
 
 
 def _calibrate(kit: Kit, found: Mapping[str, Latency]) -> Calibration | None:

@@ -161,6 +161,12 @@ class Builder:
         if x.data is not None:
             ranges = tuple(slice(at, at + part) for at, part in zip(begin, shape, strict=True))
             return constant(x.data[ranges])
+        if x.node is not None and x.made_by("CONCATENATION"):
+            axis, at = x.node.options["axis"], 0
+            for part in x.node.inputs:
+                if at == begin[axis] and part.shape == shape:
+                    return part
+                at += part.shape[axis]
         return self.node("SLICE", (x, self.indices(begin), self.indices(shape)), shape)
 
     def concat(self, parts: Sequence[Value], axis: int) -> Value:

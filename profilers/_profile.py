@@ -22,6 +22,7 @@ from device_profiles import save_profile
 from profilers._conditions import cpu_model
 from profilers._conditions import device_name
 from profilers._conditions import read_conditions
+from profilers._kit import FORMATS
 from profilers._kit import Kit
 from profilers._kit import open_kit
 from profilers._models import Measurement
@@ -46,6 +47,7 @@ from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from supernet.space import all_components
 from supernet.space import component_counts
+from supernet.space import components_up_to
 from supernet.space import get_space
 
 ATTEMPTS = 3
@@ -140,9 +142,12 @@ def profile_beside(
         KitError, ProfileError, RunError: as `profile`; `KitError` also for a model that cannot be loaded.
     """
     kit = open_kit(kit_dir)
-    chosen = get_runtime(runtime)
-    if (kit.runtime, kit.precision) != (chosen.name, chosen.precision):
-        raise KitError(f"The kit {kit_dir} was made for {kit.runtime} {kit.precision}, not {runtime}; make another.")
+    chosen = get_runtime(runtime, precision=kit.precision)
+    if kit.format != FORMATS[chosen.model_suffix]:
+        raise KitError(
+            f"The kit {kit_dir} was made for {kit.runtime} and holds {kit.format} models, which {runtime} does not "
+            f"load; make another with --runtime {runtime}."
+        )
     name = device_name() if device is None else device
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
         raise ProfileError(f"{name!r} cannot name a device; use lower-case letters, digits, '.', '_' and '-'.")
@@ -150,7 +155,8 @@ def profile_beside(
         raise ProfileError(f"A runtime cannot use {threads} threads; pass at least 1.")
     kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if whole is None else whole])
     space = get_space(kit.space)
-    if [entry.name for entry in kit.components] != [component.name for component in all_components(space)]:
+    expected = [component.name for component in components_up_to(space, kit.max_params)]
+    if kit.components and [entry.name for entry in kit.components] != expected:
         raise KitError(
             f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
         )
@@ -166,6 +172,9 @@ def profile_beside(
         noisy=True,
         components={},
         conditions=read_conditions(chosen.version, reference_ms=None),
+        delegate=chosen.delegate,
+        compute_precision=chosen.compute_precision,
+        max_params=kit.max_params,
     )
     target = profile_path(empty) if out is None else out
     if target.exists() and not force:
@@ -281,11 +290,14 @@ def _measure(
 
 
 def _calibrate(kit: Kit, found: Mapping[str, Latency]) -> Calibration | None:
-    if len(kit.whole) < MIN_WHOLE:
+    if not kit.components or len(kit.whole) < MIN_WHOLE:
         return None
     space = get_space(kit.space)
-    components = all_components(space)
+    components = components_up_to(space, kit.max_params)
     whole = [WholeLatency(entry.spec, found[entry.name]) for entry in kit.whole if entry.spec is not None]
     counts = component_counts(space, space.encode([entry.spec for entry in whole])).astype(np.float64)
+    # Of all components of the space, those that a kit of small sub-DiTs has.
+    measured = set(components)
+    counts = counts[:, [component in measured for component in all_components(space)]]
     latency_ms = np.asarray([found[component.name].latency_ms for component in components])
     return fit_calibration(components, latency_ms, counts, whole)

@@ -14,6 +14,7 @@ from supernet.space._sizes import WeightSizes
 from supernet.space._sizes import component_flops
 from supernet.space._sizes import component_params
 from supernet.space._sizes import component_weights
+from supernet.space._sizes import components_up_to
 from supernet.space._sizes import count_flops
 from supernet.space._sizes import count_params
 from supernet.space._spaces import get_space
@@ -41,6 +42,7 @@ __all__ = [
     "component_weights",
     "components",
     "components_by_stage",
+    "components_up_to",
     "count_flops",
     "count_params",
     "get_space",

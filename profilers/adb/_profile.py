@@ -46,6 +46,8 @@ from subdit.errors import RunError
 from subdit.errors import SubditError
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
+from supernet.space import components_up_to
+from supernet.space import get_space
 
 BUDGET_S = 600.0
 """Seconds of measuring that a phone gets where nothing else is asked for."""
@@ -93,7 +95,7 @@ def profile_over_adb(
     cooling_s: float = COOLING_S,
     out: Path | None = None,
     budget_s: float = BUDGET_S,
-    whole: int | None = None,
+    calibrate: int | None = None,
     progress: ProgressCallback = no_progress,
     force: bool = False,
 ) -> tuple[PhoneResult, ...]:
@@ -112,7 +114,7 @@ def profile_over_adb(
         cooling_s: seconds of a pause where the phone is warm, see `Guard`.
         out: file to write, by default in the user's registry; for one phone only.
         budget_s: seconds of measuring per phone.
-        whole: how many of the kit's whole sub-DiTs to calibrate on, by default all.
+        calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all.
         progress: reports seconds, of all phones together.
         force: replace profiles that are there, and measure anew.
 
@@ -141,7 +143,12 @@ def profile_over_adb(
     phones = choose_phones(find_adb(stop), serials)
     if len(phones) > 1 and (device is not None or out is not None):
         raise ProfileError("A device's name and a file are for one phone; leave them out, or name one phone.")
-    kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if whole is None else whole])
+    kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if calibrate is None else calibrate])
+    expected = [component.name for component in components_up_to(get_space(kit.space), kit.max_params)]
+    if [entry.name for entry in kit.components] != expected:
+        raise KitError(
+            f"The kit {kit_dir} has other components than space {kit.space!r}; make it again with all parts."
+        )
     plan = _Plan(kit, benchmark_model, threads, device, delegate, cores, cooling_s, out, budget_s, force)
     workers = [_Worker(phone, plan) for phone in phones]
     _name_apart(workers)

@@ -1,8 +1,8 @@
 """An honest fake phone: adbd's side of the protocol over TCP, with a folder as its file system and real processes.
 
-The real adb connects to it. What it does not do: run Android. Commands go to /bin/sh, with the folder's `system/bin` first
-on the path (`getprop`, `dumpsys`, `cmd`, `taskset`, made by `make_phone`), and with /data and /sys of a command meaning
-those of the folder; a word that a client forgot to quote would be run as it would be on a phone.
+The real adb connects to it. What it does not do: run Android. Commands go to /bin/sh, with the folder's `system/bin`
+first on the path (`getprop`, `dumpsys`, `cmd`, `taskset`, made by `make_phone`), and with /data and /sys of a command
+meaning those of the folder; a word that a client forgot to quote would be run as it would be on a phone.
 
     python -m tests.profilers.adb.fake_phone FOLDER [PORT]      prints the port it listens on
 
@@ -24,7 +24,7 @@ from pathlib import Path
 
 MAX_DATA = 256 * 1024
 VERSION = 0x01000001
-AUTH_TOKEN = 1
+AUTH_TOKEN, AUTH_PUBLIC_KEY = 1, 3
 
 # Packets of shell v2.
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)
@@ -88,7 +88,8 @@ class Connection:
 
     async def serve(self) -> None:
         async for command, first, second, data in self.packets():
-            if command == b"CNXN" or command == b"AUTH":
+            # A person who has been shown the host's key, the third kind of AUTH, does not answer.
+            if command == b"CNXN" or (command == b"AUTH" and first != AUTH_PUBLIC_KEY):
                 self._greet()
             elif command == b"OPEN":
                 stream = Stream(self, self.next_local, first)

@@ -33,8 +33,8 @@ PROPERTIES = {
 }
 CLOCKS_KHZ = (1800000,) * 4 + (2400000,) * 3 + (2900000,)
 
-# The first line of `states` is how the phone is now: charge, tenths of a degree, thermal status. Each look at it takes a
-# line away but the last.
+# The first line of `states` is how the phone is now: charge, tenths of a degree, thermal status. Each look at it takes
+# a line away, but for the last.
 SCRIPTS = {
     "getprop": 'while IFS= read -r line; do echo "[${line%%=*}]: [${line#*=}]"; done < "$PHONE/properties"',
     "taskset": 'echo "$1" >> "$PHONE/masks"; shift; exec "$@"',

@@ -1,8 +1,8 @@
-"""A stand-in for benchmark_model on the fake phone: it runs the .tflite file for real, and prints as the real ones do.
+"""A stand-in for benchmark_model on the fake phone: it really runs the .tflite file, and prints as the real ones do.
 
-`write_stand_in` makes an executable of it. The text's layout is that of `benchmark_model.cc`, `benchmark_tflite_model.cc`,
-`stat_summarizer.cc` and `benchmark_litert_model.h` of google-ai-edge/LiteRT; numbers are printed as C++ streams do. What it
-says of a GPU is made up: all operators but the first run there.
+`write_stand_in` makes an executable of it. The text's layout is that of `benchmark_model.cc`,
+`benchmark_tflite_model.cc`, `stat_summarizer.cc` and `benchmark_litert_model.h` of google-ai-edge/LiteRT; numbers are
+printed as C++ streams do. What it says of a GPU is made up: all operators but the first run there.
 """
 
 from __future__ import annotations
@@ -133,10 +133,8 @@ def benchmark(flags: dict[str, str]) -> int:
     timed: list[int] = []
     for taken, least in ((warm, int(flags["warmup_runs"])), (timed, int(flags["num_runs"]))):
         seconds = flags["warmup_min_secs"] if taken is warm else flags["min_secs"]
-        info(
-            f"Running benchmark for at least {least} iterations and at least {float(seconds):.6g} seconds but terminate "
-            f"if exceeding {float(flags['max_secs']):.6g} seconds."
-        )
+        bounds = f"at least {least} iterations and at least {float(seconds):.6g} seconds"
+        info(f"Running benchmark for {bounds} but terminate if exceeding {float(flags['max_secs']):.6g} seconds.")
         ends_at = time.monotonic() + float(seconds)
         gives_up_at = time.monotonic() + float(flags["max_secs"])
         while (len(taken) < least or time.monotonic() < ends_at) and time.monotonic() <= gives_up_at:

@@ -1,4 +1,4 @@
-"""`subdit profile`: measure a kit on this machine."""
+"""`subdit profile`: measure a kit on this machine, or on phones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from nas.cli._devices import echo_profile
+from nas.cli._profile_adb import adb_options
+from nas.cli._profile_adb import profile_phones
+from nas.cli._profile_adb import require_adb
 from nas.cli._progress import progress_bar
 from nas.cli._table import echo_json
 
@@ -26,9 +29,12 @@ from nas.cli._table import echo_json
     help="Seconds; up to three times as many where the machine is noisy.",
 )
 @click.option("--whole", type=click.IntRange(min=0), help="Whole sub-DiTs to calibrate on.  [default: all in the kit]")
+@adb_options
 @click.option("--force", is_flag=True, help="Measure anew and replace the profile that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
+@click.pass_context
 def command(
+    context: click.Context,
     kit: Path,
     runtime: str,
     threads: int,
@@ -36,10 +42,15 @@ def command(
     out: Path | None,
     budget_s: float,
     whole: int | None,
+    adb: tuple[str, ...],
+    benchmark_model: Path | None,
+    delegate: str | None,
+    cores: str | None,
+    cooling_s: float | None,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Measure KIT on this machine, calibrate, and save the device profile.
+    """Measure KIT on this machine, or on phones over adb, calibrate, and save the device profile.
 
     Let the machine do nothing else meanwhile. Interrupted, the same command goes on where it was.
 
@@ -47,7 +58,27 @@ def command(
     Examples:
         subdit profile kits/digits
         subdit profile kits/digits --device my-laptop --budget-s 30 --out my-laptop.json
+        subdit profile kits/phone --adb --benchmark-model android_aarch64_benchmark_model
     """
+    if adb:
+        is_budget_given = context.get_parameter_source("budget_s") is click.core.ParameterSource.COMMANDLINE
+        profile_phones(
+            kit,
+            adb,
+            benchmark_model=benchmark_model,
+            threads=threads,
+            device=device,
+            delegate=delegate,
+            cores=cores,
+            cooling_s=cooling_s,
+            out=out,
+            budget_s=budget_s if is_budget_given else None,
+            calibrate=whole,
+            force=force,
+            as_json=as_json,
+        )
+        return
+    require_adb(benchmark_model=benchmark_model, delegate=delegate, cores=cores, cooling_s=cooling_s)
     from profilers import profile
 
     with progress_bar(f"Measuring {kit}") as progress:

@@ -1,0 +1,366 @@
+"""`profile_over_adb`: device profiles of Android phones, several at once, each from its own thread."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import threading
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_profiles import DeviceProfile
+from device_profiles import profile_path
+from device_profiles import save_profile
+from profilers._conditions import read_conditions
+from profilers._kit import Kit
+from profilers._kit import open_kit
+from profilers._profile import TOLERANCE
+from profilers._profile import WHOLE_CI
+from profilers._profile import profile_from_timings
+from profilers._rounds import TimingLog
+from profilers._statistics import within
+from profilers.adb._adb import Phone
+from profilers.adb._adb import StoppedError
+from profilers.adb._adb import choose_phones
+from profilers.adb._adb import find_adb
+from profilers.adb._benchmark_model import DELEGATES
+from profilers.adb._benchmark_model import BenchmarkModel
+from profilers.adb._benchmark_model import Setting
+from profilers.adb._guard import Guard
+from profilers.adb._measure import Job
+from profilers.adb._measure import measure
+from profilers.adb._measure import place_kit
+from profilers.adb._measure import try_models
+from profilers.adb._operators import count_operators
+from profilers.adb._phone import Facts
+from profilers.adb._phone import choose_mask
+from profilers.adb._phone import fixed_performance
+from profilers.adb._phone import read_facts
+from profilers.adb._store import install
+from subdit.errors import DeviceError
+from subdit.errors import KitError
+from subdit.errors import ProfileError
+from subdit.errors import RunError
+from subdit.errors import SubditError
+from subdit.progress import ProgressCallback
+from subdit.progress import no_progress
+from supernet.space import components_up_to
+from supernet.space import get_space
+
+BUDGET_S = 600.0
+"""Seconds of measuring that a phone gets where nothing else is asked for."""
+
+COOLING_S = 30.0
+"""Length of a pause for cooling."""
+
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class PhoneResult:
+    """What became of one phone: a profile, or the sentence that says why there is none."""
+
+    serial: str
+    profile: DeviceProfile | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all phones share."""
+
+    kit: Kit
+    benchmark_model: Path
+    threads: int
+    device: str | None
+    delegate: str | None
+    cores: str
+    cooling_s: float
+    out: Path | None
+    budget_s: float
+    force: bool
+
+
+def profile_over_adb(
+    kit_dir: Path,
+    serials: Sequence[str] = (),
+    *,
+    benchmark_model: Path,
+    threads: int = 1,
+    device: str | None = None,
+    delegate: str | None = None,
+    cores: str = "auto",
+    cooling_s: float = COOLING_S,
+    out: Path | None = None,
+    budget_s: float = BUDGET_S,
+    calibrate: int | None = None,
+    progress: ProgressCallback = no_progress,
+    force: bool = False,
+) -> tuple[PhoneResult, ...]:
+    """Measure a kit of .tflite files on Android phones, and save a profile of each; goes on where it was.
+
+    Raw timings are kept in the kit's folder `timings`, one file per phone and setting.
+
+    Args:
+        kit_dir: folder of the kit.
+        serials: of the phones, as `adb devices` lists them; by default the only one there is.
+        benchmark_model: TensorFlow Lite's or LiteRT's program of that name, built for Android.
+        threads: how many it may use.
+        device: name of the device, by default made from the phone's model; for one phone only.
+        delegate: None for the processor, or "gpu".
+        cores: "auto" for the fastest, or a hexadecimal mask for taskset.
+        cooling_s: seconds of a pause where the phone is warm, see `Guard`.
+        out: file to write, by default in the user's registry; for one phone only.
+        budget_s: seconds of measuring per phone.
+        calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all.
+        progress: reports seconds, of all phones together.
+        force: replace profiles that are there, and measure anew.
+
+    Returns:
+        One per phone, in the order of the serials. Where one of several phones fails, the others' profiles are saved.
+
+    Raises:
+        DeviceError: there is no such phone or program, or the only phone failed.
+        KitError: the kit is missing or damaged, or has no .tflite files.
+        ProfileError: an impossible name, delegate or number of threads.
+        RunError: there is such a profile already and `force` is not given.
+        MissingExtraError: adb is not installed.
+    """
+    kit = open_kit(kit_dir)
+    if kit.format != "tflite":
+        raise KitError(f"The kit {kit_dir} has no .tflite files for a phone; make one with --runtime litert.")
+    if device is not None and not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", device):
+        raise ProfileError(f"{device!r} cannot name a device; use lower-case letters, digits, '.', '_' and '-'.")
+    if delegate is not None and delegate not in DELEGATES:
+        raise ProfileError(f"There is no delegate {delegate!r} over adb; there is {', '.join(DELEGATES)}, or none.")
+    if threads < 1:
+        raise ProfileError(f"A runtime cannot use {threads} threads; pass at least 1.")
+    if not benchmark_model.is_file():
+        raise DeviceError(f"There is no benchmark_model at {benchmark_model}; download the Android build and name it.")
+    stop = threading.Event()
+    phones = choose_phones(find_adb(stop), serials)
+    if len(phones) > 1 and (device is not None or out is not None):
+        raise ProfileError("A device's name and a file are for one phone; leave them out, or name one phone.")
+    kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if calibrate is None else calibrate])
+    expected = [component.name for component in components_up_to(get_space(kit.space), kit.max_params)]
+    if [entry.name for entry in kit.components] != expected:
+        raise KitError(
+            f"The kit {kit_dir} has other components than space {kit.space!r}; make it again with all parts."
+        )
+    plan = _Plan(kit, benchmark_model, threads, device, delegate, cores, cooling_s, out, budget_s, force)
+    workers = [_Worker(phone, plan) for phone in phones]
+    _name_apart(workers)
+    _run_all(workers, stop, progress)
+    if len(workers) == 1 and workers[0].problem is not None:
+        raise workers[0].problem
+    return tuple(PhoneResult(one.phone.serial, one.made, str(one.problem or "")) for one in workers)
+
+
+class _Worker(threading.Thread):
+    """Measures one phone."""
+
+    def __init__(self, phone: Phone, plan: _Plan) -> None:
+        super().__init__(name=f"adb-{phone.serial}", daemon=True)
+        self.phone = phone
+        self.plan = plan
+        self.made: DeviceProfile | None = None
+        self.problem: SubditError | None = None
+        self.fault: BaseException | None = None
+        self.at = (0.0, 1.0, "")
+        self.facts: Facts | None = None
+        self.device = ""
+        try:
+            self.facts = read_facts(phone)
+            self.device = plan.device or self.facts.device
+        except SubditError as error:
+            self.problem = error
+
+    def run(self) -> None:
+        if self.facts is None:
+            return
+        try:
+            self.made = _profile_phone(self.phone, self.plan, self.facts, self.device, self._report)
+        except SubditError as error:
+            self.problem = error
+        except StoppedError:
+            pass
+        except BaseException as error:  # Our mistake, raised again where it is seen.
+            self.fault = error
+
+    def _report(self, done: float, total: float, note: str) -> None:
+        self.at = (done, total, note)
+
+
+def _name_apart(workers: Sequence[_Worker]) -> None:
+    """Phones of one model get the end of their serial's letters and digits to their names."""
+    names = [worker.device for worker in workers]
+    for worker in workers:
+        if names.count(worker.device) > 1:
+            worker.device += "-" + re.sub(r"[^a-z0-9]+", "", worker.phone.serial.lower())[-6:]
+
+
+def _run_all(workers: Sequence[_Worker], stop: threading.Event, progress: ProgressCallback) -> None:
+    """Run all to their end; whatever ends this process in between lets them put their phones back first."""
+    for worker in workers:
+        worker.start()
+    try:
+        while any(worker.is_alive() for worker in workers):
+            workers[0].join(_POLL_S)
+            progress(*_together(workers))
+            if not workers[0].is_alive():
+                stop.wait(_POLL_S)
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()
+    for worker in workers:
+        if worker.fault is not None:
+            raise worker.fault
+
+
+def _together(workers: Sequence[_Worker]) -> tuple[float, float, str]:
+    """What all have done, as parts of one whole per phone, with what the slowest does."""
+    parts = [1.0 if not worker.is_alive() else min(worker.at[0] / max(worker.at[1], 1e-9), 1.0) for worker in workers]
+    slowest = workers[min(range(len(workers)), key=lambda at: parts[at])]
+    note = slowest.at[2] if len(workers) == 1 else f"{slowest.phone.serial}: {slowest.at[2]}"
+    return sum(parts), float(len(workers)), note
+
+
+def _profile_phone(phone: Phone, plan: _Plan, facts: Facts, device: str, progress: ProgressCallback) -> DeviceProfile:
+    kit = plan.kit
+    program = install(phone, plan.benchmark_model, facts.abis)
+    mask = choose_mask(phone, facts, plan.cores, plan.threads)
+    # The accelerator computes in the numbers of the weights; for weights of int8, in float16.
+    fp16 = plan.delegate is not None and kit.precision != "fp32"
+    setting = Setting(plan.threads, plan.delegate, fp16, mask)
+    empty = _empty(plan, facts, device, program, setting)
+    _require_new(empty, plan)
+    guard = Guard(phone, plan.cooling_s)
+    while why := guard.look():
+        guard.cool(why)
+    folder = place_kit(phone, kit, progress=progress)
+    path = kit.folder / "timings" / f"{empty.id.replace('/', '--')}--{_safe(phone.serial)}.jsonl"
+    with fixed_performance(phone) as fixed:
+        jobs = try_models(phone, kit, program, setting, folder, tolerance=TOLERANCE, progress=progress)
+        empty = dataclasses.replace(empty, delegated_share=_share(kit, jobs) if plan.delegate else None)
+        _require_new(empty, plan)
+        log = _open_log(path, _header(kit, empty, facts, program, setting, fixed))
+        names = [entry.name for entry in kit.whole] or [entry.name for entry in kit.components]
+        try:
+            timings = measure(
+                phone,
+                program,
+                jobs,
+                guard,
+                log=log,
+                is_enough=within(names, WHOLE_CI),
+                budget_s=plan.budget_s,
+                progress=progress,
+            )
+            log.finish()
+        finally:
+            log.close()
+    conditions = dataclasses.replace(
+        empty.conditions,
+        governor=", ".join(filter(None, (facts.governor, "fixed performance mode" if fixed else ""))),
+        temperature_c=guard.hottest_c,
+        battery_percent=guard.lowest_percent,
+        measured_at=read_conditions("", reference_ms=None).measured_at,
+    )
+    made = profile_from_timings(kit, dataclasses.replace(empty, conditions=conditions), timings)
+    save_profile(made, plan.out or profile_path(made), force=plan.force)
+    return made
+
+
+def _empty(plan: _Plan, facts: Facts, device: str, program: BenchmarkModel, setting: Setting) -> DeviceProfile:
+    """The profile but for its numbers."""
+    kit = plan.kit
+    checked = "outputs compared with torch's on the phone"
+    unchecked = "outputs not checked: this program cannot write them"
+    here = read_conditions("", reference_ms=None)
+    return DeviceProfile(
+        device=device,
+        runtime=program.runtime,
+        precision=kit.precision,
+        threads=setting.threads,
+        space=kit.space,
+        kit_hash=kit.hash,
+        provenance="measured",
+        noisy=True,
+        components={},
+        conditions=dataclasses.replace(
+            here,
+            # No serial number: profiles are for passing on.
+            machine=facts.model,
+            cpu=facts.soc,
+            cores=len(facts.max_khz),
+            os=facts.android,
+            runtime_version=f"unknown version, {program.name} with SHA-256 {program.digest}",
+            governor=facts.governor,
+            load_average=None,
+            model=facts.model,
+            soc=facts.soc,
+            affinity=setting.mask,
+        ),
+        delegate=setting.delegate,
+        compute_precision=_compute_precision(kit.precision, setting),
+        max_params=kit.max_params,
+        source=f"{program.name}, SHA-256 {program.digest}, over adb; "
+        + (checked if program.writes_outputs else unchecked),
+    )
+
+
+def _compute_precision(precision: str, setting: Setting) -> str | None:
+    """In which numbers products are computed: XNNPACK unpacks float16 weights to float32."""
+    if setting.delegate is not None:
+        computed = "fp16" if setting.fp16 else "fp32"
+    else:
+        computed = "fp32" if precision == "fp16" else precision
+    return None if computed == precision else computed
+
+
+def _header(
+    kit: Kit, empty: DeviceProfile, facts: Facts, program: BenchmarkModel, setting: Setting, fixed: bool
+) -> Mapping[str, object]:
+    """What timings that are gone on with must have in common."""
+    return {
+        "subdit_timings": 1,
+        "kit": kit.hash,
+        "whole": [entry.name for entry in kit.whole],
+        "id": empty.id,
+        "build": facts.build,
+        "program": program.digest,
+        "affinity": setting.mask,
+        "fixed_performance": fixed,
+    }
+
+
+def _open_log(path: Path, header: Mapping[str, object]) -> TimingLog:
+    """Timings to go on with; anew where the last measurement ended."""
+    log = TimingLog(path, header)
+    if not log.finished:
+        return log
+    log.close()
+    return TimingLog(path, header, restart=True)
+
+
+def _share(kit: Kit, jobs: Mapping[str, Job]) -> float | None:
+    """Operators of the components, or else of the whole sub-DiTs, that ran on the accelerator; None if not all tell."""
+    entries = kit.components or kit.whole
+    told = [(count_operators(entry.model), jobs[entry.name].delegated_share) for entry in entries]
+    if any(share is None for _, share in told):
+        return None
+    total = sum(count for count, _ in told)
+    return sum(count * (share or 0.0) for count, share in told) / total if total else None
+
+
+def _require_new(empty: DeviceProfile, plan: _Plan) -> None:
+    target = plan.out or profile_path(empty)
+    if target.exists() and not plan.force:
+        raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")
+
+
+def _safe(serial: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", serial)

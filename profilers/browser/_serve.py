@@ -24,6 +24,7 @@ from profilers.browser._address import self_made_certificate
 from profilers.browser._messages import DEVICE_NAME
 from profilers.browser._ort_web import find_ort_web
 from profilers.browser._ort_web import wanted
+from profilers.browser._phones import COOLING_S
 from profilers.browser._phones import MIN_ROUNDS
 from profilers.browser._phones import Order
 from profilers.browser._phones import Phones
@@ -58,6 +59,7 @@ def serve(
     out: Path | None = None,
     budget_s: float = 60.0,
     min_rounds: int = MIN_ROUNDS,
+    cooling_s: float = COOLING_S,
     whole: int | None = None,
     progress: ProgressCallback = no_progress,
     force: bool = False,
@@ -82,6 +84,7 @@ def serve(
         out: file of the profile, by default in the user's registry.
         budget_s: seconds per attempt; there are up to three where a phone is noisy.
         min_rounds: rounds that are made whatever the budget says.
+        cooling_s: how long a phone rests before it measures again, where it was too noisy.
         whole: how many of the kit's whole sub-DiTs to calibrate on, by default all.
         progress: reports models while the kit is prepared.
         force: replace profiles that are there.
@@ -129,6 +132,7 @@ def serve(
             out=out,
             budget_s=budget_s,
             min_rounds=min_rounds,
+            cooling_s=cooling_s,
             force=force,
         )
         served = Phones(order, say)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,6 +11,9 @@ from nas.cli._devices import echo_profile
 from nas.cli._profile_adb import adb_options
 from nas.cli._profile_adb import profile_phones
 from nas.cli._profile_adb import require_adb
+from nas.cli._profile_serve import profile_browsers
+from nas.cli._profile_serve import require_serve
+from nas.cli._profile_serve import serve_options
 from nas.cli._progress import progress_bar
 from nas.cli._table import echo_json
 
@@ -30,6 +34,7 @@ from nas.cli._table import echo_json
 )
 @click.option("--whole", type=click.IntRange(min=0), help="Whole sub-DiTs to calibrate on.  [default: all in the kit]")
 @adb_options
+@serve_options
 @click.option("--force", is_flag=True, help="Measure anew and replace the profile that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
 @click.pass_context
@@ -49,8 +54,10 @@ def command(
     cooling_s: float | None,
     force: bool,
     as_json: bool,
+    serve: bool,
+    **browser: Any,
 ) -> None:
-    """Measure KIT on this machine, or on phones over adb, calibrate, and save the device profile.
+    """Measure KIT on this machine, on phones over adb, or in phones' browsers, calibrate, and save the device profile.
 
     Let the machine do nothing else meanwhile. Interrupted, the same command goes on where it was.
 
@@ -59,7 +66,14 @@ def command(
         subdit profile kits/digits
         subdit profile kits/digits --device my-laptop --budget-s 30 --out my-laptop.json
         subdit profile kits/phone --adb --benchmark-model android_aarch64_benchmark_model
+        subdit profile kits/digits --serve
+        subdit profile kits/digits --serve --https --threads 4 --webgpu
     """
+    if serve:
+        common = {"device": device, "out": out, "budget_s": budget_s, "whole": whole, "force": force}
+        profile_browsers(kit, as_json=as_json, threads=threads, **common, **browser)
+        return
+    require_serve(**browser)
     if adb:
         is_budget_given = context.get_parameter_source("budget_s") is click.core.ParameterSource.COMMANDLINE
         profile_phones(

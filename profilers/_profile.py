@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from device_profiles import MIN_WHOLE
 from device_profiles import Calibration
@@ -27,7 +29,6 @@ from profilers._kit import Kit
 from profilers._kit import open_kit
 from profilers._models import Measurement
 from profilers._models import measurements_of
-from profilers._models import read_static_inputs
 from profilers._reference import reference_inputs
 from profilers._rounds import REFERENCE
 from profilers._rounds import TimingLog
@@ -36,6 +37,9 @@ from profilers._rounds import measure_rounds
 from profilers._runtimes import Runtime
 from profilers._runtimes import Session
 from profilers._runtimes import get_runtime
+from profilers._selection import check_pipeline
+from profilers._selection import choose_whole
+from profilers._selection import drawn_inputs
 from profilers._statistics import is_noisy
 from profilers._statistics import latencies
 from profilers._statistics import noise_of
@@ -70,7 +74,9 @@ def profile(
     device: str | None = None,
     out: Path | None = None,
     budget_s: float = 60.0,
+    calibrate: int | None = None,
     whole: int | None = None,
+    also: Mapping[str, Path] | None = None,
     progress: ProgressCallback = no_progress,
     force: bool = False,
 ) -> DeviceProfile:
@@ -85,8 +91,12 @@ def profile(
         device: name of the device, by default made from the system's and the processor's.
         out: file to write, by default in the user's registry.
         budget_s: seconds per attempt; there are up to three where the machine is noisy.
-        whole: how many of the kit's whole sub-DiTs to calibrate on, by default all; with fewer than 6 there is no
+        calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all; with fewer than 6 there is no
             calibration.
+        whole: measure so many of the kit's whole sub-DiTs and predict all others from them, with the parts as what is
+            expected where the kit has any; by default only where it has none.
+        also: what else a picture takes, models in the kit's format by "text_encoder" or "decoder", measured in the
+            same rounds.
         progress: reports seconds.
         force: replace the profile that is there, and measure anew.
 
@@ -94,8 +104,10 @@ def profile(
         The profile, as saved.
 
     Raises:
-        KitError: the kit is missing or damaged, or computes something else than torch on this machine.
-        ProfileError: no such runtime, or an impossible device name.
+        KitError: the kit is missing or damaged, has too few whole sub-DiTs, or computes something else than torch on
+            this machine.
+        ProfileError: no such runtime, an impossible device name, too few whole sub-DiTs asked for, or no such part of
+            a pipeline.
         RunError: there is such a profile already and `force` is not given.
     """
     return profile_beside(
@@ -106,7 +118,9 @@ def profile(
         device=device,
         out=out,
         budget_s=budget_s,
+        calibrate=calibrate,
         whole=whole,
+        also=also,
         progress=progress,
         force=force,
     )[0]
@@ -121,7 +135,10 @@ def profile_beside(
     device: str | None = None,
     out: Path | None = None,
     budget_s: float = 60.0,
+    calibrate: int | None = None,
     whole: int | None = None,
+    also: Mapping[str, Path] | None = None,
+    inputs: Mapping[str, Mapping[str, npt.NDArray[Any]]] | None = None,
     relative_ci: float = WHOLE_CI,
     progress: ProgressCallback = no_progress,
     force: bool = False,
@@ -132,7 +149,8 @@ def profile_beside(
     and its cores not, which no reference kernel tells apart. So a prediction is judged within the same rounds.
 
     Args:
-        models: ONNX files by name; none may have the name of an entry of the kit.
+        models: files of the kit's format by name; none may have the name of an entry of the kit.
+        inputs: per model its inputs by name; where they are not given, drawn for the shapes in the file.
         relative_ci: half the 95 % interval over the latency at which measuring stops, for every whole model.
 
     Returns:
@@ -153,7 +171,10 @@ def profile_beside(
         raise ProfileError(f"{name!r} cannot name a device; use lower-case letters, digits, '.', '_' and '-'.")
     if threads < 1:
         raise ProfileError(f"A runtime cannot use {threads} threads; pass at least 1.")
-    kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if whole is None else whole])
+    measured = choose_whole(kit, calibrate=calibrate, whole=whole)
+    by_whole = whole is not None or not kit.components
+    kit = dataclasses.replace(kit, whole=measured)
+    parts = check_pipeline(also or {})
     space = get_space(kit.space)
     expected = [component.name for component in components_up_to(space, kit.max_params)]
     if kit.components and [entry.name for entry in kit.components] != expected:
@@ -180,17 +201,28 @@ def profile_beside(
     if target.exists() and not force:
         raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")
 
+    beside = {**models, **parts}
+    like = (kit.whole or kit.components)[0].model
+    drawn = {name: (inputs or {}).get(name) or drawn_inputs(path, like) for name, path in beside.items()}
     timings, attempts = _measure(
-        kit, models, chosen, empty, budget_s=budget_s, relative_ci=relative_ci, progress=progress
+        kit, beside, drawn, chosen, empty, budget_s=budget_s, relative_ci=relative_ci, progress=progress
     )
     # Read again: when it ended, and how busy the machine was.
     ended = dataclasses.replace(empty, conditions=read_conditions(chosen.version, reference_ms=None))
-    made = profile_from_timings(kit, ended, timings, attempts=attempts)
+    made = profile_from_timings(kit, ended, timings, attempts=attempts, by_whole=by_whole, pipeline=tuple(parts))
     save_profile(made, target, force=force)
     return made, measurements_of(timings, list(models))
 
 
-def profile_from_timings(kit: Kit, empty: DeviceProfile, timings: Timings, *, attempts: int = 1) -> DeviceProfile:
+def profile_from_timings(
+    kit: Kit,
+    empty: DeviceProfile,
+    timings: Timings,
+    *,
+    attempts: int = 1,
+    by_whole: bool = False,
+    pipeline: Sequence[str] = (),
+) -> DeviceProfile:
     """The profile that raw timings of a kit make, wherever they were taken: latencies, noise, calibration.
 
     Args:
@@ -198,6 +230,8 @@ def profile_from_timings(kit: Kit, empty: DeviceProfile, timings: Timings, *, at
         empty: the profile but for these; its conditions get the reference kernel's latency.
         timings: all of them; of another machine, `cpu_ms` may be `wall_ms`.
         attempts: how often everything was measured.
+        by_whole: latencies are to be predicted from the whole sub-DiTs, instead of a calibrated table.
+        pipeline: what else of a pipeline was timed, under these names.
     """
     found = latencies(timings)
     noise = noise_of(
@@ -209,7 +243,9 @@ def profile_from_timings(kit: Kit, empty: DeviceProfile, timings: Timings, *, at
         components={entry.name: found[entry.name] for entry in kit.components},
         conditions=dataclasses.replace(empty.conditions, reference_ms=found[REFERENCE].latency_ms),
         noise=noise,
-        calibration=_calibrate(kit, found),
+        calibration=None if by_whole else _calibrate(kit, found, split=noise.split),
+        pipeline={name: found[name] for name in pipeline},
+        whole=_whole_latencies(kit, found) if by_whole else (),
     )
 
 
@@ -234,6 +270,7 @@ def load_checked(kit: Kit, runtime: Runtime, *, threads: int) -> dict[str, Sessi
 def _measure(
     kit: Kit,
     models: Mapping[str, Path],
+    inputs: Mapping[str, Mapping[str, npt.NDArray[Any]]],
     runtime: Runtime,
     empty: DeviceProfile,
     *,
@@ -256,7 +293,7 @@ def _measure(
     path = kit.folder / "timings" / f"{empty.id.replace('/', '--')}.jsonl"
     sessions = load_checked(kit, runtime, threads=empty.threads)
     for name in beside:
-        sessions[name] = runtime.load(models[name], read_static_inputs(models[name]), threads=empty.threads)
+        sessions[name] = runtime.load(models[name], inputs[name], threads=empty.threads)
     reference = runtime.load(kit.reference, reference_inputs(), threads=1)
     log = TimingLog(path, header)
     if log.finished:
@@ -289,15 +326,19 @@ def _measure(
     return timings, len(tried)
 
 
-def _calibrate(kit: Kit, found: Mapping[str, Latency]) -> Calibration | None:
+def _calibrate(kit: Kit, found: Mapping[str, Latency], *, split: float) -> Calibration | None:
     if not kit.components or len(kit.whole) < MIN_WHOLE:
         return None
     space = get_space(kit.space)
     components = components_up_to(space, kit.max_params)
-    whole = [WholeLatency(entry.spec, found[entry.name]) for entry in kit.whole if entry.spec is not None]
+    whole = _whole_latencies(kit, found)
     counts = component_counts(space, space.encode([entry.spec for entry in whole])).astype(np.float64)
     # Of all components of the space, those that a kit of small sub-DiTs has.
     measured = set(components)
     counts = counts[:, [component in measured for component in all_components(space)]]
     latency_ms = np.asarray([found[component.name].latency_ms for component in components])
-    return fit_calibration(components, latency_ms, counts, whole)
+    return fit_calibration(components, latency_ms, counts, whole, split=split)
+
+
+def _whole_latencies(kit: Kit, found: Mapping[str, Latency]) -> tuple[WholeLatency, ...]:
+    return tuple(WholeLatency(entry.spec, found[entry.name]) for entry in kit.whole if entry.spec is not None)

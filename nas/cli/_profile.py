@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
-from nas.cli._devices import echo_profile
 from nas.cli._profile_adb import adb_options
 from nas.cli._profile_adb import profile_phones
 from nas.cli._profile_adb import require_adb
 from nas.cli._profile_serve import profile_browsers
 from nas.cli._profile_serve import require_serve
 from nas.cli._profile_serve import serve_options
+from nas.cli._profile_text import echo_profile
 from nas.cli._progress import progress_bar
 from nas.cli._table import echo_json
+from subdit.errors import ProfileError
 
 
 @click.command()
@@ -32,7 +33,16 @@ from nas.cli._table import echo_json
     show_default=True,
     help="Seconds; up to three times as many where the machine is noisy.",
 )
-@click.option("--whole", type=click.IntRange(min=0), help="Whole sub-DiTs to calibrate on.  [default: all in the kit]")
+@click.option(
+    "--calibrate", type=click.IntRange(min=0), help="Whole sub-DiTs to calibrate on.  [default: all in the kit]"
+)
+@click.option("--whole", type=click.IntRange(min=1), help="Measure so many whole sub-DiTs and predict from them.")
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="PART=FILE",
+    help="Measure text_encoder=FILE or decoder=FILE in the same rounds; may be repeated.",
+)
 @adb_options
 @serve_options
 @click.option("--force", is_flag=True, help="Measure anew and replace the profile that is there.")
@@ -46,7 +56,9 @@ def command(
     device: str | None,
     out: Path | None,
     budget_s: float,
+    calibrate: int | None,
     whole: int | None,
+    also: tuple[str, ...],
     adb: tuple[str, ...],
     benchmark_model: Path | None,
     delegate: str | None,
@@ -68,9 +80,11 @@ def command(
         subdit profile kits/phone --adb --benchmark-model android_aarch64_benchmark_model
         subdit profile kits/digits --serve
         subdit profile kits/digits --serve --https --threads 4 --webgpu
+        subdit profile kits/digits --whole 60
+        subdit profile kits/mobile-1k --also decoder=decoder.onnx
     """
     if serve:
-        common = {"device": device, "out": out, "budget_s": budget_s, "whole": whole, "force": force}
+        common = {"device": device, "out": out, "budget_s": budget_s, "whole": calibrate, "force": force}
         profile_browsers(kit, as_json=as_json, threads=threads, **common, **browser)
         return
     require_serve(**browser)
@@ -87,7 +101,7 @@ def command(
             cooling_s=cooling_s,
             out=out,
             budget_s=budget_s if is_budget_given else None,
-            calibrate=whole,
+            calibrate=calibrate,
             force=force,
             as_json=as_json,
         )
@@ -103,7 +117,9 @@ def command(
             device=device,
             out=out,
             budget_s=budget_s,
+            calibrate=calibrate,
             whole=whole,
+            also=_parts(also),
             progress=progress,
             force=force,
         )
@@ -111,3 +127,15 @@ def command(
         echo_json(made.to_dict())
     else:
         echo_profile(made, components=False)
+
+
+def _parts(also: tuple[str, ...]) -> dict[str, Path]:
+    """Files by the part of the pipeline that they are; raises `ProfileError` on what is not PART=FILE, once each."""
+    found: dict[str, Path] = {}
+    for entry in also:
+        part, is_given, file = entry.partition("=")
+        if not is_given or not file or part in found:
+            problem = "comes twice" if part in found else "is not PART=FILE"
+            raise ProfileError(f"--also {entry!r} {problem}; write it once, such as --also decoder=decoder.onnx.")
+        found[part] = Path(file)
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from device_profiles import DeviceProfile
-from nas.cli._devices import echo_profile
+from nas.cli._profile_text import echo_profile
 from nas.cli._progress import progress_bar
 from nas.cli._table import echo_json
 from subdit.errors import ProfileError

@@ -2,10 +2,14 @@
 
 from supernet.space._components import KINDS
 from supernet.space._components import Component
+from supernet.space._components import ComponentTerm
 from supernet.space._components import all_components
 from supernet.space._components import component_counts
+from supernet.space._components import component_terms
 from supernet.space._components import components
 from supernet.space._components import components_by_stage
+from supernet.space._components import sum_components
+from supernet.space._search_space import PIPELINE_PARTS
 from supernet.space._search_space import EncodedSpecs
 from supernet.space._search_space import SearchSpace
 from supernet.space._search_space import TextInput
@@ -27,9 +31,11 @@ from supernet.space._spec import SubDiTSpec
 __all__ = [
     "ASSA_STAGES",
     "KINDS",
+    "PIPELINE_PARTS",
     "PRECISIONS",
     "STAGES",
     "Component",
+    "ComponentTerm",
     "EncodedSpecs",
     "SearchSpace",
     "SubDiTSpec",
@@ -39,6 +45,7 @@ __all__ = [
     "component_counts",
     "component_flops",
     "component_params",
+    "component_terms",
     "component_weights",
     "components",
     "components_by_stage",
@@ -48,4 +55,5 @@ __all__ = [
     "get_space",
     "register_space",
     "space_names",
+    "sum_components",
 ]

@@ -18,6 +18,8 @@ import numpy.typing as npt
 from supernet.space._components import Component
 from supernet.space._components import all_components
 from supernet.space._components import component_counts
+from supernet.space._components import component_terms
+from supernet.space._components import sum_components
 from supernet.space._search_space import EncodedSpecs
 from supernet.space._search_space import SearchSpace
 from supernet.space._spec import ASSA_STAGES
@@ -217,4 +219,4 @@ def _total(
 ) -> npt.NDArray[np.int64]:
     # In double precision the sums are exact up to 2^53, about 9e15; the largest space stays below 1e14.
     each = np.asarray([size_of(space, component) for component in all_components(space)], dtype=np.float64)
-    return np.rint(component_counts(space, encoded).astype(np.float64) @ each).astype(np.int64)
+    return np.rint(sum_components(component_terms(space, encoded), each)).astype(np.int64)

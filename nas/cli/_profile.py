@@ -50,6 +50,7 @@ from subdit.errors import ProfileError
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     kit: Path,
     runtime: str,
     threads: int,

@@ -14,27 +14,28 @@ import numpy as np
 from subdit.errors import ExportError
 from subdit.run import replacing
 
-# A smaller tensor is a shape, an axis or a lone factor: nothing is saved, and some operators want it as it is.
-_FEWEST_NUMBERS = 16
 _PRODUCTS = ("MatMul", "Gemm")
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 def store_fp16(source: Path, target: Path) -> Path:
-    """Write the model with its float32 weights stored in half precision, each cast back before it is used.
+    """Write the model with the matrices of linears and convolutions in half precision, cast back before they are used.
 
-    Processors have no half-precision products, so everything is computed in float32 on rounded weights. Raises
-    `ExportError` where a weight is beyond half precision.
+    Processors have no half-precision products, so everything is computed in float32 on rounded weights. Vectors and
+    tables stay float32: the frequencies of the time embedding would be wrong by radians. Raises `ExportError` where a
+    weight is beyond half precision.
     """
     import onnx
     from onnx import helper
     from onnx import numpy_helper
 
     model = onnx.load(str(source))
+    matrices = {node.input[1] for node in model.graph.node if node.op_type in _PRODUCTS + _CONVOLUTIONS}
     casts = []
     for weight in model.graph.initializer:
-        array = numpy_helper.to_array(weight)
-        if weight.data_type != onnx.TensorProto.FLOAT or array.size < _FEWEST_NUMBERS:
+        if weight.name not in matrices:
             continue
+        array = numpy_helper.to_array(weight)
         with np.errstate(over="ignore"):
             half = array.astype(np.float16)
         if not np.isfinite(half).all():

@@ -21,8 +21,10 @@ from subdit.errors import ProfileError
 
 @click.command()
 @click.argument("kit", type=click.Path(path_type=Path))
-@click.option("--runtime", default="onnxruntime", show_default=True, help="What runs the components.")
+@click.option("--runtime", help="What runs the components.  [default: what the kit was made for]")
+@click.option("--precision", help="Refuse the kit if it is of another one.  [default: the kit's]")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads that it may use.")
+@click.option("--pin", metavar="CORES", help="Run on these cores only, such as 0,2-3.")
 @click.option("--device", help="Name of the device.  [default: this machine's system and processor]")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write, instead of your registry.")
 @click.option(
@@ -31,7 +33,7 @@ from subdit.errors import ProfileError
     type=click.FloatRange(min=1),
     default=60.0,
     show_default=True,
-    help="Seconds; up to three times as many where the machine is noisy.",
+    help="Seconds; up to three times as many where the machine is noisy, and more where 20 rounds take longer.",
 )
 @click.option(
     "--calibrate", type=click.IntRange(min=0), help="Whole sub-DiTs to calibrate on.  [default: all in the kit]"
@@ -52,8 +54,10 @@ def command(
     context: click.Context,
     /,
     kit: Path,
-    runtime: str,
+    runtime: str | None,
+    precision: str | None,
     threads: int,
+    pin: str | None,
     device: str | None,
     out: Path | None,
     budget_s: float,
@@ -72,7 +76,8 @@ def command(
 ) -> None:
     """Measure KIT on this machine, on phones over adb, or in phones' browsers, calibrate, and save the device profile.
 
-    Let the machine do nothing else meanwhile. Interrupted, the same command goes on where it was.
+    Let the machine do nothing else meanwhile. Interrupted, the same command goes on where it was. A runtime that does
+    not compute what torch computes, within the limits of its precision, is refused.
 
     \b
     Examples:
@@ -81,6 +86,7 @@ def command(
         subdit profile kits/phone --adb --benchmark-model android_aarch64_benchmark_model
         subdit profile kits/digits --serve
         subdit profile kits/digits --serve --https --threads 4 --webgpu
+        subdit profile kits/digits-tflite --runtime tflite --threads 2 --pin 0,1
         subdit profile kits/digits --whole 60
         subdit profile kits/mobile-1k --also decoder=decoder.onnx
     """
@@ -109,11 +115,13 @@ def command(
         return
     require_adb(benchmark_model=benchmark_model, delegate=delegate, cores=cores, cooling_s=cooling_s)
     from profilers import profile
+    from profilers import read_cpus
 
     with progress_bar(f"Measuring {kit}") as progress:
         made = profile(
             kit,
             runtime=runtime,
+            precision=precision,
             threads=threads,
             device=device,
             out=out,
@@ -121,6 +129,7 @@ def command(
             calibrate=calibrate,
             whole=whole,
             also=_parts(also),
+            pin=None if pin is None else read_cpus(pin),
             progress=progress,
             force=force,
         )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
+import os
+import sys
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -15,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from profilers._runtimes import Array
+from profilers._tflite_file import problem_of
 from subdit.errors import KitError
 from subdit.errors import MissingExtraError
 from subdit.errors import ProfileError
@@ -95,14 +100,18 @@ class TfliteRuntime:
         title = self._library.title
         if not model.is_file():
             raise KitError(f"There is no model at {model}; export it first.")
+        problem = problem_of(model)
+        if problem:
+            raise KitError(f"{title} cannot load {model} ({problem}); export it again.")
         try:
-            interpreter = _interpreter(self.name)(model_path=str(model), num_threads=threads)
-            interpreter.allocate_tensors()
+            with _without_banners():
+                interpreter = _interpreter(self.name)(model_path=str(model), num_threads=threads)
+                interpreter.allocate_tensors()
             session = TfliteSession(interpreter, inputs)
-        except (ValueError, RuntimeError, KeyError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).split(". ")[0].split("\n")[0].rstrip(".")
             raise KitError(
-                f"{title} cannot load {model} ({reason}); export it again, or for another runtime."
+                f"{title} {self.version} cannot run {model} ({reason}); choose another precision or runtime."
             ) from error
         self._taken.append(delegated(interpreter))
         return session
@@ -126,7 +135,8 @@ class TfliteSession:
             invoke()
 
     def output(self) -> Array:
-        return self._interpreter.get_tensor(self._output["index"])
+        held: Array = self._interpreter.get_tensor(self._output["index"])
+        return held
 
 
 def delegated(interpreter: Any) -> tuple[int, int]:
@@ -153,6 +163,23 @@ def delegated(interpreter: Any) -> tuple[int, int]:
     return len(taken), len(own)
 
 
+@contextlib.contextmanager
+def _without_banners() -> Iterator[None]:
+    """Keep what the libraries print while they load, greetings and errors that they raise as well, off the terminal.
+
+    They print past Python, into the middle of a progress bar.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 @functools.cache
 def _interpreter(name: str) -> Any:
     """The class `Interpreter` of a library that is installed and runs; raises `MissingExtraError` otherwise."""
@@ -162,9 +189,10 @@ def _interpreter(name: str) -> Any:
         where = " on Linux with Python 3.11" if name == "tflite" else ""
         raise MissingExtraError(f"{library.title} is not installed; install it with {remedy}{where}.")
     try:
-        interpreter = importlib.import_module(library.module).Interpreter
-        # Built for numpy 1, tflite-runtime can be imported beside numpy 2 and fails only here.
-        interpreter(model_content=_EMPTY_MODEL)
+        with _without_banners():
+            interpreter = importlib.import_module(library.module).Interpreter
+            # Built for numpy 1, tflite-runtime can be imported beside numpy 2 and fails only here.
+            interpreter(model_content=_EMPTY_MODEL)
     except (ImportError, SystemError, AttributeError, RuntimeError, ValueError) as error:
         raise MissingExtraError(
             f"{library.title} is installed but does not run beside numpy {np.__version__}; install it with {remedy}."

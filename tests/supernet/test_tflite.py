@@ -36,6 +36,7 @@ from supernet.tflite._moves import moved_up
 from supernet.tflite._moves import shape_of_concat
 from tests.supernet.shrunk import named_spaces
 from tests.supernet.shrunk import shrunk
+from tests.supernet.test_export import small_sub_dit
 
 if importlib.util.find_spec("ai_edge_litert") is None and os.environ.get("CI") != "true":
     pytest.skip("needs LiteRT: pip install 'subdit[litert]'", allow_module_level=True)
@@ -183,16 +184,15 @@ def operators(path: Path) -> list[tuple[str, list[tuple[int, ...]], list[tuple[i
     return found
 
 
-def test_a_file_is_of_plain_operators(tmp_path: Path) -> None:
-    space = shrunk(get_space("mobile-1k"))
-    spec = space.decode(space.enumerate(0, 1))[0]
-    model = redraw_(SubDiT.from_spec(space, spec), 0).eval()
-    found = operators(export_tflite(model, example_inputs(space), tmp_path / "dit.tflite"))
+@pytest.mark.parametrize("name", ["mobile-1k", "digits"])
+def test_a_file_is_of_plain_operators(name: str, tmp_path: Path) -> None:
+    model = small_sub_dit(name)
+    found = operators(export_tflite(model, model.example_inputs(), tmp_path / "dit.tflite"))
     assert {name for name, *_ in found} <= OPERATORS
-    for name, inputs, outputs, _ in found:
-        assert all(len(shape) <= 4 for shape in (*inputs, *outputs)), name
-        assert name != "FULLY_CONNECTED" or len(inputs) == 3
-        assert name != "CONCATENATION" or len(inputs) <= 4
+    for operator, inputs, outputs, _ in found:
+        assert all(len(shape) <= 4 for shape in (*inputs, *outputs)), operator
+        assert operator != "FULLY_CONNECTED" or len(inputs) == 3
+        assert operator != "CONCATENATION" or len(inputs) <= 4
 
 
 def test_linears_hold_their_bias_and_no_norm_is_of_its_own(tmp_path: Path) -> None:

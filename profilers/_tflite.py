@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import importlib.util
-import os
-import sys
-from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -23,6 +19,7 @@ from profilers._tflite_file import problem_of
 from subdit.errors import KitError
 from subdit.errors import MissingExtraError
 from subdit.errors import ProfileError
+from supernet.tflite import without_banners
 
 # A model without operators: what a runtime must be able to open.
 _EMPTY_MODEL = bytes.fromhex(
@@ -104,7 +101,7 @@ class TfliteRuntime:
         if problem:
             raise KitError(f"{title} cannot load {model} ({problem}); export it again.")
         try:
-            with _without_banners():
+            with without_banners():
                 interpreter = _interpreter(self.name)(model_path=str(model), num_threads=threads)
                 interpreter.allocate_tensors()
             session = TfliteSession(interpreter, inputs)
@@ -163,23 +160,6 @@ def delegated(interpreter: Any) -> tuple[int, int]:
     return len(taken), len(own)
 
 
-@contextlib.contextmanager
-def _without_banners() -> Iterator[None]:
-    """Keep what the libraries print while they load, greetings and errors that they raise as well, off the terminal.
-
-    They print past Python, into the middle of a progress bar.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 @functools.cache
 def _interpreter(name: str) -> Any:
     """The class `Interpreter` of a library that is installed and runs; raises `MissingExtraError` otherwise."""
@@ -189,7 +169,7 @@ def _interpreter(name: str) -> Any:
         where = " on Linux with Python 3.11" if name == "tflite" else ""
         raise MissingExtraError(f"{library.title} is not installed; install it with {remedy}{where}.")
     try:
-        with _without_banners():
+        with without_banners():
             interpreter = importlib.import_module(library.module).Interpreter
             # Built for numpy 1, tflite-runtime can be imported beside numpy 2 and fails only here.
             interpreter(model_content=_EMPTY_MODEL)

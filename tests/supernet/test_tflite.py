@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,16 @@ from torch import nn
 
 from subdit.errors import ExportError
 from subdit.errors import RunError
+from subdit.run import Run
+from subdit.run import start_manifest
+from subdit.run import write_json
+from supernet import export as export_module
 from supernet.components import component_module
 from supernet.dit import SubDiT
 from supernet.dit import example_inputs
 from supernet.dit import redraw_
+from supernet.elastic import ElasticDiT
+from supernet.export import export
 from supernet.export import export_tflite
 from supernet.space import KINDS
 from supernet.space import Component
@@ -235,6 +242,39 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(RunError, match="--force"):
         export_tflite(module, inputs, path)
     export_tflite(module, inputs, path, force=True)
+
+
+# The verb -------------------------------------------------------------------------------------------------------------
+
+
+def test_exporting_a_pick_for_litert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_folder, spec = Run(tmp_path), SPACE.decode(SPACE.enumerate(0, 1))[0]
+    start_manifest(run_folder, space="digits")
+    supernet = ElasticDiT(space="digits")
+    redraw_(supernet, 0)
+    supernet.save_pretrained(run_folder.supernet)
+    picks = {"fastest": {"spec": spec.to_dict(), "spec_hash": spec.hash}}
+    write_json(run_folder.search("default") / "picks.json", picks)
+    path = export(tmp_path, pick="fastest", format="litert", precision="int8")
+    assert path == run_folder.pick(spec.hash) / "exports" / "dit-int8.tflite"
+    inputs = example_inputs(SPACE, seed=4)
+    expected = torch_output(supernet.extract(spec).eval(), inputs)
+    assert relative_error(run(path, inputs), expected) <= LIMITS["int8"]
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert 1e-3 < card["deviation_from_torch"] < LIMITS["int8"]
+    with pytest.raises(RunError, match="--force"):
+        export(tmp_path, pick="fastest", format="litert", precision="int8")
+    monkeypatch.setitem(export_module.TOLERANCES, "int8", 1e-9)
+    with pytest.raises(ExportError, match="int8 export of .* differs from torch by .*; export it as fp16 or fp32"):
+        export(tmp_path, pick="fastest", format="litert", precision="int8", force=True)
+    assert not path.exists()
+
+
+def test_a_format_or_precision_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="no format 'coreml'; choose from onnx, litert"):
+        export(tmp_path, format="coreml")
+    with pytest.raises(ExportError, match="no int8 for the format onnx; choose fp32, or another format"):
+        export(tmp_path, precision="int8")
 
 
 # Moves, on shapes alone -----------------------------------------------------------------------------------------------

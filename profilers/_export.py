@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -60,8 +61,15 @@ class Exporter:
             write_json(path, describe(self.space, what))
         else:
             from supernet.export import export_onnx
+            from supernet.onnx_precision import quantize_int8
+            from supernet.onnx_precision import store_fp16
 
-            export_onnx(module, inputs, path, force=True)
+            if self.precision == "fp32":
+                export_onnx(module, inputs, path, force=True)
+                return
+            with TemporaryDirectory(prefix="subdit-") as folder:
+                exported = export_onnx(module, inputs, Path(folder) / path.name)
+                {"fp16": store_fp16, "int8": quantize_int8}[self.precision](exported, path)
 
 
 def describe(space: SearchSpace, what: Component | SubDiTSpec) -> dict[str, Any]:

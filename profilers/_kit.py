@@ -45,6 +45,8 @@ KIT_VERSION = 2
 FORMATS = {".onnx": "onnx", ".tflite": "tflite", ".json": "torch"}
 """Suffix of a model's file to the format of a kit; a kit of a format serves every runtime that loads it."""
 
+SUFFIXES = {name: suffix for suffix, name in FORMATS.items()}
+
 _MANIFEST, _UNFINISHED = "kit.json", "unfinished.json"
 
 
@@ -70,25 +72,28 @@ class Kit:
 
     Attributes:
         runtime: that it was made for; every runtime that loads its format serves.
-        format: "onnx", "tflite" or "torch".
         precision: of the weights.
         hash: depends on the models of the components alone, or, where there are none, on the whole sub-DiTs.
-        reference: file of the reference kernel.
         components: empty where it was made without parts.
         whole: for the calibration.
+        format: "onnx", "tflite" or "torch".
         max_params: the components are those of sub-DiTs of at most so many parameters; None for all.
     """
 
     folder: Path
     space: str
     runtime: str
-    format: str
     precision: str
     hash: str
-    reference: Path
     components: tuple[KitEntry, ...]
     whole: tuple[KitEntry, ...]
+    format: str = "onnx"
     max_params: int | None = None
+
+    @property
+    def reference(self) -> Path:
+        """File of the reference kernel."""
+        return self.folder / f"reference{SUFFIXES[self.format]}"
 
 
 def kit(
@@ -181,14 +186,14 @@ def open_kit(folder: Path) -> Kit:
                 f"The kit {folder} has version {manifest['subdit_kit']!r}, which this subdit does not know; make it "
                 "again with --force."
             )
-        suffix = {name: suffix for suffix, name in FORMATS.items()}[manifest["format"]]
+        suffix = SUFFIXES[manifest["format"]]
         components = tuple(_entry(folder, "components", name, suffix) for name in manifest["components"])
         specs = {name: SubDiTSpec.from_dict(entry["spec"]) for name, entry in manifest["whole"].items()}
         whole = tuple(_entry(folder, "whole", name, suffix, spec) for name, spec in specs.items())
         digests = {**manifest["components"], **manifest["whole"]}
         same = ("space", "runtime", "format", "precision", "hash", "max_params")
         stated = {name: manifest[name] for name in same}
-        found = Kit(folder, **stated, reference=folder / f"reference{suffix}", components=components, whole=whole)
+        found = Kit(folder, **stated, components=components, whole=whole)
         for entry in components + whole:
             _require(folder, entry.model, digests[entry.name]["model"])
             _require(folder, entry.tensors, digests[entry.name]["tensors"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from torch import Tensor
 from torch import nn
 
 from subdit.errors import ExportError
+from subdit.errors import MissingExtraError
 from subdit.errors import RunError
 from subdit.run import Run
 from subdit.run import read_pick
@@ -28,6 +31,8 @@ from supernet.onnx_graph import parameter_bytes
 from supernet.onnx_graph import write_graph
 from supernet.onnx_graph import write_with_external_data
 from supernet.space import SubDiTSpec
+from supernet.tflite import PRECISIONS
+from supernet.tflite import write_tflite
 
 OPSET = 20
 OUTPUT = "output"
@@ -116,6 +121,40 @@ def export_onnx(
         write_with_external_data(written.getvalue(), module.state_dict(), len(inputs), path)
     else:
         write_graph(written.getvalue(), path)
+    return path
+
+
+def export_tflite(
+    module: nn.Module,
+    inputs: dict[str, Tensor],
+    path: Path,
+    *,
+    precision: str = "fp32",
+    force: bool = False,
+) -> Path:
+    """Write a module as .tflite, without a converter: float32 inputs of the module's own names, order and layout.
+
+    Args:
+        module: what `export_onnx` can export.
+        inputs: by name, in the order of `forward`; their shapes are the file's.
+        path: the file.
+        precision: fp32; fp16, weights stored as float16 and computed with as float32 on a processor; int8, weights of
+            linears stored as int8 per output channel, activations float (TFLite's dynamic range).
+        force: replace the file.
+
+    The bytes are the same for the same module. Raises `RunError` where the file exists and `force` is not given,
+    `ExportError` for an unknown precision, a module that cannot be exported, or one above the 2 GB of a flatbuffer, and
+    `MissingExtraError` without LiteRT, whose schema it writes by.
+    """
+    if path.exists() and not force:
+        raise RunError(f"{path} exists already; pass --force to replace it.")
+    if precision not in PRECISIONS:
+        raise ExportError(f"There is no precision {precision!r} of .tflite; choose from {', '.join(PRECISIONS)}.")
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        raise MissingExtraError("LiteRT is not installed; install it with pip install 'subdit[litert]'.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as made:
+        write_tflite(export_onnx(module, inputs, Path(made) / "graph.onnx"), path, precision=precision)
     return path
 
 

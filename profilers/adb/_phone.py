@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from profilers.adb._adb import DeviceLostError
 from profilers.adb._adb import Phone
 from subdit.errors import DeviceError
 
@@ -143,7 +142,7 @@ def fixed_performance(phone: Phone) -> Iterator[bool]:
     finally:
         if able:
             # A phone that is gone forgets it when it restarts.
-            with contextlib.suppress(DeviceError, DeviceLostError):
+            with contextlib.suppress(DeviceError):
                 phone.shell([*command, "false"], timeout_s=10.0, stoppable=False)
 
 

@@ -158,12 +158,15 @@ def profile_over_adb(
     return tuple(PhoneResult(one.phone.serial, one.made, str(one.problem or "")) for one in workers)
 
 
-class _Worker(threading.Thread):
-    """Measures one phone."""
+class _Worker:
+    """Measures one phone, in a thread of its own.
+
+    `done` is waited for and not the thread: Python 3.11 takes a thread for ended whose `join` Ctrl-C interrupts.
+    """
 
     def __init__(self, phone: Phone, plan: _Plan) -> None:
-        super().__init__(name=f"adb-{phone.serial}", daemon=True)
         self.phone = phone
+        self.done = threading.Event()
         self.plan = plan
         self.made: DeviceProfile | None = None
         self.problem: SubditError | None = None
@@ -177,17 +180,21 @@ class _Worker(threading.Thread):
         except SubditError as error:
             self.problem = error
 
-    def run(self) -> None:
-        if self.facts is None:
-            return
+    def start(self) -> None:
+        threading.Thread(target=self._run, name=f"adb-{self.phone.serial}", daemon=True).start()
+
+    def _run(self) -> None:
         try:
-            self.made = _profile_phone(self.phone, self.plan, self.facts, self.device, self._report)
+            if self.facts is not None:
+                self.made = _profile_phone(self.phone, self.plan, self.facts, self.device, self._report)
         except SubditError as error:
             self.problem = error
         except StoppedError:
             pass
         except BaseException as error:  # Our mistake, raised again where it is seen.
             self.fault = error
+        finally:
+            self.done.set()
 
     def _report(self, done: float, total: float, note: str) -> None:
         self.at = (done, total, note)
@@ -206,15 +213,13 @@ def _run_all(workers: Sequence[_Worker], stop: threading.Event, progress: Progre
     for worker in workers:
         worker.start()
     try:
-        while any(worker.is_alive() for worker in workers):
-            workers[0].join(_POLL_S)
-            progress(*_together(workers))
-            if not workers[0].is_alive():
-                stop.wait(_POLL_S)
+        for worker in workers:
+            while not worker.done.wait(_POLL_S):
+                progress(*_together(workers))
     finally:
         stop.set()
         for worker in workers:
-            worker.join()
+            worker.done.wait()
     for worker in workers:
         if worker.fault is not None:
             raise worker.fault
@@ -222,7 +227,7 @@ def _run_all(workers: Sequence[_Worker], stop: threading.Event, progress: Progre
 
 def _together(workers: Sequence[_Worker]) -> tuple[float, float, str]:
     """What all have done, as parts of one whole per phone, with what the slowest does."""
-    parts = [1.0 if not worker.is_alive() else min(worker.at[0] / max(worker.at[1], 1e-9), 1.0) for worker in workers]
+    parts = [1.0 if worker.done.is_set() else min(worker.at[0] / max(worker.at[1], 1e-9), 1.0) for worker in workers]
     slowest = workers[min(range(len(workers)), key=lambda at: parts[at])]
     note = slowest.at[2] if len(workers) == 1 else f"{slowest.phone.serial}: {slowest.at[2]}"
     return sum(parts), float(len(workers)), note
@@ -239,6 +244,7 @@ def _profile_phone(phone: Phone, plan: _Plan, facts: Facts, device: str, progres
     _require_new(empty, plan)
     guard = Guard(phone, plan.cooling_s)
     while why := guard.look():
+        progress(0.0, 1.0, f"cooling, for {why}")
         guard.cool(why)
     folder = place_kit(phone, kit, progress=progress)
     path = kit.folder / "timings" / f"{empty.id.replace('/', '--')}--{_safe(phone.serial)}.jsonl"

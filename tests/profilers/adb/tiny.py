@@ -1,4 +1,4 @@
-"""A kit of two components and one whole sub-DiT for a phone, and a process that measures it and can be killed.
+"""A kit of two components for a phone, and a process that measures it and can be killed.
 
 The models compute a chain of matrices and not what their names say: what is tested is the way to the phone and back.
 
@@ -28,25 +28,21 @@ def use_tiny_space() -> None:
     """Let this process know a space of two components, and be content with few rounds."""
     profilers.adb._profile.get_space = lambda name: small_space()  # type: ignore[assignment]
     profilers.adb._profile.components_up_to = lambda space, limit: COMPONENTS  # type: ignore[assignment]
-    profilers.adb._measure.MIN_ROUNDS = 3  # type: ignore[misc]
+    profilers.adb._measure.MIN_ROUNDS = 2  # type: ignore[misc]
     profilers.adb._measure.CALL_MS = 5.0  # type: ignore[misc]
 
 
 def make_kit(folder: Path, *, wrong: str = "") -> Path:
     """Write the kit; `wrong` names a model whose expected output is another."""
-    spec = small_space().named_spec("only")
-    groups = {"components": [component.name for component in COMPONENTS], "whole": [spec.hash]}
-    digests: dict[str, dict[str, dict[str, object]]] = {"components": {}, "whole": {}}
+    digests: dict[str, dict[str, dict[str, str]]] = {"components": {}, "whole": {}}
     write_chain(folder / "reference.tflite", tokens=64, width=96, layers=20, seed=0)
-    for group, names in groups.items():
-        for at, name in enumerate(names):
-            model, tensors = folder / group / f"{name}.tflite", folder / group / f"{name}.npz"
-            layers = sum(LAYERS) if group == "whole" else LAYERS[at]
-            matrices = write_chain(model, tokens=64, width=96, layers=layers, seed=at)
-            x = np.random.default_rng(at).standard_normal((64, 96)).astype(np.float32)
-            np.savez(tensors, x=x, output=run_chain(matrices, x) + (name == wrong))
-            digests[group][name] = {"model": digest(model), "tensors": digest(tensors)}
-    digests["whole"][spec.hash]["spec"] = spec.to_dict()
+    for at, component in enumerate(COMPONENTS):
+        model = folder / "components" / f"{component.name}.tflite"
+        matrices = write_chain(model, tokens=64, width=96, layers=LAYERS[at], seed=at)
+        x = np.random.default_rng(at).standard_normal((64, 96)).astype(np.float32)
+        tensors = model.with_suffix(".npz")
+        np.savez(tensors, x=x, output=run_chain(matrices, x) + (component.name == wrong))
+        digests["components"][component.name] = {"model": digest(model), "tensors": digest(tensors)}
     manifest = {"subdit_kit": 2, "space": "digits", "runtime": "litert", "format": "tflite", "precision": "fp32"}
     manifest |= {"max_params": None, "hash": "0123456789abcdef", "reference": digest(folder / "reference.tflite")}
     (folder / "kit.json").write_text(json.dumps(manifest | digests))

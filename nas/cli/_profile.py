@@ -10,7 +10,7 @@ import click
 from nas.cli._profile_adb import adb_options
 from nas.cli._profile_adb import profile_phones
 from nas.cli._profile_adb import require_adb
-from nas.cli._profile_serve import profile_browsers
+from nas.cli._profile_serve import profile_served
 from nas.cli._profile_serve import require_serve
 from nas.cli._profile_serve import serve_options
 from nas.cli._profile_text import echo_profile
@@ -91,8 +91,17 @@ def command(
         subdit profile kits/mobile-1k --also decoder=decoder.onnx
     """
     if serve:
-        common = {"device": device, "out": out, "budget_s": budget_s, "whole": calibrate, "force": force}
-        profile_browsers(kit, as_json=as_json, threads=threads, **common, **browser)
+        profile_served(
+            kit,
+            threads=threads,
+            device=device,
+            out=out,
+            budget_s=budget_s,
+            whole=calibrate,
+            force=force,
+            as_json=as_json,
+            **browser,
+        )
         return
     require_serve(**browser)
     if adb:

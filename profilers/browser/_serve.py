@@ -137,8 +137,11 @@ def serve(
         )
         served = Phones(order, say)
         token = secrets.token_urlsafe(16)
-        _introduce(say, listening, token, https=https, usb=usb, fingerprint=fingerprint)
-        stopped = asyncio.run(_run(served, listening, context, token, files, phones))
+
+        def introduce() -> None:
+            _introduce(say, listening, token, https=https, usb=usb, fingerprint=fingerprint)
+
+        stopped = asyncio.run(_run(served, listening, context, token, files, phones, introduce))
     finally:
         listening.close()
     if stopped and not served.profiles:
@@ -172,6 +175,7 @@ async def _run(
     token: str,
     ort_files: dict[str, Path],
     count: int,
+    introduce: Callable[[], None],
 ) -> bool:
     """Serve until so many phones are done, or until a signal; returns whether it was a signal."""
     from aiohttp import web
@@ -191,6 +195,7 @@ async def _run(
         loop.add_signal_handler(number, stopped.set)
     try:
         await web.SockSite(runner, listening, ssl_context=context).start()
+        introduce()
         waits = [asyncio.create_task(event.wait()) for event in (done, stopped)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:

@@ -9,6 +9,10 @@ from supernet.space._components import component_terms
 from supernet.space._components import components
 from supernet.space._components import components_by_stage
 from supernet.space._components import sum_components
+from supernet.space._memory import ACTIVATION_BYTES
+from supernet.space._memory import activation_bytes
+from supernet.space._memory import peak_memory_bytes
+from supernet.space._memory import weight_bytes
 from supernet.space._search_space import PIPELINE_PARTS
 from supernet.space._search_space import EncodedSpecs
 from supernet.space._search_space import SearchSpace
@@ -29,6 +33,7 @@ from supernet.space._spec import STAGES
 from supernet.space._spec import SubDiTSpec
 
 __all__ = [
+    "ACTIVATION_BYTES",
     "ASSA_STAGES",
     "KINDS",
     "PIPELINE_PARTS",
@@ -41,6 +46,7 @@ __all__ = [
     "SubDiTSpec",
     "TextInput",
     "WeightSizes",
+    "activation_bytes",
     "all_components",
     "component_counts",
     "component_flops",
@@ -53,7 +59,9 @@ __all__ = [
     "count_flops",
     "count_params",
     "get_space",
+    "peak_memory_bytes",
     "register_space",
     "space_names",
     "sum_components",
+    "weight_bytes",
 ]

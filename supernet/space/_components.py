@@ -179,31 +179,19 @@ def component_counts(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[n
     return counts
 
 
-@dataclass(frozen=True)
-class ComponentTerm:
-    """One place of a sub-DiT, such as the FFN of Down, for n specs.
-
-    Attributes:
-        columns: number of the component that stands there, in the order of `all_components`, shape (n,).
-        counts: how often it does, shape (n,).
-    """
-
-    columns: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int64]
+Columns = npt.NDArray[np.int64]
 
 
-def component_terms(space: SearchSpace, encoded: EncodedSpecs) -> tuple[ComponentTerm, ...]:
-    """`component_counts` without its zeros: a handful of places instead of hundreds of columns.
+def component_columns(space: SearchSpace, encoded: EncodedSpecs) -> dict[str, Columns]:
+    """Which component stands in each place of n specs: its number in the order of `all_components`, shape (n,).
 
-    No component stands in two places of one spec with a count above zero: where Down and Up have the same one, it is
-    counted in Down's place, so that sums of squares over components are sums over places.
+    A place is a kind, followed by the stage where there are several, such as `ffn_down`.
     """
     columns = {component: column for column, component in enumerate(all_components(space))}
     at = {label: column for column, label in enumerate(space.dimensions)}
     grid, middle = space.grid, space.middle_grid
-    terms: list[ComponentTerm] = []
 
-    def column_of(kind: str, at_grid: int, **dimensions: str) -> npt.NDArray[np.int64]:
+    def column_of(kind: str, at_grid: int, **dimensions: str) -> Columns:
         # A look-up table from the value indices of the kind's dimensions to a column.
         labels = {"width": "width", **dimensions}
         allowed = [space.dimensions[label] for label in labels.values()]
@@ -213,43 +201,59 @@ def component_terms(space: SearchSpace, encoded: EncodedSpecs) -> tuple[Componen
                 for point in itertools.product(*allowed)
             ]
         ).reshape([len(entry) for entry in allowed])
-        found: npt.NDArray[np.int64] = table[tuple(encoded[:, at[label]] for label in labels.values())]
+        found: Columns = table[tuple(encoded[:, at[label]] for label in labels.values())]
         return found
 
-    def add(how_often: npt.NDArray[np.int64] | int, which: npt.NDArray[np.int64]) -> None:
-        terms.append(ComponentTerm(which, np.broadcast_to(np.asarray(how_often, dtype=np.int64), which.shape)))
-
-    def add_both(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> None:
-        # In Down and in Up.
-        same = first == second
-        add(depth["down"] + np.where(same, depth["up"], 0), first)
-        add(np.where(same, 0, depth["up"]), second)
-
-    depth = {
-        stage: np.asarray(space.dimensions[f"depth_{stage}"])[encoded[:, at[f"depth_{stage}"]]] for stage in STAGES
-    }
-    add(1, np.full(len(encoded), columns[Component("text_projection", 0)]))
+    places = {"text_projection": np.full(len(encoded), columns[Component("text_projection", 0)])}
     for kind, at_grid in (("patch_embed", grid), ("time_embed", 0), ("downsample", grid), ("upsample", middle)):
-        add(1, column_of(kind, at_grid))
-    add(1, column_of("final_layer", grid))
-    assa = [
-        column_of(
-            "assa",
-            grid,
-            bna_blocks=f"bna_blocks_{stage}",
-            bna_radius=f"bna_radius_{stage}",
-            kv_compression="kv_compression",
-        )
-        for stage in ASSA_STAGES
-    ]
-    add_both(*assa)
-    add_both(*(column_of("ffn", grid, ffn_ratio=f"ffn_ratio_{stage}") for stage in ASSA_STAGES))
-    add(depth["down"] + depth["up"], column_of("cross_attention", grid))
-    add(depth["middle"], column_of("self_attention", middle))
-    add(depth["middle"] // 2, column_of("skip_fusion", middle))
-    add(depth["middle"], column_of("cross_attention", middle))
-    add(depth["middle"], column_of("ffn", middle, ffn_ratio="ffn_ratio_middle"))
-    return tuple(terms)
+        places[kind] = column_of(kind, at_grid)
+    places["final_layer"] = column_of("final_layer", grid)
+    for stage, stage_grid in zip(STAGES, (grid, middle, grid), strict=True):
+        if stage in ASSA_STAGES:
+            places[f"assa_{stage}"] = column_of(
+                "assa",
+                stage_grid,
+                bna_blocks=f"bna_blocks_{stage}",
+                bna_radius=f"bna_radius_{stage}",
+                kv_compression="kv_compression",
+            )
+        else:
+            places[f"self_attention_{stage}"] = column_of("self_attention", stage_grid)
+            places[f"skip_fusion_{stage}"] = column_of("skip_fusion", stage_grid)
+        places[f"cross_attention_{stage}"] = column_of("cross_attention", stage_grid)
+        places[f"ffn_{stage}"] = column_of("ffn", stage_grid, ffn_ratio=f"ffn_ratio_{stage}")
+    return places
+
+
+@dataclass(frozen=True)
+class ComponentTerm:
+    """One place of n specs: the number of the component there, and how often it runs, both of shape (n,)."""
+
+    columns: Columns
+    counts: npt.NDArray[np.int64]
+
+
+def component_terms(space: SearchSpace, encoded: EncodedSpecs) -> tuple[ComponentTerm, ...]:
+    """`component_counts` without its zeros: a handful of places instead of hundreds of columns.
+
+    No component is counted in two places of a spec: where Down and Up have the same one, all of it is counted in Down,
+    so that sums of squares over components are sums over places.
+    """
+    places = component_columns(space, encoded)
+    names = list(space.dimensions)
+    counts: dict[str, npt.NDArray[np.int64]] = {}
+    for stage, values in zip(STAGES, space.depths, strict=True):
+        depth = np.asarray(values)[encoded[:, names.index(f"depth_{stage}")]]
+        counts |= {place: depth for place in places if place.endswith(f"_{stage}")}
+    counts["skip_fusion_middle"] = counts["skip_fusion_middle"] // 2
+    first, last = ASSA_STAGES
+    for kind in ("assa", "cross_attention", "ffn"):
+        down, up = f"{kind}_{first}", f"{kind}_{last}"
+        same = places[down] == places[up]
+        counts[down] = counts[down] + np.where(same, counts[up], 0)
+        counts[up] = np.where(same, 0, counts[up])
+    once = np.ones(len(encoded), dtype=np.int64)
+    return tuple(ComponentTerm(columns, counts.get(place, once)) for place, columns in places.items())
 
 
 def sum_components(

@@ -136,7 +136,7 @@ def search(
     if verify:
         from nas._verify import verify_search
 
-        return verify_search(where, result, asked, count=verify, pick_at=pick_at, force=force, progress=progress)
+        return verify_search(where, result, asked, count=verify, pick_at=pick_at, progress=progress)
     return result
 
 

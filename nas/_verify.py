@@ -25,6 +25,7 @@ from nas._front import on_front
 from nas._front import scaled
 from nas._limits import Latencies
 from nas._limits import LatencySource
+from nas._question import Budget
 from nas._results import PickedSpec
 from nas._results import SearchResult
 from nas._results import TrialRow
@@ -88,15 +89,14 @@ def verify_search(
     *,
     count: int,
     pick_at: Mapping[str, float] | None,
-    force: bool,
     progress: ProgressCallback,
     measure: Measure | None = None,
     budget_s: float = 60.0,
 ) -> SearchResult:
-    """Measure `count` of the front's sub-DiTs, search again as NAME-verified, and say how far the first front was wrong.
+    """Measure `count` of the front's sub-DiTs, search again as NAME-verified, and say how wrong the first front was.
 
-    Writes searches/NAME/verify.json. `measure` measures specs by name; by default they are exported with inherited
-    weights and run here, which needs the profile to be of this machine. Raises `SearchError` where it is not.
+    Writes searches/NAME/verify.json, last. `measure` measures specs by name; by default they are exported with
+    inherited weights and run here, which needs the profile to be of this machine. Raises `SearchError` where it is not.
     """
     profile = asked.profiles[0]
     chosen = most_promising(first, count)
@@ -111,8 +111,6 @@ def verify_search(
     tables = dataclasses.replace(asked.tables, latencies=corrected)
     name = f"{first.folder.name}-verified"
     config = first.config
-    from nas._question import Budget
-
     second = run_search(
         run,
         name,
@@ -121,7 +119,6 @@ def verify_search(
         asked.question,
         Budget(int(config["budget"]["trials"]), config["budget"]["budget_s"]),
         pick_at=pick_at,
-        resume=not force,
         # What was measured this time is another question than what was measured last time.
         force=True,
         progress=progress,
@@ -153,7 +150,7 @@ def report(
 ) -> dict[str, Any]:
     """How far the first front was wrong, which limits it broke, and what it would have cost."""
     limit = asked.tables.limits.max_latency_ms
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in chosen:
         measured = found[row.spec.hash]
         rows.append(

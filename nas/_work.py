@@ -138,6 +138,7 @@ def run_search(
         if not (folder / "search.json").exists() or not team.shared:
             write_json(folder / "search.json", config | {"state": "running", "budget": asdict(budget)})
 
+        from nas._storage import patiently
         from nas._study import SubDiTSampler
         from nas._study import finished_trials
         from nas._study import open_study
@@ -146,8 +147,8 @@ def run_search(
         sampler = SubDiTSampler(tables, initial, question.way)
         if force and isinstance(team.where, str):
             _forget(team)
-        study = open_study(team.where, team.study_name, sampler, question.objectives)
-        settle_question(study, asked)
+        study = patiently(lambda: open_study(team.where, team.study_name, sampler, question.objectives))
+        patiently(lambda: settle_question(study, asked))
         goal = min(budget.trials, reach.feasible)
         job = _Job(tables, stores, question, study, sampler, goal, budget, started, progress)
         seconds = _work_shared(job, team) if team.shared else _work_alone(job)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from nas.proxies._proxy import Evaluation
@@ -94,13 +95,18 @@ class QualityStore:
         }
         if error:
             entry["error"] = error
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            drop_torn_line(file.fileno())
-            file.write(json.dumps(entry, separators=(",", ":"), allow_nan=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, entry)
+
+
+def append_line(path: Path, entry: Mapping[str, object]) -> None:
+    """Append a JSON object to a file of lines, whole or not at all, and wait for the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        drop_torn_line(file.fileno())
+        file.write(json.dumps(entry, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def drop_torn_line(descriptor: int) -> None:

@@ -81,7 +81,7 @@ def try_models(
     setting: Setting,
     folder: str,
     *,
-    tolerance: float,
+    limit: float,
     progress: ProgressCallback,
 ) -> dict[str, Job]:
     """Run every model once, the reference kernel first: how long it takes, where it runs, whether it is right.
@@ -111,7 +111,8 @@ def try_models(
                 entry,
                 job.model,
                 folder=f"{PHONE_FOLDER}/outputs",
-                tolerance=tolerance,
+                precision=kit.precision,
+                limit=limit,
                 runs=job.runs,
                 max_s=_MAX_CALL_S,
             )

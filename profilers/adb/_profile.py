@@ -18,7 +18,7 @@ from profilers._from_timings import profile_from_timings
 from profilers._kit import Kit
 from profilers._kit import open_kit
 from profilers._measure_kit import WHOLE_CI
-from profilers._profile import TOLERANCE
+from profilers._parity import limit_of
 from profilers._rounds import TimingLog
 from profilers._statistics import within
 from profilers.adb._adb import Phone
@@ -249,7 +249,9 @@ def _profile_phone(phone: Phone, plan: _Plan, facts: Facts, device: str, progres
     folder = place_kit(phone, kit, progress=progress)
     path = kit.folder / "timings" / f"{empty.id.replace('/', '--')}--{_safe(phone.serial)}.jsonl"
     with fixed_performance(phone) as fixed:
-        jobs = try_models(phone, kit, program, setting, folder, tolerance=TOLERANCE, progress=progress)
+        jobs = try_models(
+            phone, kit, program, setting, folder, limit=limit_of(kit.format, kit.precision), progress=progress
+        )
         empty = dataclasses.replace(empty, delegated_share=_share(kit, jobs) if plan.delegate else None)
         _require_new(empty, plan)
         log = _open_log(path, _header(kit, empty, facts, program, setting, fixed))

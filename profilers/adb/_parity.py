@@ -81,7 +81,8 @@ def run_checked(
     # Written so that a NaN is refused too.
     if not error <= limit:
         raise DeviceError(
-            f"{program.name} on the phone {phone.serial} computes wrong values: {entry.name} in {precision} differs from "
-            f"torch's float32 by {error:.2g}, and {limit:.2g} is allowed; give another build of it, or make the kit again."
+            f"{program.name} on the phone {phone.serial} computes wrong values: {entry.name} in {precision} differs "
+            f"from torch's float32 by {error:.2g}, and {limit:.2g} is allowed; give another build of it, or make the "
+            "kit again."
         )
     return said

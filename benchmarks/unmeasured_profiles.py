@@ -35,8 +35,9 @@ REPORTED_MS = {"unstated": {"tiny": 280.0, "small": 360.0}, "palette4": {"full":
 DECODER_MS = 120.0
 REPORTED_SOURCE = (
     "SnapGen++ (arXiv 2601.08303v2), milliseconds of one forward at 1024 pixels on an iPhone 16 Pro Max, exported by "
-    "CoreML; not measured here. Threads and intervals are not published: t1 and the empty intervals say nothing. The specs are this project's reading of the paper's models: layer counts and widths "
-    "are not published, the parameters in all agree. Not stored: the totals of 4 steps that the paper gives (1.2, 1.8 "
+    "CoreML; not measured here. Threads and intervals are not published: t1 and the empty intervals say nothing. The "
+    "specs are this project's reading of the paper's models: layer counts and widths are not published, the parameters "
+    "in all agree. Not stored: the totals of 4 steps that the paper gives (1.2, 1.8 "
     "and 6.7 s), which are no sum of a step, the decoder and a text encoder of known latency, and its ablation, whose "
     "models are in no space."
 )
@@ -50,9 +51,9 @@ BYTES_PER_SECOND = 4267e6 * 32 / 8
 FLOPS_PER_SECOND = CLOCK_HZ * 2 * 4 * 2
 ROOFLINE_SOURCE = (
     "Analytic roofline, nothing measured: of each component the longer of FLOPs over 38.4 GFLOP/s, which one "
-    "Cortex-A76 at 2.4 GHz peaks at (two 128-bit multiply-adds a cycle), and of weights, input and output in float32 over "
-    "17.1 GB/s (32-bit LPDDR4X-4267). A lower bound, with no account of caches, elementwise work or a runtime's own "
-    "cost; how far real latency is above it is not known, so its intervals are empty. Figures: Raspberry Pi 5 product "
+    "Cortex-A76 at 2.4 GHz peaks at (two 128-bit multiply-adds a cycle), and of weights, input and output in float32 "
+    "over 17.1 GB/s (32-bit LPDDR4X-4267). A lower bound, with no account of caches, elementwise work or a runtime's "
+    "own cost; how far real latency is above it is not known, so its intervals are empty. Figures: Raspberry Pi 5 product "
     "brief, Arm Cortex-A76 Software Optimization Guide; made by benchmarks/unmeasured_profiles.py."
 )
 

@@ -45,8 +45,20 @@ def shallow(space: SearchSpace) -> SearchSpace:
     return dataclasses.replace(space, depths=((1,), (2, 4, 8), (1,)), named={}) if max(space.full_depth) > 4 else space
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_random_sub_dits_of_every_shrunken_space(name: str) -> None:
+# The long loops over strips of mobile-1k take torch seconds each.
+LARGE = [name for name in SHIPPED if name.startswith("mobile-1k")]
+
+
+@pytest.mark.parametrize("name", [*(name for name in SHIPPED if name not in LARGE), LARGE[0]])
+def test_random_sub_dits_of_shrunken_spaces(name: str) -> None:
+    space = shallow(shrunk(get_space(name)))
+    for spec in space.decode(space.sample(np.random.default_rng(1), 1 if name in LARGE else 3)):
+        assert computed(space, spec) == watched(space, spec), str(spec)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_random_sub_dits_of_large_shrunken_spaces(name: str) -> None:
     space = shallow(shrunk(get_space(name)))
     for spec in space.decode(space.sample(np.random.default_rng(1), 3)):
         assert computed(space, spec) == watched(space, spec), str(spec)
@@ -78,7 +90,7 @@ ODDITIES = {
     "strips of one token": {"bna_blocks": (16,), "named": {}},
     "one compressed token": {"kv_compressions": (4,), "named": {}},
     "one token in Middle": {"latent_size": 4, "bna_blocks": (2, 4), "named": {}},
-    "deep in Middle": {"depths": ((1,), (24,), (1,)), "named": {}},
+    "deep in Middle": {"depths": ((1,), (16,), (1,)), "named": {}},
     "no skip from Down": {"down_up_skip": False},
     "narrow hidden layers": {"ffn_ratios": ((1,), (1,), (1,)), "named": {}},
 }
@@ -87,8 +99,8 @@ ODDITIES = {
 @pytest.mark.parametrize("oddity", ODDITIES)
 def test_where_the_largest_moment_is_elsewhere(oddity: str) -> None:
     space = dataclasses.replace(get_space("digits"), **ODDITIES[oddity])
-    for spec in space.decode(space.sample(np.random.default_rng(2), 2)):
-        assert computed(space, spec) == watched(space, spec), str(spec)
+    (spec,) = space.decode(space.sample(np.random.default_rng(2), 1))
+    assert computed(space, spec) == watched(space, spec), str(spec)
 
 
 @settings(max_examples=15, deadline=None)

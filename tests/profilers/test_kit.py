@@ -14,8 +14,8 @@ import pytest
 
 import profilers
 from device_profiles import load_profile
-from profilers._models import read_static_inputs
 from profilers._measure_kit import load_checked
+from profilers._models import read_static_inputs
 from subdit.errors import KitError
 from subdit.errors import ProfileError
 from subdit.errors import RunError

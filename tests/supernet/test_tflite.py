@@ -51,7 +51,7 @@ if importlib.util.find_spec("ai_edge_litert") is None and os.environ.get("CI") !
 
 SPACE = get_space("digits")
 TOLERANCE = 1e-4
-# Root mean square error over the output's standard deviation, of any component or whole sub-DiT of a shipped space.
+# Of root mean square error over the output's standard deviation: twice what whole sub-DiTs show (ARCHITECTURE.md).
 LIMITS = {"fp16": 2e-3, "int8": 0.05}
 
 # All that a file of ours may use.
@@ -160,7 +160,7 @@ def check_whole(space: SearchSpace, spec: SubDiTSpec, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", LIMITS)
-@pytest.mark.parametrize("kind", ["ffn", "assa", "patch_embed", "upsample"])
+@pytest.mark.parametrize("kind", ["ffn", "assa", "patch_embed", "downsample", "upsample"])
 def test_lower_precisions_stay_within_their_limits(kind: str, precision: str, tmp_path: Path) -> None:
     component = next(entry for entry in reversed(all_components(SPACE)) if entry.kind == kind)
     made = component_module(SPACE, component)
@@ -168,9 +168,8 @@ def test_lower_precisions_stay_within_their_limits(kind: str, precision: str, tm
     plain = export_tflite(made.module, made.inputs, tmp_path / "plain.tflite")
     error = relative_error(run(path, made.inputs), torch_output(made.module, made.inputs))
     assert error <= LIMITS[precision]
-    if not (precision == "int8" and kind == "patch_embed"):
-        assert error > 1e-6
-        assert path.stat().st_size < plain.stat().st_size
+    assert error > 1e-6
+    assert path.stat().st_size < plain.stat().st_size or kind == "patch_embed"
 
 
 # What it is made of ---------------------------------------------------------------------------------------------------

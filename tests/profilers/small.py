@@ -10,6 +10,7 @@ import numpy as np
 
 import profilers._kit
 import profilers._profile
+import profilers._torch
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
 from supernet.space import get_space
@@ -33,7 +34,7 @@ def small_space() -> SearchSpace:
 
 def use_small_space() -> None:
     """Let this process know no other space."""
-    for module in (profilers._kit, profilers._profile):
+    for module in (profilers._kit, profilers._profile, profilers._torch):
         module.get_space = lambda name: small_space()  # type: ignore[assignment]
 
 

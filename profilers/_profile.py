@@ -169,7 +169,7 @@ def profile_beside(
     )
     with pinned(pin):
         # Where a delegate takes a share of the operators, that is known when they are loaded, and part of the id.
-        pool = load_checked(kit, chosen, threads=threads, progress=progress)
+        pool = load_checked(kit, chosen, threads=threads, progress=partial(_comparing, progress, budget_s))
         empty = dataclasses.replace(empty, delegated_share=chosen.delegated_share)
         target = profile_path(empty) if out is None else out
         if target.exists() and not force:
@@ -188,6 +188,11 @@ def profile_beside(
     made = profile_from_timings(kit, ended, timings, attempts=attempts, by_whole=by_whole, pipeline=tuple(parts))
     save_profile(made, target, force=force)
     return made, measurements_of(timings, list(models))
+
+
+def _comparing(progress: ProgressCallback, budget_s: float, done: float, total: float, note: str) -> None:
+    """Of the budget's seconds none is used up yet."""
+    progress(0.0, budget_s, f"{note}, {done + 1:.0f} of {total:.0f}")
 
 
 def _open(kit_dir: Path, runtime: str | None, precision: str | None) -> tuple[Kit, Runtime]:

@@ -3,6 +3,7 @@
 Nothing heavy is imported before a function is called: `profile` needs no torch, `kit` does.
 """
 
+from profilers._affinity import read_cpus
 from profilers._kit import Kit
 from profilers._kit import KitEntry
 from profilers._kit import is_kit
@@ -34,5 +35,6 @@ __all__ = [
     "open_kit",
     "profile",
     "profile_beside",
+    "read_cpus",
     "read_static_inputs",
 ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,32 +14,32 @@ from device_profiles import MIN_WHOLE
 from device_profiles import Calibration
 from device_profiles import DeviceProfile
 from device_profiles import Latency
-from device_profiles import Noise
 from device_profiles import WholeLatency
 from device_profiles import fit_calibration
 from device_profiles import profile_path
 from device_profiles import save_profile
-from profilers._conditions import cpu_model
+from profilers._affinity import cpus_text
+from profilers._affinity import pinned
 from profilers._conditions import device_name
 from profilers._conditions import read_conditions
 from profilers._kit import FORMATS
 from profilers._kit import Kit
 from profilers._kit import open_kit
+from profilers._measure_kit import WHOLE_CI
+from profilers._measure_kit import Plan
+from profilers._measure_kit import load_checked
+from profilers._measure_kit import measure_kit
 from profilers._models import Measurement
 from profilers._models import measurements_of
 from profilers._models import read_static_inputs
-from profilers._reference import reference_inputs
 from profilers._rounds import REFERENCE
-from profilers._rounds import TimingLog
 from profilers._rounds import Timings
-from profilers._rounds import measure_rounds
+from profilers._runtimes import Array
 from profilers._runtimes import Runtime
-from profilers._runtimes import Session
 from profilers._runtimes import get_runtime
 from profilers._statistics import is_noisy
 from profilers._statistics import latencies
 from profilers._statistics import noise_of
-from profilers._statistics import within
 from subdit.errors import KitError
 from subdit.errors import ProfileError
 from subdit.errors import RunError
@@ -50,27 +50,18 @@ from supernet.space import component_counts
 from supernet.space import components_up_to
 from supernet.space import get_space
 
-ATTEMPTS = 3
-"""Too noisy a machine is measured twice more; the quietest attempt is kept."""
-
-TOLERANCE = 1e-4
-"""How far a component's output may be from torch's, over the larger of 1 and its largest value."""
-
-WHOLE_CI = 0.0075
-"""Measuring goes on until the whole sub-DiTs' intervals are as narrow as this, or the budget is used up."""
-
-_MIN_ROUNDS = 20
-
 
 def profile(
     kit_dir: Path,
     *,
-    runtime: str = "onnxruntime",
+    runtime: str | None = None,
+    precision: str | None = None,
     threads: int = 1,
     device: str | None = None,
     out: Path | None = None,
     budget_s: float = 60.0,
-    whole: int | None = None,
+    calibrate: int | None = None,
+    pin: tuple[int, ...] | None = None,
     progress: ProgressCallback = no_progress,
     force: bool = False,
 ) -> DeviceProfile:
@@ -80,13 +71,16 @@ def profile(
 
     Args:
         kit_dir: folder of the kit.
-        runtime: what runs the components.
-        threads: how many threads it may use.
+        runtime: what runs the components, by default the one that the kit was made for.
+        precision: that the kit must have; by default whatever it has.
+        threads: how many threads the runtime may use.
         device: name of the device, by default made from the system's and the processor's.
         out: file to write, by default in the user's registry.
-        budget_s: seconds per attempt; there are up to three where the machine is noisy.
-        whole: how many of the kit's whole sub-DiTs to calibrate on, by default all; with fewer than 6 there is no
+        budget_s: seconds per attempt, but there are at least 20 rounds; up to three attempts where the machine is noisy
+            and a budget holds the rounds.
+        calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all; with fewer than 6 there is no
             calibration.
+        pin: numbers of the cores to run on, by default any.
         progress: reports seconds.
         force: replace the profile that is there, and measure anew.
 
@@ -94,19 +88,21 @@ def profile(
         The profile, as saved.
 
     Raises:
-        KitError: the kit is missing or damaged, or computes something else than torch on this machine.
-        ProfileError: no such runtime, or an impossible device name.
+        KitError: the kit is missing or damaged, or the runtime computes something else than torch on this machine.
+        ProfileError: no such runtime, or an impossible device name, or cores that are not there.
         RunError: there is such a profile already and `force` is not given.
     """
     return profile_beside(
         kit_dir,
         {},
         runtime=runtime,
+        precision=precision,
         threads=threads,
         device=device,
         out=out,
         budget_s=budget_s,
-        whole=whole,
+        calibrate=calibrate,
+        pin=pin,
         progress=progress,
         force=force,
     )[0]
@@ -116,13 +112,16 @@ def profile_beside(
     kit_dir: Path,
     models: Mapping[str, Path],
     *,
-    runtime: str = "onnxruntime",
+    inputs: Mapping[str, Mapping[str, Array]] | None = None,
+    runtime: str | None = None,
+    precision: str | None = None,
     threads: int = 1,
     device: str | None = None,
     out: Path | None = None,
     budget_s: float = 60.0,
-    whole: int | None = None,
+    calibrate: int | None = None,
     relative_ci: float = WHOLE_CI,
+    pin: tuple[int, ...] | None = None,
     progress: ProgressCallback = no_progress,
     force: bool = False,
 ) -> tuple[DeviceProfile, dict[str, Measurement]]:
@@ -132,7 +131,8 @@ def profile_beside(
     and its cores not, which no reference kernel tells apart. So a prediction is judged within the same rounds.
 
     Args:
-        models: ONNX files by name; none may have the name of an entry of the kit.
+        models: files by name, of the kit's format; none may have the name of an entry of the kit.
+        inputs: per model its inputs by name; for ONNX files they need not be given.
         relative_ci: half the 95 % interval over the latency at which measuring stops, for every whole model.
 
     Returns:
@@ -141,26 +141,15 @@ def profile_beside(
     Raises:
         KitError, ProfileError, RunError: as `profile`; `KitError` also for a model that cannot be loaded.
     """
-    kit = open_kit(kit_dir)
-    chosen = get_runtime(runtime, precision=kit.precision)
-    if kit.format != FORMATS[chosen.model_suffix]:
-        raise KitError(
-            f"The kit {kit_dir} was made for {kit.runtime} and holds {kit.format} models, which {runtime} does not "
-            f"load; make another with --runtime {runtime}."
-        )
+    kit, chosen = _open(kit_dir, runtime, precision)
     name = device_name() if device is None else device
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
         raise ProfileError(f"{name!r} cannot name a device; use lower-case letters, digits, '.', '_' and '-'.")
     if threads < 1:
         raise ProfileError(f"A runtime cannot use {threads} threads; pass at least 1.")
-    kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if whole is None else whole])
-    space = get_space(kit.space)
-    expected = [component.name for component in components_up_to(space, kit.max_params)]
-    if kit.components and [entry.name for entry in kit.components] != expected:
-        raise KitError(
-            f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
-        )
-
+    kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if calibrate is None else calibrate])
+    if not kit.components and not kit.whole:
+        raise KitError(f"The kit {kit_dir} has nothing to measure; make it again with parts or whole sub-DiTs.")
     empty = DeviceProfile(
         device=name,
         runtime=chosen.name,
@@ -176,18 +165,48 @@ def profile_beside(
         compute_precision=chosen.compute_precision,
         max_params=kit.max_params,
     )
-    target = profile_path(empty) if out is None else out
-    if target.exists() and not force:
-        raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")
-
-    timings, attempts = _measure(
-        kit, models, chosen, empty, budget_s=budget_s, relative_ci=relative_ci, progress=progress
-    )
+    with pinned(pin):
+        # Where a delegate takes a share of the operators, that is known when they are loaded, and part of the id.
+        pool = load_checked(kit, chosen, threads=threads, progress=progress)
+        empty = dataclasses.replace(empty, delegated_share=chosen.delegated_share)
+        target = profile_path(empty) if out is None else out
+        if target.exists() and not force:
+            raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")
+        for label in sorted(models):
+            given = inputs[label] if inputs and label in inputs else read_static_inputs(models[label])
+            pool.add(label, partial(chosen.load, models[label], given, threads=threads))
+            _ = pool[label]
+        plan = Plan(kit, chosen, empty, pool, tuple(sorted(models)), cpus=cpus_text(pin))
+        timings, attempts, hottest_c = measure_kit(plan, budget_s=budget_s, relative_ci=relative_ci, progress=progress)
     # Read again: when it ended, and how busy the machine was.
-    ended = dataclasses.replace(empty, conditions=read_conditions(chosen.version, reference_ms=None))
-    made = profile_from_timings(kit, ended, timings, attempts=attempts)
+    conditions = read_conditions(chosen.version, reference_ms=None)
+    conditions = dataclasses.replace(conditions, affinity=plan.cpus, temperature_c=hottest_c)
+    made = profile_from_timings(kit, dataclasses.replace(empty, conditions=conditions), timings, attempts=attempts)
     save_profile(made, target, force=force)
     return made, measurements_of(timings, list(models))
+
+
+def _open(kit_dir: Path, runtime: str | None, precision: str | None) -> tuple[Kit, Runtime]:
+    """The kit, and the runtime that is to measure it; raises `KitError` where they do not fit."""
+    kit = open_kit(kit_dir)
+    if precision not in (None, kit.precision):
+        raise KitError(
+            f"The kit {kit_dir} was made in {kit.precision}, not in {precision}; make another with --precision "
+            f"{precision}."
+        )
+    name = kit.runtime if runtime is None else runtime
+    chosen = get_runtime(name, precision=kit.precision)
+    if kit.format != FORMATS[chosen.model_suffix]:
+        raise KitError(
+            f"The kit {kit_dir} was made for {kit.runtime} and holds {kit.format} models, which {name} does not load; "
+            f"make another with --runtime {name}."
+        )
+    expected = [component.name for component in components_up_to(get_space(kit.space), kit.max_params)]
+    if kit.components and [entry.name for entry in kit.components] != expected:
+        raise KitError(
+            f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
+        )
+    return kit, chosen
 
 
 def profile_from_timings(kit: Kit, empty: DeviceProfile, timings: Timings, *, attempts: int = 1) -> DeviceProfile:
@@ -211,82 +230,6 @@ def profile_from_timings(kit: Kit, empty: DeviceProfile, timings: Timings, *, at
         noise=noise,
         calibration=_calibrate(kit, found),
     )
-
-
-def load_checked(kit: Kit, runtime: Runtime, *, threads: int) -> dict[str, Session]:
-    """Sessions of every model of a kit; raises `KitError` where one does not compute what torch computes."""
-    sessions: dict[str, Session] = {}
-    for entry in kit.components + kit.whole:
-        inputs, expected = entry.arrays()
-        session = runtime.load(entry.model, inputs, threads=threads)
-        session.run()
-        off = float(np.abs(session.output() - expected).max())
-        # Written so that a NaN is refused too.
-        if not off <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
-            raise KitError(
-                f"{entry.name} of the kit {kit.folder} differs from torch by {off:.2g} in {runtime.name} "
-                f"{runtime.version}; make the kit again, or use another version of the runtime."
-            )
-        sessions[entry.name] = session
-    return sessions
-
-
-def _measure(
-    kit: Kit,
-    models: Mapping[str, Path],
-    runtime: Runtime,
-    empty: DeviceProfile,
-    *,
-    budget_s: float,
-    relative_ci: float,
-    progress: ProgressCallback,
-) -> tuple[Timings, int]:
-    """The quietest of up to `ATTEMPTS` attempts, and how many there were."""
-    components, whole = [entry.name for entry in kit.components], [entry.name for entry in kit.whole]
-    beside = sorted(models)
-    header: Mapping[str, Any] = {
-        "subdit_timings": 1,
-        "kit": kit.hash,
-        "whole": whole,
-        "beside": beside,
-        "id": empty.id,
-        "cpu": cpu_model(),
-        "runtime_version": runtime.version,
-    }
-    path = kit.folder / "timings" / f"{empty.id.replace('/', '--')}.jsonl"
-    sessions = load_checked(kit, runtime, threads=empty.threads)
-    for name in beside:
-        sessions[name] = runtime.load(models[name], read_static_inputs(models[name]), threads=empty.threads)
-    reference = runtime.load(kit.reference, reference_inputs(), threads=1)
-    log = TimingLog(path, header)
-    if log.finished:
-        # The last measurement ended; this is a new one.
-        log.close()
-        log = TimingLog(path, header, restart=True)
-    tried: list[tuple[Timings, Noise]] = []
-    for attempt in range(ATTEMPTS):
-        note = f"attempt {attempt + 1} of {ATTEMPTS}, the machine was noisy, " if attempt else ""
-
-        def report(done: float, total: float, text: str, *, at: int = attempt, note: str = note) -> None:
-            progress(at * total + done, (at + 1) * total, note + text)
-
-        timings = measure_rounds(
-            sessions,
-            reference,
-            is_enough=within([*whole, *beside] or components, relative_ci),
-            budget_s=budget_s,
-            min_rounds=_MIN_ROUNDS,
-            timings=log.attempt(attempt),
-            log=log,
-            attempt=attempt,
-            progress=report,
-        )
-        tried.append((timings, noise_of(timings, components, whole, attempts=attempt + 1)))
-        if not is_noisy(tried[-1][1]):
-            break
-    log.finish()
-    timings, _ = min(tried, key=lambda one: max(one[1].component_ci, one[1].whole_ci, one[1].split))
-    return timings, len(tried)
 
 
 def _calibrate(kit: Kit, found: Mapping[str, Latency]) -> Calibration | None:

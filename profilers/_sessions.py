@@ -61,6 +61,10 @@ class SessionPool(Mapping[str, Session]):
         self._taken[name] = max(grown, self._taken.get(name, 0), self._stated.get(name, 0))
         return session
 
+    def add(self, name: str, loader: Callable[[], Session]) -> None:
+        """One more, loaded when it is asked for."""
+        self._loaders[name] = loader
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._loaders)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from profilers._kit import Kit
 from profilers._kit import KitEntry
+from profilers._parity import limit_of
 from profilers._rounds import REFERENCE
 from profilers._rounds import TimingLog
 from profilers._rounds import Timings
@@ -81,7 +82,6 @@ def try_models(
     setting: Setting,
     folder: str,
     *,
-    tolerance: float,
     progress: ProgressCallback,
 ) -> dict[str, Job]:
     """Run every model once, the reference kernel first: how long it takes, where it runs, whether it is right.
@@ -92,6 +92,7 @@ def try_models(
     Raises:
         DeviceError: a model cannot be run, or computes something else.
     """
+    limit = limit_of(kit.format, kit.precision)
     entries: tuple[KitEntry | None, ...] = (None, *kit.components, *kit.whole)
     jobs: dict[str, Job] = {}
     for done, entry in enumerate(entries):
@@ -111,7 +112,8 @@ def try_models(
                 entry,
                 job.model,
                 folder=f"{PHONE_FOLDER}/outputs",
-                tolerance=tolerance,
+                precision=kit.precision,
+                limit=limit,
                 runs=job.runs,
                 max_s=_MAX_CALL_S,
             )

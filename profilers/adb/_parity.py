@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from profilers._kit import KitEntry
+from profilers._parity import error_of
 from profilers.adb._adb import Phone
 from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import Run
@@ -27,7 +28,8 @@ def run_checked(
     model: str,
     *,
     folder: str,
-    tolerance: float,
+    precision: str,
+    limit: float,
     runs: int,
     max_s: float,
 ) -> Run:
@@ -36,7 +38,7 @@ def run_checked(
     Args:
         model: its path on the phone.
         folder: on the phone, for inputs and output.
-        tolerance: difference allowed, over the larger of 1 and the largest expected value.
+        precision, limit: of the weights, and the error of an output that they allow (`profilers._parity`).
 
     Returns:
         What the run said.
@@ -74,11 +76,12 @@ def run_checked(
             f"{entry.name} wrote {found.size} numbers on the phone {phone.serial} where torch has {expected.size}; "
             "make the kit again."
         )
-    off = float(np.abs(found - expected.ravel()).max())
+    error = error_of(found.reshape(expected.shape), expected, precision)
     # Written so that a NaN is refused too.
-    if not off <= tolerance * max(1.0, float(np.abs(expected).max())):
+    if not error <= limit:
         raise DeviceError(
-            f"{entry.name} differs from torch by {off:.2g} on the phone {phone.serial} in {program.name}; give another "
-            "build of it, or make the kit again."
+            f"{program.name} computes wrong values on the phone {phone.serial}: {entry.name} in {precision} differs "
+            f"from torch's float32 by {error:.2g}, and {limit:.2g} is allowed; give another build of it, or make the kit "
+            "again with --force."
         )
     return said

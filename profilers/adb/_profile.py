@@ -16,8 +16,6 @@ from device_profiles import save_profile
 from profilers._conditions import read_conditions
 from profilers._kit import Kit
 from profilers._kit import open_kit
-from profilers._profile import TOLERANCE
-from profilers._profile import WHOLE_CI
 from profilers._profile import profile_from_timings
 from profilers._rounds import TimingLog
 from profilers._statistics import within
@@ -55,6 +53,9 @@ BUDGET_S = 600.0
 COOLING_S = 30.0
 """Length of a pause for cooling."""
 
+WHOLE_CI = 0.0075
+"""Measuring goes on until the whole sub-DiTs' intervals are as narrow as this, or the budget is used up."""
+
 _POLL_S = 0.1
 
 
@@ -88,6 +89,7 @@ def profile_over_adb(
     serials: Sequence[str] = (),
     *,
     benchmark_model: Path,
+    precision: str | None = None,
     threads: int = 1,
     device: str | None = None,
     delegate: str | None = None,
@@ -107,6 +109,7 @@ def profile_over_adb(
         kit_dir: folder of the kit.
         serials: of the phones, as `adb devices` lists them; by default the only one there is.
         benchmark_model: TensorFlow Lite's or LiteRT's program of that name, built for Android.
+        precision: None, or that of the weights which the kit must have.
         threads: how many it may use.
         device: name of the device, by default made from the phone's model; for one phone only.
         delegate: None for the processor, or "gpu".
@@ -131,6 +134,10 @@ def profile_over_adb(
     kit = open_kit(kit_dir)
     if kit.format != "tflite":
         raise KitError(f"The kit {kit_dir} has no .tflite files for a phone; make one with --runtime litert.")
+    if precision not in (None, kit.precision):
+        raise KitError(
+            f"The kit {kit_dir} is of {kit.precision}, not {precision}; make one with --precision {precision}."
+        )
     if device is not None and not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", device):
         raise ProfileError(f"{device!r} cannot name a device; use lower-case letters, digits, '.', '_' and '-'.")
     if delegate is not None and delegate not in DELEGATES:
@@ -249,7 +256,7 @@ def _profile_phone(phone: Phone, plan: _Plan, facts: Facts, device: str, progres
     folder = place_kit(phone, kit, progress=progress)
     path = kit.folder / "timings" / f"{empty.id.replace('/', '--')}--{_safe(phone.serial)}.jsonl"
     with fixed_performance(phone) as fixed:
-        jobs = try_models(phone, kit, program, setting, folder, tolerance=TOLERANCE, progress=progress)
+        jobs = try_models(phone, kit, program, setting, folder, progress=progress)
         empty = dataclasses.replace(empty, delegated_share=_share(kit, jobs) if plan.delegate else None)
         _require_new(empty, plan)
         log = _open_log(path, _header(kit, empty, facts, program, setting, fixed))

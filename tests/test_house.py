@@ -24,7 +24,7 @@ from tests.floors import parse_floors
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("subdit", "supernet", "supernet.space", "device_profiles", "profilers", "nas", "nas.cli")
-ROOMS += ("profilers.importers",)
+ROOMS += ("profilers.importers", "profilers.adb")
 HEAVY = ("torch", "pandas", "matplotlib", "optuna", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy", "peft")
 
 

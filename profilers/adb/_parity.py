@@ -81,7 +81,7 @@ def run_checked(
     if not error <= limit:
         raise DeviceError(
             f"{program.name} computes wrong values on the phone {phone.serial}: {entry.name} in {precision} differs "
-            f"from torch's float32 by {error:.2g}, and {limit:.2g} is allowed; give another build of it, or make the kit "
-            "again with --force."
+            f"from torch's float32 by {error:.2g}, and {limit:.2g} is allowed; give another build of it, or make the "
+            "kit again with --force."
         )
     return said

@@ -57,6 +57,8 @@ WHOLE_CI = 0.0075
 """Measuring goes on until the whole sub-DiTs' intervals are as narrow as this, or the budget is used up."""
 
 _POLL_S = 0.1
+# How far the bar is when the kit is on the phone, and when every model has been tried.
+_PLACED, _TRIED = 0.05, 0.2
 
 
 @dataclass(frozen=True)
@@ -253,10 +255,10 @@ def _profile_phone(phone: Phone, plan: _Plan, facts: Facts, device: str, progres
     while why := guard.look():
         progress(0.0, 1.0, f"cooling, for {why}")
         guard.cool(why)
-    folder = place_kit(phone, kit, progress=progress)
+    folder = place_kit(phone, kit, progress=_part(progress, 0.0, _PLACED))
     path = kit.folder / "timings" / f"{empty.id.replace('/', '--')}--{_safe(phone.serial)}.jsonl"
     with fixed_performance(phone) as fixed:
-        jobs = try_models(phone, kit, program, setting, folder, progress=progress)
+        jobs = try_models(phone, kit, program, setting, folder, progress=_part(progress, _PLACED, _TRIED))
         empty = dataclasses.replace(empty, delegated_share=_share(kit, jobs) if plan.delegate else None)
         _require_new(empty, plan)
         log = _open_log(path, _header(kit, empty, facts, program, setting, fixed))
@@ -270,7 +272,7 @@ def _profile_phone(phone: Phone, plan: _Plan, facts: Facts, device: str, progres
                 log=log,
                 is_enough=within(names, WHOLE_CI),
                 budget_s=plan.budget_s,
-                progress=progress,
+                progress=_part(progress, _TRIED, 1.0),
             )
             log.finish()
         finally:
@@ -321,7 +323,8 @@ def _empty(plan: _Plan, facts: Facts, device: str, program: BenchmarkModel, sett
         compute_precision=_compute_precision(kit.precision, setting),
         max_params=kit.max_params,
         source=f"{program.name}, SHA-256 {program.digest}, over adb; "
-        + (checked if program.writes_outputs else unchecked),
+        + (checked if program.writes_outputs else unchecked)
+        + ("; full delegation not required" if setting.delegate else ""),
     )
 
 
@@ -373,6 +376,15 @@ def _require_new(empty: DeviceProfile, plan: _Plan) -> None:
     target = plan.out or profile_path(empty)
     if target.exists() and not plan.force:
         raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")
+
+
+def _part(progress: ProgressCallback, begin: float, end: float) -> ProgressCallback:
+    """What reports one of the steps, as a part of the whole."""
+
+    def report(done: float, total: float, note: str) -> None:
+        progress(begin + (end - begin) * done / max(total, 1e-9), 1.0, note)
+
+    return report
 
 
 def _safe(serial: str) -> str:

@@ -6,6 +6,7 @@ Rounds go on until the intervals are narrow or the budget is used up; pauses for
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -56,6 +57,7 @@ class Job:
         model: its path there.
         setting: how it is run.
         runs: timed ones per call.
+        mean: whether their mean is the sample, and not their median; the same for all calls.
         delegated_share: see `Run`.
     """
 
@@ -63,6 +65,7 @@ class Job:
     model: str
     setting: Setting
     runs: int
+    mean: bool = False
     delegated_share: float | None = None
 
 
@@ -86,8 +89,8 @@ def try_models(
 ) -> dict[str, Job]:
     """Run every model once, the reference kernel first: how long it takes, where it runs, whether it is right.
 
-    The reference kernel, under `REFERENCE`, runs on one thread of the processor in any case. Outputs are compared with
-    torch's where the program can write them (`BenchmarkModel.writes_outputs`).
+    The reference kernel, under `REFERENCE`, runs where the models do, on one thread. Outputs are compared with torch's
+    where the program can write them (`BenchmarkModel.writes_outputs`).
 
     Raises:
         DeviceError: a model cannot be run, or computes something else.
@@ -99,9 +102,9 @@ def try_models(
         name = REFERENCE if entry is None else entry.name
         progress(done, len(entries), f"trying {name}")
         if entry is None:
-            # It says how fast the processor is just now.
-            plain = Setting(threads=1, delegate=None, fp16=False, mask=setting.mask)
-            job = Job(name, f"{folder}/{kit.reference.name}", plain, _TRIAL_RUNS)
+            # It says how fast what runs the models is just now.
+            alone = dataclasses.replace(setting, threads=1)
+            job = Job(name, f"{folder}/{kit.reference.name}", alone, _TRIAL_RUNS)
         else:
             job = Job(name, f"{folder}/{entry.model.name}", setting, _TRIAL_RUNS)
         if entry is not None and program.writes_outputs:
@@ -120,7 +123,7 @@ def try_models(
         else:
             run = call(phone, program, job)
         runs = int(np.clip(math.ceil(CALL_MS / max(run.quickest_ms, 1e-3)), MIN_RUNS, MAX_RUNS))
-        jobs[name] = Job(name, job.model, job.setting, runs, run.delegated_share)
+        jobs[name] = Job(name, job.model, job.setting, runs, run.wants_mean, run.delegated_share)
     return jobs
 
 
@@ -164,7 +167,8 @@ def measure(
         began = time.monotonic()
         run = call(phone, program, jobs[name])
         timings.seconds += time.monotonic() - began
-        timing = Timing(wall_ms=run.sample_ms, cpu_ms=run.sample_ms)
+        sample_ms = run.sample_ms(mean=jobs[name].mean)
+        timing = Timing(wall_ms=sample_ms, cpu_ms=sample_ms)
         timings.add(name, timing)
         log.write(0, timings, name, timing)
 

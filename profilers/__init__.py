@@ -4,8 +4,10 @@ Nothing heavy is imported before a function is called: `profile` needs no torch,
 """
 
 from profilers._affinity import read_cpus
+from profilers._expected import KitEstimate
 from profilers._kit import Kit
 from profilers._kit import KitEntry
+from profilers._kit import estimate
 from profilers._kit import is_kit
 from profilers._kit import kit
 from profilers._kit import open_kit
@@ -24,10 +26,12 @@ __all__ = [
     "NOISE_LIMIT",
     "Kit",
     "KitEntry",
+    "KitEstimate",
     "Measurement",
     "Runtime",
     "Session",
     "calibration_specs",
+    "estimate",
     "get_runtime",
     "is_kit",
     "kit",

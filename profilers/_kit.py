@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from profilers._expected import KitEstimate
+from profilers._expected import estimate_kit
 from profilers._export import Exporter
 from profilers._reference import write_reference
 from profilers._runtimes import get_runtime
@@ -36,6 +38,7 @@ from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import write_json
 from supernet.space import Component
+from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
 from supernet.space import components_up_to
 from supernet.space import get_space
@@ -119,7 +122,8 @@ def kit(
         whole: how many whole sub-DiTs, for the calibration.
         parts: whether the components are in it.
         max_params: only components and sub-DiTs of at most so many parameters.
-        budget_minutes: minutes that measuring may take.
+        budget_minutes: minutes that measuring may take, as `estimate` expects them; whole sub-DiTs are left out to stay
+            within, but not below the 6 that a calibration needs.
         force: replace a kit that is there.
         progress: reports models.
 
@@ -131,12 +135,15 @@ def kit(
         RunError: the folder holds a kit, or something else, and `force` is not given.
         ExportError: a component cannot be exported.
         ProfileError: no such runtime, or it has no such precision.
+        KitError: nothing is left to measure, or it is expected to take longer than `budget_minutes`.
     """
     space = get_space(space_name)
     suffix = get_runtime(runtime, precision=precision).model_suffix
     exporter = Exporter(space, FORMATS[suffix], precision)
-    names = [component.name for component in components_up_to(space, max_params)] if parts else []
-    specs = calibration_specs(space, whole, max_params=max_params)
+    pieces, specs = _chosen(space, whole, parts=parts, max_params=max_params)
+    expected = _expected(space, pieces, specs, suffix, precision, budget_minutes)
+    names = [component.name for component in pieces]
+    specs = specs[: expected.whole]
     plan = {"subdit_kit": KIT_VERSION, "space": space.name, "runtime": runtime, "format": FORMATS[suffix]}
     plan |= {"precision": precision, "max_params": max_params, "components": names}
     plan |= {"whole": [spec.hash for spec in specs]}
@@ -166,6 +173,23 @@ def kit(
     write_json(out / _MANIFEST, manifest)
     (out / _UNFINISHED).unlink(missing_ok=True)
     return out
+
+
+def estimate(
+    space_name: str,
+    *,
+    runtime: str = "onnxruntime",
+    precision: str = "fp32",
+    whole: int = DEFAULT_WHOLE,
+    parts: bool = True,
+    max_params: int | None = None,
+    budget_minutes: float | None = None,
+) -> KitEstimate:
+    """What `kit` with the same arguments is expected to write and to take; writes nothing. Raises as `kit` does."""
+    space = get_space(space_name)
+    suffix = get_runtime(runtime, precision=precision).model_suffix
+    pieces, specs = _chosen(space, whole, parts=parts, max_params=max_params)
+    return _expected(space, pieces, specs, suffix, precision, budget_minutes)
 
 
 def is_kit(folder: Path) -> bool:
@@ -201,6 +225,30 @@ def open_kit(folder: Path) -> Kit:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SpecError) as error:
         raise KitError(f"The kit {folder} is damaged ({_MANIFEST}: {error}); make it again with --force.") from error
     return found
+
+
+def _chosen(
+    space: SearchSpace, whole: int, *, parts: bool, max_params: int | None
+) -> tuple[tuple[Component, ...], tuple[SubDiTSpec, ...]]:
+    """The components and the whole sub-DiTs of a kit, before a budget."""
+    specs = calibration_specs(space, max(whole, 1), max_params=max_params)[:whole]
+    pieces = components_up_to(space, max_params) if parts else ()
+    if not pieces and not specs:
+        raise KitError("A kit without parts and without whole sub-DiTs is empty; pass --whole or --parts.")
+    return pieces, specs
+
+
+def _expected(
+    space: SearchSpace,
+    pieces: tuple[Component, ...],
+    specs: tuple[SubDiTSpec, ...],
+    suffix: str,
+    precision: str,
+    budget_minutes: float | None,
+) -> KitEstimate:
+    return estimate_kit(
+        space, pieces, specs, model_format=FORMATS[suffix], precision=precision, budget_minutes=budget_minutes
+    )
 
 
 def _begin(out: Path, plan: Mapping[str, Any], *, force: bool) -> None:

@@ -67,7 +67,7 @@ def load_checked(
     loaders = {entry.name: partial(_load, entry, runtime, threads) for entry in entries}
     sizes = {entry.name: entry.model.stat().st_size for entry in entries}
     pool = SessionPool(loaders, sizes, limit_bytes=limit_bytes)
-    limit = limit_of(kit.format, kit.precision)
+    limit = limit_of(kit.precision)
     for done, entry in enumerate(entries):
         progress(done, len(entries), f"comparing {entry.name} with torch")
         # Loading ran it once.

@@ -10,15 +10,16 @@ from subdit.errors import KitError
 
 FP32_LIMIT = 1e-4
 """How far an element of a float32 model's output may be from torch's, over the larger of 1 and the largest of them.
-Measured on `digits`: 6e-7 in ONNX Runtime."""
 
-LIMITS = {
-    ("onnx", "fp16"): 0.01,
-    ("onnx", "int8"): 0.06,
-    ("tflite", "fp16"): 0.01,
-    ("tflite", "int8"): 0.06,
-}
-"""Format and precision to how large the error of an output may be, as root mean square over that of the output."""
+The largest seen on `digits`: 6e-7 in ONNX Runtime, 9e-7 in LiteRT."""
+
+LIMITS = {"fp16": 0.003, "int8": 0.06}
+"""How large the error of an output may be, as root mean square over that of the output, by the weights' precision.
+
+The largest seen on components and whole sub-DiTs with redrawn weights: fp16, 0.0005 in ONNX Runtime and 0.0007 in
+LiteRT on `digits`, so a limit of four times that; int8, 0.019 and 0.016 there, and 0.024 in ONNX Runtime on `mid-256`,
+so one of two and a half times that. What rounds differently stays far below; a wrong scale or a lost channel does not.
+"""
 
 
 def error_of(output: Array, expected: Array, precision: str) -> float:
@@ -31,9 +32,9 @@ def error_of(output: Array, expected: Array, precision: str) -> float:
     return float(np.sqrt(np.square(off).mean() / np.square(expected.astype(np.float64)).mean()))
 
 
-def limit_of(model_format: str, precision: str) -> float:
+def limit_of(precision: str) -> float:
     """The limit of `error_of`."""
-    return FP32_LIMIT if precision == "fp32" else LIMITS[model_format, precision]
+    return FP32_LIMIT if precision == "fp32" else LIMITS[precision]
 
 
 def require_parity(name: str, output: Array, expected: Array, runtime: Runtime, limit: float) -> None:

@@ -43,18 +43,22 @@ Sampling runs one model many times in a row, so its weights lie in the nearest c
 another model's is up to a third slower on models of a few megabytes, which no sum of parts would predict.
 """
 
-LONG_MS = 1000.0
-"""What takes longer per run is not run untimed before a timing: a cache is filled in less than a hundredth of that."""
+LONG_MS = 250.0
+"""What takes longer per run is not run untimed before a timing: its weights and tokens fill any cache in a hundredth of
+that, and in a whole sub-DiT they come from memory too."""
 
 FULL_ROUNDS = 20
 """A measurement has at least so many rounds, and models of up to `EVERY_ROUND_MS` a timing in each of them."""
 
-EVERY_ROUND_MS = 250.0
+EVERY_ROUND_MS = 100.0
 FEWEST_TIMINGS = 5
-"""A model that takes longer has proportionally fewer timings in `FULL_ROUNDS` rounds, but so many."""
+"""A model that takes longer has fewer timings in `FULL_ROUNDS` rounds, by the root of its length, but so many."""
 
 VISIT_TIMINGS = 4
 """Timings in a row of a model that had to be loaded for them, if it has as many in all."""
+
+FIRST_LONGER = 2.0
+"""By how much the first run of a session takes longer than others, at most, where it takes about `LONG_MS`."""
 
 SHORT_RUNS = 3
 SHORT_WARM_UPS = 2
@@ -260,12 +264,12 @@ class _Taking:
 
 def timings_of_full_rounds(run_ms: float) -> int:
     """Timings in `FULL_ROUNDS` rounds of a model whose run takes so long."""
-    return int(np.clip(round(FULL_ROUNDS * EVERY_ROUND_MS / max(run_ms, 1e-6)), FEWEST_TIMINGS, FULL_ROUNDS))
+    return int(np.clip(round(FULL_ROUNDS * np.sqrt(EVERY_ROUND_MS / max(run_ms, 1e-6))), FEWEST_TIMINGS, FULL_ROUNDS))
 
 
 def plan_runs(session: Session, *, first_ms: float | None = None) -> Runs:
     """How often to run for one timing; warms the session up. `first_ms` is what its very first run took."""
-    if first_ms is not None and first_ms > 2 * LONG_MS:
+    if first_ms is not None and first_ms > FIRST_LONGER * LONG_MS:
         return Runs(untimed=0, timed=1)
     session.run(SHORT_WARM_UPS)
     quickest = min(time_runs(session, 1).wall_ms for _ in range(3))

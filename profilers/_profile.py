@@ -8,20 +8,14 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from device_profiles import MIN_WHOLE
-from device_profiles import Calibration
 from device_profiles import DeviceProfile
-from device_profiles import Latency
-from device_profiles import WholeLatency
-from device_profiles import fit_calibration
 from device_profiles import profile_path
 from device_profiles import save_profile
 from profilers._affinity import cpus_text
 from profilers._affinity import pinned
 from profilers._conditions import device_name
 from profilers._conditions import read_conditions
+from profilers._from_timings import profile_from_timings
 from profilers._kit import FORMATS
 from profilers._kit import Kit
 from profilers._kit import open_kit
@@ -31,22 +25,17 @@ from profilers._measure_kit import load_checked
 from profilers._measure_kit import measure_kit
 from profilers._models import Measurement
 from profilers._models import measurements_of
-from profilers._models import read_static_inputs
-from profilers._rounds import REFERENCE
-from profilers._rounds import Timings
 from profilers._runtimes import Array
 from profilers._runtimes import Runtime
 from profilers._runtimes import get_runtime
-from profilers._statistics import is_noisy
-from profilers._statistics import latencies
-from profilers._statistics import noise_of
+from profilers._selection import check_pipeline
+from profilers._selection import choose_whole
+from profilers._selection import drawn_inputs
 from subdit.errors import KitError
 from subdit.errors import ProfileError
 from subdit.errors import RunError
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
-from supernet.space import all_components
-from supernet.space import component_counts
 from supernet.space import components_up_to
 from supernet.space import get_space
 
@@ -61,6 +50,8 @@ def profile(
     out: Path | None = None,
     budget_s: float = 60.0,
     calibrate: int | None = None,
+    whole: int | None = None,
+    also: Mapping[str, Path] | None = None,
     pin: tuple[int, ...] | None = None,
     progress: ProgressCallback = no_progress,
     force: bool = False,
@@ -80,6 +71,10 @@ def profile(
             and a budget holds the rounds.
         calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all; with fewer than 6 there is no
             calibration.
+        whole: measure so many of the kit's whole sub-DiTs and predict all others from them, with the parts as what is
+            expected where the kit has any; by default only where it has none.
+        also: what else a picture takes, models in the kit's format by "text_encoder" or "decoder", measured in the
+            same rounds.
         pin: numbers of the cores to run on, by default any.
         progress: reports seconds.
         force: replace the profile that is there, and measure anew.
@@ -88,8 +83,10 @@ def profile(
         The profile, as saved.
 
     Raises:
-        KitError: the kit is missing or damaged, or the runtime computes something else than torch on this machine.
-        ProfileError: no such runtime, or an impossible device name, or cores that are not there.
+        KitError: the kit is missing or damaged, has too few whole sub-DiTs, or the runtime computes something else than
+            torch on this machine.
+        ProfileError: no such runtime, an impossible device name, cores that are not there, too few whole sub-DiTs asked
+            for, or no such part of a pipeline.
         RunError: there is such a profile already and `force` is not given.
     """
     return profile_beside(
@@ -102,6 +99,8 @@ def profile(
         out=out,
         budget_s=budget_s,
         calibrate=calibrate,
+        whole=whole,
+        also=also,
         pin=pin,
         progress=progress,
         force=force,
@@ -120,6 +119,8 @@ def profile_beside(
     out: Path | None = None,
     budget_s: float = 60.0,
     calibrate: int | None = None,
+    whole: int | None = None,
+    also: Mapping[str, Path] | None = None,
     relative_ci: float = WHOLE_CI,
     pin: tuple[int, ...] | None = None,
     progress: ProgressCallback = no_progress,
@@ -147,9 +148,10 @@ def profile_beside(
         raise ProfileError(f"{name!r} cannot name a device; use lower-case letters, digits, '.', '_' and '-'.")
     if threads < 1:
         raise ProfileError(f"A runtime cannot use {threads} threads; pass at least 1.")
-    kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if calibrate is None else calibrate])
-    if not kit.components and not kit.whole:
-        raise KitError(f"The kit {kit_dir} has nothing to measure; make it again with parts or whole sub-DiTs.")
+    kit = dataclasses.replace(kit, whole=choose_whole(kit, calibrate=calibrate, whole=whole))
+    by_whole = whole is not None or not kit.components
+    parts = check_pipeline(also or {})
+    beside = {**models, **parts}
     empty = DeviceProfile(
         device=name,
         runtime=chosen.name,
@@ -172,16 +174,18 @@ def profile_beside(
         target = profile_path(empty) if out is None else out
         if target.exists() and not force:
             raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")
-        for label in sorted(models):
-            given = inputs[label] if inputs and label in inputs else read_static_inputs(models[label])
-            pool.add(label, partial(chosen.load, models[label], given, threads=threads))
+        like = (kit.whole or kit.components)[0].model
+        for label in sorted(beside):
+            given = (inputs or {}).get(label) or drawn_inputs(beside[label], like)
+            pool.add(label, partial(chosen.load, beside[label], given, threads=threads))
             _ = pool[label]
-        plan = Plan(kit, chosen, empty, pool, tuple(sorted(models)), cpus=cpus_text(pin))
+        plan = Plan(kit, chosen, empty, pool, tuple(sorted(beside)), cpus=cpus_text(pin))
         timings, attempts, hottest_c = measure_kit(plan, budget_s=budget_s, relative_ci=relative_ci, progress=progress)
     # Read again: when it ended, and how busy the machine was.
     conditions = read_conditions(chosen.version, reference_ms=None)
     conditions = dataclasses.replace(conditions, affinity=plan.cpus, temperature_c=hottest_c)
-    made = profile_from_timings(kit, dataclasses.replace(empty, conditions=conditions), timings, attempts=attempts)
+    ended = dataclasses.replace(empty, conditions=conditions)
+    made = profile_from_timings(kit, ended, timings, attempts=attempts, by_whole=by_whole, pipeline=tuple(parts))
     save_profile(made, target, force=force)
     return made, measurements_of(timings, list(models))
 
@@ -207,40 +211,3 @@ def _open(kit_dir: Path, runtime: str | None, precision: str | None) -> tuple[Ki
             f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
         )
     return kit, chosen
-
-
-def profile_from_timings(kit: Kit, empty: DeviceProfile, timings: Timings, *, attempts: int = 1) -> DeviceProfile:
-    """The profile that raw timings of a kit make, wherever they were taken: latencies, noise, calibration.
-
-    Args:
-        kit: whose components and whole sub-DiTs were timed, under their names, and the reference kernel as `REFERENCE`.
-        empty: the profile but for these; its conditions get the reference kernel's latency.
-        timings: all of them; of another machine, `cpu_ms` may be `wall_ms`.
-        attempts: how often everything was measured.
-    """
-    found = latencies(timings)
-    noise = noise_of(
-        timings, [entry.name for entry in kit.components], [entry.name for entry in kit.whole], attempts=attempts
-    )
-    return dataclasses.replace(
-        empty,
-        noisy=is_noisy(noise),
-        components={entry.name: found[entry.name] for entry in kit.components},
-        conditions=dataclasses.replace(empty.conditions, reference_ms=found[REFERENCE].latency_ms),
-        noise=noise,
-        calibration=_calibrate(kit, found),
-    )
-
-
-def _calibrate(kit: Kit, found: Mapping[str, Latency]) -> Calibration | None:
-    if not kit.components or len(kit.whole) < MIN_WHOLE:
-        return None
-    space = get_space(kit.space)
-    components = components_up_to(space, kit.max_params)
-    whole = [WholeLatency(entry.spec, found[entry.name]) for entry in kit.whole if entry.spec is not None]
-    counts = component_counts(space, space.encode([entry.spec for entry in whole])).astype(np.float64)
-    # Of all components of the space, those that a kit of small sub-DiTs has.
-    measured = set(components)
-    counts = counts[:, [component in measured for component in all_components(space)]]
-    latency_ms = np.asarray([found[component.name].latency_ms for component in components])
-    return fit_calibration(components, latency_ms, counts, whole)

@@ -142,6 +142,10 @@ class TimingLog:
             self._file.flush()
             self._flushed = time.monotonic()
 
+    def flush(self) -> None:
+        """See to it that all of it is on its way to the disk."""
+        self._file.flush()
+
     def finish(self) -> None:
         """Note that nothing more is to come."""
         self._file.write(json.dumps("finished") + "\n")

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from profilers._runtimes import Array
+from profilers._tflite_file import problem_of
 from subdit.errors import KitError
 from subdit.errors import MissingExtraError
 from subdit.errors import ProfileError
+from supernet.tflite import without_banners
 
 # A model without operators: what a runtime must be able to open.
 _EMPTY_MODEL = bytes.fromhex(
@@ -95,14 +97,18 @@ class TfliteRuntime:
         title = self._library.title
         if not model.is_file():
             raise KitError(f"There is no model at {model}; export it first.")
+        problem = problem_of(model)
+        if problem:
+            raise KitError(f"{title} cannot load {model} ({problem}); export it again.")
         try:
-            interpreter = _interpreter(self.name)(model_path=str(model), num_threads=threads)
-            interpreter.allocate_tensors()
+            with without_banners():
+                interpreter = _interpreter(self.name)(model_path=str(model), num_threads=threads)
+                interpreter.allocate_tensors()
             session = TfliteSession(interpreter, inputs)
-        except (ValueError, RuntimeError, KeyError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).split(". ")[0].split("\n")[0].rstrip(".")
             raise KitError(
-                f"{title} cannot load {model} ({reason}); export it again, or for another runtime."
+                f"{title} {self.version} cannot run {model} ({reason}); choose another precision or runtime."
             ) from error
         self._taken.append(delegated(interpreter))
         return session
@@ -126,7 +132,8 @@ class TfliteSession:
             invoke()
 
     def output(self) -> Array:
-        return self._interpreter.get_tensor(self._output["index"])
+        held: Array = self._interpreter.get_tensor(self._output["index"])
+        return held
 
 
 def delegated(interpreter: Any) -> tuple[int, int]:
@@ -162,9 +169,10 @@ def _interpreter(name: str) -> Any:
         where = " on Linux with Python 3.11" if name == "tflite" else ""
         raise MissingExtraError(f"{library.title} is not installed; install it with {remedy}{where}.")
     try:
-        interpreter = importlib.import_module(library.module).Interpreter
-        # Built for numpy 1, tflite-runtime can be imported beside numpy 2 and fails only here.
-        interpreter(model_content=_EMPTY_MODEL)
+        with without_banners():
+            interpreter = importlib.import_module(library.module).Interpreter
+            # Built for numpy 1, tflite-runtime can be imported beside numpy 2 and fails only here.
+            interpreter(model_content=_EMPTY_MODEL)
     except (ImportError, SystemError, AttributeError, RuntimeError, ValueError) as error:
         raise MissingExtraError(
             f"{library.title} is installed but does not run beside numpy {np.__version__}; install it with {remedy}."

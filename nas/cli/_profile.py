@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from device_profiles import DeviceProfile
-from nas.cli._devices import echo_profile
 from nas.cli._profile_adb import adb_options
 from nas.cli._profile_adb import profile_phones
 from nas.cli._profile_adb import refuse_for_phones
 from nas.cli._profile_adb import require_adb
+from nas.cli._profile_serve import profile_served
+from nas.cli._profile_serve import require_serve
+from nas.cli._profile_serve import serve_options
+from nas.cli._profile_text import echo_profile
 from nas.cli._progress import progress_bar
 from nas.cli._table import echo_json
+from subdit.errors import ProfileError
 
 
 @click.command()
@@ -35,12 +39,21 @@ from nas.cli._table import echo_json
 @click.option(
     "--calibrate", type=click.IntRange(min=0), help="Whole sub-DiTs to calibrate on.  [default: all in the kit]"
 )
+@click.option("--whole", type=click.IntRange(min=1), help="Measure so many whole sub-DiTs and predict from them.")
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="PART=FILE",
+    help="Measure text_encoder=FILE or decoder=FILE in the same rounds; may be repeated.",
+)
 @adb_options
+@serve_options
 @click.option("--force", is_flag=True, help="Measure anew and replace the profile that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     kit: Path,
     runtime: str | None,
     precision: str | None,
@@ -50,6 +63,8 @@ def command(
     out: Path | None,
     budget_s: float,
     calibrate: int | None,
+    whole: int | None,
+    also: tuple[str, ...],
     adb: tuple[str, ...],
     benchmark_model: Path | None,
     delegate: str | None,
@@ -57,8 +72,10 @@ def command(
     cooling_s: float | None,
     force: bool,
     as_json: bool,
+    serve: bool,
+    **browser: Any,
 ) -> None:
-    """Measure KIT on this machine, or on phones over adb, calibrate, and save the device profile.
+    """Measure KIT on this machine, on phones over adb, or in phones' browsers, calibrate, and save the device profile.
 
     Let the machine do nothing else meanwhile. Interrupted, the same command goes on where it was. A runtime that does
     not compute what torch computes, within the limits of its precision, is refused.
@@ -67,9 +84,31 @@ def command(
     Examples:
         subdit profile kits/digits
         subdit profile kits/digits --device my-laptop --budget-s 30 --out my-laptop.json
-        subdit profile kits/digits-tflite --runtime tflite --threads 2 --pin 0,1
         subdit profile kits/digits-tflite --adb --benchmark-model android_aarch64_benchmark_model
+        subdit profile kits/digits --serve
+        subdit profile kits/digits --serve --https --threads 4 --webgpu
+        subdit profile kits/digits-tflite --runtime tflite --threads 2 --pin 0,1
+        subdit profile kits/digits --whole 60
+        subdit profile kits/mobile-1k --also decoder=decoder.onnx
     """
+    if adb and serve:
+        raise ProfileError("--adb and --serve are two ways to measure a phone; give one of them.")
+    if not adb:
+        require_adb(benchmark_model=benchmark_model, delegate=delegate, cores=cores, cooling_s=cooling_s)
+    if serve:
+        profile_served(
+            kit,
+            threads=threads,
+            device=device,
+            out=out,
+            budget_s=budget_s,
+            whole=calibrate,
+            force=force,
+            as_json=as_json,
+            **browser,
+        )
+        return
+    require_serve(**browser)
     if adb:
         refuse_for_phones(runtime=runtime, pin=pin)
         is_budget_given = context.get_parameter_source("budget_s") is click.core.ParameterSource.COMMANDLINE
@@ -86,48 +125,17 @@ def command(
             out=out,
             budget_s=budget_s if is_budget_given else None,
             calibrate=calibrate,
+            whole=whole,
+            also=_parts(also),
             force=force,
             as_json=as_json,
         )
         return
-    require_adb(benchmark_model=benchmark_model, delegate=delegate, cores=cores, cooling_s=cooling_s)
-    made = _measure_here(
-        kit,
-        runtime=runtime,
-        precision=precision,
-        threads=threads,
-        pin=pin,
-        device=device,
-        out=out,
-        budget_s=budget_s,
-        calibrate=calibrate,
-        force=force,
-    )
-    if as_json:
-        echo_json(made.to_dict())
-    else:
-        echo_profile(made, components=False)
-
-
-def _measure_here(
-    kit: Path,
-    *,
-    runtime: str | None,
-    precision: str | None,
-    threads: int,
-    pin: str | None,
-    device: str | None,
-    out: Path | None,
-    budget_s: float,
-    calibrate: int | None,
-    force: bool,
-) -> DeviceProfile:
-    """On this machine."""
     from profilers import profile
     from profilers import read_cpus
 
     with progress_bar(f"Measuring {kit}") as progress:
-        return profile(
+        made = profile(
             kit,
             runtime=runtime,
             precision=precision,
@@ -136,7 +144,25 @@ def _measure_here(
             out=out,
             budget_s=budget_s,
             calibrate=calibrate,
+            whole=whole,
+            also=_parts(also),
             pin=None if pin is None else read_cpus(pin),
             progress=progress,
             force=force,
         )
+    if as_json:
+        echo_json(made.to_dict())
+    else:
+        echo_profile(made, components=False)
+
+
+def _parts(also: tuple[str, ...]) -> dict[str, Path]:
+    """Files by the part of the pipeline that they are; raises `ProfileError` on what is not PART=FILE, once each."""
+    found: dict[str, Path] = {}
+    for entry in also:
+        part, is_given, file = entry.partition("=")
+        if not is_given or not file or part in found:
+            problem = "comes twice" if part in found else "is not PART=FILE"
+            raise ProfileError(f"--also {entry!r} {problem}; write it once, such as --also decoder=decoder.onnx.")
+        found[part] = Path(file)
+    return found

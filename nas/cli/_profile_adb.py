@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from nas.cli._devices import echo_profile
+from nas.cli._profile_text import echo_profile
 from nas.cli._progress import progress_bar
 from nas.cli._table import echo_json
 from subdit.errors import DeviceError
@@ -98,7 +98,6 @@ def profile_phones(
     else:
         for profile in made:
             echo_profile(profile, components=False)
-            click.echo(f"{'source':<12} {profile.source}")
     problems = [result.problem for result in results if result.problem]
     if problems:
         raise DeviceError(" ".join(problems))

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import astuple
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ import numpy.typing as npt
 from supernet.space._components import Component
 from supernet.space._components import all_components
 from supernet.space._components import component_counts
+from supernet.space._components import component_terms
+from supernet.space._components import sum_components
 from supernet.space._search_space import EncodedSpecs
 from supernet.space._search_space import SearchSpace
 from supernet.space._spec import ASSA_STAGES
@@ -60,16 +63,21 @@ class WeightSizes:
         - int8: matrices in one byte a number with a float32 scale for each output channel; vectors in float32.
         - palette4: matrices as 4-bit indices into 16 float16 values of their own; vectors in float16.
         """
-        match precision:
-            case "fp32":
-                return 4 * self.params
-            case "fp16":
-                return 2 * self.params
-            case "int8":
-                return self.matrix_params + 4 * self.output_channels + 4 * self.vector_params
-            case "palette4":
-                return (self.matrix_params + 1) // 2 + 32 * self.matrices + 2 * self.vector_params
-        raise ValueError(f"no such precision {precision!r}; there is {', '.join(PRECISIONS)}")
+        return int(stored_bytes(precision, *astuple(self)))
+
+
+def stored_bytes(precision: str, matrix_params: Any, vector_params: Any, matrices: Any, output_channels: Any) -> Any:
+    """`WeightSizes.bytes`, of whole numbers or of arrays of them."""
+    match precision:
+        case "fp32":
+            return 4 * (matrix_params + vector_params)
+        case "fp16":
+            return 2 * (matrix_params + vector_params)
+        case "int8":
+            return matrix_params + 4 * output_channels + 4 * vector_params
+        case "palette4":
+            return (matrix_params + 1) // 2 + 32 * matrices + 2 * vector_params
+    raise ValueError(f"no such precision {precision!r}; there is {', '.join(PRECISIONS)}")
 
 
 @dataclass(frozen=True)
@@ -217,4 +225,4 @@ def _total(
 ) -> npt.NDArray[np.int64]:
     # In double precision the sums are exact up to 2^53, about 9e15; the largest space stays below 1e14.
     each = np.asarray([size_of(space, component) for component in all_components(space)], dtype=np.float64)
-    return np.rint(component_counts(space, encoded).astype(np.float64) @ each).astype(np.int64)
+    return np.rint(sum_components(component_terms(space, encoded), each)).astype(np.int64)

@@ -11,6 +11,8 @@ from supernet.tflite._graph import graph_of
 from supernet.tflite._onnx import read_onnx
 from supernet.tflite._operators import Operators
 from supernet.tflite._quantize import PRECISIONS
+from supernet.tflite._run import run_tflite
+from supernet.tflite._run import without_banners
 
 
 def write_tflite(onnx_path: Path, path: Path, *, precision: str = "fp32") -> None:
@@ -25,4 +27,14 @@ def write_tflite(onnx_path: Path, path: Path, *, precision: str = "fp32") -> Non
     write_flatbuffer(read_onnx(onnx_path), path, precision=precision)
 
 
-__all__ = ["PRECISIONS", "Graph", "Operators", "Value", "graph_of", "write_flatbuffer", "write_tflite"]
+__all__ = [
+    "PRECISIONS",
+    "Graph",
+    "Operators",
+    "Value",
+    "graph_of",
+    "run_tflite",
+    "without_banners",
+    "write_flatbuffer",
+    "write_tflite",
+]

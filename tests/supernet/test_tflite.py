@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,16 @@ from torch import nn
 
 from subdit.errors import ExportError
 from subdit.errors import RunError
+from subdit.run import Run
+from subdit.run import start_manifest
+from subdit.run import write_json
+from supernet import export as export_module
 from supernet.components import component_module
 from supernet.dit import SubDiT
 from supernet.dit import example_inputs
 from supernet.dit import redraw_
+from supernet.elastic import ElasticDiT
+from supernet.export import export
 from supernet.export import export_tflite
 from supernet.space import KINDS
 from supernet.space import Component
@@ -36,6 +43,7 @@ from supernet.tflite._moves import moved_up
 from supernet.tflite._moves import shape_of_concat
 from tests.supernet.shrunk import named_spaces
 from tests.supernet.shrunk import shrunk
+from tests.supernet.test_export import small_sub_dit
 
 if importlib.util.find_spec("ai_edge_litert") is None and os.environ.get("CI") != "true":
     pytest.skip("needs LiteRT: pip install 'subdit[litert]'", allow_module_level=True)
@@ -183,16 +191,15 @@ def operators(path: Path) -> list[tuple[str, list[tuple[int, ...]], list[tuple[i
     return found
 
 
-def test_a_file_is_of_plain_operators(tmp_path: Path) -> None:
-    space = shrunk(get_space("mobile-1k"))
-    spec = space.decode(space.enumerate(0, 1))[0]
-    model = redraw_(SubDiT.from_spec(space, spec), 0).eval()
-    found = operators(export_tflite(model, example_inputs(space), tmp_path / "dit.tflite"))
+@pytest.mark.parametrize("name", ["mobile-1k", "digits"])
+def test_a_file_is_of_plain_operators(name: str, tmp_path: Path) -> None:
+    model = small_sub_dit(name)
+    found = operators(export_tflite(model, model.example_inputs(), tmp_path / "dit.tflite"))
     assert {name for name, *_ in found} <= OPERATORS
-    for name, inputs, outputs, _ in found:
-        assert all(len(shape) <= 4 for shape in (*inputs, *outputs)), name
-        assert name != "FULLY_CONNECTED" or len(inputs) == 3
-        assert name != "CONCATENATION" or len(inputs) <= 4
+    for operator, inputs, outputs, _ in found:
+        assert all(len(shape) <= 4 for shape in (*inputs, *outputs)), operator
+        assert operator != "FULLY_CONNECTED" or len(inputs) == 3
+        assert operator != "CONCATENATION" or len(inputs) <= 4
 
 
 def test_linears_hold_their_bias_and_no_norm_is_of_its_own(tmp_path: Path) -> None:
@@ -235,6 +242,39 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(RunError, match="--force"):
         export_tflite(module, inputs, path)
     export_tflite(module, inputs, path, force=True)
+
+
+# The verb -------------------------------------------------------------------------------------------------------------
+
+
+def test_exporting_a_pick_for_litert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_folder, spec = Run(tmp_path), SPACE.decode(SPACE.enumerate(0, 1))[0]
+    start_manifest(run_folder, space="digits")
+    supernet = ElasticDiT(space="digits")
+    redraw_(supernet, 0)
+    supernet.save_pretrained(run_folder.supernet)
+    picks = {"fastest": {"spec": spec.to_dict(), "spec_hash": spec.hash}}
+    write_json(run_folder.search("default") / "picks.json", picks)
+    path = export(tmp_path, pick="fastest", format="litert", precision="int8")
+    assert path == run_folder.pick(spec.hash) / "exports" / "dit-int8.tflite"
+    inputs = example_inputs(SPACE, seed=4)
+    expected = torch_output(supernet.extract(spec).eval(), inputs)
+    assert relative_error(run(path, inputs), expected) <= LIMITS["int8"]
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert 1e-3 < card["deviation_from_torch"] < LIMITS["int8"]
+    with pytest.raises(RunError, match="--force"):
+        export(tmp_path, pick="fastest", format="litert", precision="int8")
+    monkeypatch.setitem(export_module.TOLERANCES, "int8", 1e-9)
+    with pytest.raises(ExportError, match="int8 export of .* differs from torch by .*; export it as fp16 or fp32"):
+        export(tmp_path, pick="fastest", format="litert", precision="int8", force=True)
+    assert not path.exists()
+
+
+def test_a_format_or_precision_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="no format 'coreml'; choose from onnx, litert"):
+        export(tmp_path, format="coreml")
+    with pytest.raises(ExportError, match="no int8 for the format onnx; choose fp32, or another format"):
+        export(tmp_path, precision="int8")
 
 
 # Moves, on shapes alone -----------------------------------------------------------------------------------------------

@@ -59,11 +59,15 @@ def subdit(*arguments: object) -> Result:
 def test_the_whole_way(desk: Bench, kit: Path, programs: dict[str, Path], tmp_path: Path) -> None:
     phone = make_phone(tmp_path / "phone")
     desk.plug_in(phone)
-    said = subdit(kit, "--adb", "--benchmark-model", programs["tflite"], "--json")
+    decoder = tmp_path / "$(touch pwned)" / "decoder of 'mine'.tflite"
+    tiny.write_chain(decoder, tokens=64, width=96, layers=10, seed=9)
+    options = ["--benchmark-model", programs["tflite"], "--also", f"decoder={decoder}"]
+    said = subdit(kit, "--adb", *options, "--json")
     assert said.exit_code == 0, said.output
     profile = load_profile("acme-kettle-9")
     assert json.loads(said.stdout) == profile.to_dict()
     assert profile.id == "acme-kettle-9/tflite/fp32/t1" and profile.provenance == "measured"
+    assert list(profile.pipeline) == ["decoder"] and profile.pipeline["decoder"].latency_ms > 0
     assert sorted(profile.components) == sorted(NAMES)
     # Twice the layers take longer; nothing here asserts how much.
     assert 0 < profile.latency_ms[NAMES[0]] < profile.latency_ms[NAMES[1]]
@@ -230,6 +234,8 @@ def test_wrong_outputs_are_refused_by_name(desk: Bench, programs: dict[str, Path
         (["--adb", "--benchmark-model", "ELF"], "is built for x86_64 and the phone runs arm64-v8a, armeabi-v7a"),
         (["--adb", "--benchmark-model", "TRUE"], "does not run as benchmark_model on the phone"),
         (["--cores", "f0"], "--cores is for phones over adb; give --adb too"),
+        (["--adb", "--serve"], "two ways to measure a phone; give one of them"),
+        (["--adb", "--benchmark-model", "PROGRAM", "--also", "decoder=ELF"], "is no whole .tflite file"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(
@@ -240,7 +246,7 @@ def test_what_cannot_be_done_is_one_sentence(
     files["TRUE"].write_text("#!/bin/sh\ntrue\n")
     phone = make_phone(tmp_path / "phone")
     desk.plug_in(phone)
-    options = [files.get(argument, argument) for argument in arguments]
+    options = [files.get(argument, argument.replace("ELF", str(files["ELF"]))) for argument in arguments]
     result = CliRunner().invoke(group, ["profile", str(kit), *map(str, options)])
     assert result.exit_code == 2 and said in result.output
     assert result.output.strip().splitlines()[-1].startswith("Error: ") and "Traceback" not in result.output

@@ -9,6 +9,7 @@ import click
 
 from nas.cli._profile_adb import adb_options
 from nas.cli._profile_adb import profile_phones
+from nas.cli._profile_adb import refuse_for_phones
 from nas.cli._profile_adb import require_adb
 from nas.cli._profile_serve import profile_served
 from nas.cli._profile_serve import require_serve
@@ -83,13 +84,17 @@ def command(
     Examples:
         subdit profile kits/digits
         subdit profile kits/digits --device my-laptop --budget-s 30 --out my-laptop.json
-        subdit profile kits/phone --adb --benchmark-model android_aarch64_benchmark_model
+        subdit profile kits/digits-tflite --adb --benchmark-model android_aarch64_benchmark_model
         subdit profile kits/digits --serve
         subdit profile kits/digits --serve --https --threads 4 --webgpu
         subdit profile kits/digits-tflite --runtime tflite --threads 2 --pin 0,1
         subdit profile kits/digits --whole 60
         subdit profile kits/mobile-1k --also decoder=decoder.onnx
     """
+    if adb and serve:
+        raise ProfileError("--adb and --serve are two ways to measure a phone; give one of them.")
+    if not adb:
+        require_adb(benchmark_model=benchmark_model, delegate=delegate, cores=cores, cooling_s=cooling_s)
     if serve:
         profile_served(
             kit,
@@ -105,11 +110,13 @@ def command(
         return
     require_serve(**browser)
     if adb:
+        refuse_for_phones(runtime=runtime, pin=pin)
         is_budget_given = context.get_parameter_source("budget_s") is click.core.ParameterSource.COMMANDLINE
         profile_phones(
             kit,
             adb,
             benchmark_model=benchmark_model,
+            precision=precision,
             threads=threads,
             device=device,
             delegate=delegate,
@@ -118,11 +125,12 @@ def command(
             out=out,
             budget_s=budget_s if is_budget_given else None,
             calibrate=calibrate,
+            whole=whole,
+            also=_parts(also),
             force=force,
             as_json=as_json,
         )
         return
-    require_adb(benchmark_model=benchmark_model, delegate=delegate, cores=cores, cooling_s=cooling_s)
     from profilers import profile
     from profilers import read_cpus
 

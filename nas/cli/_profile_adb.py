@@ -56,6 +56,14 @@ def require_adb(**given: object) -> None:
             raise ProfileError(f"--{name.replace('_', '-')} is for phones over adb; give --adb too, or leave it out.")
 
 
+def refuse_for_phones(*, runtime: str | None, pin: str | None) -> None:
+    """Raise `ProfileError` where an option was given that only this machine has."""
+    if runtime is not None:
+        raise ProfileError("Over adb the runtime is that of --benchmark-model; leave --runtime out.")
+    if pin is not None:
+        raise ProfileError("The cores of a phone are named by a mask; give --cores MASK instead of --pin.")
+
+
 def profile_phones(
     kit: Path,
     serials: Sequence[str],
@@ -90,7 +98,6 @@ def profile_phones(
     else:
         for profile in made:
             echo_profile(profile, components=False)
-            click.echo(f"{'source':<12} {profile.source}")
     problems = [result.problem for result in results if result.problem]
     if problems:
         raise DeviceError(" ".join(problems))

@@ -29,7 +29,6 @@ _POLL_S = 0.05
 _QUICK_S = 30.0
 # Slower than any cable that works; a push may take so long.
 _BYTES_PER_S = 1e6
-_STATE = re.compile(r"(\S+)\s+(no permissions\b.*?|\S+)(?:\s+(.*))?")
 
 
 class DeviceLostError(DeviceError):
@@ -51,7 +50,7 @@ class Ran:
 
 @dataclass(frozen=True)
 class ListedPhone:
-    """A line of `adb devices -l`."""
+    """A line of `adb devices`."""
 
     serial: str
     state: str
@@ -103,9 +102,9 @@ class Adb:
         started = self.run(["start-server"], timeout_s=_QUICK_S)
         if started.code != 0:
             raise DeviceError(f"adb cannot start its server ({_first_line(started.err)}); run 'adb start-server'.")
-        listed = self.run(["devices", "-l"], timeout_s=_QUICK_S)
-        lines = [_STATE.fullmatch(line.strip()) for line in listed.out.splitlines() if "\t" in line or "  " in line]
-        return tuple(ListedPhone(match[1], match[2]) for match in lines if match)
+        listed = self.run(["devices"], timeout_s=_QUICK_S)
+        lines = [line.partition("\t") for line in listed.out.splitlines() if "\t" in line]
+        return tuple(ListedPhone(serial, state.strip()) for serial, _, state in lines)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ DELEGATES = ("gpu",)
 
 WARM_UP_RUNS = 2
 
-# The tool's median has whole microseconds.
 _COARSE_MS = 0.2
 _MACHINES = {3: "x86", 40: "armeabi-v7a", 62: "x86_64", 183: "arm64-v8a"}
 _BUILDS = {"arm64-v8a": "android_aarch64", "armeabi-v7a": "android_arm"}
@@ -82,15 +81,23 @@ class Run:
     """What one call of it said.
 
     Attributes:
-        sample_ms: one sample of the latency: the median of the call's runs, which a short interruption does not move.
-            Where a build prints none, or whole microseconds are too coarse, the mean, which has six digits.
-        quickest_ms: its quickest run.
+        mean_ms, median_ms, quickest_ms: of its timed runs; older builds print no median.
         delegated_share: of the operators, on the accelerator; None where the call does not tell.
     """
 
-    sample_ms: float
+    mean_ms: float
+    median_ms: float | None
     quickest_ms: float
     delegated_share: float | None
+
+    @property
+    def wants_mean(self) -> bool:
+        """Whether whole microseconds, as a median has, are too coarse for this model; a mean has six digits."""
+        return self.quickest_ms < _COARSE_MS
+
+    def sample_ms(self, *, mean: bool) -> float:
+        """One sample of the latency: the median, which a short interruption does not move, or the mean."""
+        return self.mean_ms if mean or self.median_ms is None else self.median_ms
 
 
 def require_abi(file: Path, abis: Sequence[str]) -> None:
@@ -187,6 +194,4 @@ def read_run(ran: Ran, program: BenchmarkModel, setting: Setting, name: str) -> 
     mean_ms, min_ms = found.mean_ms, found.min_ms
     if mean_ms is None or min_ms is None:
         raise DeviceError(f"{program.name} timed nothing of {name}; give another build of it.")
-    coarse = found.median_ms is None or min_ms < _COARSE_MS
-    sample = mean_ms if coarse or found.median_ms is None else found.median_ms
-    return Run(sample, min_ms, delegated_share(log) if setting.delegate else None)
+    return Run(mean_ms, found.median_ms, min_ms, delegated_share(log) if setting.delegate else None)

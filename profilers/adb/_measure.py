@@ -6,16 +6,22 @@ Rounds go on until the intervals are narrow or the budget is used up; pauses for
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from profilers._kit import Kit
 from profilers._kit import KitEntry
+from profilers._parity import limit_of
 from profilers._rounds import REFERENCE
 from profilers._rounds import TimingLog
 from profilers._rounds import Timings
@@ -55,6 +61,7 @@ class Job:
         model: its path there.
         setting: how it is run.
         runs: timed ones per call.
+        mean: whether their mean is the sample, and not their median; the same for all calls.
         delegated_share: see `Run`.
     """
 
@@ -62,12 +69,18 @@ class Job:
     model: str
     setting: Setting
     runs: int
+    mean: bool = False
     delegated_share: float | None = None
 
 
-def place_kit(phone: Phone, kit: Kit, *, progress: ProgressCallback) -> str:
-    """Copy the kit's models; returns the folder on the phone."""
+def place_kit(phone: Phone, kit: Kit, beside: Mapping[str, Path], *, progress: ProgressCallback) -> str:
+    """Copy the kit's models, and others by name; returns the folder on the phone."""
     folder = device_path(f"{PHONE_FOLDER}/kits/{kit.hash}")
+    for name, file in beside.items():
+        # One at a time and under its new name: what it is called here may be in the kit.
+        with tempfile.TemporaryDirectory(prefix="subdit-") as scratch:
+            copied = shutil.copyfile(file, Path(scratch) / f"{name}.tflite")
+            push_missing(phone, f"{folder}-beside", [copied], progress=progress)
     push_missing(
         phone, folder, [kit.reference, *(entry.model for entry in kit.components + kit.whole)], progress=progress
     )
@@ -81,28 +94,35 @@ def try_models(
     setting: Setting,
     folder: str,
     *,
-    limit: float,
+    beside: Sequence[str] = (),
     progress: ProgressCallback,
 ) -> dict[str, Job]:
     """Run every model once, the reference kernel first: how long it takes, where it runs, whether it is right.
 
-    The reference kernel, under `REFERENCE`, runs on one thread of the processor in any case. Outputs are compared with
-    torch's where the program can write them (`BenchmarkModel.writes_outputs`).
+    The reference kernel, under `REFERENCE`, runs where the models do, on one thread. Outputs of the kit's models are
+    compared with torch's where the program can write them (`BenchmarkModel.writes_outputs`).
+
+    Args:
+        beside: names of the models that `place_kit` copied beside the kit.
 
     Raises:
         DeviceError: a model cannot be run, or computes something else.
     """
-    entries: tuple[KitEntry | None, ...] = (None, *kit.components, *kit.whole)
+    # An accelerator that computes in float16 is further off than its weights; nobody has measured how far.
+    limit = limit_of("int8" if setting.fp16 else kit.precision)
+    # The reference kernel says how fast what runs the models is just now.
+    alone = dataclasses.replace(setting, threads=1)
+    tried: list[tuple[Job, KitEntry | None]] = [
+        (Job(REFERENCE, f"{folder}/{kit.reference.name}", alone, _TRIAL_RUNS), None),
+        *(
+            (Job(one.name, f"{folder}/{one.model.name}", setting, _TRIAL_RUNS), one)
+            for one in kit.components + kit.whole
+        ),
+        *((Job(name, f"{folder}-beside/{name}.tflite", setting, _TRIAL_RUNS), None) for name in beside),
+    ]
     jobs: dict[str, Job] = {}
-    for done, entry in enumerate(entries):
-        name = REFERENCE if entry is None else entry.name
-        progress(done, len(entries), f"trying {name}")
-        if entry is None:
-            # It says how fast the processor is just now.
-            plain = Setting(threads=1, delegate=None, fp16=False, mask=setting.mask)
-            job = Job(name, f"{folder}/{kit.reference.name}", plain, _TRIAL_RUNS)
-        else:
-            job = Job(name, f"{folder}/{entry.model.name}", setting, _TRIAL_RUNS)
+    for done, (job, entry) in enumerate(tried):
+        progress(done, len(tried), f"trying {job.name}")
         if entry is not None and program.writes_outputs:
             run = run_checked(
                 phone,
@@ -119,7 +139,7 @@ def try_models(
         else:
             run = call(phone, program, job)
         runs = int(np.clip(math.ceil(CALL_MS / max(run.quickest_ms, 1e-3)), MIN_RUNS, MAX_RUNS))
-        jobs[name] = Job(name, job.model, job.setting, runs, run.delegated_share)
+        jobs[job.name] = dataclasses.replace(job, runs=runs, mean=run.wants_mean, delegated_share=run.delegated_share)
     return jobs
 
 
@@ -163,7 +183,8 @@ def measure(
         began = time.monotonic()
         run = call(phone, program, jobs[name])
         timings.seconds += time.monotonic() - began
-        timing = Timing(wall_ms=run.sample_ms, cpu_ms=run.sample_ms)
+        sample_ms = run.sample_ms(mean=jobs[name].mean)
+        timing = Timing(wall_ms=sample_ms, cpu_ms=sample_ms)
         timings.add(name, timing)
         log.write(0, timings, name, timing)
 

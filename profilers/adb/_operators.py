@@ -13,14 +13,14 @@ _MODEL_SUBGRAPHS, _SUBGRAPH_OPERATORS = 2, 3
 
 def count_operators(path: Path) -> int:
     """Operators of all subgraphs; raises `KitError` where it is no .tflite file."""
-    data = path.read_bytes()
     try:
+        data = path.read_bytes()
         if data[4:8] != b"TFL3":
             raise ValueError("it has no TFL3")
         subgraphs, count = _vector(data, _offset(data, 0), _MODEL_SUBGRAPHS)
         return sum(_vector(data, _offset(data, subgraphs + 4 * at), _SUBGRAPH_OPERATORS)[1] for at in range(count))
-    except (struct.error, ValueError) as error:
-        raise KitError(f"{path} is no whole .tflite file ({error}); make the kit again with --force.") from error
+    except (OSError, struct.error, ValueError) as error:
+        raise KitError(f"{path} is no whole .tflite file ({error}); export it again.") from error
 
 
 def _offset(data: bytes, at: int) -> int:

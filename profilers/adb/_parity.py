@@ -38,8 +38,7 @@ def run_checked(
     Args:
         model: its path on the phone.
         folder: on the phone, for inputs and output.
-        precision: of the weights.
-        limit: of the error at that precision (`profilers._parity`).
+        precision, limit: of the weights, and the error of an output that they allow (`profilers._parity`).
 
     Returns:
         What the run said.
@@ -81,8 +80,8 @@ def run_checked(
     # Written so that a NaN is refused too.
     if not error <= limit:
         raise DeviceError(
-            f"{program.name} on the phone {phone.serial} computes wrong values: {entry.name} in {precision} differs "
+            f"{program.name} computes wrong values on the phone {phone.serial}: {entry.name} in {precision} differs "
             f"from torch's float32 by {error:.2g}, and {limit:.2g} is allowed; give another build of it, or make the "
-            "kit again."
+            "kit again with --force."
         )
     return said

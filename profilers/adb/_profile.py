@@ -15,21 +15,22 @@ from device_profiles import profile_path
 from device_profiles import save_profile
 from profilers._conditions import read_conditions
 from profilers._from_timings import profile_from_timings
-from profilers._kit import Kit
 from profilers._kit import open_kit
-from profilers._measure_kit import WHOLE_CI
-from profilers._parity import limit_of
 from profilers._rounds import TimingLog
+from profilers._selection import check_pipeline
+from profilers._selection import choose_whole
 from profilers._statistics import within
 from profilers.adb._adb import Phone
 from profilers.adb._adb import StoppedError
 from profilers.adb._adb import choose_phones
 from profilers.adb._adb import find_adb
 from profilers.adb._benchmark_model import DELEGATES
-from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import Setting
 from profilers.adb._guard import Guard
-from profilers.adb._measure import Job
+from profilers.adb._identity import Plan
+from profilers.adb._identity import empty_profile
+from profilers.adb._identity import share_of
+from profilers.adb._identity import timings_header
 from profilers.adb._measure import measure
 from profilers.adb._measure import place_kit
 from profilers.adb._measure import try_models
@@ -55,7 +56,12 @@ BUDGET_S = 600.0
 COOLING_S = 30.0
 """Length of a pause for cooling."""
 
+WHOLE_CI = 0.0075
+"""Measuring goes on until the whole sub-DiTs' intervals are as narrow as this, or the budget is used up."""
+
 _POLL_S = 0.1
+# How far the bar is when the kit is on the phone, and when every model has been tried.
+_PLACED, _TRIED = 0.05, 0.2
 
 
 @dataclass(frozen=True)
@@ -67,27 +73,12 @@ class PhoneResult:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What all phones share."""
-
-    kit: Kit
-    benchmark_model: Path
-    threads: int
-    device: str | None
-    delegate: str | None
-    cores: str
-    cooling_s: float
-    out: Path | None
-    budget_s: float
-    force: bool
-
-
 def profile_over_adb(
     kit_dir: Path,
     serials: Sequence[str] = (),
     *,
     benchmark_model: Path,
+    precision: str | None = None,
     threads: int = 1,
     device: str | None = None,
     delegate: str | None = None,
@@ -96,6 +87,8 @@ def profile_over_adb(
     out: Path | None = None,
     budget_s: float = BUDGET_S,
     calibrate: int | None = None,
+    whole: int | None = None,
+    also: Mapping[str, Path] | None = None,
     progress: ProgressCallback = no_progress,
     force: bool = False,
 ) -> tuple[PhoneResult, ...]:
@@ -107,6 +100,7 @@ def profile_over_adb(
         kit_dir: folder of the kit.
         serials: of the phones, as `adb devices` lists them; by default the only one there is.
         benchmark_model: TensorFlow Lite's or LiteRT's program of that name, built for Android.
+        precision: None, or that of the weights which the kit must have.
         threads: how many it may use.
         device: name of the device, by default made from the phone's model; for one phone only.
         delegate: None for the processor, or "gpu".
@@ -115,6 +109,8 @@ def profile_over_adb(
         out: file to write, by default in the user's registry; for one phone only.
         budget_s: seconds of measuring per phone.
         calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all.
+        whole: measure so many of the kit's whole sub-DiTs and predict all others from them.
+        also: what else a picture takes, .tflite files by "text_encoder" or "decoder", measured in the same rounds.
         progress: reports seconds, of all phones together.
         force: replace profiles that are there, and measure anew.
 
@@ -131,6 +127,10 @@ def profile_over_adb(
     kit = open_kit(kit_dir)
     if kit.format != "tflite":
         raise KitError(f"The kit {kit_dir} has no .tflite files for a phone; make one with --runtime litert.")
+    if precision not in (None, kit.precision):
+        raise KitError(
+            f"The kit {kit_dir} is of {kit.precision}, not {precision}; make one with --precision {precision}."
+        )
     if device is not None and not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", device):
         raise ProfileError(f"{device!r} cannot name a device; use lower-case letters, digits, '.', '_' and '-'.")
     if delegate is not None and delegate not in DELEGATES:
@@ -143,13 +143,19 @@ def profile_over_adb(
     phones = choose_phones(find_adb(stop), serials)
     if len(phones) > 1 and (device is not None or out is not None):
         raise ProfileError("A device's name and a file are for one phone; leave them out, or name one phone.")
-    kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if calibrate is None else calibrate])
+    kit = dataclasses.replace(kit, whole=choose_whole(kit, calibrate=calibrate, whole=whole))
     expected = [component.name for component in components_up_to(get_space(kit.space), kit.max_params)]
-    if [entry.name for entry in kit.components] != expected:
+    if kit.components and [entry.name for entry in kit.components] != expected:
         raise KitError(
             f"The kit {kit_dir} has other components than space {kit.space!r}; make it again with all parts."
         )
-    plan = _Plan(kit, benchmark_model, threads, device, delegate, cores, cooling_s, out, budget_s, force)
+    by_whole = whole is not None or not kit.components
+    parts = check_pipeline(also or {})
+    for file in parts.values():
+        count_operators(file)
+    plan = Plan(
+        kit, benchmark_model, threads, device, delegate, cores, cooling_s, out, budget_s, force, by_whole, parts
+    )
     workers = [_Worker(phone, plan) for phone in phones]
     _name_apart(workers)
     _run_all(workers, stop, progress)
@@ -164,7 +170,7 @@ class _Worker:
     `done` is waited for and not the thread: Python 3.11 takes a thread for ended whose `join` Ctrl-C interrupts.
     """
 
-    def __init__(self, phone: Phone, plan: _Plan) -> None:
+    def __init__(self, phone: Phone, plan: Plan) -> None:
         self.phone = phone
         self.done = threading.Event()
         self.plan = plan
@@ -233,29 +239,30 @@ def _together(workers: Sequence[_Worker]) -> tuple[float, float, str]:
     return sum(parts), float(len(workers)), note
 
 
-def _profile_phone(phone: Phone, plan: _Plan, facts: Facts, device: str, progress: ProgressCallback) -> DeviceProfile:
+def _profile_phone(phone: Phone, plan: Plan, facts: Facts, device: str, progress: ProgressCallback) -> DeviceProfile:
     kit = plan.kit
     program = install(phone, plan.benchmark_model, facts.abis)
     mask = choose_mask(phone, facts, plan.cores, plan.threads)
     # The accelerator computes in the numbers of the weights; for weights of int8, in float16.
     fp16 = plan.delegate is not None and kit.precision != "fp32"
     setting = Setting(plan.threads, plan.delegate, fp16, mask)
-    empty = _empty(plan, facts, device, program, setting)
+    empty = empty_profile(plan, facts, device, program, setting)
     _require_new(empty, plan)
     guard = Guard(phone, plan.cooling_s)
     while why := guard.look():
         progress(0.0, 1.0, f"cooling, for {why}")
         guard.cool(why)
-    folder = place_kit(phone, kit, progress=progress)
+    folder = place_kit(phone, kit, plan.also, progress=_part(progress, 0.0, _PLACED))
     path = kit.folder / "timings" / f"{empty.id.replace('/', '--')}--{_safe(phone.serial)}.jsonl"
     with fixed_performance(phone) as fixed:
         jobs = try_models(
-            phone, kit, program, setting, folder, limit=limit_of(kit.format, kit.precision), progress=progress
+            phone, kit, program, setting, folder, beside=tuple(plan.also), progress=_part(progress, _PLACED, _TRIED)
         )
-        empty = dataclasses.replace(empty, delegated_share=_share(kit, jobs) if plan.delegate else None)
+        empty = dataclasses.replace(empty, delegated_share=share_of(kit, jobs) if plan.delegate else None)
         _require_new(empty, plan)
-        log = _open_log(path, _header(kit, empty, facts, program, setting, fixed))
+        log = _open_log(path, timings_header(plan, empty, facts, program, setting, fixed))
         names = [entry.name for entry in kit.whole] or [entry.name for entry in kit.components]
+        names += plan.also
         try:
             timings = measure(
                 phone,
@@ -265,7 +272,7 @@ def _profile_phone(phone: Phone, plan: _Plan, facts: Facts, device: str, progres
                 log=log,
                 is_enough=within(names, WHOLE_CI),
                 budget_s=plan.budget_s,
-                progress=progress,
+                progress=_part(progress, _TRIED, 1.0),
             )
             log.finish()
         finally:
@@ -277,72 +284,10 @@ def _profile_phone(phone: Phone, plan: _Plan, facts: Facts, device: str, progres
         battery_percent=guard.lowest_percent,
         measured_at=read_conditions("", reference_ms=None).measured_at,
     )
-    made = profile_from_timings(kit, dataclasses.replace(empty, conditions=conditions), timings)
+    ended = dataclasses.replace(empty, conditions=conditions)
+    made = profile_from_timings(kit, ended, timings, by_whole=plan.by_whole, pipeline=tuple(plan.also))
     save_profile(made, plan.out or profile_path(made), force=plan.force)
     return made
-
-
-def _empty(plan: _Plan, facts: Facts, device: str, program: BenchmarkModel, setting: Setting) -> DeviceProfile:
-    """The profile but for its numbers."""
-    kit = plan.kit
-    checked = "outputs compared with torch's on the phone"
-    unchecked = "outputs not checked: this program cannot write them"
-    here = read_conditions("", reference_ms=None)
-    return DeviceProfile(
-        device=device,
-        runtime=program.runtime,
-        precision=kit.precision,
-        threads=setting.threads,
-        space=kit.space,
-        kit_hash=kit.hash,
-        provenance="measured",
-        noisy=True,
-        components={},
-        conditions=dataclasses.replace(
-            here,
-            # No serial number: profiles are for passing on.
-            machine=facts.model,
-            cpu=facts.soc,
-            cores=len(facts.max_khz),
-            os=facts.android,
-            runtime_version=f"unknown version, {program.name} with SHA-256 {program.digest}",
-            governor=facts.governor,
-            load_average=None,
-            model=facts.model,
-            soc=facts.soc,
-            affinity=setting.mask,
-        ),
-        delegate=setting.delegate,
-        compute_precision=_compute_precision(kit.precision, setting),
-        max_params=kit.max_params,
-        source=f"{program.name}, SHA-256 {program.digest}, over adb; "
-        + (checked if program.writes_outputs else unchecked),
-    )
-
-
-def _compute_precision(precision: str, setting: Setting) -> str | None:
-    """In which numbers products are computed: XNNPACK unpacks float16 weights to float32."""
-    if setting.delegate is not None:
-        computed = "fp16" if setting.fp16 else "fp32"
-    else:
-        computed = "fp32" if precision == "fp16" else precision
-    return None if computed == precision else computed
-
-
-def _header(
-    kit: Kit, empty: DeviceProfile, facts: Facts, program: BenchmarkModel, setting: Setting, fixed: bool
-) -> Mapping[str, object]:
-    """What timings that are gone on with must have in common."""
-    return {
-        "subdit_timings": 1,
-        "kit": kit.hash,
-        "whole": [entry.name for entry in kit.whole],
-        "id": empty.id,
-        "build": facts.build,
-        "program": program.digest,
-        "affinity": setting.mask,
-        "fixed_performance": fixed,
-    }
 
 
 def _open_log(path: Path, header: Mapping[str, object]) -> TimingLog:
@@ -354,20 +299,19 @@ def _open_log(path: Path, header: Mapping[str, object]) -> TimingLog:
     return TimingLog(path, header, restart=True)
 
 
-def _share(kit: Kit, jobs: Mapping[str, Job]) -> float | None:
-    """Operators of the components, or else of the whole sub-DiTs, that ran on the accelerator; None if not all tell."""
-    entries = kit.components or kit.whole
-    told = [(count_operators(entry.model), jobs[entry.name].delegated_share) for entry in entries]
-    if any(share is None for _, share in told):
-        return None
-    total = sum(count for count, _ in told)
-    return sum(count * (share or 0.0) for count, share in told) / total if total else None
-
-
-def _require_new(empty: DeviceProfile, plan: _Plan) -> None:
+def _require_new(empty: DeviceProfile, plan: Plan) -> None:
     target = plan.out or profile_path(empty)
     if target.exists() and not plan.force:
         raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")
+
+
+def _part(progress: ProgressCallback, begin: float, end: float) -> ProgressCallback:
+    """What reports one of the steps, as a part of the whole."""
+
+    def report(done: float, total: float, note: str) -> None:
+        progress(begin + (end - begin) * done / max(total, 1e-9), 1.0, note)
+
+    return report
 
 
 def _safe(serial: str) -> str:

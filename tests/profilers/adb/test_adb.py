@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
+import socket
 import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -134,6 +137,29 @@ def test_a_phone_that_goes_in_the_middle_is_told_from_a_program_that_fails(desk:
     with pytest.raises(DeviceLostError, match=f"{serial} was lost in the middle .*adb connect {serial}"):
         phone.shell(["sleep", "20"])
     killer.join()
+
+
+def test_the_fake_phone_reaches_the_host_through_reverse(desk: Bench, tmp_path: Path) -> None:
+    serial = desk.plug_in(make_phone(tmp_path / "phone"))
+    content = bytes(range(256)) * 4000
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *arguments: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as host, socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+        found.close()
+        threading.Thread(target=host.serve_forever, daemon=True).start()
+        assert desk.adb("-s", serial, "reverse", f"tcp:{port}", f"tcp:{host.server_port}").returncode == 0
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+            assert answer.read() == content
+        host.shutdown()
 
 
 def test_a_call_ends_when_it_takes_too_long_or_when_it_is_stopped(desk: Bench, tmp_path: Path) -> None:

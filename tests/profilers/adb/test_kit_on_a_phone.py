@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,15 @@ from subdit.errors import KitError
 from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone
 from tests.profilers.adb.stand_in import write_stand_in
+from tests.profilers.small import small_space
 
-small = pytest.importorskip("tests.profilers.small")
-pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert: pip install 'subdit[litert]'")
+tiny = pytest.importorskip("tests.profilers.adb.tiny", reason="needs ai-edge-litert: pip install 'subdit[litert]'")
 
 
 @pytest.fixture(autouse=True)
 def _small_space(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (profilers._kit, profilers._profile, profilers.adb._profile):
-        monkeypatch.setattr(module, "get_space", lambda name: small.small_space())
+        monkeypatch.setattr(module, "get_space", lambda name: small_space())
     monkeypatch.setattr(profilers.adb._measure, "MIN_ROUNDS", 2)
 
 
@@ -44,8 +45,10 @@ def test_a_kit_of_components_and_whole_sub_dits(desk: Bench, tmp_path: Path) -> 
 
 
 def test_a_kit_of_another_format_is_refused(tmp_path: Path) -> None:
-    kit_dir = profilers.kit("digits", tmp_path / "kit", runtime="torch", whole=0)
-    (tmp_path / "program").touch()
+    kit_dir = tiny.make_kit(tmp_path / "kit")
+    manifest = json.loads((kit_dir / "kit.json").read_text())
+    (kit_dir / "reference.tflite").rename(kit_dir / "reference.onnx")
+    (kit_dir / "kit.json").write_text(json.dumps(manifest | {"format": "onnx", "components": {}}))
     with pytest.raises(KitError, match="has no .tflite files for a phone; make one with --runtime litert"):
         profile_over_adb(kit_dir, benchmark_model=tmp_path / "program")
 

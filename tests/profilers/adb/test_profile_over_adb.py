@@ -59,11 +59,15 @@ def subdit(*arguments: object) -> Result:
 def test_the_whole_way(desk: Bench, kit: Path, programs: dict[str, Path], tmp_path: Path) -> None:
     phone = make_phone(tmp_path / "phone")
     desk.plug_in(phone)
-    said = subdit(kit, "--adb", "--benchmark-model", programs["tflite"], "--json")
+    decoder = tmp_path / "$(touch pwned)" / "decoder of 'mine'.tflite"
+    tiny.write_chain(decoder, tokens=64, width=96, layers=10, seed=9)
+    options = ["--benchmark-model", programs["tflite"], "--also", f"decoder={decoder}"]
+    said = subdit(kit, "--adb", *options, "--json")
     assert said.exit_code == 0, said.output
     profile = load_profile("acme-kettle-9")
     assert json.loads(said.stdout) == profile.to_dict()
     assert profile.id == "acme-kettle-9/tflite/fp32/t1" and profile.provenance == "measured"
+    assert list(profile.pipeline) == ["decoder"] and profile.pipeline["decoder"].latency_ms > 0
     assert sorted(profile.components) == sorted(NAMES)
     # Twice the layers take longer; nothing here asserts how much.
     assert 0 < profile.latency_ms[NAMES[0]] < profile.latency_ms[NAMES[1]]
@@ -204,7 +208,46 @@ def test_an_accelerator_that_takes_a_part_shows_in_the_id(
 def test_wrong_outputs_are_refused_by_name(desk: Bench, programs: dict[str, Path], tmp_path: Path) -> None:
     desk.plug_in(make_phone(tmp_path / "phone"))
     kit = tiny.make_kit(tmp_path / "kit", wrong=NAMES[1])
-    with pytest.raises(DeviceError, match=f"{NAMES[1]} in fp32 differs from torch"):
+    with pytest.raises(
+        DeviceError, match=f"computes wrong values on the phone .*: {NAMES[1]} in fp32 differs from torch"
+    ):
         profile_over_adb(kit, benchmark_model=programs["tflite"], cooling_s=0.01, out=tmp_path / "profile.json")
     assert not (tmp_path / "profile.json").exists()
     assert threading.active_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--adb"], "--adb needs a program to run on the phone; download the android_aarch64 build"),
+        (["--adb", "--benchmark-model", "nowhere"], "There is no benchmark_model at nowhere"),
+        (["--adb", "--benchmark-model", "PROGRAM", "--runtime", "litert"], "leave --runtime out"),
+        (["--adb", "--benchmark-model", "PROGRAM", "--pin", "0"], "give --cores MASK instead of --pin"),
+        (
+            ["--adb", "--benchmark-model", "PROGRAM", "--precision", "int8"],
+            "is of fp32, not int8; make one with --precision int8",
+        ),
+        (["--adb", "--benchmark-model", "PROGRAM", "--delegate", "npu"], "There is no delegate 'npu' over adb"),
+        (["--adb", "--benchmark-model", "PROGRAM", "--device", "My Phone"], "cannot name a device"),
+        (["--adb", "x; reboot", "--benchmark-model", "PROGRAM"], "adb sees no phone 'x; reboot'; it sees 127.0.0.1"),
+        (["--adb", "--benchmark-model", "PROGRAM", "--cores", "f0; reboot"], "'f0; reboot' is no mask of cores"),
+        (["--adb", "--benchmark-model", "ELF"], "is built for x86_64 and the phone runs arm64-v8a, armeabi-v7a"),
+        (["--adb", "--benchmark-model", "TRUE"], "does not run as benchmark_model on the phone"),
+        (["--cores", "f0"], "--cores is for phones over adb; give --adb too"),
+        (["--adb", "--serve"], "two ways to measure a phone; give one of them"),
+        (["--adb", "--benchmark-model", "PROGRAM", "--also", "decoder=ELF"], "is no whole .tflite file"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    desk: Bench, kit: Path, programs: dict[str, Path], tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    files = {"PROGRAM": programs["tflite"], "ELF": tmp_path / "elf", "TRUE": tmp_path / "true"}
+    files["ELF"].write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00\x3e\x00" + bytes(40))
+    files["TRUE"].write_text("#!/bin/sh\ntrue\n")
+    phone = make_phone(tmp_path / "phone")
+    desk.plug_in(phone)
+    options = [files.get(argument, argument.replace("ELF", str(files["ELF"]))) for argument in arguments]
+    result = CliRunner().invoke(group, ["profile", str(kit), *map(str, options)])
+    assert result.exit_code == 2 and said in result.output
+    assert result.output.strip().splitlines()[-1].startswith("Error: ") and "Traceback" not in result.output
+    assert not (phone / "data/local/tmp/subdit/kits").exists()

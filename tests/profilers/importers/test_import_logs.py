@@ -146,7 +146,7 @@ def test_whole_sub_dits_of_the_kit_calibrate(
     kit = Kit(tmp_path, "digits", "litert", "int8", "0123456789abcdef", tuple(entries), tuple(wholes))
     monkeypatch.setattr("profilers.importers._to_profile.open_kit", lambda folder: kit)
     latency_ms = LATENCY_MS | {spec.hash: ms for spec, ms in zip(specs, whole_ms.tolist(), strict=True)}
-    with pytest.raises(ImportLogError, match="made in int8, not fp32"):
+    with pytest.raises(ImportLogError, match="made in int8, not in fp32"):
         subdit.import_logs(write_logs(latency_ms), device="phone", kit=tmp_path, precision="fp32")
     profile = subdit.import_logs(write_logs(latency_ms), device="phone", kit=tmp_path)
     assert (profile.precision, profile.kit_hash) == ("int8", kit.hash)

@@ -65,7 +65,7 @@ def command(
             device=device,
             out=out,
             budget_s=budget_s,
-            whole=whole,
+            calibrate=whole,
             force=force,
             as_json=as_json,
             **serving,

@@ -102,7 +102,7 @@ def command(
             device=device,
             out=out,
             budget_s=budget_s,
-            whole=calibrate,
+            calibrate=calibrate,
             force=force,
             as_json=as_json,
             **browser,

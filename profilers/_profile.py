@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from device_profiles import MIN_WHOLE
+from device_profiles import MIN_WHOLE_ROWS
 from device_profiles import Calibration
 from device_profiles import DeviceProfile
 from device_profiles import Latency
 from device_profiles import Noise
 from device_profiles import WholeLatency
 from device_profiles import fit_calibration
+from device_profiles import fit_whole_model
 from device_profiles import profile_path
 from device_profiles import save_profile
 from profilers._conditions import cpu_model
@@ -89,8 +91,9 @@ def profile(
         device: name of the device, by default made from the system's and the processor's.
         out: file to write, by default in the user's registry.
         budget_s: seconds per attempt; there are up to three where the machine is noisy.
-        calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all; with fewer than 6 there is no
-            calibration.
+        calibrate: calibrate the table on so many of the kit's whole sub-DiTs; with fewer than 6 there is no
+            calibration. Where neither this nor `whole` is given, all of them are measured, and predict the way that
+            predicts those left out better.
         whole: measure so many of the kit's whole sub-DiTs and predict all others from them, with the parts as what is
             expected where the kit has any; by default only where it has none.
         also: what else a picture takes, models in the kit's format by "text_encoder" or "decoder", measured in the
@@ -167,7 +170,8 @@ def profile_beside(
     if threads < 1:
         raise ProfileError(f"A runtime cannot use {threads} threads; pass at least 1.")
     measured = choose_whole(kit, calibrate=calibrate, whole=whole)
-    by_whole = whole is not None or not kit.components
+    # By default, what predicts sub-DiTs left out better.
+    by_whole = True if whole is not None or not kit.components else None if calibrate is None else False
     kit = dataclasses.replace(kit, whole=measured)
     parts = check_pipeline(also or {})
     space = get_space(kit.space)
@@ -211,7 +215,7 @@ def profile_from_timings(
     timings: Timings,
     *,
     attempts: int = 1,
-    by_whole: bool = False,
+    by_whole: bool | None = None,
     pipeline: Sequence[str] = (),
 ) -> DeviceProfile:
     """The profile that raw timings of a kit make, wherever they were taken: latencies, noise, calibration.
@@ -221,20 +225,24 @@ def profile_from_timings(
         empty: the profile but for these; its conditions get the reference kernel's latency.
         timings: all of them; of another machine, `cpu_ms` may be `wall_ms`.
         attempts: how often everything was measured.
-        by_whole: latencies are to be predicted from the whole sub-DiTs, instead of a calibrated table.
+        by_whole: latencies are to be predicted from the whole sub-DiTs, with the table as what is expected, instead of
+            by a calibrated table; None for the one of both that predicts sub-DiTs left out of it better.
         pipeline: what else of a pipeline was timed, under these names.
     """
     found = latencies(timings)
     noise = noise_of(
         timings, [entry.name for entry in kit.components], [entry.name for entry in kit.whole], attempts=attempts
     )
+    calibration = None if by_whole else _calibrate(kit, found, split=noise.split)
+    if by_whole is None:
+        by_whole = calibration is not None and _is_whole_better(kit, found, calibration)
     return dataclasses.replace(
         empty,
         noisy=is_noisy(noise),
         components={entry.name: found[entry.name] for entry in kit.components},
         conditions=dataclasses.replace(empty.conditions, reference_ms=found[REFERENCE].latency_ms),
         noise=noise,
-        calibration=None if by_whole else _calibrate(kit, found, split=noise.split),
+        calibration=None if by_whole else calibration,
         pipeline={name: found[name] for name in pipeline},
         whole=_whole_latencies(kit, found) if by_whole else (),
     )
@@ -326,6 +334,18 @@ def _calibrate(kit: Kit, found: Mapping[str, Latency], *, split: float) -> Calib
     counts = component_counts(space, space.encode([entry.spec for entry in whole])).astype(np.float64)
     latency_ms = np.asarray([found[component.name].latency_ms for component in components])
     return fit_calibration(components, latency_ms, counts, whole, split=split)
+
+
+def _is_whole_better(kit: Kit, found: Mapping[str, Latency], calibration: Calibration) -> bool:
+    """Whether a fit to the whole sub-DiTs predicts those left out of it better than a calibrated table does."""
+    whole = _whole_latencies(kit, found)
+    if len(whole) < MIN_WHOLE_ROWS:
+        return False
+    space = get_space(kit.space)
+    parts_ms = np.asarray(
+        [found[one.name].latency_ms if one.name in found else 0.0 for one in all_components(space)], dtype=np.float64
+    )
+    return fit_whole_model(space, whole, parts_ms=parts_ms).error.mean < calibration.error.mean
 
 
 def _whole_latencies(kit: Kit, found: Mapping[str, Latency]) -> tuple[WholeLatency, ...]:

@@ -190,11 +190,11 @@ def measure_rounds(
     taking = _Taking(pool, reference, timings, log, attempt)
     names = list(pool)
     check = True
-    while timings.rounds < min_rounds or timings.seconds < budget_s:
-        if check and timings.rounds >= min_rounds and is_enough(timings):
-            break
+    while True:
         # Killed within a round, it goes on with the rest of that round.
         if not any(taking.is_due(name) for name in names):
+            if timings.rounds >= min_rounds and (timings.seconds >= budget_s or (check and is_enough(timings))):
+                break
             timings.rounds += 1
         drawn = np.random.default_rng([seed, attempt, timings.rounds]).permutation(len(names))
         due = [names[at] for at in drawn if taking.is_due(names[at])]

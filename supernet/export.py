@@ -184,7 +184,7 @@ def export_tflite(
         inputs: by name, in the order of `forward`; their shapes are the file's.
         path: the file.
         precision: fp32; fp16, weights stored as float16 and computed with as float32 on a processor; int8, weights of
-            linears stored as int8 per output channel, activations float (TFLite's dynamic range).
+            linears and convolutions stored as int8 per output channel, activations float (TFLite's dynamic range).
         force: replace the file.
 
     The bytes are the same for the same module. Raises `RunError` where the file exists and `force` is not given,

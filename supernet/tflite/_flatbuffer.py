@@ -20,6 +20,7 @@ from supernet.tflite._graph import Graph
 from supernet.tflite._graph import Node
 from supernet.tflite._graph import Shape
 from supernet.tflite._graph import Value
+from supernet.tflite._quantize import INT8_VERSIONS
 from supernet.tflite._quantize import Stored
 from supernet.tflite._quantize import stored
 from supernet.tflite._quantize import weight_precision
@@ -132,8 +133,9 @@ class _Tables:
             half, inputs[1] = inputs[1], self._append("", node.inputs[1].shape, "FLOAT32")
             self._operator("DEQUANTIZE", [half], inputs[1], {}, 3)
         elif precision == "int8":
-            # The version tells an older runtime, which would compute per-channel weights wrong, to refuse the file.
-            options["asymmetricQuantizeInputs"], version = True, 12
+            version = INT8_VERSIONS[node.kind]
+            if node.kind == "FULLY_CONNECTED":
+                options["asymmetricQuantizeInputs"] = True
         self._operator(node.kind, inputs, self._tensor(node.output), options, version)
 
     def _operator(self, kind: str, inputs: list[int], output: int, options: Mapping[str, Any], version: int) -> None:

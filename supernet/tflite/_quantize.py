@@ -19,6 +19,12 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 # Inputs 1 of these are weights.
 WEIGHTED = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
+INT8_VERSIONS = {"FULLY_CONNECTED": 12, "CONV_2D": 5}
+"""Versions of the operators that take float activations and int8 weights per output channel.
+
+The version tells a runtime that would compute such weights wrong to refuse the file: tflite-runtime 2.14 knows
+FULLY_CONNECTED up to 11, and takes the first channel's scale for all if that is hidden from it.
+"""
 # Symmetric, without -128: what TFLite requires of weights.
 _LARGEST = 127
 
@@ -60,9 +66,8 @@ def stored(data: Array, precision: str = "fp32") -> Stored:
 def weight_precision(node: Node, precision: str) -> str:
     """At which precision a node's weights are stored where the model has `precision`.
 
-    Depthwise convolutions, which are a thousandth of the weights, and convolutions, which no processor computes
-    faster from int8 here, stay float32 in an int8 model.
+    Depthwise convolutions, which have a thousandth of the weights, stay float32 in an int8 model.
     """
     if node.kind not in WEIGHTED:
         return "fp32"
-    return "fp32" if precision == "int8" and node.kind != "FULLY_CONNECTED" else precision
+    return "fp32" if precision == "int8" and node.kind not in INT8_VERSIONS else precision

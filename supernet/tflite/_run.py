@@ -33,8 +33,13 @@ def without_banners() -> Iterator[None]:
 
     They print past Python, into the middle of a progress bar.
     """
-    sys.stderr.flush()
-    kept = os.dup(2)
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # Closed, as a daemon's is.
+        yield
+        return
     try:
         with open(os.devnull, "wb") as nothing:
             os.dup2(nothing.fileno(), 2)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import profilers
+import profilers._torch
 from device_profiles import load_profile
 from profilers._measure_kit import load_checked
 from profilers._models import read_static_inputs
@@ -31,7 +32,7 @@ WHOLE = 6
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     # Set once by monkeypatch, so that it is undone, and then by the function that killed processes use.
-    for module in (profilers._kit, profilers._profile):
+    for module in (profilers._kit, profilers._profile, profilers._torch):
         monkeypatch.setattr(module, "get_space", get_space)
     use_small_space()
 
@@ -127,7 +128,8 @@ def test_a_component_that_computes_something_else_is_not_measured(kit_copy: Path
 
 
 def test_a_killed_profile_goes_on_with_the_rounds_it_has(kit_copy: Path) -> None:
-    run_until_killed("profile", kit_copy, 7)
+    kit = profilers.open_kit(kit_copy)
+    run_until_killed("profile", kit_copy, len(kit.components + kit.whole) + 7)
     (log,) = (kit_copy / "timings").iterdir()
     before = log.read_text().splitlines()
     # The log is written twice a second, so at most half a second of rounds is lost.

@@ -38,7 +38,8 @@ from supernet.space import all_components
 from supernet.space import get_space
 from supernet.tflite import Operators
 from supernet.tflite import Value
-from supernet.tflite import _flatbuffer
+from supernet.tflite import graph_of
+from supernet.tflite import write_flatbuffer
 from supernet.tflite._moves import moved_up
 from supernet.tflite._moves import shape_of_concat
 from tests.supernet.shrunk import named_spaces
@@ -50,7 +51,7 @@ if importlib.util.find_spec("ai_edge_litert") is None and os.environ.get("CI") !
 
 SPACE = get_space("digits")
 TOLERANCE = 1e-4
-# Root mean square error over the output's standard deviation, of any component or whole sub-DiT of a shipped space.
+# Of root mean square error over the output's standard deviation: twice what whole sub-DiTs show (ARCHITECTURE.md).
 LIMITS = {"fp16": 2e-3, "int8": 0.05}
 
 # All that a file of ours may use.
@@ -159,7 +160,7 @@ def check_whole(space: SearchSpace, spec: SubDiTSpec, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", LIMITS)
-@pytest.mark.parametrize("kind", ["ffn", "assa", "patch_embed", "upsample"])
+@pytest.mark.parametrize("kind", ["ffn", "assa", "patch_embed", "downsample", "upsample"])
 def test_lower_precisions_stay_within_their_limits(kind: str, precision: str, tmp_path: Path) -> None:
     component = next(entry for entry in reversed(all_components(SPACE)) if entry.kind == kind)
     made = component_module(SPACE, component)
@@ -167,9 +168,8 @@ def test_lower_precisions_stay_within_their_limits(kind: str, precision: str, tm
     plain = export_tflite(made.module, made.inputs, tmp_path / "plain.tflite")
     error = relative_error(run(path, made.inputs), torch_output(made.module, made.inputs))
     assert error <= LIMITS[precision]
-    if not (precision == "int8" and kind == "patch_embed"):
-        assert error > 1e-6
-        assert path.stat().st_size < plain.stat().st_size
+    assert error > 1e-6
+    assert path.stat().st_size < plain.stat().st_size or kind == "patch_embed"
 
 
 # What it is made of ---------------------------------------------------------------------------------------------------
@@ -228,20 +228,28 @@ def test_a_file_is_the_same_every_time(tmp_path: Path) -> None:
 # What is refused ------------------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     module, inputs, path = nn.Linear(64, 64), {"x": torch.zeros(1, 4, 64)}, tmp_path / "x.tflite"
     with pytest.raises(ExportError, match="no precision 'int4' of .tflite; choose from fp32, fp16, int8"):
         export_tflite(module, inputs, path, precision="int4")
     with pytest.raises(ExportError, match="operator Tanh has no counterpart"):
         export_tflite(nn.Sequential(module, nn.Tanh()), inputs, path)
-    with monkeypatch.context() as patch, pytest.raises(ExportError, match="takes 0.00 GB as .tflite, which ends at"):
-        patch.setattr(_flatbuffer, "MAX_BYTES", 1000)
-        export_tflite(module, inputs, path)
     assert not list(tmp_path.iterdir())
     export_tflite(module, inputs, path)
     with pytest.raises(RunError, match="--force"):
         export_tflite(module, inputs, path)
     export_tflite(module, inputs, path, force=True)
+
+
+def test_a_model_above_the_end_of_a_flatbuffer_is_refused(tmp_path: Path) -> None:
+    make, given_value = Operators(), Value((1, 20000), name="x")
+    weight = np.broadcast_to(np.float32(1), (30000, 20000))
+    graph = graph_of([given_value], make.linear(given_value, weight), "output")
+    with pytest.raises(
+        ExportError, match="takes 2.40 GB as .tflite, which ends at 2.15 GB; export it as int8, or as ONNX"
+    ):
+        write_flatbuffer(graph, tmp_path / "x.tflite")
+    assert not list(tmp_path.iterdir())
 
 
 # The verb -------------------------------------------------------------------------------------------------------------

@@ -53,8 +53,8 @@ ROOFLINE_SOURCE = (
     "Analytic roofline, nothing measured: of each component the longer of FLOPs over 38.4 GFLOP/s, which one "
     "Cortex-A76 at 2.4 GHz peaks at (two 128-bit multiply-adds a cycle), and of weights, input and output in float32 "
     "over 17.1 GB/s (32-bit LPDDR4X-4267). A lower bound, with no account of caches, elementwise work or a runtime's "
-    "own cost; how far real latency is above it is not known, so its intervals are empty. Figures: Raspberry Pi 5 product "
-    "brief, Arm Cortex-A76 Software Optimization Guide; made by benchmarks/unmeasured_profiles.py."
+    "own cost; how far real latency is above it is not known, so its intervals are empty. Figures: Raspberry Pi 5 "
+    "product brief, Arm Cortex-A76 Software Optimization Guide; made by benchmarks/unmeasured_profiles.py."
 )
 
 

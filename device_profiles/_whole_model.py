@@ -1,8 +1,10 @@
-"""Latency of a space's sub-DiTs from whole ones that were measured: `fit_whole` on the values of their specs.
+"""Latency of a space's sub-DiTs from whole ones that were measured: `fit_whole` on what describes them.
 
 What is expected before anything is learned is the calibrated sum of the parts, where there is a table of them; else a
 sum of four terms fitted on the same rows: a constant, FLOPs, numbers of weights, components that run. The fit then
-learns by how much each value of a spec moves latency away from that.
+learns what moves latency away from that. Without parts that may be any value of a spec. With parts it is mostly what
+no part knows of, how much else shares the caches and how often something starts, and three sizes tell that from fewer
+sub-DiTs; sub-DiTs left out decide whether the values of the spec tell more.
 """
 
 from __future__ import annotations
@@ -40,6 +42,11 @@ Floats = npt.NDArray[np.float64]
 MIN_WHOLE_ROWS = 10
 """Whole sub-DiTs that a profile without a table needs at least to predict others."""
 
+SIZES, VALUES = "sizes", "values"
+"""What sub-DiTs are described by: width, parameters and number of components, or every value of the spec."""
+
+# All values must do better than three sizes by this share to be preferred.
+_PREFERENCE = 0.9
 # Rows are left out in so many groups, each of which is predicted by a fit on all others.
 _FOLDS = 10
 
@@ -72,12 +79,14 @@ class WholeModel:
 
     Attributes:
         fit: what was learned, with what was found of drift.
+        described_by: `SIZES` or `VALUES`.
         error: errors on sub-DiTs left out of the fit, expectation and all.
         expected_error: errors of the expectation alone, without what was learned, on the same ones.
         relative_error: half the 95 % interval of a prediction over the prediction, from the same errors.
     """
 
     fit: WholeFit
+    described_by: str
     error: ErrorReport
     expected_error: ErrorReport
     relative_error: float
@@ -86,8 +95,9 @@ class WholeModel:
 
     def predict(self, encoded: EncodedSpecs) -> Floats:
         """Latencies in milliseconds of encoded specs (n, dimensions), shape (n,)."""
-        expected = self._expected.latency_ms(component_terms(self._space, encoded))
-        return self.fit.predict(spec_values(self._space, encoded), prior_ms=expected)
+        terms = component_terms(self._space, encoded)
+        features = _describe(self._space, encoded, terms, self.described_by)
+        return self.fit.predict(features, prior_ms=self._expected.latency_ms(terms))
 
 
 def fit_whole_model(
@@ -107,6 +117,31 @@ def fit_whole_model(
     """
     if len(whole) < MIN_WHOLE_ROWS:
         raise ValueError(f"a fit needs at least {MIN_WHOLE_ROWS} whole sub-DiTs, not {len(whole)}")
+    floor = noise_floor([entry.latency.relative_ci for entry in whole], split)
+    chosen: WholeModel | None = None
+    for described_by in (VALUES,) if parts_ms is None else (SIZES, VALUES):
+        left_out, expected, measured = _left_out(space, whole, parts_ms, described_by)
+        error = summarize_errors(left_out, measured, noise_floor=floor)
+        if chosen is not None and error.mean > _PREFERENCE * chosen.error.mean:
+            continue
+        believed, fit = _fit(space, whole, np.arange(len(whole)), parts_ms, described_by)
+        chosen = WholeModel(
+            fit=fit,
+            described_by=described_by,
+            error=error,
+            expected_error=summarize_errors(expected, measured, noise_floor=floor),
+            relative_error=interval_of(left_out, measured),
+            _space=space,
+            _expected=believed,
+        )
+    assert chosen is not None
+    return chosen
+
+
+def _left_out(
+    space: SearchSpace, whole: Sequence[WholeLatency], parts_ms: Floats | None, described_by: str
+) -> tuple[Floats, Floats, Floats]:
+    """Of each sub-DiT what a fit on others predicts, what was expected by those others, and what was measured."""
     encoded = space.encode([entry.spec for entry in whole])
     measured = np.asarray([entry.latency.latency_ms for entry in whole])
     folds = np.arange(len(whole)) % min(_FOLDS, len(whole))
@@ -114,29 +149,29 @@ def fit_whole_model(
     for fold in range(int(folds.max()) + 1):
         out = folds == fold
         rest = [entry for entry, is_out in zip(whole, out.tolist(), strict=True) if not is_out]
-        believed, fit = _fit(space, rest, np.flatnonzero(~out), parts_ms)
-        expected[out] = believed.latency_ms(component_terms(space, encoded[out]))
-        left_out[out] = fit.predict(spec_values(space, encoded[out]), prior_ms=expected[out])
-    believed, fit = _fit(space, whole, np.arange(len(whole)), parts_ms)
-    floor = noise_floor([entry.latency.relative_ci for entry in whole], split)
-    return WholeModel(
-        fit=fit,
-        error=summarize_errors(left_out, measured, noise_floor=floor),
-        expected_error=summarize_errors(expected, measured, noise_floor=floor),
-        relative_error=interval_of(left_out, measured),
-        _space=space,
-        _expected=believed,
-    )
+        believed, fit = _fit(space, rest, np.flatnonzero(~out), parts_ms, described_by)
+        terms = component_terms(space, encoded[out])
+        expected[out] = believed.latency_ms(terms)
+        left_out[out] = fit.predict(_describe(space, encoded[out], terms, described_by), prior_ms=expected[out])
+    return left_out, expected, measured
 
 
-def spec_values(space: SearchSpace, encoded: EncodedSpecs) -> Floats:
-    """The value of each dimension of encoded specs, shape (n, dimensions): what a fit reads."""
-    columns = [np.asarray(values)[encoded[:, at]] for at, values in enumerate(space.dimensions.values())]
-    return np.column_stack(columns).astype(np.float64)
+def _describe(space: SearchSpace, encoded: EncodedSpecs, terms: tuple[ComponentTerm, ...], described_by: str) -> Floats:
+    """What a fit reads of encoded specs, shape (n, features)."""
+    values = [np.asarray(allowed)[encoded[:, at]] for at, allowed in enumerate(space.dimensions.values())]
+    if described_by == SIZES:
+        at = list(space.dimensions).index("width")
+        sizes = sum_components(terms, component_work(space)[:, 1:])
+        return np.column_stack([values[at], sizes])
+    return np.column_stack(values).astype(np.float64)
 
 
 def _fit(
-    space: SearchSpace, whole: Sequence[WholeLatency], order: npt.NDArray[np.int64], parts_ms: Floats | None
+    space: SearchSpace,
+    whole: Sequence[WholeLatency],
+    order: npt.NDArray[np.int64],
+    parts_ms: Floats | None,
+    described_by: str,
 ) -> tuple[_Parts | _Work, WholeFit]:
     encoded = space.encode([entry.spec for entry in whole])
     measured = np.asarray([entry.latency.latency_ms for entry in whole])
@@ -151,7 +186,7 @@ def _fit(
         each_ms, _ = corrected(calibration, space, parts_ms, np.zeros_like(parts_ms))
         expected = _Parts(each_ms, calibration.fixed_ms)
     rows = WholeRows(
-        spec_values(space, encoded),
+        _describe(space, encoded, terms, described_by),
         measured,
         order=order.astype(np.float64),
         relative_error=np.asarray([entry.latency.relative_ci for entry in whole]) / 1.96,

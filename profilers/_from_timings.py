@@ -9,11 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from device_profiles import MIN_WHOLE
+from device_profiles import MIN_WHOLE_ROWS
 from device_profiles import Calibration
 from device_profiles import DeviceProfile
 from device_profiles import Latency
 from device_profiles import WholeLatency
 from device_profiles import fit_calibration
+from device_profiles import fit_whole_model
 from profilers._kit import Kit
 from profilers._kit import KitEntry
 from profilers._rounds import REFERENCE
@@ -33,7 +35,7 @@ def profile_from_timings(
     timings: Timings,
     *,
     attempts: int = 1,
-    by_whole: bool = False,
+    by_whole: bool | None = None,
     pipeline: Sequence[str] = (),
 ) -> DeviceProfile:
     """The profile that raw timings of a kit make, wherever they were taken: latencies, noise, calibration.
@@ -43,20 +45,24 @@ def profile_from_timings(
         empty: the profile but for these; its conditions get the reference kernel's latency.
         timings: all of them; of another machine, `cpu_ms` may be `wall_ms`.
         attempts: how often everything was measured.
-        by_whole: latencies are to be predicted from the whole sub-DiTs, instead of a calibrated table.
+        by_whole: latencies are to be predicted from the whole sub-DiTs, with the table as what is expected, instead of
+            by a calibrated table; None for the one of both that predicts sub-DiTs left out of it better.
         pipeline: what else of a pipeline was timed, under these names.
     """
     found = latencies(timings)
     noise = noise_of(
         timings, [entry.name for entry in kit.components], [entry.name for entry in kit.whole], attempts=attempts
     )
+    calibration = None if by_whole else calibrate(kit, kit.whole, found, split=noise.split)
+    if by_whole is None:
+        by_whole = calibration is not None and _is_whole_better(kit, found, calibration)
     return dataclasses.replace(
         empty,
         noisy=is_noisy(noise),
         components={entry.name: found[entry.name] for entry in kit.components},
         conditions=dataclasses.replace(empty.conditions, reference_ms=found[REFERENCE].latency_ms),
         noise=noise,
-        calibration=None if by_whole else calibrate(kit, kit.whole, found, split=noise.split),
+        calibration=None if by_whole else calibration,
         pipeline={name: found[name] for name in pipeline},
         whole=whole_latencies(kit.whole, found) if by_whole else (),
     )
@@ -77,6 +83,18 @@ def calibrate(
     counts = counts[:, [component in measured for component in all_components(space)]]
     latency_ms = np.asarray([found[component.name].latency_ms for component in components])
     return fit_calibration(components, latency_ms, counts, whole, split=split)
+
+
+def _is_whole_better(kit: Kit, found: Mapping[str, Latency], calibration: Calibration) -> bool:
+    """Whether a fit to the whole sub-DiTs predicts those left out of it better than a calibrated table does."""
+    whole = whole_latencies(kit.whole, found)
+    if len(whole) < MIN_WHOLE_ROWS:
+        return False
+    space = get_space(kit.space)
+    parts_ms = np.asarray(
+        [found[one.name].latency_ms if one.name in found else 0.0 for one in all_components(space)], dtype=np.float64
+    )
+    return fit_whole_model(space, whole, parts_ms=parts_ms).error.mean < calibration.error.mean
 
 
 def whole_latencies(entries: Sequence[KitEntry], found: Mapping[str, Latency]) -> tuple[WholeLatency, ...]:

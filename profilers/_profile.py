@@ -69,8 +69,9 @@ def profile(
         out: file to write, by default in the user's registry.
         budget_s: seconds per attempt, but there are at least 20 rounds; up to three attempts where the machine is noisy
             and a budget holds the rounds.
-        calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all; with fewer than 6 there is no
-            calibration.
+        calibrate: calibrate the table on so many of the kit's whole sub-DiTs; with fewer than 6 there is no
+            calibration. Where neither this nor `whole` is given, all of them are measured, and predict the way that
+            predicts those left out better.
         whole: measure so many of the kit's whole sub-DiTs and predict all others from them, with the parts as what is
             expected where the kit has any; by default only where it has none.
         also: what else a picture takes, models in the kit's format by "text_encoder" or "decoder", measured in the
@@ -149,7 +150,8 @@ def profile_beside(
     if threads < 1:
         raise ProfileError(f"A runtime cannot use {threads} threads; pass at least 1.")
     kit = dataclasses.replace(kit, whole=choose_whole(kit, calibrate=calibrate, whole=whole))
-    by_whole = whole is not None or not kit.components
+    # By default, what predicts sub-DiTs left out better.
+    by_whole = True if whole is not None or not kit.components else None if calibrate is None else False
     parts = check_pipeline(also or {})
     beside = {**models, **parts}
     empty = DeviceProfile(

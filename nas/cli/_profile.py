@@ -37,7 +37,9 @@ from subdit.errors import ProfileError
     help="Seconds; up to three times as many where the machine is noisy, and more where 20 rounds take longer.",
 )
 @click.option(
-    "--calibrate", type=click.IntRange(min=0), help="Whole sub-DiTs to calibrate on.  [default: all in the kit]"
+    "--calibrate",
+    type=click.IntRange(min=0),
+    help="Whole sub-DiTs to calibrate the table on.  [default: all in the kit]",
 )
 @click.option("--whole", type=click.IntRange(min=1), help="Measure so many whole sub-DiTs and predict from them.")
 @click.option(
@@ -102,7 +104,7 @@ def command(
             device=device,
             out=out,
             budget_s=budget_s,
-            whole=calibrate,
+            calibrate=calibrate,
             force=force,
             as_json=as_json,
             **browser,

@@ -42,6 +42,8 @@ def listen(host: str, port: int | None = None) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, wanted))
+            # Only a socket that listens keeps others from the port.
+            listening.listen()
             return listening
         except OSError as error:
             listening.close()

@@ -101,7 +101,7 @@ class _Run:
     attempt: int = 0
     checked: bool = False
     seen: float = field(default_factory=time.monotonic)
-    said: float = 0.0
+    said: float = field(default_factory=time.monotonic)
 
     @property
     def timings(self) -> Timings:

@@ -60,7 +60,7 @@ def serve(
     budget_s: float = 60.0,
     min_rounds: int = MIN_ROUNDS,
     cooling_s: float = COOLING_S,
-    whole: int | None = None,
+    calibrate: int | None = None,
     progress: ProgressCallback = no_progress,
     force: bool = False,
 ) -> tuple[DeviceProfile, ...]:
@@ -85,7 +85,7 @@ def serve(
         budget_s: seconds per attempt; there are up to three where a phone is noisy.
         min_rounds: rounds that are made whatever the budget says.
         cooling_s: how long a phone rests before it measures again, where it was too noisy.
-        whole: how many of the kit's whole sub-DiTs to calibrate on, by default all.
+        calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all.
         progress: reports models while the kit is prepared.
         force: replace profiles that are there.
 
@@ -117,7 +117,7 @@ def serve(
         raise KitError(
             f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
         )
-    kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if whole is None else whole])
+    kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if calibrate is None else calibrate])
     address = host or ("127.0.0.1" if usb else lan_address())
     listening = listen(address, port)
     try:

@@ -140,7 +140,7 @@ def _own_peak(space: SearchSpace, component: Component, *, fused: bool) -> int:
             live.drop(hidden)
             live.make(size)
             live.drop(hidden)
-            live.briefly(size, size)
+            live.briefly(size)
         case "downsample":
             live.make(size // 4)
         case "upsample":

@@ -60,7 +60,8 @@ function phasesOf(kit, where) {
     else notes.push('Threads need https or a cable: they are left out here.');
   }
   if (kit.webgpu) {
-    if (!where.adapter) notes.push('There is no WebGPU here: the GPU is left out.');
+    if (!isSecureContext) notes.push('WebGPU needs https or a cable: the GPU is left out here.');
+    else if (!where.adapter) notes.push('There is no WebGPU here: the GPU is left out.');
     else if (isSoftware(where.adapter)) notes.push('The GPU is imitated by the processor here: it is left out.');
     else phases.push({ threads: 1, delegate: 'webgpu', text: 'GPU' });
   }

@@ -190,6 +190,11 @@ def measure_rounds(
     taking = _Taking(pool, reference, timings, log, attempt)
     names = list(pool)
     check = True
+
+    def done_s(rounds: float) -> float:
+        """Both the rounds and the budget must be over, unless it was enough before."""
+        return min(timings.seconds, budget_s, budget_s * rounds / max(min_rounds, 1))
+
     while True:
         # Killed within a round, it goes on with the rest of that round.
         if not any(taking.is_due(name) for name in names):
@@ -204,10 +209,9 @@ def measure_rounds(
             taking.visit(name)
             if timings.seconds - taking.reported_s > _REPORT_EVERY_S:
                 taking.reported_s = timings.seconds
-                done = max(timings.seconds / max(budget_s, 1e-9), (timings.rounds - 1 + at / len(due)) / min_rounds)
-                progress(min(done, 1.0) * budget_s, budget_s, f"round {timings.rounds}, {name}")
+                progress(done_s(timings.rounds - 1 + at / len(due)), budget_s, f"round {timings.rounds}, {name}")
         taking.take(REFERENCE, reference)
-        progress(min(timings.seconds, budget_s), budget_s, f"round {timings.rounds}")
+        progress(done_s(timings.rounds), budget_s, f"round {timings.rounds}")
         check = timings.rounds % _CHECK_EVERY == 0
     return timings
 

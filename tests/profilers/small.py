@@ -34,10 +34,13 @@ def small_space() -> SearchSpace:
     )
 
 
+ROOMS = (profilers._kit, profilers._profile, profilers._from_timings, profilers._torch, profilers.adb._profile)
+"""Modules that look a space up by its name."""
+
+
 def use_small_space() -> None:
     """Let this process know no other space."""
-    rooms = (profilers._kit, profilers._profile, profilers._from_timings, profilers._torch, profilers.adb._profile)
-    for module in rooms:
+    for module in ROOMS:
         module.get_space = lambda name: small_space()  # type: ignore[assignment]
 
 

@@ -214,6 +214,19 @@ def test_linears_hold_their_bias_and_no_norm_is_of_its_own(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize("name", ["mid-256", "digits"])
+def test_every_linear_is_there_once_and_tables_are_small(name: str, tmp_path: Path) -> None:
+    """Rewriting must not compute or store anything twice: a sub-DiT's file is as large as its parameters."""
+    model = small_sub_dit(name)
+    path = export_tflite(model, model.example_inputs(), tmp_path / "dit.tflite")
+    linears = [part for part in model.modules() if isinstance(part, nn.Linear | nn.ConvTranspose2d)]
+    found = [operator for operator, *_ in operators(path)]
+    assert found.count("FULLY_CONNECTED") == len(linears)
+    parameters = sum(part.weight.nelement() for part in linears) * 4
+    tables = 500 * len(found)
+    assert path.stat().st_size < 1.25 * parameters + tables
+
+
 def test_a_file_is_the_same_every_time(tmp_path: Path) -> None:
     made = component_module(SPACE, of_each_kind(SPACE)[3])
     for precision in ("fp32", "fp16", "int8"):

@@ -38,6 +38,8 @@ from supernet.space import all_components
 from supernet.space import get_space
 from supernet.tflite import Operators
 from supernet.tflite import Value
+from supernet.tflite import _build
+from supernet.tflite import _operators
 from supernet.tflite import graph_of
 from supernet.tflite import write_flatbuffer
 from supernet.tflite._moves import moved_up
@@ -111,6 +113,17 @@ def of_each_kind(space: SearchSpace) -> list[Component]:
 @pytest.mark.parametrize("component", of_each_kind(SPACE), ids=lambda component: component.name)
 def test_components_equal_torch(component: Component, tmp_path: Path) -> None:
     made = component_module(SPACE, component)
+    check(made.module, made.inputs, tmp_path / "component.tflite")
+
+
+@pytest.mark.parametrize("kind", ["assa", "self_attention", "cross_attention"])
+def test_components_equal_torch_where_rotations_are_too_large_to_be_made_anew(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on large grids: the tables are those of the model, shared, and the scale goes into the norm's weights."""
+    monkeypatch.setattr(_build, "MAX_TABLE", 64)
+    monkeypatch.setattr(_operators, "MAX_TABLE", 64)
+    made = component_module(SPACE, next(entry for entry in all_components(SPACE) if entry.kind == kind))
     check(made.module, made.inputs, tmp_path / "component.tflite")
 
 

@@ -39,6 +39,9 @@ from profilers.browser._web_kit import WebKit
 
 RUNTIME = "onnxruntime-web"
 MIN_ROUNDS = 20
+MAX_RUNS = 32
+"""Phones that measure at once."""
+
 COOLING_S = 15.0
 
 # A phone that was silent for so long has gone; another may take its name.
@@ -129,6 +132,8 @@ class Phones:
                 raise RefusedError(409, f"Another phone is measuring as {begin.name} just now; type another name.")
             run.log.close()
             del self._runs[run.id]
+        if len(self._runs) >= MAX_RUNS:
+            raise RefusedError(503, f"{MAX_RUNS} phones are measuring already; wait for one to end.")
         if target.exists() and (not self.order.force or begin.client in self._made_by):
             raise RefusedError(
                 409, f"There is a profile of {empty.id} already; type another name, or start the computer with --force."

@@ -19,10 +19,10 @@ from device_profiles import DeviceProfile
 from device_profiles import profile_path
 from device_profiles import save_profile
 from profilers._conditions import read_conditions
+from profilers._from_timings import profile_from_timings
 from profilers._kit import Kit
-from profilers._profile import ATTEMPTS
-from profilers._profile import WHOLE_CI
-from profilers._profile import profile_from_timings
+from profilers._measure_kit import ATTEMPTS
+from profilers._measure_kit import WHOLE_CI
 from profilers._rounds import TimingLog
 from profilers._rounds import Timings
 from profilers._runtimes import Timing

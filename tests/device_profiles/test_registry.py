@@ -79,7 +79,7 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
         (_set("threads", to=True), "threads: must be of type integer"),
         (_set("noisy", to="no"), "noisy: must be of type boolean"),
         (_set("provenance", to="guessed"), "provenance: must be one of"),
-        (_set("components", to={}), "components: must have at least 1"),
+        (_set("components", to={}), "has no latency at all"),
         (_set("components", "text_projection", "latency_ms", to=-1.0), "text_projection.latency_ms: must be above 0"),
         (_set("components", "text_projection", "latency_ms", to=float("nan")), "text_projection.latency_ms"),
         (_set("calibration", "factors", "ffn", to="1"), "calibration.factors.ffn"),

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import profilers._kit
-import profilers._profile
-import profilers.browser._serve
 from profilers import Kit
 from profilers import kit
 from profilers import open_kit
@@ -24,6 +21,7 @@ from profilers.browser._web_kit import web_kit
 from subdit.errors import MissingExtraError
 from tests.profilers.browser.speaking import Client
 from tests.profilers.browser.speaking import serving
+from tests.profilers.small import ROOMS
 from tests.profilers.small import small_space
 
 
@@ -43,7 +41,7 @@ def program(name: str) -> str:
 
 
 def patch_space(patch: pytest.MonkeyPatch) -> None:
-    for module in (profilers._kit, profilers._profile, profilers.browser._serve):
+    for module in ROOMS:
         patch.setattr(module, "get_space", lambda name: small_space())
 
 

@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 if TYPE_CHECKING:
+    from nas._proxy_truth import measure_proxies
     from nas._results import SearchResult
     from nas._results import load_search
     from nas._search import search
 
-__all__ = ["SearchResult", "load_search", "search"]
+__all__ = ["SearchResult", "load_search", "measure_proxies", "search"]
 
-_HOMES = {"search": "nas._search", "SearchResult": "nas._results", "load_search": "nas._results"}
+_HOMES = {
+    "measure_proxies": "nas._proxy_truth",
+    "search": "nas._search",
+    "SearchResult": "nas._results",
+    "load_search": "nas._results",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,8 +16,10 @@ import numpy.typing as npt
 from nas._front import Points
 from nas._front import crowding
 from nas._front import ranks
-from nas._limits import Reach
+from nas._limits import LATENCY
 from nas._limits import Tables
+from nas._reach import Reach
+from supernet.space import STAGES
 from supernet.space import EncodedSpecs
 from supernet.space import SearchSpace
 
@@ -29,14 +31,16 @@ BATCH = 32
 BATCHES = 16
 """Batches before the draw gives up on chance and walks through the space."""
 CROSSOVER_SHARE = 0.9
+STAGE_SHARE = 0.5
+"""Share of crossovers that keep the dimensions of a stage together: they are tuned to one another."""
 NEIGHBOUR_SHARE = 0.8
 """Share of mutations that go to the next listed value rather than to any."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What a proposal may know: encoded specs proposed so far, (n, dimensions), and (latency_ms, quality) of each,
-    (n, 2); NaN where another worker's evaluation is not finished."""
+    """What a proposal may know: encoded specs proposed so far, (n, dimensions), and their objectives, (n, objectives);
+    a quality is NaN where another worker's evaluation is not finished."""
 
     encoded: EncodedSpecs
     points: Points
@@ -49,72 +53,124 @@ class Proposal:
     Attributes:
         row: the spec, encoded, shape (dimensions,).
         redrawn: candidates that the limits ruled out before this one.
+        looked_at: candidates that a surrogate was asked about.
     """
 
     row: npt.NDArray[np.int64]
     redrawn: int
+    looked_at: int = 0
 
 
 def initial_rows(space: SearchSpace, tables: Tables, reach: Reach) -> EncodedSpecs:
     """The points every search starts with: the ends of what is reachable and the space's named points within limits."""
     ends = [reach.fastest.spec, reach.slowest.spec, reach.smallest.spec, reach.largest.spec]
+    ends += [extreme.spec for extreme in reach.least.values()]
     named = space.encode(space.named.values())
     keeping = space.decode(named[tables.look_up(named).feasible]) if len(named) else []
     return space.encode(dict.fromkeys([*ends, *keeping]))
 
 
-def propose(tables: Tables, *, seed: int, initial: EncodedSpecs, evaluated: Evaluated) -> Proposal | None:
-    """The next spec to evaluate, or None where every feasible one was evaluated already."""
-    rng = np.random.default_rng([seed, len(evaluated.encoded)])
-    seen = {row.tobytes() for row in np.ascontiguousarray(evaluated.encoded)}
-    for row in initial:
-        if row.tobytes() not in seen:
-            return Proposal(row, 0)
+def propose(
+    tables: Tables,
+    *,
+    seed: int,
+    initial: EncodedSpecs,
+    evaluated: Evaluated,
+    number: int | None = None,
+    objective: str = LATENCY,
+) -> Proposal | None:
+    """The next spec to evaluate, or None where every feasible one was evaluated already.
+
+    Args:
+        number: of the trial, by default the number of those before it; what is drawn depends on it.
+        objective: the figure over which the first specs are spread, and first of `evaluated.points`.
+    """
+    number = len(evaluated.encoded) if number is None else number
+    rng = np.random.default_rng([seed, number])
+    seen = seen_rows(evaluated)
+    if (first := next_initial(initial, seen, number)) is not None:
+        return first
     redrawn = 0
-    warming_up = len(evaluated.encoded) < WARM_UP
+    warming_up = number < WARM_UP or not finished(evaluated).any()
     for _ in range(BATCHES):
-        batch = tables.space.sample(rng, BATCH) if warming_up else _children(tables.space, evaluated, rng)
+        batch = tables.space.sample(rng, BATCH) if warming_up else children(tables.space, evaluated, rng, BATCH)
         known = tables.look_up(batch)
-        new = np.fromiter((row.tobytes() not in seen for row in batch), dtype=bool, count=len(batch))
+        new = is_new(batch, seen)
         usable = np.flatnonzero(new & known.feasible)
         if not usable.size:
             redrawn += int((new & ~known.feasible).sum())
             continue
         if warming_up:
-            at = usable[np.argmax(_gaps(known.latency_ms[usable], evaluated.points[:, 0]))]
+            at = usable[np.argmax(_gaps(known.figures[objective][usable], evaluated.points[:, 0]))]
             return Proposal(batch[at], redrawn + int((new & ~known.feasible).sum()))
         at = usable[0]
         return Proposal(batch[at], redrawn + int((new & ~known.feasible)[:at].sum()))
-    return _first_left(tables, seen, rng, redrawn)
+    return first_left(tables, seen, rng, redrawn)
+
+
+def next_initial(initial: EncodedSpecs, seen: set[bytes], number: int) -> Proposal | None:
+    """The initial point of this trial's number, or the first that is left; None where each was proposed."""
+    left = [row for row in initial if row.tobytes() not in seen]
+    if not left:
+        return None
+    # Workers that ask at the same moment have other numbers, so they get other points.
+    own = initial[number] if number < len(initial) else left[number % len(left)]
+    return Proposal(own if own.tobytes() not in seen else left[number % len(left)], 0)
+
+
+def seen_rows(evaluated: Evaluated) -> set[bytes]:
+    """What was proposed so far, by content."""
+    return {row.tobytes() for row in np.ascontiguousarray(evaluated.encoded)}
+
+
+def is_new(batch: EncodedSpecs, seen: set[bytes]) -> npt.NDArray[np.bool_]:
+    """Which rows are not in `seen`, shape (n,)."""
+    return np.fromiter((row.tobytes() not in seen for row in batch), dtype=bool, count=len(batch))
+
+
+def finished(evaluated: Evaluated) -> npt.NDArray[np.bool_]:
+    """Which evaluations are finished, shape (n,)."""
+    done: npt.NDArray[np.bool_] = ~np.isnan(evaluated.points).any(axis=1)
+    return done
 
 
 def _gaps(latency_ms: npt.NDArray[np.float64], taken_ms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """How far each latency is from the nearest one that was evaluated, in log latency."""
+    """How far each latency, or other figure, is from the nearest one that was evaluated, in its logarithm."""
     if not taken_ms.size:
         return np.zeros(len(latency_ms))
     distance: npt.NDArray[np.float64] = np.abs(np.log(latency_ms)[:, None] - np.log(taken_ms)[None, :]).min(axis=1)
     return distance
 
 
-def _children(space: SearchSpace, evaluated: Evaluated, rng: np.random.Generator) -> EncodedSpecs:
-    """A batch of children of the best evaluated specs: tournament, crossover by dimension, mutation to neighbours."""
-    finished = np.flatnonzero(~np.isnan(evaluated.points).any(axis=1))
-    points = evaluated.points[finished]
+def children(space: SearchSpace, evaluated: Evaluated, rng: np.random.Generator, count: int) -> EncodedSpecs:
+    """Children of the best evaluated specs: tournament, crossover, mutation; shape (count, dimensions)."""
+    done = np.flatnonzero(finished(evaluated))
+    points = evaluated.points[done]
     rank = ranks(points)
     distance = crowding(points, rank)
     order = np.lexsort((np.arange(len(points)), -distance, rank))[:POPULATION]
-    population = evaluated.encoded[finished[order]]
+    population = evaluated.encoded[done[order]]
     # The population is in order of fitness, so a tournament's winner is the lower place.
-    winners = rng.integers(0, len(population), size=(2, BATCH, 2)).min(axis=2)
+    winners = rng.integers(0, len(population), size=(2, count, 2)).min(axis=2)
     first, second = population[winners[0]], population[winners[1]]
-    return mutate(space, cross(first, second, rng), rng)
+    return mutate(space, cross(space, first, second, rng), rng)
 
 
-def cross(first: EncodedSpecs, second: EncodedSpecs, rng: np.random.Generator) -> EncodedSpecs:
-    """Uniform crossover: each dimension from either parent; some children are the first parent unchanged."""
-    from_second = rng.random(first.shape) < 0.5
+def cross(space: SearchSpace, first: EncodedSpecs, second: EncodedSpecs, rng: np.random.Generator) -> EncodedSpecs:
+    """Crossover: each dimension from either parent, or each stage whole; some children are the first parent."""
+    stages = stages_of(space)
+    by_stage = rng.random((len(first), 1)) < STAGE_SHARE
+    from_second = np.where(
+        by_stage, (rng.random((len(first), stages.max() + 1)) < 0.5)[:, stages], rng.random(first.shape) < 0.5
+    )
     from_second &= rng.random((len(first), 1)) < CROSSOVER_SHARE
     return np.where(from_second, second, first)
+
+
+def stages_of(space: SearchSpace) -> npt.NDArray[np.int64]:
+    """A number for each dimension, shape (dimensions,): equal for those of one stage, others have one of their own."""
+    owners = [label.rpartition("_")[2] if label.rpartition("_")[2] in STAGES else label for label in space.dimensions]
+    return np.asarray([owners.index(owner) for owner in owners], dtype=np.int64)
 
 
 def mutate(space: SearchSpace, encoded: EncodedSpecs, rng: np.random.Generator) -> EncodedSpecs:
@@ -135,7 +191,7 @@ def mutate(space: SearchSpace, encoded: EncodedSpecs, rng: np.random.Generator) 
     return np.where(changed, np.where(to_neighbour, encoded + step, other), encoded)
 
 
-def _first_left(tables: Tables, seen: set[bytes], rng: np.random.Generator, redrawn: int) -> Proposal | None:
+def first_left(tables: Tables, seen: set[bytes], rng: np.random.Generator, redrawn: int) -> Proposal | None:
     """Walk through the space from a random chunk on; the limits or an almost exhausted space leave chance no hold."""
     chunks = list(range(0, tables.space.size, 4096))
     for number in np.roll(chunks, -int(rng.integers(len(chunks)))):
@@ -147,10 +203,13 @@ def _first_left(tables: Tables, seen: set[bytes], rng: np.random.Generator, redr
 
 
 def evaluated_from(
-    space: SearchSpace, rows: Sequence[npt.NDArray[np.int64]], points: Sequence[tuple[float, float]]
+    space: SearchSpace,
+    rows: Sequence[npt.NDArray[np.int64]],
+    points: Sequence[Sequence[float]],
+    objectives: int = 2,
 ) -> Evaluated:
     """`Evaluated` of lists, empty ones too."""
     return Evaluated(
         np.asarray(rows, dtype=np.int64).reshape(-1, len(space.dimensions)),
-        np.asarray(points, dtype=np.float64).reshape(-1, 2),
+        np.asarray(points, dtype=np.float64).reshape(-1, objectives),
     )

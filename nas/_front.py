@@ -1,4 +1,4 @@
-"""Pareto fronts of two objectives that are both minimised: ranks, crowding, hypervolume. Pure numpy."""
+"""Pareto fronts of objectives that are all minimised: ranks, crowding, hypervolume. Pure numpy."""
 
 from __future__ import annotations
 
@@ -6,16 +6,30 @@ import numpy as np
 import numpy.typing as npt
 
 Points = npt.NDArray[np.float64]
-"""Objective values of shape (n, 2), lower is better."""
+"""Objective values of shape (n, objectives), lower is better."""
 
 
 def on_front(points: Points) -> npt.NDArray[np.bool_]:
     """Which points no other point dominates, shape (n,); of exactly equal points the first one alone."""
+    if points.shape[1] != 2:
+        return _on_front_of_many(points)
     kept = np.zeros(len(points), dtype=bool)
     # Ascending in the first objective, then the second, then the place: a point is kept if it beats all before it.
     order = np.lexsort((np.arange(len(points)), points[:, 1], points[:, 0]))
     lowest = np.minimum.accumulate(points[order, 1])
     kept[order] = np.r_[True, points[order, 1][1:] < lowest[:-1]] if len(points) else []
+    return kept
+
+
+def _on_front_of_many(points: Points) -> npt.NDArray[np.bool_]:
+    """`on_front` for any number of objectives: each point is set against the front of those before it."""
+    front: list[int] = []
+    # In this order nothing later dominates anything earlier, and of equals the first comes first.
+    for at in np.lexsort((np.arange(len(points)), *points.T[::-1])).tolist():
+        if not front or not (points[front] <= points[at]).all(axis=1).any():
+            front.append(at)
+    kept = np.zeros(len(points), dtype=bool)
+    kept[front] = True
     return kept
 
 
@@ -45,7 +59,7 @@ def crowding(points: Points, rank: npt.NDArray[np.int64]) -> npt.NDArray[np.floa
 
 
 def hypervolume(points: Points, reference: tuple[float, float]) -> float:
-    """Area that the points dominate below the reference point, in the product of the objectives' units.
+    """Area that points of two objectives dominate below the reference point, in the product of their units.
 
     With the front ascending in the first objective it is a row of rectangles, so this is exact.
     """

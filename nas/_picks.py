@@ -1,7 +1,9 @@
-"""The three named points of a front: fastest acceptable, balanced, best."""
+"""The three named points of a front: fastest acceptable, balanced, best; and which points noise does not tell apart."""
 
 from __future__ import annotations
 
+import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,3 +76,27 @@ def choose_picks(front: Points) -> dict[str, Pick]:
         "balanced": Pick(balanced, balanced_why),
         "best": Pick(last, best_why),
     }
+
+
+def mark_ties(points: Sequence[Sequence[float]], noise: Sequence[Sequence[float]]) -> list[str]:
+    """A letter for each run of neighbours of a front that lie within noise of each other, empty for the others.
+
+    `points` are in the front's order, `noise` is half the 95 % interval of each objective. Two neighbours tie where
+    they differ in every objective by less than the noise of the difference of independent figures.
+    """
+    marks = [""] * len(points)
+    groups = 0
+    for at in range(1, len(points)):
+        gap = np.abs(np.subtract(points[at], points[at - 1]))
+        if (gap <= np.hypot(noise[at], noise[at - 1])).all():
+            if not marks[at - 1]:
+                marks[at - 1] = _letters(groups)
+                groups += 1
+            marks[at] = marks[at - 1]
+    return marks
+
+
+def _letters(number: int) -> str:
+    """a, b, ..., z, aa, ab, ..."""
+    first, last = divmod(number, 26)
+    return (_letters(first - 1) if first else "") + string.ascii_lowercase[last]

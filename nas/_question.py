@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nas._limits import Limits
 from nas._limits import Tables
+from nas._samplers import SAMPLERS
+from nas._samplers import Way
 from nas.proxies import QualityProxy
 from subdit.errors import RunError
 from subdit.errors import SearchError
 from subdit.run import read_json
 
 DEFAULT_TRIALS = 400
-SAMPLER = "nsga2-stateless-1"
-"""Named in search.json; a change of what it proposes is a new number, so that no study goes on with another sampler."""
+PROPOSALS = 2
+"""Named in search.json; a change of what samplers propose is a new number, so no study goes on with another one."""
 
 
 @dataclass(frozen=True)
@@ -45,37 +48,69 @@ class Question:
         device_facts: what readers of the results must know of the profile, such as provenance and noise.
         limits: hard limits.
         seed: of the proposals.
+        sampler: one of `nas._samplers.SAMPLERS`.
+        surrogate: whether the default sampler asks one.
+        objectives: figures of the tables, then qualities: "quality" is the first proxy's, "quality_ID" another's.
+        others: ids of the other devices.
     """
 
     device: str
     device_facts: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
+    sampler: str = "nsga2"
+    surrogate: bool = True
+    objectives: tuple[str, ...] = ("latency_ms", "quality")
+    others: tuple[str, ...] = ()
+
+    @property
+    def way(self) -> Way:
+        """How proposals are made."""
+        qualities = sum(name.startswith("quality") for name in self.objectives)
+        return Way(self.sampler, self.surrogate, self.seed, self.objectives, qualities)
 
 
-def describe(tables: Tables, proxy: QualityProxy, question: Question) -> dict[str, Any]:
+def describe(tables: Tables, proxies: Mapping[str, QualityProxy], question: Question) -> dict[str, Any]:
     """What search.json says of the question; equal for equal questions and nothing else."""
-    sample = tables.space.sample(np.random.default_rng(0), 256)
-    latencies = np.asarray(tables.latencies.estimate(sample).latency_ms, dtype=np.float64)
-    return {
+    known = tables.look_up(tables.space.sample(np.random.default_rng(0), 256))
+    proxy = proxies["quality"]
+    described: dict[str, Any] = {
         "subdit_search": 1,
         "subdit_version": _version(),
         "space": tables.space.name,
         "device": question.device,
         "device_facts": dict(question.device_facts),
         # A profile that was measured again under the same id is another question.
-        "latency_hash": hashlib.sha256(np.round(latencies, 9).tobytes()).hexdigest()[:16],
-        "limits": asdict(question.limits),
+        "latency_hash": _hash(known.latency_ms),
+        "limits": question.limits.to_dict(),
         "seed": question.seed,
-        "sampler": SAMPLER,
-        "proxy": {
-            "id": proxy.id,
-            "unit": proxy.unit,
-            "supernet_digest": proxy.supernet_digest,
-            "data_hash": proxy.data_hash,
-        },
-        "objectives": ["latency_ms", "quality"],
+        "sampler": f"{question.sampler}-{PROPOSALS}",
+        "surrogate": question.surrogate and question.sampler == "nsga2",
+        "proxy": _proxy_to_dict(proxy),
+        "objectives": list(question.objectives),
     }
+    if question.others:
+        described["other_devices"] = list(question.others)
+    if tables.columns:
+        described["column_hashes"] = {name: _hash(known.figures[name]) for name in tables.columns}
+    if len(proxies) > 1:
+        described["other_proxies"] = {
+            name: _proxy_to_dict(other) for name, other in proxies.items() if name != "quality"
+        }
+    return described
+
+
+def _proxy_to_dict(proxy: QualityProxy) -> dict[str, Any]:
+    return {
+        "id": proxy.id,
+        "unit": proxy.unit,
+        "supernet_digest": proxy.supernet_digest,
+        "data_hash": proxy.data_hash,
+    }
+
+
+def _hash(values: npt.NDArray[np.float64]) -> str:
+    return hashlib.sha256(np.round(values, 9).tobytes()).hexdigest()[:16]
 
 
 def is_finished(folder: Path, config: Mapping[str, Any], budget: Budget, name: str, *, resume: bool) -> bool:
@@ -129,14 +164,15 @@ def checked_name(name: str) -> str:
     return name
 
 
-def check_options(budget: Budget, limits: Limits, seed: int) -> None:
-    """Raises `SearchError` where a number is out of range."""
+def check_options(budget: Budget, limits: Limits, seed: int, sampler: str = SAMPLERS[0]) -> None:
+    """Raises `SearchError` where a number is out of range, or the sampler unknown."""
+    if sampler not in SAMPLERS:
+        raise SearchError(f"There is no sampler {sampler!r}; there is {', '.join(SAMPLERS)}.")
     if budget.trials < 1:
         raise SearchError(f"A search of {budget.trials} trials finds nothing; give --trials at least 1.")
     for label, value in {
         "budget_s": budget.budget_s,
-        "max_latency_ms": limits.max_latency_ms,
-        "max_params": limits.max_params,
+        **limits.to_dict(),
     }.items():
         if value is not None and not value > 0:
             raise SearchError(f"The option {label} is {value}; it must be above zero.")

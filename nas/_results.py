@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ import numpy as np
 from nas._front import on_front
 from nas._picks import PICK_NAMES
 from nas._picks import choose_picks
+from nas._picks import mark_ties
 from subdit.errors import RunError
+from subdit.errors import SearchError
 from subdit.errors import SubditError
 from subdit.run import Run
 from subdit.run import read_json
@@ -24,6 +28,7 @@ from subdit.run import write_atomic
 from subdit.run import write_json
 from supernet.space import SubDiTSpec
 
+OBJECTIVES = ("latency_ms", "quality")
 SPEC_FIELDS = ("width", "depth", "ffn_ratio", "bna_blocks", "bna_radius", "kv_compression")
 COLUMNS = (
     "number",
@@ -37,12 +42,19 @@ COLUMNS = (
     "feasible",
     "on_front",
     "pick",
+    "tie",
 )
 
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One evaluated sub-DiT; latencies with the bounds of their 95 % interval, quality lower is better."""
+    """One evaluated sub-DiT; latencies with the bounds of their 95 % interval, quality lower is better.
+
+    Attributes:
+        more: other figures and qualities by name: of further devices, memory, file size, further proxies.
+        tie: on the front a letter that it shares with its neighbours that are no farther away than noise; else empty.
+        noise: half the 95 % interval of objectives by name; zero where nothing is known of it.
+    """
 
     number: int
     spec: SubDiTSpec
@@ -52,6 +64,13 @@ class TrialRow:
     quality: float
     params: int
     feasible: bool
+    more: Mapping[str, float] = field(default_factory=dict)
+    tie: str = ""
+    noise: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+    def value(self, name: str) -> float:
+        """An objective or figure by its name."""
+        return float(self.more[name] if name in self.more else getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -84,7 +103,7 @@ class SearchResult:
         folder: where its files are.
         config: what search.json holds.
         front: Pareto-optimal trials, ascending in latency.
-        picks: by name, `fastest`, `balanced`, `best`.
+        picks: by name, `fastest`, `balanced`, `best`, and those asked for, such as `latency_ms=20`.
     """
 
     folder: Path
@@ -93,34 +112,66 @@ class SearchResult:
     picks: Mapping[str, PickedSpec]
 
 
-def pareto(rows: Sequence[TrialRow]) -> tuple[TrialRow, ...]:
-    """The feasible rows that no other feasible one dominates, ascending in latency."""
+def pareto(rows: Sequence[TrialRow], objectives: Sequence[str] = OBJECTIVES) -> tuple[TrialRow, ...]:
+    """The feasible rows that no other feasible one dominates, ascending in the first objective, ties marked."""
     feasible = [row for row in rows if row.feasible]
-    points = np.asarray([(row.latency_ms, row.quality) for row in feasible], dtype=np.float64).reshape(-1, 2)
-    kept = [row for row, keep in zip(feasible, on_front(points), strict=True) if keep]
-    return tuple(sorted(kept, key=lambda row: row.latency_ms))
+    points = np.asarray([[row.value(name) for name in objectives] for row in feasible], dtype=np.float64)
+    kept = [
+        row for row, keep in zip(feasible, on_front(points.reshape(-1, len(objectives))), strict=True) if keep
+    ]  # fmt: skip
+    front = sorted(kept, key=lambda row: row.value(objectives[0]))
+    marks = mark_ties(
+        [[row.value(name) for name in objectives] for row in front],
+        [[row.noise.get(name, 0.0) for name in objectives] for row in front],
+    )
+    return tuple(replace(row, tie=mark) for row, mark in zip(front, marks, strict=True))
 
 
-def write_results(folder: Path, rows: Sequence[TrialRow]) -> tuple[tuple[TrialRow, ...], dict[str, PickedSpec]]:
+def write_results(
+    folder: Path,
+    rows: Sequence[TrialRow],
+    objectives: Sequence[str] = OBJECTIVES,
+    pick_at: Mapping[str, float] | None = None,
+) -> tuple[tuple[TrialRow, ...], dict[str, PickedSpec]]:
     """Write trials.csv, front.csv and picks.json of at least one feasible row; returns front and picks."""
-    front = pareto(rows)
-    chosen = choose_picks(np.asarray([(row.latency_ms, row.quality) for row in front], dtype=np.float64))
-    picks = {
-        name: PickedSpec(
-            spec=front[pick.index].spec,
-            latency_ms=front[pick.index].latency_ms,
-            latency_low_ms=front[pick.index].latency_low_ms,
-            latency_high_ms=front[pick.index].latency_high_ms,
-            quality=front[pick.index].quality,
-            params=front[pick.index].params,
-            why=pick.why,
+    front = pareto(rows, objectives)
+    # Picks weigh one cost against one quality; with more objectives they are taken from the front of these two.
+    cost, quality = objectives[0], next(name for name in objectives if name.startswith("quality"))
+    ends = pareto(front, (cost, quality))
+    chosen = choose_picks(np.asarray([(row.value(cost), row.value(quality)) for row in ends], dtype=np.float64))
+    picks = {name: _picked(ends[pick.index], pick.why) for name, pick in chosen.items()}
+    for figure, limit in (pick_at or {}).items():
+        row = _pick_at(front, figure, limit, quality)
+        picks[f"{figure}={limit:g}"] = _picked(
+            row, f"The lowest quality loss of those with {figure} of at most {limit:g} ({row.value(figure):.4g})."
         )
-        for name, pick in chosen.items()
-    }
     write_atomic(folder / "trials.csv", _table(rows, front, picks))
     write_atomic(folder / "front.csv", _table(front, front, picks))
     write_json(folder / "picks.json", {name: pick.to_dict() for name, pick in picks.items()})
     return front, picks
+
+
+def _picked(row: TrialRow, why: str) -> PickedSpec:
+    return PickedSpec(
+        spec=row.spec,
+        latency_ms=row.latency_ms,
+        latency_low_ms=row.latency_low_ms,
+        latency_high_ms=row.latency_high_ms,
+        quality=row.quality,
+        params=row.params,
+        why=why,
+    )
+
+
+def _pick_at(front: Sequence[TrialRow], figure: str, limit: float, quality: str) -> TrialRow:
+    known = {"latency_ms", "params", *front[0].more}
+    if figure not in known:
+        raise SearchError(f"There is no figure {figure!r} to pick at; there is {', '.join(sorted(known))}.")
+    within = [row for row in front if row.value(figure) <= limit]
+    if not within:
+        least = min(row.value(figure) for row in front)
+        raise SearchError(f"No point of the front has {figure} of at most {limit:g}; the least is {least:.4g}.")
+    return min(within, key=lambda row: (row.value(quality), row.value(figure)))
 
 
 def load_search(run: Path | str, name: str = "default") -> SearchResult:
@@ -131,7 +182,7 @@ def load_search(run: Path | str, name: str = "default") -> SearchResult:
         raise RunError(f"The search {name!r} at {folder} is not finished; go on with 'subdit search {run} --resume'.")
     stored = read_json(folder / "picks.json", f"list of picks of search {name!r}")
     try:
-        picks = {pick: PickedSpec.from_dict(stored[pick]) for pick in PICK_NAMES}
+        picks = {pick: PickedSpec.from_dict(stored[pick]) for pick in dict.fromkeys((*PICK_NAMES, *stored))}
         with (folder / "front.csv").open(encoding="utf-8", newline="") as file:
             front = tuple(_row(config["space"], line) for line in csv.DictReader(file))
     except (OSError, KeyError, TypeError, ValueError, AttributeError, SubditError) as error:
@@ -142,10 +193,11 @@ def load_search(run: Path | str, name: str = "default") -> SearchResult:
 
 
 def _table(rows: Sequence[TrialRow], front: Sequence[TrialRow], picks: Mapping[str, PickedSpec]) -> str:
-    fronted = {row.number for row in front}
+    fronted = {row.number: row for row in front}
+    more = list(rows[0].more) if rows else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow([*COLUMNS, *more])
     for row in rows:
         named = [name for name, pick in picks.items() if pick.spec == row.spec]
         cells = [getattr(row.spec, label) for label in SPEC_FIELDS]
@@ -163,6 +215,8 @@ def _table(rows: Sequence[TrialRow], front: Sequence[TrialRow], picks: Mapping[s
                 str(row.feasible).lower(),
                 str(row.number in fronted).lower(),
                 "/".join(named),
+                fronted[row.number].tie if row.number in fronted else "",
+                *(repr(row.more[name]) for name in more),
             ]
         )
     return text.getvalue()
@@ -184,4 +238,6 @@ def _row(space: str, line: Mapping[str, str]) -> TrialRow:
         quality=float(line["quality"]),
         params=int(line["params"]),
         feasible=line["feasible"] == "true",
+        more={name: float(cell) for name, cell in line.items() if name not in COLUMNS},
+        tie=line["tie"],
     )

@@ -1,71 +1,91 @@
-"""`search`: find the sub-DiTs of a run's supernet that are best on a device."""
+"""`search`: find the sub-DiTs of a run's supernet that are best on one device or several."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import cast
 
-from nas._evolution import initial_rows
+from nas._asked import Asked
+from nas._asked import ask
 from nas._limits import Limits
-from nas._limits import Reach
 from nas._limits import Tables
-from nas._limits import find_reach
 from nas._question import DEFAULT_TRIALS
 from nas._question import Budget
 from nas._question import Question
-from nas._question import check_options
 from nas._question import checked_name
-from nas._question import describe
-from nas._question import is_finished
 from nas._results import SearchResult
-from nas._results import TrialRow
-from nas._results import load_search
-from nas._results import write_results
+from nas._work import Team
+from nas._work import run_search
 from nas.proxies import QualityProxy
-from nas.proxies import QualityStore
-from nas.proxies import ValidationLoss
-from subdit.errors import ProfileError
 from subdit.errors import SearchError
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import Run
-from subdit.run import read_manifest
-from subdit.run import write_json
 
 if TYPE_CHECKING:
-    from optuna.study import Study
-
     from device_profiles import DeviceProfile
 
-STUDY_FILE = "study.journal"
 PROFILE_FILE = "device.json"
 
 
 def search(
     run: Path | str,
     *,
-    device: str | DeviceProfile,
+    device: str | DeviceProfile | Sequence[str | DeviceProfile],
     name: str = "default",
-    max_latency_ms: float | None = None,
+    objectives: Sequence[str] | None = None,
+    max_latency_ms: float | Sequence[float] | None = None,
     max_params: int | None = None,
+    limits: Mapping[str, float] | None = None,
+    pick_at: Mapping[str, float] | None = None,
+    sampler: str = "nsga2",
+    surrogate: bool = True,
     trials: int = DEFAULT_TRIALS,
     budget_s: float | None = None,
     seed: int = 0,
+    steps: int = 4,
     allow_noisy: bool = False,
     proxy: QualityProxy | None = None,
+    storage: str | None = None,
+    study_name: str | None = None,
+    worker: bool = False,
+    stale_s: float | None = None,
+    verify: int = 0,
     resume: bool = False,
     force: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> SearchResult:
-    """Search the run's space for the Pareto front of latency on a device and quality loss.
+    """Search the run's space for the Pareto front of what it costs on a device and how good it is.
 
-    Latency comes from the device's profile, quality from the proxy (validation loss of the inherited weights where none
-    is given). Writes `searches/NAME/` of the run: the Optuna study, search.json, trials.csv, front.csv, picks.json.
-    With `resume` a killed search goes on as if it had not been, a finished one is read, and one that was not begun is
-    begun; with `force` it begins anew.
+    Writes `searches/NAME/` of the run: the Optuna study, search.json, trials.csv, front.csv, picks.json. With `resume`
+    a killed search goes on as if it had not been, a finished one is read, and one that was not begun is begun; with
+    `force` it begins anew.
+
+    Args:
+        device: profiles by id, prefix, file or as objects; with several, each one's latency is an objective.
+        objectives: of "latency", "pipeline" (a whole picture), "params", "memory", "file", "flops" and the ids of
+            quality proxies (`nas.proxies.PROXIES`), at least one of each kind; latency and validation loss by default.
+        max_latency_ms: hard limit on one step, for all devices or for each.
+        max_params: hard limit on the number of parameters.
+        limits: hard limits on other figures by name: "pipeline_ms", "memory_mb", "file_mb", "gflops".
+        pick_at: further picks: the best quality of the front at most at this value of a figure.
+        sampler: "nsga2", "tpe", "random", or "exhaustive" where few sub-DiTs are within the limits.
+        surrogate: whether nsga2 lets a surrogate fitted on the evaluations so far choose among its children.
+        trials, budget_s: when it ends, by sub-DiTs and by seconds.
+        seed: of the proposals.
+        steps: of a picture, where "pipeline" is asked for.
+        allow_noisy: accept profiles measured on too noisy a machine.
+        proxy: in place of the default quality proxy.
+        storage: address of an Optuna storage, see `nas._storage.open_storage`; a file in the run by default.
+        study_name: in that storage; by default the names of run and search.
+        worker: share the search with others that were started alike.
+        stale_s: seconds without a sign of life after which a worker's trial is given to another.
+        verify: export and measure so many of the most promising on this machine, and search again with what they say.
 
     Raises `RunError` where the search exists already or the run is damaged, `ProfileError` where the device is unknown,
     of another space or noisy, `InfeasibleError` where no sub-DiT keeps the limits, `SearchError` where options are
@@ -75,37 +95,49 @@ def search(
 
     started = time.monotonic()
     checked_name(name)
-    budget, limits = Budget(trials, budget_s), Limits(max_latency_ms, max_params)
-    check_options(budget, limits, seed)
     if resume and force:
         raise SearchError("Resuming and beginning anew exclude each other; give one of --resume and --force.")
+    if worker and force:
+        raise SearchError("A worker joins a search and replaces none; give one of --worker and --force.")
     where = Run(Path(run)).require()
-    profile = _profile(where, device)
-    tables, facts, profile_id = device_tables(where, profile, limits=limits, allow_noisy=allow_noisy)
-    if proxy is None:
-        proxy = ValidationLoss(where.supernet, tables.space.name)
+    asked = ask(
+        where,
+        devices=list(device) if isinstance(device, list | tuple) else [cast("str | DeviceProfile", device)],
+        objectives=objectives,
+        max_latency_ms=max_latency_ms,
+        max_params=max_params,
+        limits=limits or {},
+        sampler=sampler,
+        surrogate=surrogate,
+        budget=Budget(trials, budget_s),
+        seed=seed,
+        steps=steps,
+        allow_noisy=allow_noisy,
+        proxy=proxy,
+    )
     result = run_search(
         where,
         name,
-        tables,
-        proxy,
-        Question(profile_id, facts, limits, seed),
-        budget,
+        asked.tables,
+        asked.proxies,
+        asked.question,
+        Budget(trials, budget_s),
+        team=Team.of(where, name, storage=storage, study_name=study_name, worker=worker, stale_s=stale_s),
+        pick_at=pick_at,
         resume=resume,
         force=force,
         progress=progress,
         started=started,
     )
     # The profile as the search saw it: the registry's may be measured again, and a file may move.
-    save_profile(profile, result.folder / PROFILE_FILE, force=True)
+    for at, profile in enumerate(asked.profiles):
+        file = PROFILE_FILE if at == 0 else f"device_{at + 1}.json"
+        save_profile(profile, result.folder / file, force=True)
+    if verify:
+        from nas._verify import verify_search
+
+        return verify_search(where, result, asked, count=verify, pick_at=pick_at, progress=progress)
     return result
-
-
-def _profile(run: Run, device: str | DeviceProfile) -> DeviceProfile:
-    from device_profiles import load_profile
-
-    space = str(read_manifest(run).get("space"))
-    return load_profile(device, space=space) if isinstance(device, str) else device
 
 
 def device_tables(
@@ -115,158 +147,9 @@ def device_tables(
 
     Raises `ProfileError` where the device is unknown, of another space, or noisy and that is not allowed.
     """
-    from device_profiles import LatencyEstimator
-    from supernet.space import count_params
-    from supernet.space import get_space
+    from nas._asked import device_tables as tables_of
 
-    space = get_space(str(read_manifest(run).get("space")))
-    profile = _profile(run, device)
-    if profile.noisy and not allow_noisy:
-        raise ProfileError(
-            f"The profile {profile.id} was measured on too noisy a machine; measure again with 'subdit profile', or "
-            "search with it all the same with --allow-noisy."
-        )
-    facts = {"provenance": str(profile.provenance), "noisy": bool(profile.noisy)}
-    return Tables(space, LatencyEstimator(profile, space), count_params, limits or Limits()), facts, profile.id
+    return tables_of(run, device, limits=limits, allow_noisy=allow_noisy)
 
 
-def run_search(
-    run: Run,
-    name: str,
-    tables: Tables,
-    proxy: QualityProxy,
-    question: Question,
-    budget: Budget,
-    *,
-    resume: bool = False,
-    force: bool = False,
-    progress: ProgressCallback = no_progress,
-    started: float | None = None,
-) -> SearchResult:
-    """`search` with the tables and the proxy at hand; `started` is when its clock began, by `time.monotonic`."""
-    started = time.monotonic() if started is None else started
-    folder = run.search(name)
-    asked = describe(tables, proxy, question)
-    if not force and is_finished(folder, asked, budget, name, resume=resume):
-        return load_search(run.path, name)
-    progress(0.0, 1.0, "what the space reaches")
-    reach = find_reach(tables)
-    config = asked | {"reach": _reach_to_dict(reach)}
-    with Run(folder).lock():
-        # Once more, as another process may have begun it meanwhile.
-        if not force and is_finished(folder, asked, budget, name, resume=resume):
-            return load_search(run.path, name)
-        initial = initial_rows(tables.space, tables, reach)
-        store = QualityStore(run.quality, proxy)
-        # Every search evaluates this one; before anything is replaced, as it may show that the supernet is damaged.
-        store.value(tables.space.decode(initial[:1])[0])
-        if force or not (folder / "search.json").exists():
-            _remove(folder)
-        write_json(folder / "search.json", config | {"state": "running", "budget": asdict(budget)})
-
-        from nas._study import SubDiTSampler
-        from nas._study import finished_trials
-        from nas._study import open_study
-
-        sampler = SubDiTSampler(tables, initial, seed=question.seed)
-        study = open_study(folder / STUDY_FILE, name, sampler)
-        seconds = _evaluate(study, sampler, tables, store, reach, budget, started, progress)
-
-        done = finished_trials(study)
-        rows = [_row(tables, trial) for trial in done]
-        front, picks = write_results(folder, rows)
-        redrawn = sum(int(trial.user_attrs["redrawn"]) for trial in done)
-        summary = {
-            "state": "finished",
-            "budget": asdict(budget),
-            "trials": len(done),
-            "front_size": len(front),
-            "redrawn": redrawn,
-            "redrawn_share": redrawn / (redrawn + len(done)),
-            "seconds": seconds,
-        }
-        config |= summary
-        write_json(folder / "search.json", config)
-        return SearchResult(folder, config, front, picks)
-
-
-def _evaluate(
-    study: Study,
-    sampler: Any,
-    tables: Tables,
-    store: QualityStore,
-    reach: Reach,
-    budget: Budget,
-    started: float,
-    progress: ProgressCallback,
-) -> float:
-    """Run trials until the budget or the space is used up; returns the seconds spent, earlier attempts included."""
-    from nas._study import finish_trial
-    from nas._study import finished_trials
-    from nas._study import next_trial
-
-    earlier_s = sum(float(trial.user_attrs["seconds"]) for trial in finished_trials(study))
-    done = len(finished_trials(study))
-    goal = min(budget.trials, reach.feasible)
-    while True:
-        spent_s = earlier_s + time.monotonic() - started
-        over = budget.budget_s is not None and spent_s >= budget.budget_s
-        if done >= goal or (over and done > 0):
-            break
-        began = time.monotonic()
-        trial, spec = next_trial(study, tables.space)
-        known = tables.look_up(tables.space.encode([spec]))
-        paid = store.evaluations
-        quality = store.value(spec)
-        latency_ms, params = float(known.latency_ms[0]), int(known.params[0])
-        notes = {
-            "spec": str(spec),
-            "spec_hash": spec.hash,
-            "latency_low_ms": float(known.low_ms[0]),
-            "latency_high_ms": float(known.high_ms[0]),
-            "params": params,
-            "from_store": store.evaluations == paid,
-            "redrawn": sampler.redrawn,
-            "seconds": round(time.monotonic() - began, 4),
-        }
-        finish_trial(study, trial, (latency_ms, quality), tables.limits.violations(latency_ms, params), notes)
-        done += 1
-        spent_s = earlier_s + time.monotonic() - started
-        share = max(done / goal, spent_s / budget.budget_s if budget.budget_s else 0.0)
-        progress(min(share, 1.0), 1.0, f"{done} sub-DiTs evaluated")
-    return round(earlier_s + time.monotonic() - started, 3)
-
-
-def _remove(folder: Path) -> None:
-    # search.json first: without it the rest is litter of a beginning that a kill cut short.
-    for file in ("search.json", "picks.json", "front.csv", "trials.csv", STUDY_FILE):
-        (folder / file).unlink(missing_ok=True)
-
-
-def _row(tables: Tables, trial: Any) -> TrialRow:
-    from nas._study import trial_spec
-
-    latency_ms, quality = trial.values
-    params = int(trial.user_attrs["params"])
-    return TrialRow(
-        number=trial.number,
-        spec=trial_spec(tables.space, trial),
-        latency_ms=latency_ms,
-        latency_low_ms=trial.user_attrs["latency_low_ms"],
-        latency_high_ms=trial.user_attrs["latency_high_ms"],
-        quality=quality,
-        params=params,
-        feasible=all(exceeded <= 0 for exceeded in tables.limits.violations(latency_ms, params).values()),
-    )
-
-
-def _reach_to_dict(reach: Reach) -> dict[str, Any]:
-    def end(extreme: Any) -> dict[str, Any]:
-        return {"spec_hash": extreme.spec.hash, "latency_ms": extreme.latency_ms, "params": extreme.params}
-
-    return {
-        "size": reach.size,
-        "feasible": reach.feasible,
-        "tightest_latency": end(reach.fastest),
-        "tightest_params": end(reach.smallest),
-    }
+__all__ = ["Asked", "Question", "device_tables", "run_search", "search"]

@@ -1,13 +1,10 @@
-"""The Optuna study of a search: its journal file, its parameters, and a sampler without memory."""
+"""The Optuna study of a search: its parameters, its trials, and a sampler without memory."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-import warnings
-from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,44 +13,54 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal import JournalFileOpenLock
 from optuna.study import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from nas._evolution import WARM_UP
 from nas._evolution import Evaluated
 from nas._evolution import evaluated_from
-from nas._evolution import propose
+from nas._evolution import next_initial
+from nas._evolution import seen_rows
 from nas._limits import Tables
-from nas.proxies._store import drop_torn_line
+from nas._samplers import Way
+from nas._samplers import nearest_usable
+from nas._samplers import next_spec
+from nas._storage import open_storage
+from nas._storage import quiet
+from nas._storage import shown
 from subdit.errors import RunError
 from subdit.errors import SearchError
 from supernet.space import EncodedSpecs
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
 
-OBJECTIVES = ("latency_ms", "quality")
+
+class NothingLeftError(SearchError):
+    """Every sub-DiT within the limits was evaluated, or is being so."""
 
 
 class SubDiTSampler(BaseSampler):
-    """NSGA-II over a search space and its tables, as an Optuna sampler; see `nas._evolution`.
+    """The samplers of `nas._samplers` over a search space and its tables, as one of Optuna.
 
-    Each proposal is drawn from the seed, the number of trials and the trials themselves, so that a killed study goes on
+    Each proposal is drawn from the seed, the trial's number and the trials themselves, so that a killed study goes on
     as if it had not been; Optuna's own samplers hold their random state in memory and do not. The initial points are
-    proposed, not enqueued, for the same reason. Raises `SearchError` where no feasible spec is left.
+    proposed, not enqueued, for the same reason. Raises `NothingLeftError` where no feasible spec is left.
     """
 
     redrawn = 0
     """Candidates that the limits ruled out before the last proposal."""
+    looked_at = 0
+    """Candidates that a surrogate was asked about for the last proposal."""
+    asked_for = -1
+    """Id of the trial that the last proposal was for."""
 
-    def __init__(self, tables: Tables, initial: EncodedSpecs, *, seed: int) -> None:
+    def __init__(self, tables: Tables, initial: EncodedSpecs, way: Way) -> None:
         self._tables = tables
         self._initial = initial
-        self._seed = seed
+        self._way = way
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return distributions(self._tables.space)
@@ -61,12 +68,36 @@ class SubDiTSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        evaluated = _evaluated(self._tables.space, study, without=trial.number)
-        proposal = propose(self._tables, seed=self._seed, initial=self._initial, evaluated=evaluated)
+        self.asked_for = trial._trial_id
+        evaluated = evaluated_before(self._tables, study, self._way, without=trial.number)
+        options: dict[str, Any] = {"initial": self._initial, "evaluated": evaluated, "number": trial.number}
+        if self._way.sampler == "tpe":
+            proposal = self._propose_tpe(study, trial, evaluated)
+        else:
+            proposal = next_spec(self._tables, self._way, **options)
         if proposal is None:
-            raise SearchError("Every sub-DiT within the limits was evaluated; the search has nothing left to ask for.")
-        self.redrawn = proposal.redrawn
+            raise NothingLeftError(
+                "Every sub-DiT within the limits was evaluated; the search has nothing left to ask for."
+            )
+        self.redrawn, self.looked_at = proposal.redrawn, proposal.looked_at
         return self._tables.space.values(self._tables.space.decode(proposal.row[None])[0])
+
+    def _propose_tpe(self, study: Study, trial: FrozenTrial, evaluated: Evaluated) -> Any:
+        """Optuna's multivariate TPE with a random state of this trial's own, repaired where the limits forbid it."""
+        if (first := next_initial(self._initial, seen_rows(evaluated), trial.number)) is not None:
+            return first
+        seed = np.random.SeedSequence([self._way.seed, trial.number])
+        values = {}
+        if trial.number >= WARM_UP:
+            with quiet():
+                tpe = optuna.samplers.TPESampler(
+                    seed=int(seed.generate_state(1)[0]), multivariate=True, n_startup_trials=1, constant_liar=False
+                )
+                values = tpe.sample_relative(study, trial, distributions(self._tables.space))
+        row = self._tables.space.sample(np.random.default_rng(seed), 1)[0]
+        for at, (label, allowed) in enumerate(self._tables.space.dimensions.items()):
+            row[at] = allowed.index(values[label]) if label in values else row[at]
+        return nearest_usable(self._tables, row, evaluated, [self._way.seed, trial.number])
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -79,24 +110,37 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     return {label: CategoricalDistribution(values) for label, values in space.dimensions.items()}
 
 
-def open_study(path: Path, name: str, sampler: BaseSampler) -> Study:
-    """Open the study in this journal file, or begin it; raises `RunError` where the file is damaged."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def open_study(where: Path | str, name: str, sampler: BaseSampler, objectives: Sequence[str]) -> Study:
+    """Open the study of that name in a storage, or begin it; raises `RunError` where its file is damaged."""
     try:
-        with _quiet():
-            storage = JournalStorage(_Journal(path))
+        with quiet():
             study = optuna.create_study(
                 study_name=name,
-                storage=storage,
+                storage=open_storage(where),
                 sampler=sampler,
-                directions=[StudyDirection.MINIMIZE, StudyDirection.MINIMIZE],
+                directions=[StudyDirection.MINIMIZE] * len(objectives),
                 load_if_exists=True,
             )
             if study.metric_names is None:
-                study.set_metric_names(list(OBJECTIVES))
+                study.set_metric_names(list(objectives))
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise RunError(f"The study at {path} is damaged ({error}); search again with --force.") from error
+        raise RunError(f"The study at {shown(where)} is damaged ({error}); search again with --force.") from error
     return study
+
+
+def settle_question(study: Study, asked: dict[str, Any]) -> None:
+    """Write into the study what is asked, or raise `SearchError` where it is about something else."""
+    told = {key: value for key, value in asked.items() if key != "subdit_version"}
+    stored = study.user_attrs.get("question")
+    if stored is None:
+        study.set_user_attr("question", json.loads(json.dumps(told)))
+        return
+    differing = [key for key in told if stored.get(key) != json.loads(json.dumps(told[key]))]
+    if differing:
+        raise SearchError(
+            f"The study {study.study_name!r} is about another question ({differing[0]} {stored.get(differing[0])!r} "
+            f"instead of {told[differing[0]]!r}); take another study name."
+        )
 
 
 def next_trial(study: Study, space: SearchSpace) -> tuple[Trial, SubDiTSpec]:
@@ -107,23 +151,25 @@ def next_trial(study: Study, space: SearchSpace) -> tuple[Trial, SubDiTSpec]:
     left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     # The unfinished trial is gone on with, not failed and repeated, so that numbers are as if nothing had happened.
     trial = Trial(study, left[0]._trial_id) if left else study.ask()
+    return trial, suggested_spec(trial, space)
+
+
+def suggested_spec(trial: Trial, space: SearchSpace) -> SubDiTSpec:
+    """The spec that the sampler proposes for a trial, or that is stored in it already."""
     # Drawn here in any case, so that the sampler knows what it redrew for a trial whose values are stored already.
     _ = trial.relative_params
     values = {label: trial.suggest_categorical(label, allowed) for label, allowed in space.dimensions.items()}
-    return trial, space.spec({label: int(value) for label, value in values.items() if value is not None})
+    return space.spec({label: int(value) for label, value in values.items() if value is not None})
 
 
-def finish_trial(
-    study: Study, trial: Trial, values: tuple[float, float], constraints: dict[str, float], notes: dict[str, Any]
-) -> None:
-    """Store objectives, constraints (kept where <= 0) and user attributes of a trial."""
+def note_trial(trial: Trial, constraints: Mapping[str, float], notes: Mapping[str, Any]) -> None:
+    """Store constraints (kept where <= 0) and user attributes of a trial."""
     for key, note in notes.items():
         trial.set_user_attr(key, note)
-    with _quiet():
+    with quiet():
         # A taken-up trial may hold the same constraint already, of which Optuna would warn.
         for key, exceeded in constraints.items():
             trial.set_constraint(key, exceeded)
-    study.tell(trial, values)
 
 
 def finished_trials(study: Study) -> list[FrozenTrial]:
@@ -136,70 +182,19 @@ def trial_spec(space: SearchSpace, trial: FrozenTrial) -> SubDiTSpec:
     return space.spec(trial.params)
 
 
-def _evaluated(space: SearchSpace, study: Study, *, without: int) -> Evaluated:
-    rows, points = [], []
-    labels = space.dimensions
+def evaluated_before(tables: Tables, study: Study, way: Way, *, without: int) -> Evaluated:
+    """What was proposed so far, with objectives; qualities are NaN where another worker is not finished."""
+    rows, qualities = [], []
+    labels = tables.space.dimensions
+    unknown = [float("nan")] * way.qualities
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING)):
         if trial.number == without or len(trial.params) < len(labels):
             continue
         rows.append(np.asarray([values.index(trial.params[label]) for label, values in labels.items()], dtype=np.int64))
-        first, second = trial.values if trial.values is not None else (float("nan"), float("nan"))
-        points.append((first, second))
-    return evaluated_from(space, rows, points)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna without its log lines and its notes on experimental features."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-
-
-class _Journal(JournalFileBackend):
-    """Optuna's journal file without a wait for the disk at each of the thirty lines of a trial.
-
-    What a killed process wrote is kept all the same. A power failure may cost the last trials, which are then drawn
-    again alike, and what was dear in them is in the quality store, which does wait.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        super().__init__(str(path), lock_obj=_FileLock(path))
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        lock = _FileLock(self._path)
-        lock.acquire()
-        try:
-            with self._path.open("ab") as file:
-                file.write(b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs))
-        finally:
-            lock.release()
-
-
-class _FileLock(JournalFileOpenLock):
-    """A lock that dies with its process, and that mends the journal before anything is appended.
-
-    Optuna's own locks are files that outlive a killed process for 30 seconds; and a line that a kill cut short would
-    make the next one unreadable.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor = -1
-
-    def acquire(self) -> bool:
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        drop_torn_line(self._descriptor)
-        return True
-
-    def release(self) -> None:
-        # Closing the descriptor gives the lock back.
-        os.close(self._descriptor)
-        self._descriptor = -1
+        qualities.append(unknown if trial.values is None else trial.values[len(way.figures) :])
+    encoded = evaluated_from(tables.space, rows, [], len(way.objectives)).encoded
+    if not len(encoded):
+        return evaluated_from(tables.space, [], [], len(way.objectives))
+    figures = tables.look_up(encoded).figures
+    columns = [figures[name] for name in way.figures]
+    return Evaluated(encoded, np.column_stack([*columns, np.asarray(qualities, dtype=np.float64)]))

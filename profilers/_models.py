@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profilers._reference import reference_inputs
-from profilers._reference import write_reference_model
+from profilers._reference import write_reference
 from profilers._rounds import REFERENCE
 from profilers._rounds import Timings
 from profilers._rounds import measure_rounds
@@ -128,7 +128,9 @@ def measurements_of(timings: Timings, names: Sequence[str]) -> dict[str, Measure
 def reference_session(runtime: Runtime) -> Iterator[Session]:
     """The reference kernel, where there is no kit that brings it; always on one thread."""
     with tempfile.TemporaryDirectory(prefix="subdit-") as folder:
-        yield runtime.load(write_reference_model(Path(folder) / "reference.onnx"), reference_inputs(), threads=1)
+        yield runtime.load(
+            write_reference(Path(folder) / f"reference{runtime.model_suffix}"), reference_inputs(), threads=1
+        )
 
 
 def read_static_inputs(path: Path, *, seed: int = 0) -> dict[str, npt.NDArray[Any]]:

@@ -26,6 +26,7 @@ _VERBS = {
     "import_logs": "profilers.importers:import_logs",
     "devices": "device_profiles:list_profiles",
     "search": "nas:search",
+    "proxies": "nas:measure_proxies",
     "report": "reports:report",
     "distill": "supernet.distillation:distill",
     "export": "supernet.export:export",

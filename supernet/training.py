@@ -176,13 +176,20 @@ def make_optimizers(supernet: ElasticDiT, config: TrainingConfig) -> list[tuple[
     Muon for the matrices inside blocks, AdamW for all else: embeddings, modulation, norms, convolutions, biases. In the
     minutes of a demo Muon gets much further than AdamW alone; the paper does not say what it uses.
     """
+    return optimizers_of(supernet.full, list(supernet.parameters()), config)
+
+
+def optimizers_of(
+    model: torch.nn.Module, parameters: list[torch.nn.Parameter], config: TrainingConfig
+) -> list[tuple[torch.optim.Optimizer, float]]:
+    """`make_optimizers` for the blocks of a `SubDiT`, and all parameters there are."""
     matrices = {
         name: parameter
-        for name, parameter in supernet.full.named_parameters()
+        for name, parameter in model.named_parameters()
         if parameter.ndim == 2 and name.split(".")[0] in STAGES and "table" not in name
     }
     inside = {id(parameter) for parameter in matrices.values()}
-    rest = [parameter for parameter in supernet.parameters() if id(parameter) not in inside]
+    rest = [parameter for parameter in parameters if id(parameter) not in inside]
     adamw = torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
     halves = [list(matrices.values())[at::2] for at in (0, 1)]
     muons = [

@@ -6,9 +6,11 @@ Sigmas are stratified, so that every part of the path from noise to image weighs
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -39,6 +41,14 @@ class ValidationSet:
         for tensor in (self.latents, self.noise, self.sigma, *self.text):
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()[:10]
+
+    def spread(self, count: int) -> ValidationSet:
+        """`count` of the triples, or all, of all noise levels alike."""
+        order = torch.argsort(self.sigma, stable=True)
+        rows = order[torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()]
+        return ValidationSet(
+            self.latents[rows], self.noise[rows], self.sigma[rows], tuple(tokens[rows] for tokens in self.text)
+        )
 
 
 def text_tensors(space_name: str, captions: tuple[str, ...]) -> tuple[Tensor, ...]:
@@ -71,3 +81,29 @@ def validation_loss(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet)
     x_t = add_noise(data.latents, data.noise, data.sigma)
     predicted = supernet(x_t, 1000 * data.sigma, *data.text, spec=spec)
     return mean_squared_error(predicted, velocity(data.latents, data.noise)).item()
+
+
+@torch.no_grad()
+def predicted_velocities(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet) -> npt.NDArray[np.float32]:
+    """Velocities (count, channels, size, size) that the sub-network `spec` predicts with inherited weights."""
+    x_t = add_noise(data.latents, data.noise, data.sigma)
+    return np.asarray(supernet(x_t, 1000 * data.sigma, *data.text, spec=spec).numpy(), dtype=np.float32)
+
+
+def validation_losses(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet) -> npt.NDArray[np.float64]:
+    """Mean squared error on each triple, shape (count,); their mean is `validation_loss`."""
+    wrong = predicted_velocities(supernet, spec, data) - velocity(data.latents, data.noise).numpy()
+    return np.square(wrong, dtype=np.float64).reshape(len(wrong), -1).mean(axis=1)
+
+
+def velocity_function(
+    supernet: ElasticDiT, spec: SubDiTSpec, text: tuple[Tensor, ...]
+) -> Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    """The sub-network `spec` with inherited weights as `sample_euler` wants it, for the conditions of a whole batch."""
+
+    def function(x: npt.NDArray[np.float32], timestep: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        with torch.no_grad():
+            predicted = supernet(torch.from_numpy(x), torch.from_numpy(timestep), *text, spec=spec)
+        return np.asarray(predicted.numpy(), dtype=np.float32)
+
+    return function

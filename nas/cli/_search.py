@@ -1,9 +1,10 @@
-"""`subdit search`: find the best sub-DiTs of a run on a device."""
+"""`subdit search`: find the best sub-DiTs of a run on one device or several."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
@@ -17,31 +18,31 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--device", required=True, help="Device profile: an id, the beginning of one, or a file.")
-@click.option("--max-latency-ms", type=float, help="Hard limit on the latency of one step.")
+@click.option("--device", multiple=True, required=True, help="Profile: an id, the beginning of one, or a file; repeat.")
+@click.option("--objective", "objectives", multiple=True, help="latency, pipeline, params, ..., or a proxy; repeat.")
+@click.option("--max-latency-ms", type=float, multiple=True, help="Hard limit on one step, for all devices or each.")
+@click.option("--max-pipeline-ms", type=float, help="Hard limit on a whole picture.")
 @click.option("--max-params", type=int, help="Hard limit on the number of parameters.")
+@click.option("--max-memory-mb", type=float, help="Hard limit on peak memory, estimated, in MB.")
+@click.option("--max-file-mb", type=float, help="Hard limit on the stored weights in MB.")
+@click.option("--steps", type=int, default=4, show_default=True, help="Of a whole picture.")
+@click.option("--sampler", default="nsga2", show_default=True, help="nsga2, tpe, random or exhaustive.")
+@click.option("--no-surrogate", is_flag=True, help="Let nsga2 go without a surrogate.")
 @click.option("--trials", type=int, default=400, show_default=True, help="End after so many sub-DiTs.")
 @click.option("--budget-s", type=float, help="End after so many seconds, if that is sooner.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the proposals.")
 @click.option("--name", default="default", show_default=True, help="The search's folder in the run.")
+@click.option("--pick-at", multiple=True, metavar="FIGURE=VALUE", help="A further pick, such as latency_ms=20; repeat.")
+@click.option("--verify", type=int, default=0, metavar="K", help="Export and measure K here, and search again.")
+@click.option("--storage", help="Optuna storage: postgresql://, mysql://, grpc://, journal:///; by default a file.")
+@click.option("--study-name", help="The study's name in that storage.")
+@click.option("--worker", is_flag=True, help="Share the search with other workers that are started alike.")
+@click.option("--stale-s", type=float, help="Seconds of silence after which a worker's trial is given away.")
 @click.option("--allow-noisy", is_flag=True, help="Accept a profile that was measured on too noisy a machine.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted search, or give a finished one more trials.")
 @click.option("--force", is_flag=True, help="Replace the search of that name.")
 @click.option("--json", "as_json", is_flag=True, help="Print settings, picks and files as JSON.")
-def command(
-    run: Path,
-    device: str,
-    max_latency_ms: float | None,
-    max_params: int | None,
-    trials: int,
-    budget_s: float | None,
-    seed: int,
-    name: str,
-    allow_noisy: bool,
-    resume: bool,
-    force: bool,
-    as_json: bool,
-) -> None:
+def command(run: Path, as_json: bool, **options: Any) -> None:
     """Search a RUN for the sub-DiTs with the best quality at each latency on a device.
 
     Latencies come from the device's profile, quality from the validation loss of the supernet's weights. What the
@@ -54,31 +55,27 @@ def command(
         subdit search runs/digits --device my-laptop/onnxruntime/fp32/t1
         subdit search runs/digits --device my-laptop --max-latency-ms 2 --name under-2ms
         subdit search runs/digits --device my-laptop --max-latency-ms 2 --name under-2ms --resume
+        subdit search runs/digits --device my-phone --device my-tablet --max-file-mb 1.5 --pick-at latency_ms=2
+        subdit search runs/digits --device my-laptop --verify 8
+        subdit search runs/digits --device my-laptop --worker --storage postgresql://me@db/optuna
     """
     from nas import search
 
     with progress_bar("Searching") as progress:
-        result = search(
-            run,
-            device=device,
-            name=name,
-            max_latency_ms=max_latency_ms,
-            max_params=max_params,
-            trials=trials,
-            budget_s=budget_s,
-            seed=seed,
-            allow_noisy=allow_noisy,
-            resume=resume,
-            force=force,
-            progress=progress,
-        )
+        result = search(run, progress=progress, **_arguments(options))
     if as_json:
         echo_json(
             {
                 "folder": str(result.folder),
                 "config": dict(result.config),
                 "front": [
-                    {"spec_hash": row.spec.hash, "latency_ms": row.latency_ms, "quality": row.quality}
+                    {
+                        "spec_hash": row.spec.hash,
+                        "latency_ms": row.latency_ms,
+                        "quality": row.quality,
+                        "tie": row.tie,
+                        **row.more,
+                    }
                     for row in result.front
                 ],
                 "picks": {pick: picked.to_dict() for pick, picked in result.picks.items()},
@@ -88,6 +85,39 @@ def command(
     _print(result)
 
 
+def _arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as `nas.search` takes them."""
+    limits = {
+        figure: limit
+        for figure, limit in {
+            "pipeline_ms": options.pop("max_pipeline_ms"),
+            "memory_mb": options.pop("max_memory_mb"),
+            "file_mb": options.pop("max_file_mb"),
+        }.items()
+        if limit is not None
+    }
+    surrogate = not options.pop("no_surrogate")
+    return {
+        **options,
+        "device": list(options["device"]),
+        "objectives": options["objectives"] or None,
+        "max_latency_ms": options["max_latency_ms"] or None,
+        "limits": limits,
+        "pick_at": dict(_figure_and_value(text) for text in options["pick_at"]),
+        "surrogate": surrogate,
+    }
+
+
+def _figure_and_value(text: str) -> tuple[str, float]:
+    figure, _, value = text.partition("=")
+    try:
+        return figure, float(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no FIGURE=VALUE such as latency_ms=20.", param_hint="--pick-at"
+        ) from None
+
+
 def _print(result: SearchResult) -> None:
     config = result.config
     reach = config["reach"]
@@ -95,6 +125,20 @@ def _print(result: SearchResult) -> None:
         f"{config['trials']} of {reach['feasible']:,} sub-DiTs within the limits evaluated "
         f"({reach['size']:,} in the space); {len(result.front)} are on the front"
     )
+    for name, tightest in reach.get("tightest", {}).items():
+        click.echo(f"tightest reachable {name}: {tightest['value']:.4g}, of {tightest['spec']}")
+    if config["limits"] and reach["feasible"] < reach["size"]:
+        click.echo(f"candidates that the limits ruled out, without a trial: {config['redrawn_share']:.1%}")
+    for name, error in (config.get("surrogate_error") or {}).items():
+        if error:
+            click.echo(
+                f"surrogate of {name}, cross-validated on {error['evaluations']} evaluations: mean error "
+                f"{error['mean']:.2g} ({error['share']:.0%} of the spread), Kendall tau {error['kendall_tau']:.2f}; "
+                f"it looked at {config['looked_at']:,} candidates"
+            )
+    ties = sum(bool(row.tie) for row in result.front)
+    if ties:
+        click.echo(f"{ties} points of the front lie within noise of a neighbour (column 'tie' of front.csv)")
     click.echo(f"quality: {config['proxy']['unit']}; lower is better\n")
     echo_table(
         ("pick", "latency, ms", "95 % interval", "quality", "parameters", "hash", "spec"),
@@ -114,4 +158,6 @@ def _print(result: SearchResult) -> None:
     click.echo()
     for name, pick in result.picks.items():
         click.echo(f"{name}: {pick.why}")
+    if "verified" in config:
+        click.echo("\n" + config["verified"]["said"])
     click.echo(f"\n{result.folder}")

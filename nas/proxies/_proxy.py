@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from supernet.space import SubDiTSpec
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A proxy's value, lower is better, with its standard error in so far as the proxy knows it."""
+
+    value: float
+    error: float = 0.0
 
 
 class QualityProxy(Protocol):
@@ -29,6 +38,6 @@ class QualityProxy(Protocol):
     @property
     def data_hash(self) -> str: ...
 
-    def evaluate(self, spec: SubDiTSpec) -> float:
+    def evaluate(self, spec: SubDiTSpec) -> float | Evaluation:
         """The proxy's value for this sub-DiT, lower is better."""
         ...

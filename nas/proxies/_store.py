@@ -6,8 +6,10 @@ import fcntl
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+from nas.proxies._proxy import Evaluation
 from nas.proxies._proxy import QualityProxy
 from subdit.errors import RunError
 from subdit.errors import SearchError
@@ -17,8 +19,9 @@ from supernet.space import SubDiTSpec
 class QualityStore:
     """Append-only file of evaluations of one proxy, `<supernet digest>.jsonl` in the run's quality folder.
 
-    One JSON object per line: spec_hash, proxy, data_hash, value. A line that a killed process left unfinished is
-    dropped by whoever writes next; a damaged line before the last raises `RunError`. Several processes may share it.
+    One JSON object per line: spec_hash, proxy, data_hash, value, and error where the proxy tells its own. A line that a
+    killed process left unfinished is dropped by whoever writes next; a damaged line before the last raises `RunError`.
+    Several processes may share it.
     """
 
     def __init__(self, folder: Path, proxy: QualityProxy) -> None:
@@ -26,7 +29,10 @@ class QualityStore:
         self.evaluations = 0
         """Evaluations that this object has paid for, as against those it found in the file."""
         self._proxy = proxy
-        self._values = self._read()
+        self._values: dict[str, float] = {}
+        self._errors: dict[str, float] = {}
+        self._read_bytes = self._lines = 0
+        self._read()
 
     def __len__(self) -> int:
         return len(self._values)
@@ -36,52 +42,71 @@ class QualityStore:
 
     def value(self, spec: SubDiTSpec) -> float:
         """The proxy's value for this spec, evaluated only where the store has none; raises `SearchError` on NaN."""
+        if spec.hash not in self._values:
+            # Another worker may have paid for it meanwhile.
+            self._read()
         known = self._values.get(spec.hash)
         if known is not None:
             return known
-        value = float(self._proxy.evaluate(spec))
+        found = self._proxy.evaluate(spec)
+        value, error = (found.value, found.error) if isinstance(found, Evaluation) else (float(found), 0.0)
         if not math.isfinite(value):
             raise SearchError(
                 f"The quality proxy {self._proxy.id!r} gives {value} for the sub-DiT {spec}; the supernet is "
                 "damaged or diverged, so train it again."
             )
-        self._append(spec, value)
-        self._values[spec.hash] = value
+        self._append(spec, value, error)
+        self._values[spec.hash], self._errors[spec.hash] = value, error
         self.evaluations += 1
         return value
 
-    def _read(self) -> dict[str, float]:
-        if not self.path.exists():
-            return {}
-        # What follows the last line end is an append that a kill cut short; every whole line must be readable.
-        *lines, _ = self.path.read_bytes().split(b"\n")
-        values: dict[str, float] = {}
-        for number, line in enumerate(lines, start=1):
+    def half_width(self, spec: SubDiTSpec) -> float:
+        """Half the 95 % interval of a stored value, in so far as the proxy knows; else 0."""
+        return 1.96 * self._errors.get(spec.hash, 0.0)
+
+    def _read(self) -> None:
+        """Take in what was appended since the last look."""
+        if not self.path.exists() or self.path.stat().st_size <= self._read_bytes:
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._read_bytes)
+            # What follows the last line end is an append that a kill cut short; every whole line must be readable.
+            *lines, rest = file.read().split(b"\n")
+            self._read_bytes = file.tell() - len(rest)
+        for line in lines:
+            self._lines += 1
             try:
                 entry = json.loads(line)
                 if entry["proxy"] == self._proxy.id and entry["data_hash"] == self._proxy.data_hash:
-                    values[str(entry["spec_hash"])] = float(entry["value"])
-            except (ValueError, KeyError, TypeError) as error:
+                    self._values[str(entry["spec_hash"])] = float(entry["value"])
+                    self._errors[str(entry["spec_hash"])] = float(entry.get("error", 0.0))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise RunError(
-                    f"Line {number} of the quality store {self.path} is damaged ({error!r}); delete the line or "
+                    f"Line {self._lines} of the quality store {self.path} is damaged ({error!r}); delete the line or "
                     "the file."
                 ) from error
-        return values
 
-    def _append(self, spec: SubDiTSpec, value: float) -> None:
-        entry = {
+    def _append(self, spec: SubDiTSpec, value: float, error: float) -> None:
+        entry: dict[str, object] = {
             "spec_hash": spec.hash,
             "proxy": self._proxy.id,
             "data_hash": self._proxy.data_hash,
             "value": value,
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            drop_torn_line(file.fileno())
-            file.write(json.dumps(entry, separators=(",", ":"), allow_nan=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        if error:
+            entry["error"] = error
+        append_line(self.path, entry)
+
+
+def append_line(path: Path, entry: Mapping[str, object]) -> None:
+    """Append a JSON object to a file of lines, whole or not at all, and wait for the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        drop_torn_line(file.fileno())
+        file.write(json.dumps(entry, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def drop_torn_line(descriptor: int) -> None:

@@ -3,51 +3,34 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
 from typing import Any
 
+import numpy as np
+
+from nas.proxies._inherited import Inherited
+from nas.proxies._proxy import Evaluation
 from supernet.space import SubDiTSpec
 
-if TYPE_CHECKING:
-    from supernet.validation import ValidationSet
 
-
-class ValidationLoss:
+class ValidationLoss(Inherited):
     """Mean squared error of the velocity on fixed images, noise and timesteps, with the supernet's own weights.
 
-    The supernet is loaded at the first evaluation: a search whose evaluations are all in the store needs none. Raises
-    `CheckpointError` where the supernet's checkpoint is missing or damaged.
+    Its error is that of the difference to the full network's loss on the same triples: what all sub-DiTs find hard
+    alike is no noise between them.
     """
 
     id = "validation_loss"
     unit = "flow-matching loss on the validation images, inherited weights"
 
-    def __init__(self, supernet_path: Path, space_name: str, *, seed: int = 0) -> None:
-        from supernet.checkpoints import supernet_digest
-
-        self._path = supernet_path
-        self._space_name = space_name
-        self._seed = seed
-        self.supernet_digest: str = supernet_digest(supernet_path)
-
     @cached_property
-    def _supernet(self) -> Any:
-        from supernet.checkpoints import load_supernet
+    def _of_full(self) -> Any:
+        from supernet.validation import validation_losses
 
-        return load_supernet(self._path)
+        return validation_losses(self._supernet, self._supernet.full_spec, self._data)
 
-    @cached_property
-    def _data(self) -> ValidationSet:
-        from supernet.validation import validation_set
+    def evaluate(self, spec: SubDiTSpec) -> Evaluation:
+        from supernet.validation import validation_losses
 
-        return validation_set(self._space_name, seed=self._seed)
-
-    @property
-    def data_hash(self) -> str:
-        return str(self._data.hash)
-
-    def evaluate(self, spec: SubDiTSpec) -> float:
-        from supernet.validation import validation_loss
-
-        return float(validation_loss(self._supernet, spec, self._data))
+        losses = validation_losses(self._supernet, spec, self._data)
+        apart = losses - self._of_full
+        return Evaluation(float(losses.mean()), float(apart.std(ddof=1) / np.sqrt(len(apart))))

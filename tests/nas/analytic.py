@@ -103,17 +103,23 @@ def little_space() -> SearchSpace:
 
 
 def main() -> None:
-    """A search in a process of its own, to be killed: RUN TRIALS PAUSE_S LOG."""
+    """A search in a process of its own, to be killed: RUN TRIALS PAUSE_S LOG, for a worker also STORAGE STALE_S."""
     from nas._question import Budget
     from nas._question import Question
-    from nas._search import run_search
+    from nas._work import Team
+    from nas._work import run_search
     from subdit.run import Run
 
-    run, trials, pause_s, log = sys.argv[1:]
+    path, trials, pause_s, log, *shared = sys.argv[1:]
+    run = Run(Path(path))
     limits = Limits(max_latency_ms=3.0)
     loss = Loss(get_space("digits"), pause_s=float(pause_s), log=Path(log))
-    question = Question("analytic", limits=limits)
-    run_search(Run(Path(run)), "default", tables(limits), loss, question, Budget(int(trials)), resume=True)
+    question = Question("analytic", limits=limits, surrogate=not shared)
+    team = None
+    if shared:
+        storage, stale_s = shared
+        team = Team.of(run, "default", storage=storage, study_name=None, worker=True, stale_s=float(stale_s))
+    run_search(run, "default", tables(limits), loss, question, Budget(int(trials)), team=team, resume=True)
 
 
 if __name__ == "__main__":

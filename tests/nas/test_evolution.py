@@ -11,7 +11,7 @@ from nas._evolution import mutate
 from nas._evolution import propose
 from nas._limits import Limits
 from nas._limits import Tables
-from nas._limits import find_reach
+from nas._reach import find_reach
 from tests.nas import analytic
 
 

@@ -19,6 +19,7 @@ from device_profiles import save_profile
 from nas import load_search
 from nas import search
 from nas.cli import group
+from nas.proxies import PROXIES
 from subdit.errors import InfeasibleError
 from subdit.errors import ProfileError
 from subdit.errors import RunError
@@ -144,7 +145,7 @@ def test_a_damaged_supernet_replaces_nothing(run: Path) -> None:
 
 
 def test_the_verb_prints_picks_and_refuses_in_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas._search.ValidationLoss", lambda path, space: analytic.Loss(SPACE))
+    monkeypatch.setitem(PROXIES, "validation_loss", lambda path, space: analytic.Loss(SPACE))
     save_profile(made_profile())
     command = ["search", str(run), "--device", "slate", "--trials", "20"]
     shown = CliRunner().invoke(group, command)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from nas._limits import CHUNK
 from nas._limits import Limits
-from nas._limits import find_reach
-from nas._limits import round_up
+from nas._reach import find_reach
+from nas._reach import round_up
 from subdit.errors import InfeasibleError
 from tests.nas import analytic
 

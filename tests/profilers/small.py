@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+import profilers._from_timings
 import profilers._kit
 import profilers._profile
+import profilers._torch
+import profilers.adb._profile
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
 from supernet.space import get_space
@@ -33,7 +36,8 @@ def small_space() -> SearchSpace:
 
 def use_small_space() -> None:
     """Let this process know no other space."""
-    for module in (profilers._kit, profilers._profile):
+    rooms = (profilers._kit, profilers._profile, profilers._from_timings, profilers._torch, profilers.adb._profile)
+    for module in rooms:
         module.get_space = lambda name: small_space()  # type: ignore[assignment]
 
 

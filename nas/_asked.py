@@ -1,0 +1,221 @@
+"""From what a user asks to tables, proxies and a question: devices, objectives and limits by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from typing import Any
+
+import nas.proxies
+from nas._columns import file_column
+from nas._columns import flops_column
+from nas._columns import latency_column
+from nas._columns import memory_column
+from nas._columns import pipeline_column
+from nas._limits import LATENCY
+from nas._limits import PARAMS
+from nas._limits import Column
+from nas._limits import Limits
+from nas._limits import Tables
+from nas._question import Budget
+from nas._question import Question
+from nas._question import check_options
+from nas.proxies import QualityProxy
+from subdit.errors import ProfileError
+from subdit.errors import SearchError
+from subdit.run import Run
+from subdit.run import read_manifest
+from supernet.space import SearchSpace
+
+if TYPE_CHECKING:
+    from device_profiles import DeviceProfile
+
+DEFAULT_OBJECTIVES = ("latency", "validation_loss")
+FIGURES = {"params": PARAMS, "memory": "memory_mb", "file": "file_mb", "flops": "gflops"}
+"""Objectives that depend on no device, by the name of their figure."""
+PER_DEVICE = {"latency": LATENCY, "pipeline": "pipeline_ms"}
+"""Objectives that each device has one of."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A search as it was asked for; `proxies` by the names of their objectives, "quality" first."""
+
+    question: Question
+    tables: Tables
+    proxies: Mapping[str, QualityProxy]
+    profiles: tuple[DeviceProfile, ...]
+
+
+def ask(
+    run: Run,
+    *,
+    devices: Sequence[str | DeviceProfile],
+    objectives: Sequence[str] | None,
+    max_latency_ms: float | Sequence[float] | None,
+    max_params: int | None,
+    limits: Mapping[str, float],
+    sampler: str,
+    surrogate: bool,
+    budget: Budget,
+    seed: int,
+    steps: int,
+    allow_noisy: bool,
+    proxy: QualityProxy | None,
+) -> Asked:
+    """Resolve names; raises `SearchError` and `ProfileError` that say which of them is wrong."""
+    from supernet.space import get_space
+
+    space = get_space(str(read_manifest(run).get("space")))
+    wanted = tuple(objectives or DEFAULT_OBJECTIVES)
+    if proxy is not None and objectives is None:
+        wanted = ("latency", proxy.id)
+    known = (*PER_DEVICE, *FIGURES, *nas.proxies.PROXIES, *(() if proxy is None else (proxy.id,)))
+    for name in wanted:
+        if name not in known:
+            raise SearchError(f"There is no objective {name!r}; there is {', '.join(dict.fromkeys(known))}.")
+    if len(set(wanted)) < len(wanted):
+        raise SearchError(f"An objective is named twice ({', '.join(wanted)}); name each once.")
+    costs = [name for name in wanted if name in PER_DEVICE or name in FIGURES]
+    qualities = [name for name in wanted if name not in costs]
+    if not costs or not qualities:
+        missing = "cost, such as latency," if not costs else "quality, such as validation_loss,"
+        raise SearchError(
+            f"The objectives {', '.join(wanted)} name no {missing} so there is nothing to weigh; add one."
+        )
+    if not devices:
+        raise SearchError("No device is named; give --device.")
+    profiles = tuple(_profile(device, space, allow_noisy=allow_noisy) for device in devices)
+    if len({profile.id for profile in profiles}) < len(profiles):
+        raise SearchError(f"The device {profiles[0].id} is named twice; name each once.")
+    bounds = _limits(profiles, max_latency_ms, max_params, limits)
+    check_options(budget, bounds, seed, sampler)
+    names = [figure for name in costs for figure in _figures_of(name, profiles)]
+    needed = dict.fromkeys([*names, *bounds.others])
+    columns = {
+        name: _column(name, space, profiles, steps=steps) for name in needed if name not in (LATENCY, PARAMS)
+    }  # fmt: skip
+    made = {
+        "quality" if at == 0 else f"quality_{name}": _proxy(run, space, name, proxy)
+        for at, name in enumerate(qualities)
+    }
+    first = profiles[0]
+    question = Question(
+        first.id,
+        {"provenance": str(first.provenance), "noisy": bool(first.noisy)},
+        bounds,
+        seed,
+        sampler,
+        surrogate,
+        (*names, *made),
+        tuple(profile.id for profile in profiles[1:]),
+    )
+    return Asked(question, make_tables(space, first, bounds, columns), made, profiles)
+
+
+def make_tables(
+    space: SearchSpace, profile: DeviceProfile, limits: Limits, columns: Mapping[str, Column] | None = None
+) -> Tables:
+    """Tables of a space with this profile's device as the first."""
+    from device_profiles import LatencyEstimator
+    from supernet.space import count_params
+
+    return Tables(space, LatencyEstimator(profile, space), count_params, limits, columns or {})
+
+
+def device_tables(
+    run: Run, device: str | DeviceProfile, *, limits: Limits | None = None, allow_noisy: bool = False
+) -> tuple[Tables, dict[str, Any], str]:
+    """Tables of the run's space on a device, what readers must know of its profile, and the profile's id."""
+    from supernet.space import get_space
+
+    space = get_space(str(read_manifest(run).get("space")))
+    profile = _profile(device, space, allow_noisy=allow_noisy)
+    facts = {"provenance": str(profile.provenance), "noisy": bool(profile.noisy)}
+    return make_tables(space, profile, limits or Limits()), facts, profile.id
+
+
+def _profile(device: str | DeviceProfile, space: SearchSpace, *, allow_noisy: bool) -> DeviceProfile:
+    from device_profiles import LatencyEstimator
+    from device_profiles import load_profile
+
+    profile = load_profile(device, space=space.name) if isinstance(device, str) else device
+    if profile.noisy and not allow_noisy:
+        raise ProfileError(
+            f"The profile {profile.id} was measured on too noisy a machine; measure again with 'subdit profile', or "
+            "search with it all the same with --allow-noisy."
+        )
+    # Raises where the profile is of another space or incomplete.
+    LatencyEstimator(profile, space)
+    return profile
+
+
+def _limits(
+    profiles: Sequence[DeviceProfile],
+    max_latency_ms: float | Sequence[float] | None,
+    max_params: int | None,
+    limits: Mapping[str, float],
+) -> Limits:
+    for name in limits:
+        if name not in (*FIGURES.values(), "pipeline_ms"):
+            raise SearchError(
+                f"There is no figure {name!r} to limit; there is pipeline_ms, {', '.join(FIGURES.values())}."
+            )
+    each: list[float | None] = (
+        [max_latency_ms] if max_latency_ms is None or isinstance(max_latency_ms, int | float) else [*max_latency_ms]
+    )
+    if len(each) == 1:
+        each *= len(profiles)
+    if len(each) not in (0, len(profiles)):
+        raise SearchError(
+            f"There are {len(each)} latency limits for {len(profiles)} devices; give one for all, or one for each."
+        )
+    others = {
+        _on("latency_ms", profile): limit
+        for profile, limit in zip(profiles[1:], each[1:], strict=True)
+        if limit is not None
+    }
+    for name, limit in limits.items():
+        spread = [_on(name, profile) for profile in profiles[1:]] if name == "pipeline_ms" else []
+        others |= dict.fromkeys([name, *spread], float(limit))
+    others.pop(PARAMS, None)
+    first = each[0] if each else None
+    return Limits(first, max_params if PARAMS not in limits else int(limits[PARAMS]), others)
+
+
+def _on(figure: str, profile: DeviceProfile) -> str:
+    return f"{figure}@{profile.id}"
+
+
+def _figures_of(objective: str, profiles: Sequence[DeviceProfile]) -> list[str]:
+    if objective in FIGURES:
+        return [FIGURES[objective]]
+    figure = PER_DEVICE[objective]
+    return [figure, *(_on(figure, profile) for profile in profiles[1:])]
+
+
+def _column(name: str, space: SearchSpace, profiles: Sequence[DeviceProfile], *, steps: int) -> Column:
+    from device_profiles import LatencyEstimator
+
+    figure, _, device = name.partition("@")
+    profile = next((profile for profile in profiles if profile.id == device), profiles[0])
+    match figure:
+        case "latency_ms":
+            return latency_column(LatencyEstimator(profile, space))
+        case "pipeline_ms":
+            return pipeline_column(profile, space, steps)
+        case "memory_mb":
+            return memory_column(space, profile.precision)
+        case "file_mb":
+            return file_column(space, profile.precision)
+        case "gflops":
+            return flops_column(space)
+    raise SearchError(f"There is no figure {name!r}.")
+
+
+def _proxy(run: Run, space: SearchSpace, name: str, given: QualityProxy | None) -> QualityProxy:
+    if given is not None and given.id == name:
+        return given
+    return nas.proxies.make_proxy(name, run.supernet, space.name)

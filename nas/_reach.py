@@ -1,0 +1,203 @@
+"""What a space can reach under hard limits: known exactly, from a look at every spec, before any evaluation."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nas._limits import Tables
+from subdit.errors import InfeasibleError
+from supernet.space import SubDiTSpec
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """A spec that is at an end of something, with what the tables say of it."""
+
+    spec: SubDiTSpec
+    latency_ms: float
+    params: int
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a space reaches on a device under the limits.
+
+    Attributes:
+        size: specs in the space.
+        feasible: how many of them keep every limit.
+        fastest, slowest, smallest, largest: of the feasible ones, by latency and by parameters.
+        fastest_of_all: without the limits.
+        smallest_of_all: without the limits.
+        least: by figure the feasible spec that has least of it.
+        tightest: by limited figure the spec of the whole space that has least of it: the tightest limit in reach.
+    """
+
+    size: int
+    feasible: int
+    fastest: Extreme
+    slowest: Extreme
+    smallest: Extreme
+    largest: Extreme
+    fastest_of_all: Extreme
+    smallest_of_all: Extreme
+    least: Mapping[str, Extreme]
+    tightest: Mapping[str, Extreme]
+
+
+class _Ends:
+    """The lowest scores seen so far, by key; the first of equals is kept."""
+
+    def __init__(self) -> None:
+        self._best: dict[Any, tuple[float, npt.NDArray[np.int64], dict[str, float]]] = {}
+
+    def offer(self, key: Any, score: Any, encoded: Any, known: Any, allowed: Any = None) -> None:
+        places = np.arange(len(score)) if allowed is None else np.flatnonzero(allowed)
+        if not places.size:
+            return
+        at = int(places[np.argmin(score[places])])
+        if key not in self._best or score[at] < self._best[key][0]:
+            self._best[key] = (float(score[at]), encoded[at], known.row(at))
+
+    def extremes(self, tables: Tables) -> dict[Any, Extreme]:
+        made = {}
+        for key, (_, row, figures) in self._best.items():
+            spec = tables.space.decode(np.asarray([row]))[0]
+            made[key] = Extreme(spec, figures["latency_ms"], int(figures["params"]), figures)
+        return made
+
+
+def find_reach(tables: Tables) -> Reach:
+    """Look at every spec of the space; raises `InfeasibleError` that names the tightest values and their specs.
+
+    Spaces are small to a table: 150,000 specs are a second's work, so nothing needs to be bounded or guessed.
+    """
+    limits = tables.limits.by_figure()
+    ends = _Ends()
+    kept_sets: set[int] = set()
+    feasible = 0
+    for encoded in tables.chunks():
+        known = tables.look_up(encoded)
+        feasible += int(known.feasible.sum())
+        ends.offer("fastest_of_all", known.latency_ms, encoded, known)
+        ends.offer("smallest_of_all", known.figures["params"], encoded, known)
+        ends.offer("slowest", -known.latency_ms, encoded, known, known.feasible)
+        ends.offer("largest", -known.figures["params"], encoded, known, known.feasible)
+        for name, values in known.figures.items():
+            ends.offer(("least", name), values, encoded, known, known.feasible)
+        # Each spec by the set of limits it keeps, as bits: enough to tell afterwards which limits exclude each other.
+        kept = np.zeros(len(encoded), dtype=np.int64)
+        for bit, (name, limit) in enumerate(limits.items()):
+            kept |= (known.figures[name] <= limit).astype(np.int64) << bit
+            ends.offer(("tightest", name), known.figures[name], encoded, known)
+        for found in np.unique(kept).tolist():
+            kept_sets.add(found)
+            for name in limits:
+                ends.offer(("with", found, name), known.figures[name], encoded, known, kept == found)
+    extremes = ends.extremes(tables)
+    if not feasible:
+        raise InfeasibleError(_refusal(tables, extremes, kept_sets))
+    least = {name: extremes["least", name] for name in tables.names}
+    return Reach(
+        size=tables.space.size,
+        feasible=feasible,
+        fastest=least["latency_ms"],
+        slowest=extremes["slowest"],
+        smallest=least["params"],
+        largest=extremes["largest"],
+        fastest_of_all=extremes["fastest_of_all"],
+        smallest_of_all=extremes["smallest_of_all"],
+        least=least,
+        tightest={name: extremes["tightest", name] for name in limits},
+    )
+
+
+def _refusal(tables: Tables, extremes: Mapping[Any, Extreme], kept_sets: set[int]) -> str:
+    limits, space = tables.limits.by_figure(), tables.space.name
+    alone = [name for name, limit in limits.items() if extremes["tightest", name].figures[name] > limit]
+    if alone:
+        said = [_alone(name, limits[name], extremes["tightest", name]) for name in alone]
+        return f"No sub-DiT of space {space!r} " + "; and none ".join(said) + "."
+    excluding = _smallest_excluding(list(limits), kept_sets)
+    said = []
+    for name in excluding:
+        others = [other for other in excluding if other != name]
+        wanted = _bits(list(limits), others)
+        candidates = [
+            extremes["with", kept, name] for kept in sorted(kept_sets) if kept & wanted == wanted
+        ]  # fmt: skip
+        best = min(candidates, key=lambda extreme: extreme.figures[name])
+        given = " and ".join(_limit_text(other, limits[other]) for other in others)
+        said.append(
+            f"with {given} the tightest reachable {_noun(name)} is {_amount(name, best.figures[name])}, of "
+            f"{best.spec} ({best.spec.hash}), above the limit of {_amount(name, limits[name], exact=True)}"
+        )
+    both = "both limits" if len(limits) == 2 else f"all {len(limits)} limits together"
+    return f"No sub-DiT of space {space!r} keeps {both}; " + "; ".join(said) + "."
+
+
+def _bits(names: Sequence[str], chosen: Sequence[str]) -> int:
+    return sum(1 << names.index(name) for name in chosen)
+
+
+def _smallest_excluding(names: Sequence[str], kept_sets: set[int]) -> tuple[str, ...]:
+    """The fewest limits that no spec keeps together."""
+    for count in range(2, len(names) + 1):
+        for chosen in itertools.combinations(names, count):
+            wanted = _bits(names, chosen)
+            if not any(kept & wanted == wanted for kept in kept_sets):
+                return chosen
+    raise AssertionError("some spec keeps every limit")
+
+
+def _alone(name: str, limit: float, extreme: Extreme) -> str:
+    value, spec = _amount(name, extreme.figures[name]), f"{extreme.spec} ({extreme.spec.hash})"
+    if name == "params":
+        return f"has at most {int(limit):,} parameters; the fewest are {value.split()[0]}, of {spec}"
+    if name.startswith("latency_ms"):
+        where = f"on {name.partition('@')[2]}" if "@" in name else "on this device"
+        return f"runs within {limit:g} ms {where}; the tightest reachable latency is {value}, of {spec}"
+    return f"keeps {_limit_text(name, limit)}; the tightest reachable {_noun(name)} is {value}, of {spec}"
+
+
+_UNITS = {"ms": "ms", "mb": "MB", "gflops": "GFLOP"}
+_NOUNS = {"latency": "latency", "pipeline": "latency of a picture", "memory": "peak memory", "file": "file size"}
+
+
+def _unit(name: str) -> str:
+    return _UNITS.get(name.partition("@")[0].rpartition("_")[2], "")
+
+
+def _noun(name: str) -> str:
+    figure, _, device = name.partition("@")
+    noun = "number of parameters" if name == "params" else _NOUNS.get(figure.rpartition("_")[0], figure)
+    return f"{noun} on {device}" if device else noun
+
+
+def _amount(name: str, value: float, *, exact: bool = False) -> str:
+    if name == "params":
+        return f"{int(value):,} parameters"
+    return f"{value:g} {_unit(name)}".rstrip() if exact else f"{round_up(value)} {_unit(name)}".rstrip()
+
+
+def _limit_text(name: str, limit: float) -> str:
+    if name == "params":
+        return f"at most {int(limit):,} parameters"
+    return f"at most {limit:g} {_unit(name)} of {_noun(name)}"
+
+
+def round_up(value: float) -> str:
+    """Four significant digits, never below the value, so that the printed figure works when it is given as a limit."""
+    shown = float(f"{value:.4g}")
+    if shown < value:
+        step = 10.0 ** (np.floor(np.log10(value)) - 3)
+        shown = float(f"{shown + step:.4g}")
+    return f"{shown:.4g}"

@@ -1,0 +1,195 @@
+"""Which spec to evaluate next: the samplers, each a pure function of seed, trial number and what was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nas._evolution import BATCH
+from nas._evolution import BATCHES
+from nas._evolution import WARM_UP
+from nas._evolution import Evaluated
+from nas._evolution import Proposal
+from nas._evolution import children
+from nas._evolution import finished
+from nas._evolution import first_left
+from nas._evolution import is_new
+from nas._evolution import next_initial
+from nas._evolution import propose
+from nas._evolution import seen_rows
+from nas._front import Points
+from nas._front import on_front
+from nas._front import scaled
+from nas._limits import Tables
+from nas._surrogate import FEWEST
+from nas._surrogate import fit_surrogate
+from subdit.errors import SearchError
+from supernet.space import EncodedSpecs
+
+Floats = npt.NDArray[np.float64]
+
+SAMPLERS = ("nsga2", "tpe", "random", "exhaustive")
+MOST_EXHAUSTIVE = 20_000
+"""Sub-DiTs within the limits beyond which not everything is evaluated."""
+
+POOL = 4096
+"""Candidates that the surrogate looks at for one proposal."""
+PLAIN_EVERY = 8
+"""Each trial whose number is a multiple of this is a child without the surrogate's advice: it may be wrong."""
+REFERENCE = 1.1
+"""Of hypervolumes, where the front's ideal is 0 and its nadir 1."""
+_DRAWN_POINTS = 512
+
+
+@dataclass(frozen=True)
+class Way:
+    """How proposals are made.
+
+    Attributes:
+        sampler: one of `SAMPLERS`.
+        surrogate: whether `nsga2` lets a surrogate choose among its children.
+        seed: of the draws.
+        objectives: names; figures of the tables first, then qualities. In the order of `Evaluated.points`.
+        qualities: how many of the objectives are qualities.
+    """
+
+    sampler: str = "nsga2"
+    surrogate: bool = True
+    seed: int = 0
+    objectives: tuple[str, ...] = ("latency_ms", "quality")
+    qualities: int = 1
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The objectives that the tables know."""
+        return self.objectives[: len(self.objectives) - self.qualities]
+
+
+def next_spec(tables: Tables, way: Way, *, initial: EncodedSpecs, evaluated: Evaluated, number: int) -> Proposal | None:
+    """The spec of trial `number`, or None where every feasible one was evaluated already."""
+    if way.sampler == "nsga2" and way.surrogate and number % PLAIN_EVERY and number >= max(FEWEST, WARM_UP):
+        guided = _guided(tables, way, initial=initial, evaluated=evaluated, number=number)
+        if guided is not None:
+            return guided
+    if way.sampler == "nsga2":
+        return propose(
+            tables, seed=way.seed, initial=initial, evaluated=evaluated, number=number, objective=way.objectives[0]
+        )
+    if way.sampler == "random":
+        return _random(tables, way.seed, evaluated, number)
+    if way.sampler == "exhaustive":
+        return _exhaustive(tables, evaluated)
+    raise SearchError(f"There is no sampler {way.sampler!r} here; there is {', '.join(SAMPLERS)}.")
+
+
+def check_sampler(sampler: str, feasible: int) -> None:
+    """Raises `SearchError` on an unknown sampler, or where there is too much to look at all of it."""
+    if sampler not in SAMPLERS:
+        raise SearchError(f"There is no sampler {sampler!r}; there is {', '.join(SAMPLERS)}.")
+    if sampler == "exhaustive" and feasible > MOST_EXHAUSTIVE:
+        raise SearchError(
+            f"There are {feasible:,} sub-DiTs within the limits, too many to evaluate each (at most "
+            f"{MOST_EXHAUSTIVE:,}); set tighter limits or take another sampler."
+        )
+
+
+def _random(tables: Tables, seed: int, evaluated: Evaluated, number: int) -> Proposal | None:
+    rng = np.random.default_rng([seed, number])
+    seen, redrawn = seen_rows(evaluated), 0
+    for _ in range(BATCHES):
+        batch = tables.space.sample(rng, BATCH)
+        new, feasible = is_new(batch, seen), tables.look_up(batch).feasible
+        usable = np.flatnonzero(new & feasible)
+        before = usable[0] if usable.size else len(batch)
+        redrawn += int((new & ~feasible)[:before].sum())
+        if usable.size:
+            return Proposal(batch[before], redrawn)
+    return first_left(tables, seen, rng, redrawn)
+
+
+def _exhaustive(tables: Tables, evaluated: Evaluated) -> Proposal | None:
+    seen = seen_rows(evaluated)
+    for chunk in tables.chunks():
+        for row in chunk[tables.look_up(chunk).feasible]:
+            if row.tobytes() not in seen:
+                return Proposal(row, 0)
+    return None
+
+
+def nearest_usable(
+    tables: Tables, row: npt.NDArray[np.int64], evaluated: Evaluated, seed: Sequence[int]
+) -> Proposal | None:
+    """The spec itself where it is new and feasible; otherwise repaired: the usable one found nearest to it.
+
+    For samplers that know nothing of tables. Distance is in steps along the dimensions' lists of values.
+    """
+    rng = np.random.default_rng(seed)
+    seen, redrawn = seen_rows(evaluated), 0
+    sizes = np.asarray([len(values) for values in tables.space.dimensions.values()])
+    batch = np.asarray([row], dtype=np.int64)
+    for reach in range(1, BATCHES + 1):
+        new, feasible = is_new(batch, seen), tables.look_up(batch).feasible
+        usable = np.flatnonzero(new & feasible)
+        if usable.size:
+            nearest = usable[np.argmin(np.abs(batch[usable] - row).sum(axis=1))]
+            return Proposal(batch[nearest], redrawn)
+        redrawn += int(reach == 1)
+        # At most 1, then 2, ... steps in each of a few dimensions.
+        moved = rng.random((8 * BATCH, len(sizes))) < min(1.0, reach / 4)
+        steps = rng.integers(-reach, reach + 1, size=moved.shape)
+        batch = np.clip(row + np.where(moved, steps, 0), 0, sizes - 1)
+    return first_left(tables, seen, rng, redrawn)
+
+
+# With a surrogate ---------------------------------------------------------------------------------------------------
+
+
+def _guided(tables: Tables, way: Way, *, initial: EncodedSpecs, evaluated: Evaluated, number: int) -> Proposal | None:
+    """Of a pool of children and random specs the one that adds most hypervolume, as drawn surrogates have it."""
+    done = finished(evaluated)
+    seen = seen_rows(evaluated)
+    if int(done.sum()) < FEWEST or next_initial(initial, seen, number) is not None:
+        return None
+    rng = np.random.default_rng([way.seed, number])
+    pool = np.concatenate(
+        [children(tables.space, evaluated, rng, 3 * POOL // 4), tables.space.sample(rng, POOL // 4)]
+    )  # fmt: skip
+    pool = np.unique(pool, axis=0)
+    known = tables.look_up(pool)
+    new = is_new(pool, seen)
+    usable = np.flatnonzero(new & known.feasible)
+    if not usable.size:
+        return None
+    columns = [known.figures[name][usable] for name in way.figures]
+    for at in range(len(way.figures), len(way.objectives)):
+        surrogate = fit_surrogate(tables.space, evaluated.encoded[done], evaluated.points[done, at])
+        columns.append(surrogate.predict_drawn(pool[usable], surrogate.draw(rng)))
+    points = evaluated.points[done]
+    front = points[on_front(points)]
+    gain = gained(scaled(np.stack(columns, axis=1), front), scaled(front, front), rng)
+    if not gain.max() > 0:
+        return None
+    return Proposal(pool[usable[np.argmax(gain)]], int((new & ~known.feasible).sum()), looked_at=len(usable))
+
+
+def gained(candidates: Points, front: Points, rng: np.random.Generator) -> Floats:
+    """Hypervolume that each candidate (n, objectives) would add to a scaled front, shape (n,).
+
+    Exact for two objectives; for more the share of random points that it alone would dominate.
+    """
+    if candidates.shape[1] == 2:
+        order = np.argsort(front[:, 0])
+        x, y = front[order, 0], front[order, 1]
+        left, right = np.r_[-np.inf, x], np.r_[x, REFERENCE]
+        height = np.r_[REFERENCE, np.minimum(y, REFERENCE)]
+        wide = np.maximum(np.minimum(right, REFERENCE) - np.maximum(left, candidates[:, :1]), 0.0)
+        high = np.maximum(height - candidates[:, 1:], 0.0)
+        return np.asarray((wide * high).sum(axis=1))
+    low = np.minimum(candidates.min(axis=0), front.min(axis=0))
+    drawn = low + rng.random((_DRAWN_POINTS, candidates.shape[1])) * np.maximum(REFERENCE - low, 0.0)
+    drawn = drawn[~(front[None] <= drawn[:, None]).all(axis=2).any(axis=1)]
+    covered = (candidates[:, None, :] <= drawn[None]).all(axis=2)
+    return np.asarray(covered.mean(axis=1) if len(drawn) else np.zeros(len(candidates)))

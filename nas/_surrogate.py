@@ -1,0 +1,132 @@
+"""A surrogate: what evaluations so far say of the quality of specs that were not evaluated.
+
+Bayesian ridge regression (scikit-learn; MacKay, "Bayesian interpolation", 1992) on how much of each dimension a spec
+has and on every pair of dimensions. Its posterior is drawn from as a whole (Thompson sampling), so that workers who ask
+at the same moment look into other corners, and its mean is what predictions are shown with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from supernet.space import EncodedSpecs
+from supernet.space import SearchSpace
+
+Floats = npt.NDArray[np.float64]
+
+FEWEST = 30
+"""Evaluations below which there is no surrogate."""
+FOLDS = 5
+
+
+def described(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.float32]:
+    """Specs of shape (n, dimensions) to (n, columns): how much of each elastic dimension a spec has, and its logarithm.
+
+    Values are scaled to [-1, 1] within a dimension. The logarithm is there because each further block or channel helps
+    less than the one before.
+    """
+    columns = []
+    for at, values in enumerate(space.dimensions.values()):
+        if len(values) < 2:
+            continue
+        listed = np.asarray(values, dtype=np.float64)
+        plain = 2 * (listed - listed[0]) / (listed[-1] - listed[0]) - 1
+        columns.append(plain.astype(np.float32)[encoded[:, at]])
+        if len(values) > 2:
+            log = np.log1p(listed)
+            bent = 2 * (log - log[0]) / (log[-1] - log[0]) - 1 - plain
+            columns.append(bent.astype(np.float32)[encoded[:, at]])
+    return np.stack(columns, axis=1) if columns else np.zeros((len(encoded), 0), dtype=np.float32)
+
+
+def features(single: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Columns of shape (n, columns) with the product of every pair, shape (n, features)."""
+    first, second = np.triu_indices(single.shape[1])
+    return np.concatenate([single, single[:, first] * single[:, second]], axis=1).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A fitted surrogate; predictions are in the quality's own unit.
+
+    Attributes:
+        middle, scale: of the qualities it was fitted on.
+        weights: posterior mean, (features,).
+        intercept: of the scaled quality.
+        root: a square root of the posterior covariance, (features, features).
+    """
+
+    space: SearchSpace
+    middle: float
+    scale: float
+    weights: Floats
+    intercept: float
+    root: Floats
+
+    def predict(self, encoded: EncodedSpecs) -> Floats:
+        """Expected quality of specs (n, dimensions), shape (n,)."""
+        return self.predict_drawn(encoded, self.weights)
+
+    def draw(self, rng: np.random.Generator) -> Floats:
+        """Weights drawn from the posterior, for `predict_drawn`."""
+        return self.weights + self.root @ rng.standard_normal(self.root.shape[1])
+
+    def predict_drawn(self, encoded: EncodedSpecs, weights: Floats) -> Floats:
+        """Quality of specs (n, dimensions) as drawn weights have it, shape (n,)."""
+        single = described(self.space, encoded)
+        count = single.shape[1]
+        # A quadratic form: the products of pairs are never written down.
+        pairs = np.zeros((count, count), dtype=np.float32)
+        pairs[np.triu_indices(count)] = weights[count:]
+        scaled = np.einsum("ij,ij->i", single, single @ pairs.T + weights[:count].astype(np.float32))
+        return self.middle + self.scale * (scaled.astype(np.float64) + self.intercept)
+
+
+@dataclass(frozen=True)
+class SurrogateError:
+    """How far predictions are from evaluations that the surrogate was not fitted on, by cross-validation.
+
+    Attributes:
+        evaluations: compared.
+        mean: mean absolute error, in the quality's unit.
+        share: that, over the mean absolute deviation of the evaluations from their median: 1 is as good as none.
+        kendall_tau: rank agreement.
+    """
+
+    evaluations: int
+    mean: float
+    share: float
+    kendall_tau: float
+
+
+def fit_surrogate(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) -> Surrogate:
+    """Fit on evaluated specs (n, dimensions) and their quality (n,)."""
+    from sklearn.linear_model import BayesianRidge
+
+    middle, scale = float(np.mean(quality)), float(np.std(quality)) or 1.0
+    model: Any = BayesianRidge(max_iter=30, tol=1e-3)
+    model.fit(features(described(space, encoded)), (quality - middle) / scale)
+    values, vectors = np.linalg.eigh(model.sigma_)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    return Surrogate(space, middle, scale, np.asarray(model.coef_), float(model.intercept_), root)
+
+
+def surrogate_error(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) -> SurrogateError | None:
+    """Cross-validated error over `FOLDS` folds; None where there are too few evaluations."""
+    from device_profiles import kendall_tau
+
+    if len(quality) < FEWEST:
+        return None
+    fold = np.random.default_rng(0).permutation(len(quality)) % FOLDS
+    predicted = np.empty(len(quality))
+    for at in range(FOLDS):
+        fitted = fit_surrogate(space, encoded[fold != at], quality[fold != at])
+        predicted[fold == at] = fitted.predict(encoded[fold == at])
+    mean = float(np.mean(np.abs(predicted - quality)))
+    spread = float(np.mean(np.abs(quality - np.median(quality))))
+    tau = kendall_tau(predicted, quality)
+    return SurrogateError(len(quality), mean, mean / spread if spread > 0 else 1.0, tau)

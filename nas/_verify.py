@@ -1,0 +1,246 @@
+"""Verify and correct: measure the most promising, let the table learn from it, and search again.
+
+What is measured here is the latency of whole exported sub-DiTs. Their ratios to the predictions correct the estimator:
+one factor for all (the machine is faster or slower now, or sums are wrong alike), and what is left over as a smooth
+function of the architecture, shrunk as far as the measurements do not support it. Quality is not measured anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nas._front import hypervolume
+from nas._front import on_front
+from nas._front import scaled
+from nas._limits import Latencies
+from nas._limits import LatencySource
+from nas._question import Budget
+from nas._results import PickedSpec
+from nas._results import SearchResult
+from nas._results import TrialRow
+from nas._surrogate import described
+from nas._work import run_search
+from subdit.errors import SearchError
+from subdit.progress import ProgressCallback
+from subdit.run import Run
+from subdit.run import write_json
+from supernet.space import EncodedSpecs
+from supernet.space import SearchSpace
+from supernet.space import SubDiTSpec
+
+if TYPE_CHECKING:
+    from device_profiles import DeviceProfile
+    from nas._asked import Asked
+    from profilers import Measurement
+
+Floats = npt.NDArray[np.float64]
+Measure = Callable[[Mapping[str, SubDiTSpec]], Mapping[str, "Measurement"]]
+
+RIDGE = 2.0
+"""Against the sum of squares of the measured sub-DiTs' columns: some measurements' worth of belief in one factor."""
+
+
+@dataclass(frozen=True)
+class CorrectedLatencies:
+    """A latency source times exp(shift + columns @ slopes); intervals are widened by what the fit left over."""
+
+    space: SearchSpace
+    source: LatencySource
+    shift: float
+    slopes: Floats
+    left_over: float
+
+    def estimate(self, encoded: EncodedSpecs, /) -> Latencies:
+        plain = self.source.estimate(encoded)
+        factor = np.exp(self.shift + described(self.space, encoded) @ self.slopes)
+        latency = np.asarray(plain.latency_ms) * factor
+        half = np.hypot((np.asarray(plain.high_ms) - np.asarray(plain.low_ms)) / 2 * factor, self.left_over * latency)
+        return SimpleNamespace(latency_ms=latency, low_ms=np.maximum(latency - half, 0.0), high_ms=latency + half)
+
+
+def correct(
+    space: SearchSpace, source: LatencySource, encoded: EncodedSpecs, measured_ms: Floats
+) -> CorrectedLatencies:
+    """A source that has learned from latencies measured of specs (n, dimensions), n >= 1."""
+    ratio = np.log(measured_ms / np.asarray(source.estimate(encoded).latency_ms))
+    shift = float(np.median(ratio))
+    columns = described(space, encoded).astype(np.float64)
+    square = columns.T @ columns + RIDGE * np.eye(columns.shape[1])
+    slopes = np.linalg.solve(square, columns.T @ (ratio - shift))
+    left = ratio - shift - columns @ slopes
+    return CorrectedLatencies(space, source, shift, slopes, float(1.96 * np.sqrt(np.mean(np.square(left)))))
+
+
+def verify_search(
+    run: Run,
+    first: SearchResult,
+    asked: Asked,
+    *,
+    count: int,
+    pick_at: Mapping[str, float] | None,
+    progress: ProgressCallback,
+    measure: Measure | None = None,
+    budget_s: float = 60.0,
+) -> SearchResult:
+    """Measure `count` of the front's sub-DiTs, search again as NAME-verified, and say how wrong the first front was.
+
+    Writes searches/NAME/verify.json, last. `measure` measures specs by name; by default they are exported with
+    inherited weights and run here, which needs the profile to be of this machine. Raises `SearchError` where it is not.
+    """
+    profile = asked.profiles[0]
+    chosen = most_promising(first, count)
+    if measure is None:
+        _check_is_here(profile)
+        measure = lambda specs: measure_exported(run, specs, profile, budget_s=budget_s, progress=progress)  # noqa: E731
+    found = measure({row.spec.hash: row.spec for row in chosen})
+    space = asked.tables.space
+    encoded = space.encode([row.spec for row in chosen])
+    measured = np.asarray([found[row.spec.hash].latency_ms for row in chosen])
+    corrected = correct(space, asked.tables.latencies, encoded, measured)
+    tables = dataclasses.replace(asked.tables, latencies=corrected)
+    name = f"{first.folder.name}-verified"
+    config = first.config
+    second = run_search(
+        run,
+        name,
+        tables,
+        asked.proxies,
+        asked.question,
+        Budget(int(config["budget"]["trials"]), config["budget"]["budget_s"]),
+        pick_at=pick_at,
+        # What was measured this time is another question than what was measured last time.
+        force=True,
+        progress=progress,
+    )
+    said = report(first, second, chosen, found, corrected, asked)
+    write_json(first.folder / "verify.json", said)
+    return dataclasses.replace(second, config={**second.config, "verified": said})
+
+
+def most_promising(result: SearchResult, count: int) -> list[TrialRow]:
+    """The picks, then the points of the front that lie farthest from those chosen, by logarithm of latency."""
+    front = list(result.front)
+    picked = [row for row in front if row.spec in {pick.spec for pick in result.picks.values()}]
+    chosen = picked[:count]
+    while len(chosen) < min(count, len(front)):
+        left = [row for row in front if row not in chosen]
+        taken = np.log([row.latency_ms for row in chosen])
+        chosen.append(max(left, key=lambda row: float(np.abs(np.log(row.latency_ms) - taken).min())))
+    return sorted(chosen, key=lambda row: row.latency_ms)
+
+
+def report(
+    first: SearchResult,
+    second: SearchResult,
+    chosen: Sequence[TrialRow],
+    found: Mapping[str, Measurement],
+    corrected: CorrectedLatencies,
+    asked: Asked,
+) -> dict[str, Any]:
+    """How far the first front was wrong, which limits it broke, and what it would have cost."""
+    limit = asked.tables.limits.max_latency_ms
+    rows: list[dict[str, Any]] = []
+    for row in chosen:
+        measured = found[row.spec.hash]
+        rows.append(
+            {
+                "spec": str(row.spec),
+                "spec_hash": row.spec.hash,
+                "predicted_ms": row.latency_ms,
+                "measured_ms": measured.latency_ms,
+                "low_ms": measured.low_ms,
+                "high_ms": measured.high_ms,
+                "error": row.latency_ms / measured.latency_ms - 1,
+                "violates": limit is not None and measured.latency_ms > limit,
+            }
+        )
+    errors = np.abs([entry["error"] for entry in rows])
+    violations = sum(bool(entry["violates"]) for entry in rows)
+    regret = _regret(first, second, corrected, asked)
+    said = (
+        f"{len(rows)} sub-DiTs of the first front measured: predictions off by {errors.mean():.1%} in the mean and "
+        f"{errors.max():.1%} at worst, {corrected.shift:+.1%} of it common to all; "
+        f"{violations} of them break the latency limit. With the corrected table the first front has "
+        f"{regret:.2%} less hypervolume than the second."
+    )
+    if limit is None:
+        said = said.replace(f"{violations} of them break the latency limit", "there was no latency limit to break")
+    return {
+        "measured": rows,
+        "mean_error": float(errors.mean()),
+        "worst_error": float(errors.max()),
+        "common_factor": float(np.exp(corrected.shift)),
+        "left_over": corrected.left_over,
+        "violations": violations,
+        "regret": regret,
+        "second_search": second.folder.name,
+        "picks": {name: pick.to_dict() for name, pick in second.picks.items()},
+        "said": said,
+    }
+
+
+def _regret(first: SearchResult, second: SearchResult, corrected: CorrectedLatencies, asked: Asked) -> float:
+    """Share of hypervolume that the first front lacks next to both together, by corrected latency and the limit."""
+    space, limit = asked.tables.space, asked.tables.limits.max_latency_ms
+
+    def points(rows: Sequence[TrialRow | PickedSpec]) -> Floats:
+        latency = corrected.estimate(space.encode([row.spec for row in rows])).latency_ms
+        made = np.c_[latency, [row.quality for row in rows]].astype(np.float64)
+        return made if limit is None else made[made[:, 0] <= limit]
+
+    before, after = points(first.front), points(second.front)
+    both = np.concatenate([before, after])
+    if not len(both):
+        raise SearchError("By the corrected table no sub-DiT of either front keeps the latency limit; set a wider one.")
+    front = both[on_front(both)]
+    whole = hypervolume(scaled(front, front), (1.1, 1.1))
+    return float(1 - hypervolume(scaled(before, front), (1.1, 1.1)) / whole) if len(before) else 1.0
+
+
+def measure_exported(
+    run: Run, specs: Mapping[str, SubDiTSpec], profile: DeviceProfile, *, budget_s: float, progress: ProgressCallback
+) -> Mapping[str, Measurement]:
+    """Export specs with the supernet's weights into picks/SPEC_HASH/verify/ and measure them side by side."""
+    from profilers import measure_models
+    from supernet.checkpoints import load_supernet
+    from supernet.export import export_sub_dit
+
+    paths: dict[str, Path] = {}
+    supernet = None
+    for at, (name, spec) in enumerate(specs.items()):
+        path = run.pick(spec.hash) / "verify" / "dit.onnx"
+        # The card is written last, so an export that has one is whole.
+        if not path.with_suffix(".json").exists():
+            supernet = supernet or load_supernet(run.supernet)
+            export_sub_dit(supernet.extract(spec), path, distilled=False, force=True)
+        paths[name] = path
+        progress(at + 1, len(specs), "exporting what is to be measured")
+    return measure_models(
+        paths, runtime=profile.runtime, threads=profile.threads, budget_s=budget_s, progress=progress
+    )  # fmt: skip
+
+
+def _check_is_here(profile: DeviceProfile) -> None:
+    import platform
+
+    if profile.precision != "fp32" or profile.delegate is not None or profile.runtime != "onnxruntime":
+        raise SearchError(
+            f"The profile {profile.id} is of a runtime whose sub-DiTs cannot be measured from here; verify on the "
+            "device, or leave out --verify."
+        )
+    if profile.conditions.machine != platform.node():
+        raise SearchError(
+            f"The profile {profile.id} was measured on {profile.conditions.machine or 'another machine'}, not on this "
+            f"one ({platform.node()}); verify there, or leave out --verify."
+        )

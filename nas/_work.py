@@ -1,0 +1,337 @@
+"""Working on a search: alone, or with others on a shared study; what is left is the same."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+
+from nas._evolution import initial_rows
+from nas._limits import Tables
+from nas._question import Budget
+from nas._question import Question
+from nas._question import describe
+from nas._question import is_finished
+from nas._reach import Extreme
+from nas._reach import Reach
+from nas._reach import find_reach
+from nas._results import SearchResult
+from nas._results import TrialRow
+from nas._results import load_search
+from nas._results import write_results
+from nas._samplers import check_sampler
+from nas._surrogate import surrogate_error
+from nas.proxies import QualityProxy
+from nas.proxies import QualityStore
+from subdit.errors import RunError
+from subdit.progress import ProgressCallback
+from subdit.progress import no_progress
+from subdit.run import Run
+from subdit.run import write_json
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import Trial
+
+    from supernet.space import SubDiTSpec
+
+STUDY_FILE = "study.journal"
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Team:
+    """Who works on a study and where it is kept.
+
+    Attributes:
+        where: a journal file, or the address of a storage.
+        study_name: its name there.
+        shared: whether others may work on it at the same time.
+        stale_s: seconds without a sign of life after which a worker's trial is given to another.
+    """
+
+    where: Path | str
+    study_name: str
+    shared: bool = False
+    stale_s: float = 60.0
+
+    @classmethod
+    def of(
+        cls, run: Run, name: str, *, storage: str | None, study_name: str | None, worker: bool, stale_s: float | None
+    ) -> Team:
+        where: Path | str = storage or run.search(name) / STUDY_FILE
+        # A database holds the studies of many runs.
+        by_default = name if storage is None else f"{run.path.resolve().name}-{name}"
+        shared = worker or storage is not None
+        return cls(where, study_name or by_default, shared, 60.0 if stale_s is None else stale_s)
+
+
+@dataclass
+class _Job:
+    """What a worker has at hand."""
+
+    tables: Tables
+    stores: Mapping[str, QualityStore]
+    question: Question
+    study: Study
+    sampler: Any
+    goal: int
+    budget: Budget
+    started: float
+    progress: ProgressCallback
+    finished: int = field(default=0)
+
+
+def run_search(
+    run: Run,
+    name: str,
+    tables: Tables,
+    proxy: QualityProxy | Mapping[str, QualityProxy],
+    question: Question,
+    budget: Budget,
+    *,
+    team: Team | None = None,
+    pick_at: Mapping[str, float] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: ProgressCallback = no_progress,
+    started: float | None = None,
+) -> SearchResult:
+    """`search` with the tables and the proxies at hand; `started` is when its clock began, by `time.monotonic`."""
+    started = time.monotonic() if started is None else started
+    folder = run.search(name)
+    team = team or Team.of(run, name, storage=None, study_name=None, worker=False, stale_s=None)
+    proxies = dict(proxy) if isinstance(proxy, Mapping) else {"quality": proxy}
+    asked = describe(tables, proxies, question)
+    resume = resume or team.shared
+
+    def answered() -> bool:
+        return not force and is_finished(folder, asked, budget, name, resume=resume)
+
+    if answered() and not pick_at:
+        return load_search(run.path, name)
+    progress(0.0, 1.0, "what the space reaches")
+    reach = find_reach(tables)
+    check_sampler(question.sampler, reach.feasible)
+    config = asked | {"reach": _reach_to_dict(reach)}
+    with _held(folder, shared=team.shared):
+        # Once more, as another process may have begun it meanwhile.
+        if answered() and not pick_at:
+            return load_search(run.path, name)
+        initial = initial_rows(tables.space, tables, reach)
+        stores = {label: QualityStore(run.quality, one) for label, one in proxies.items()}
+        for store in stores.values():
+            # Every search evaluates this one; before anything is replaced, as it may show that the supernet is damaged.
+            store.value(tables.space.decode(initial[:1])[0])
+        if force or not (folder / "search.json").exists():
+            _remove(folder)
+        if not (folder / "search.json").exists() or not team.shared:
+            write_json(folder / "search.json", config | {"state": "running", "budget": asdict(budget)})
+
+        from nas._storage import patiently
+        from nas._study import SubDiTSampler
+        from nas._study import finished_trials
+        from nas._study import open_study
+        from nas._study import settle_question
+
+        sampler = SubDiTSampler(tables, initial, question.way)
+        if force and isinstance(team.where, str):
+            _forget(team)
+        study = patiently(lambda: open_study(team.where, team.study_name, sampler, question.objectives))
+        patiently(lambda: settle_question(study, asked))
+        goal = min(budget.trials, reach.feasible)
+        job = _Job(tables, stores, question, study, sampler, goal, budget, started, progress)
+        seconds = _work_shared(job, team) if team.shared else _work_alone(job)
+
+        done = finished_trials(study)
+        rows = [_row(job, trial) for trial in done]
+        front, picks = write_results(folder, rows, question.objectives, pick_at)
+        config |= {"state": "finished", "budget": asdict(budget), "seconds": seconds} | _summary(job, done, len(front))
+        write_json(folder / "search.json", config)
+        return SearchResult(folder, config, front, picks)
+
+
+@contextlib.contextmanager
+def _held(folder: Path, *, shared: bool) -> Iterator[None]:
+    """Hold the search's folder: alone, or together with other workers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except OSError:
+            how = "start it with --worker too" if not shared else "wait for it, or start it with --worker"
+            raise RunError(f"The search at {folder} is in use by another subdit; {how}.") from None
+        yield
+
+
+def _work_alone(job: _Job) -> float:
+    """Run trials until the budget or the space is used up; returns the seconds spent, earlier attempts included."""
+    from nas._study import finished_trials
+    from nas._study import next_trial
+
+    earlier_s = sum(float(trial.user_attrs["seconds"]) for trial in finished_trials(job.study))
+    job.finished = len(finished_trials(job.study))
+    while not _is_over(job, job.finished, earlier_s):
+        began = time.monotonic()
+        trial, spec = next_trial(job.study, job.tables.space)
+        job.study.tell(trial, _evaluate(job, trial, spec, began))
+        job.finished += 1
+        _report(job, job.finished, earlier_s)
+    return round(earlier_s + time.monotonic() - job.started, 3)
+
+
+def _work_shared(job: _Job, team: Team) -> float:
+    """Run trials beside other workers until the study's goal is reached; returns the seconds spent by this one."""
+    from nas._crowd import Crowd
+    from nas._crowd import tell
+    from nas._study import finished_trials
+    from nas._study import open_study
+
+    crowd = Crowd(job.study, job.tables.space, job.sampler, stale_s=team.stale_s)
+    with crowd.alive(lambda: open_study(team.where, team.study_name, job.sampler, job.question.objectives)):
+        while True:
+            done = len(finished_trials(job.study))
+            _report(job, done, 0.0)
+            if _is_over(job, done, 0.0):
+                break
+            began = time.monotonic()
+            found = crowd.next_trial(job.goal)
+            if found is None:
+                time.sleep(min(_POLL_S, team.stale_s / 10))
+                continue
+            trial, spec = found
+            values = _evaluate(job, trial, spec, began, own=lambda trial=trial: crowd.is_mine(trial))
+            if values is not None:
+                job.finished += tell(job.study, trial, values)
+    return round(time.monotonic() - job.started, 3)
+
+
+def _is_over(job: _Job, done: int, earlier_s: float) -> bool:
+    spent_s = earlier_s + time.monotonic() - job.started
+    return done >= job.goal or (job.budget.budget_s is not None and spent_s >= job.budget.budget_s and done > 0)
+
+
+def _report(job: _Job, done: int, earlier_s: float) -> None:
+    spent_s = earlier_s + time.monotonic() - job.started
+    share = max(done / job.goal, spent_s / job.budget.budget_s if job.budget.budget_s else 0.0)
+    job.progress(min(share, 1.0), 1.0, f"{done} sub-DiTs evaluated")
+
+
+def _evaluate(job: _Job, trial: Trial, spec: SubDiTSpec, began: float, own: Any = None) -> Any:
+    """Objectives of a trial, its notes stored; None where it was given to another worker meanwhile."""
+    from nas._study import note_trial
+
+    known = job.tables.look_up(job.tables.space.encode([spec]))
+    figures = known.row(0)
+    paid = sum(store.evaluations for store in job.stores.values())
+    qualities = {label: store.value(spec) for label, store in job.stores.items()}
+    if own is not None and not own():
+        return None
+    notes = {
+        "spec": str(spec),
+        "spec_hash": spec.hash,
+        "latency_low_ms": float(known.low_ms[0]),
+        "latency_high_ms": float(known.high_ms[0]),
+        "params": int(known.params[0]),
+        **{name: value for name, value in figures.items() if name not in ("latency_ms", "params")},
+        "from_store": sum(store.evaluations for store in job.stores.values()) == paid,
+        "redrawn": job.sampler.redrawn,
+        "looked_at": job.sampler.looked_at,
+        "seconds": round(time.monotonic() - began, 4),
+    }
+    note_trial(trial, job.tables.limits.violations(figures), notes)
+    return [figures[name] if name in figures else qualities[name] for name in job.question.objectives]
+
+
+def _summary(job: _Job, done: list[Any], front_size: int) -> dict[str, Any]:
+    redrawn = sum(int(trial.user_attrs["redrawn"]) for trial in done)
+    looked_at = sum(int(trial.user_attrs["looked_at"]) for trial in done)
+    drawn = redrawn + sum(max(int(trial.user_attrs["looked_at"]), 1) for trial in done)
+    summary: dict[str, Any] = {
+        "trials": len(done),
+        "front_size": front_size,
+        "redrawn": redrawn,
+        "redrawn_share": redrawn / drawn,
+    }
+    if looked_at:
+        space = job.tables.space
+        from nas._study import trial_spec
+
+        encoded = space.encode([trial_spec(space, trial) for trial in done])
+        errors = {}
+        for name in job.question.objectives[len(job.question.way.figures) :]:
+            at = job.question.objectives.index(name)
+            error = surrogate_error(space, encoded, np.asarray([trial.values[at] for trial in done]))
+            errors[name] = None if error is None else asdict(error)
+        summary["surrogate_error"] = errors
+        summary["looked_at"] = looked_at
+    return summary
+
+
+def _remove(folder: Path) -> None:
+    # search.json first: without it the rest is litter of a beginning that a kill cut short.
+    for file in ("search.json", "verify.json", "picks.json", "front.csv", "trials.csv", STUDY_FILE):
+        (folder / file).unlink(missing_ok=True)
+
+
+def _forget(team: Team) -> None:
+    import optuna
+
+    from nas._storage import open_storage
+    from nas._storage import quiet
+
+    with quiet(), contextlib.suppress(KeyError):
+        optuna.delete_study(study_name=team.study_name, storage=open_storage(team.where))
+
+
+def _row(job: _Job, trial: Any) -> TrialRow:
+    from nas._study import trial_spec
+
+    tables = job.tables
+    spec = trial_spec(tables.space, trial)
+    known = tables.look_up(tables.space.encode([spec]))
+    values = dict(zip(job.question.objectives, trial.values, strict=True))
+    qualities = {label: store.value(spec) for label, store in job.stores.items()}
+    noise = {label: store.half_width(spec) for label, store in job.stores.items()}
+    figures = known.row(0) | {name: value for name, value in values.items() if name in tables.names}
+    return TrialRow(
+        number=trial.number,
+        spec=spec,
+        latency_ms=figures["latency_ms"],
+        latency_low_ms=trial.user_attrs["latency_low_ms"],
+        latency_high_ms=trial.user_attrs["latency_high_ms"],
+        quality=values.get("quality", qualities["quality"]),
+        params=int(trial.user_attrs["params"]),
+        feasible=all(exceeded <= 0 for exceeded in tables.limits.violations(figures).values()),
+        more={
+            **{name: figures[name] for name in tables.columns},
+            **{label: values.get(label, value) for label, value in qualities.items() if label != "quality"},
+        },
+        noise=noise | {name: float(half[0]) for name, half in known.half_width.items()},
+    )
+
+
+def _reach_to_dict(reach: Reach) -> dict[str, Any]:
+    def end(extreme: Extreme) -> dict[str, Any]:
+        return {"spec_hash": extreme.spec.hash, "latency_ms": extreme.latency_ms, "params": extreme.params}
+
+    return {
+        "size": reach.size,
+        "feasible": reach.feasible,
+        "tightest_latency": end(reach.fastest),
+        "tightest_params": end(reach.smallest),
+        "tightest": {
+            name: {"value": extreme.figures[name], "spec": str(extreme.spec), "spec_hash": extreme.spec.hash}
+            for name, extreme in reach.tightest.items()
+        },
+    }

@@ -1,0 +1,79 @@
+"""Training one sub-DiT on its own: what a proxy is to foretell."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from diffusers.training_utils import EMAModel
+
+from subdit.progress import ProgressCallback
+from subdit.progress import no_progress
+from supernet.data import CaptionedLatents
+from supernet.dit import SubDiT
+from supernet.elastic import ElasticDiT
+from supernet.flow_matching import add_noise
+from supernet.flow_matching import mean_squared_error
+from supernet.flow_matching import sample_sigma
+from supernet.flow_matching import velocity
+from supernet.space import SubDiTSpec
+from supernet.space import get_space
+from supernet.training import TrainingConfig
+from supernet.training import optimizers_of
+from supernet.training import schedule
+from supernet.validation import ValidationSet
+from supernet.validation import text_tensors
+
+
+def train_alone(
+    spec: SubDiTSpec,
+    data: CaptionedLatents,
+    *,
+    updates: int,
+    seed: int,
+    supernet: ElasticDiT | None = None,
+    config: TrainingConfig | None = None,
+    progress: ProgressCallback = no_progress,
+) -> SubDiT:
+    """The sub-DiT after so many updates on its own, EMA weights; from the supernet's weights, or without one from new.
+
+    Same data, loss, optimisers and schedule as the supernet's training, without sub-networks and text dropping.
+    Initialisation, batches and noise come from the seed, so equal calls give equal weights on equal machines.
+    Fine-tuning starts from weights that are good already, so its learning rates are a fifth of those.
+    """
+    config = config or TrainingConfig()
+    space = get_space(spec.space)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = SubDiT.from_spec(space, spec) if supernet is None else supernet.extract(spec)
+    model.train()
+    optimizers = optimizers_of(model, list(model.parameters()), config)
+    ema = EMAModel(model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
+    text, latents = text_tensors(space.name, data.captions), torch.from_numpy(data.latents)
+    gain = 1.0 if supernet is None else 0.2
+    for step in range(updates):
+        mixed = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(mixed[0]) >> 1)
+        rows = torch.randint(len(latents), (config.batch_size,), generator=generator)
+        noise = torch.randn(latents[rows].shape, generator=generator)
+        sigma = sample_sigma(len(rows), generator=generator)
+        predicted = model(add_noise(latents[rows], noise, sigma), 1000 * sigma, *(tokens[rows] for tokens in text))
+        loss = mean_squared_error(predicted, velocity(latents[rows], noise))
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+        for optimizer, peak in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = gain * peak * schedule(step / updates, config.warmup)
+            optimizer.step()
+        ema.step(model.parameters())
+        progress(step + 1, updates, f"loss {loss.item():.3f}")
+    if updates:
+        ema.copy_to(model.parameters())
+    return model.eval()
+
+
+@torch.no_grad()
+def loss_of(model: SubDiT, data: ValidationSet) -> float:
+    """Flow-matching loss of a model of its own on fixed triples."""
+    x_t = add_noise(data.latents, data.noise, data.sigma)
+    return mean_squared_error(model(x_t, 1000 * data.sigma, *data.text), velocity(data.latents, data.noise)).item()

@@ -1,0 +1,74 @@
+"""Scores of a sub-DiT that need no training: how its units tell inputs apart, how much its weights matter."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch import nn
+
+from supernet.dit import FeedForward
+from supernet.elastic import ElasticDiT
+from supernet.flow_matching import add_noise
+from supernet.flow_matching import mean_squared_error
+from supernet.flow_matching import velocity
+from supernet.space import SubDiTSpec
+from supernet.validation import ValidationSet
+
+_ATTENTION = ("to_q", "to_k", "to_v", "to_out")
+
+
+@torch.no_grad()
+def activation_code_score(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet) -> float:
+    """NASWOT (Mellor et al., ICML 2021, equation 2) on the FFNs' units: log |det K| over the number of inputs.
+
+    K[i, j] is the share of units, over all FFNs and tokens, that are on or off alike for the inputs i and j.
+    """
+    model = supernet.extract(spec).eval()
+    alike = torch.zeros(len(data.latents), len(data.latents), dtype=torch.float64)
+    units = 0
+
+    def note(_: nn.Module, __: Any, output: Tensor) -> None:
+        nonlocal units
+        codes = torch.where(output > 0, 1.0, -1.0).flatten(1).double()
+        # For codes of +1 and -1 the product counts the equal ones minus the unequal ones.
+        alike.add_((codes @ codes.T + codes.shape[1]) / 2)
+        units += codes.shape[1]
+
+    for module in model.modules():
+        if isinstance(module, FeedForward):
+            module.fc1.register_forward_hook(note)
+    model(add_noise(data.latents, data.noise, data.sigma), 1000 * data.sigma, *data.text)
+    # Two inputs whose codes are equal would make the determinant zero.
+    kernel = alike / units + 1e-9 * torch.eye(len(alike), dtype=torch.float64)
+    return float(torch.linalg.slogdet(kernel).logabsdet / len(alike))
+
+
+def synaptic_diversity_score(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet) -> float:
+    """Logarithm of DSS (Zhou et al., CVPR 2022, equations 5 to 7) with the flow-matching loss as its L."""
+    model = supernet.extract(spec).eval()
+    predicted = model(add_noise(data.latents, data.noise, data.sigma), 1000 * data.sigma, *data.text)
+    mean_squared_error(predicted, velocity(data.latents, data.noise)).backward()
+    score = 0.0
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear) or module.weight.grad is None:
+            continue
+        weight, gradient = module.weight.detach(), module.weight.grad
+        owner = name.rpartition(".")[2]
+        if owner in _ATTENTION:
+            score += (_nuclear(gradient) * _nuclear(weight)).item()
+        elif ".ffn." in f".{name}":
+            score += float((gradient * weight).abs().sum())
+    return math.log(score) if score > 0 else -math.inf
+
+
+def _nuclear(matrix: Tensor) -> Tensor:
+    return torch.linalg.svdvals(matrix).sum()
+
+
+def seeds_of(*numbers: int) -> int:
+    """One seed for torch from several numbers."""
+    return int(np.random.SeedSequence(list(numbers)).generate_state(1, np.uint64)[0]) >> 1

@@ -1,0 +1,248 @@
+"""Several workers on one study: every trial once, none lost, and a dead worker's goes to another."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from nas._crowd import Crowd
+from nas._evolution import initial_rows
+from nas._limits import Limits
+from nas._question import Budget
+from nas._question import Question
+from nas._reach import find_reach
+from nas._results import load_search
+from nas._samplers import Way
+from nas._storage import open_storage
+from nas._storage import shown
+from nas._study import SubDiTSampler
+from nas._study import open_study
+from nas._work import Team
+from nas._work import run_search
+from subdit.errors import RunError
+from subdit.errors import SearchError
+from subdit.run import Run
+from subdit.run import start_manifest
+from tests.nas import analytic
+from tests.nas import postgres
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+
+
+_started: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture(autouse=True)
+def no_worker_outlives_its_test() -> Iterator[None]:
+    yield
+    for worker in _started:
+        worker.kill()
+        worker.wait()
+    _started.clear()
+
+
+def start(run: Run, trials: int, pause_s: float, storage: str, stale_s: float) -> tuple[subprocess.Popen[bytes], Path]:
+    """A worker in a process of its own, and the file in which it notes what it evaluates."""
+    log = run.path / f"log-{time.monotonic_ns()}"
+    log.touch()
+    command = [sys.executable, "-m", "tests.nas.analytic", str(run.path), str(trials), str(pause_s), str(log)]
+    _started.append(subprocess.Popen([*command, storage, str(stale_s)], env=ENVIRONMENT))
+    return _started[-1], log
+
+
+def new_run(path: Path) -> Run:
+    run = Run(path)
+    start_manifest(run, space="digits")
+    return run
+
+
+def study_at(storage: Path | str, name: str) -> optuna.Study:
+    return optuna.load_study(study_name=name, storage=open_storage(storage))
+
+
+def check_study(study: optuna.Study, goal: int) -> list[optuna.trial.FrozenTrial]:
+    """Exactly the goal's trials are finished, each about another sub-DiT, and nothing is left in the air."""
+    trials = study.get_trials()
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    assert len(done) == goal
+    assert max(Counter(trial.user_attrs["spec_hash"] for trial in done).values()) == 1
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.FAIL}
+    assert sorted(trial.number for trial in trials) == list(range(len(trials)))
+    return done
+
+
+def crowd(study: optuna.Study, sampler: SubDiTSampler, stale_s: float = 60.0) -> Crowd:
+    return Crowd(study, analytic.tables().space, sampler, stale_s=stale_s)
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> tuple[optuna.Study, SubDiTSampler]:
+    tables = analytic.tables()
+    sampler = SubDiTSampler(tables, initial_rows(tables.space, tables, find_reach(tables)), Way())
+    study = open_study(tmp_path / "study.journal", "s", sampler, ("latency_ms", "quality"))
+    return study, sampler
+
+
+def test_two_that_took_the_same_let_go(shared: tuple[optuna.Study, SubDiTSampler]) -> None:
+    study, sampler = shared
+    first = crowd(study, sampler)
+    found = first.next_trial(10)
+    assert found is not None
+    # Another worker's trial about the same sub-DiT, written at the same moment.
+    study.add_trial(optuna.trial.create_trial(state=TrialState.RUNNING, params={}, distributions={}))
+    other = study.get_trials()[-1]
+    trial = optuna.trial.Trial(study, other._trial_id)
+    for label, value in found[0].params.items():
+        trial.storage.set_trial_param(
+            other._trial_id, label, study.get_trials()[0].distributions[label].to_internal_repr(value),
+            study.get_trials()[0].distributions[label],
+        )  # fmt: skip
+    study.enqueue_trial(dict(found[0].params))
+    taken = crowd(study, sampler).next_trial(10)
+    assert taken is not None and taken[1] != found[1]
+    assert [trial.state for trial in study.get_trials()].count(TrialState.FAIL) == 1
+
+
+def test_a_goal_is_never_overshot(shared: tuple[optuna.Study, SubDiTSampler]) -> None:
+    study, sampler = shared
+    workers = [crowd(study, sampler) for _ in range(3)]
+    found = [worker.next_trial(2) for worker in workers]
+    assert [one is None for one in found] == [False, False, True]
+
+
+def test_what_a_dead_worker_held_goes_to_another_once(shared: tuple[optuna.Study, SubDiTSampler]) -> None:
+    study, sampler = shared
+    dead = crowd(study, sampler)
+    held = dead.next_trial(5)
+    assert held is not None
+    others = [crowd(study, sampler, stale_s=0.05) for _ in range(2)]
+    for other in others:
+        other._give_back()
+    assert dead.is_mine(held[0])
+    time.sleep(0.1)
+    for other in others:
+        other._give_back()
+    assert not dead.is_mine(held[0])
+    taken = [other.next_trial(5) for other in others]
+    assert [one is not None and one[1] == held[1] for one in taken] == [True, False]
+    assert study.get_trials()[-2].user_attrs["retry_of"] == held[0].number
+
+
+def test_a_living_worker_keeps_its_trial(shared: tuple[optuna.Study, SubDiTSampler], tmp_path: Path) -> None:
+    study, sampler = shared
+    slow = crowd(study, sampler, stale_s=0.6)
+    other = crowd(study, sampler, stale_s=0.6)
+    with slow.alive(lambda: open_study(tmp_path / "study.journal", "s", sampler, ("latency_ms", "quality"))):
+        held = slow.next_trial(5)
+        assert held is not None
+        for _ in range(8):
+            other._give_back()
+            time.sleep(0.2)
+        assert slow.is_mine(held[0])
+
+
+def test_workers_share_a_journal_and_one_dies(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    journal = f"journal://{tmp_path}/shared.journal"
+    doomed, log = start(run, 40, 30.0, journal, 1.5)
+    while not log.read_text():
+        time.sleep(0.02)
+    doomed.send_signal(signal.SIGKILL)
+    doomed.wait()
+    lost = log.read_text().split()[-1]
+    workers = [start(run, 40, 0.01, journal, 1.5) for _ in range(2)]
+    assert [worker.wait(timeout=90) for worker, _ in workers] == [0, 0]
+    done = check_study(study_at(journal, "run-default"), 40)
+    assert lost in {trial.user_attrs["spec_hash"] for trial in done}
+    assert len(load_search(run.path).front) >= 3
+
+
+def test_a_worker_with_another_question_is_refused(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    team = Team(tmp_path / "shared.journal", "s", shared=True)
+    tables, loss = analytic.tables(), analytic.Loss(analytic.tables().space)
+    run_search(run, "a", tables, loss, Question("analytic"), Budget(8), team=team)
+    with pytest.raises(SearchError, match="another question.*seed 0 instead of 1"):
+        run_search(run, "b", tables, loss, Question("analytic", seed=1), Budget(8), team=team)
+    joined = run_search(run, "c", tables, loss, Question("analytic"), Budget(8), team=team)
+    assert joined.config["trials"] == 8
+
+
+def test_who_works_alone_lets_nobody_in(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    tables, loss = analytic.tables(), analytic.Loss(analytic.tables().space)
+    team = Team(run.search("default") / "study.journal", "default", shared=True)
+    says = []
+
+    class Nosy(analytic.Loss):
+        def evaluate(self, spec):  # type: ignore[no-untyped-def]
+            if len(self.asked) == 3:
+                with pytest.raises(RunError, match="in use by another") as caught:
+                    run_search(run, "default", tables, loss, Question("analytic"), Budget(8), team=team)
+                says.append(str(caught.value))
+            return super().evaluate(spec)
+
+    run_search(run, "default", tables, Nosy(tables.space), Question("analytic"), Budget(8))
+    assert len(says) == 1
+
+
+@pytest.mark.parametrize(
+    ("storage", "says"),
+    [
+        ("study.db", "is no address"),
+        ("grpc://somewhere", "no grpc://HOST:PORT"),
+        ("nonsense://x", "no address that SQLAlchemy reads"),
+    ],
+)
+def test_addresses_that_are_none(storage: str, says: str) -> None:
+    with pytest.raises(SearchError, match=says):
+        open_storage(storage)
+
+
+def test_passwords_are_not_shown() -> None:
+    assert shown("postgresql://me:secret@db/optuna") == "postgresql://me:***@db/optuna"
+    assert shown("sqlite:////tmp/x.db") == "sqlite:////tmp/x.db"
+
+
+@pytest.mark.slow
+def test_eight_workers_on_postgresql_lose_nothing(tmp_path: Path) -> None:
+    postgres.require()
+    goal, stale_s = 48, 5.0
+    run = new_run(tmp_path / "run")
+    with postgres.server() as address:
+        workers = [start(run, goal, 0.2, address, stale_s) for _ in range(8)]
+        # Kill two in the middle of an evaluation: right after they noted what they evaluate.
+        lost = []
+        for worker, log in workers[:2]:
+            while len(log.read_text().split()) < 2:
+                assert worker.poll() is None
+                time.sleep(0.005)
+            worker.send_signal(signal.SIGKILL)
+            worker.wait()
+            lost.append(log.read_text().split()[-1])
+        assert [worker.wait(timeout=300) for worker, _ in workers[2:]] == [0] * 6
+        study = study_at(address, "run-default")
+        done = check_study(study, goal)
+        assert set(lost) <= {trial.user_attrs["spec_hash"] for trial in done}
+        retried = [trial for trial in study.get_trials() if "retry_of" in trial.user_attrs]
+        assert retried and all(
+            study.get_trials()[trial.user_attrs["retry_of"]].state == TrialState.FAIL for trial in retried
+        )
+        evaluations = Counter(spec for _, log in workers for spec in log.read_text().split())
+        # The quality of each is paid for once, but for those begun twice because of a death or in the same instant.
+        assert sum(evaluations.values()) <= goal + len(lost) + 8
+        tables = analytic.tables(Limits(max_latency_ms=3.0))
+        result = load_search(run.path)
+        assert all(row.latency_ms <= tables.limits.max_latency_ms for row in result.front)
+        with pytest.raises(RunError, match="No database answers at postgresql://me:"):
+            open_storage("postgresql://me:secret@127.0.0.1:1/none")

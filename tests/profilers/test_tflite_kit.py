@@ -34,14 +34,16 @@ def test_one_kit_serves_both_runtimes(tmp_path: Path) -> None:
     folder = kit_of("fp32", tmp_path / "kit")
     kit = profilers.open_kit(folder)
     assert kit.format == "tflite" and kit.runtime == "litert"
+    shares = []
     for runtime in ("litert", "tflite"):
         needs(runtime)
-        made = profilers.profile(
-            folder, runtime=runtime, device="bench", out=tmp_path / f"{runtime}.json", budget_s=1.0
-        )
+        out = tmp_path / f"{runtime}.json"
+        made = profilers.profile(folder, runtime=runtime, device="bench", out=out, budget_s=1.0)
         assert made.id == f"bench/{runtime}/fp32/t1"
         assert set(made.components) == {_stem(entry.model.name) for entry in kit.components}
-        assert made.delegated_share is not None and made.delegated_share > 0.9
+        shares.append(made.delegated_share or 0.0)
+    # Over all operators of all models; the older runtime hands less to XNNPACK.
+    assert 1.0 >= shares[0] > shares[1] > 0.5
     with pytest.raises(KitError, match="holds tflite models, which onnxruntime does not load"):
         profilers.profile(folder, runtime="onnxruntime", out=tmp_path / "other.json")
 

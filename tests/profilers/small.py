@@ -37,6 +37,7 @@ def small_space() -> SearchSpace:
 
 ROOMS = (profilers._kit, profilers._profile, profilers._from_timings, profilers._torch)
 ROOMS += (profilers.adb._profile, profilers.browser._serve)
+"""Modules that look a space up by its name."""
 
 
 def use_small_space() -> None:

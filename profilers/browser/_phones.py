@@ -303,7 +303,7 @@ def _empty_profile(order: Order, begin: Begin) -> DeviceProfile:
             # Of this machine, but for the time and our version, everything is replaced.
             read_conditions(order.runtime_version, reference_ms=None),
             **_conditions_of(begin.environment),
-            machine=begin.environment.model or begin.name,
+            machine=begin.name,
         ),
     )
 

@@ -21,6 +21,9 @@ Floats = npt.NDArray[np.float64]
 FEWEST = 30
 """Evaluations below which there is no surrogate."""
 FOLDS = 5
+BOLDNESS = 0.25
+"""Share of the posterior's spread that is drawn with. With all of it, the best of thousands of candidates is mostly the
+luckiest; with none, workers who ask at the same moment agree on one."""
 
 
 def described(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.float32]:
@@ -72,8 +75,8 @@ class Surrogate:
         return self.predict_drawn(encoded, self.weights)
 
     def draw(self, rng: np.random.Generator) -> Floats:
-        """Weights drawn from the posterior, for `predict_drawn`."""
-        return self.weights + self.root @ rng.standard_normal(self.root.shape[1])
+        """Weights drawn from the posterior, its spread times `BOLDNESS`, for `predict_drawn`."""
+        return self.weights + BOLDNESS * (self.root @ rng.standard_normal(self.root.shape[1]))
 
     def predict_drawn(self, encoded: EncodedSpecs, weights: Floats) -> Floats:
         """Quality of specs (n, dimensions) as drawn weights have it, shape (n,)."""

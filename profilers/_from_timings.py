@@ -17,6 +17,7 @@ from device_profiles import WholeLatency
 from device_profiles import fit_calibration
 from device_profiles import fit_whole_model
 from profilers._kit import Kit
+from profilers._kit import KitEntry
 from profilers._rounds import REFERENCE
 from profilers._rounds import Timings
 from profilers._statistics import is_noisy
@@ -53,7 +54,7 @@ def profile_from_timings(
     noise = noise_of(
         timings, [entry.name for entry in kit.components], [entry.name for entry in kit.whole], attempts=attempts
     )
-    calibration = None if by_whole else _calibrate(kit, found, split=noise.split)
+    calibration = None if by_whole else calibrate(kit, kit.whole, found, split=noise.split)
     if by_whole is None:
         by_whole = not kit.components or (calibration is not None and _is_whole_better(kit, found, calibration))
     return dataclasses.replace(
@@ -64,16 +65,19 @@ def profile_from_timings(
         noise=noise,
         calibration=None if by_whole else calibration,
         pipeline={name: found[name] for name in pipeline},
-        whole=_whole_latencies(kit, found) if by_whole else (),
+        whole=whole_latencies(kit.whole, found) if by_whole else (),
     )
 
 
-def _calibrate(kit: Kit, found: Mapping[str, Latency], *, split: float) -> Calibration | None:
-    if not kit.components or len(kit.whole) < MIN_WHOLE:
+def calibrate(
+    kit: Kit, entries: Sequence[KitEntry], found: Mapping[str, Latency], *, split: float = 0.0
+) -> Calibration | None:
+    """The calibration on some of a kit's whole sub-DiTs; None where they are too few or the kit has no parts."""
+    if not kit.components or len(entries) < MIN_WHOLE:
         return None
     space = get_space(kit.space)
     components = components_up_to(space, kit.max_params)
-    whole = _whole_latencies(kit, found)
+    whole = whole_latencies(entries, found)
     counts = component_counts(space, space.encode([entry.spec for entry in whole])).astype(np.float64)
     # Of all components of the space, those that a kit of small sub-DiTs has.
     measured = set(components)
@@ -84,7 +88,7 @@ def _calibrate(kit: Kit, found: Mapping[str, Latency], *, split: float) -> Calib
 
 def _is_whole_better(kit: Kit, found: Mapping[str, Latency], calibration: Calibration) -> bool:
     """Whether a fit to the whole sub-DiTs predicts those left out of it better than a calibrated table does."""
-    whole = _whole_latencies(kit, found)
+    whole = whole_latencies(kit.whole, found)
     if len(whole) < MIN_WHOLE_ROWS:
         return False
     space = get_space(kit.space)
@@ -94,5 +98,6 @@ def _is_whole_better(kit: Kit, found: Mapping[str, Latency], calibration: Calibr
     return fit_whole_model(space, whole, parts_ms=parts_ms).error.mean < calibration.error.mean
 
 
-def _whole_latencies(kit: Kit, found: Mapping[str, Latency]) -> tuple[WholeLatency, ...]:
-    return tuple(WholeLatency(entry.spec, found[entry.name]) for entry in kit.whole if entry.spec is not None)
+def whole_latencies(entries: Sequence[KitEntry], found: Mapping[str, Latency]) -> tuple[WholeLatency, ...]:
+    """Whole sub-DiTs with their latencies, out of latencies by name."""
+    return tuple(WholeLatency(entry.spec, found[entry.name]) for entry in entries if entry.spec is not None)

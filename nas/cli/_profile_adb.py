@@ -25,7 +25,8 @@ def adb_options(command: Callable[..., Any]) -> Callable[..., Any]:
             is_flag=False,
             flag_value="",
             metavar="[SERIAL]",
-            help="Measure an Android phone over adb; give it several times, with serials, for several phones at once.",
+            help="Measure an Android phone over adb, for --budget-s 600 by default; give it several times, with "
+            "serials, for several phones at once.",
         ),
         click.option(
             "--benchmark-model",

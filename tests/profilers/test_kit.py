@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import profilers
-import profilers._torch
 from device_profiles import load_profile
 from profilers._measure_kit import load_checked
 from profilers._models import read_static_inputs
@@ -23,6 +22,7 @@ from subdit.errors import RunError
 from subdit.errors import SpaceError
 from supernet.space import all_components
 from supernet.space import get_space
+from tests.profilers.small import ROOMS
 from tests.profilers.small import small_space
 from tests.profilers.small import use_small_space
 
@@ -32,7 +32,7 @@ WHOLE = 6
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     # Set once by monkeypatch, so that it is undone, and then by the function that killed processes use.
-    for module in (profilers._kit, profilers._profile, profilers._torch):
+    for module in ROOMS:
         monkeypatch.setattr(module, "get_space", get_space)
     use_small_space()
 

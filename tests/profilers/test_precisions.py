@@ -13,7 +13,6 @@ import pytest
 from onnx import numpy_helper
 
 import profilers
-import profilers._torch
 from device_profiles import load_profile
 from profilers._expected import Expected
 from profilers._measure_kit import load_checked
@@ -28,13 +27,14 @@ from supernet.space import all_components
 from supernet.space import components_up_to
 from supernet.space import count_params
 from supernet.space import get_space
+from tests.profilers.small import ROOMS
 from tests.profilers.small import small_space
 from tests.profilers.small import use_small_space
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (profilers._kit, profilers._profile, profilers._torch):
+    for module in ROOMS:
         monkeypatch.setattr(module, "get_space", get_space)
     use_small_space()
 

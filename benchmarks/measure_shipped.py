@@ -91,8 +91,8 @@ def measure(one: Combination, work: Path, out: Path) -> int:
 
     name = label(one).replace("/", "--")
     space = get_space(one.space)
-    target, made_here = out / f"{device_name()}--{name.partition('--')[2]}--{one.space}.json", work / f"{name}.json"
-    if target.exists():
+    made_here = work / f"{name}.json"
+    if (out / f"{device_name()}--{name.partition('--')[2]}--{one.space}.json").exists():
         return 0
     options: dict[str, Any] = {"runtime": one.runtime, "precision": one.precision, "whole": one.whole}
     if one.up_to:
@@ -120,7 +120,7 @@ def measure(one: Combination, work: Path, out: Path) -> int:
             print(f"  {finding.rule}: {finding.message}", file=sys.stderr)
         if made.noisy or found:
             return 1
-        print(save_profile(made, target))
+        print(save_profile(made, out / f"{made.id.replace('/', '--')}--{made.space}.json"))
     except SubditError as error:
         print(f"Error: {label(one)}: {error}", file=sys.stderr)
         return 1

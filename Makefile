@@ -1,10 +1,11 @@
 # make demo        the whole road on this machine; DEMO_ARGS="--quick" passes options on
 # make test        lint, types, import contracts, tests
 # make test-slow   the tests that take long
+# make setup-web   onnxruntime-web, for `subdit profile KIT --serve`
 
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint setup-web clean
 
 # The first of these that is Python 3.11, the version that constraints.txt is made for.
 PYTHON ?= $(shell for python in python3.11 python3 python; do \
@@ -29,6 +30,9 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config pyproject.toml
 
+setup-web: .venv/installed-serve
+	$(BIN)/python -m profilers.browser
+
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -43,4 +47,4 @@ clean:
 	@echo "Installing what '$*' needs into .venv (once; some minutes)"
 	@$(PIP) torch
 	@$(PIP) --editable '.[$*]'
-	@touch $@ $(if $(filter dev,$*),.venv/installed-demo)
+	@touch $@ $(if $(filter dev,$*),.venv/installed-demo .venv/installed-serve)

@@ -326,7 +326,19 @@ def plot_growth(growth: list[dict[str, Any]], path: Path) -> None:
             rows = [row for row in growth if row["runtime"] == runtime and row["layer"] == label]
             tokens = [row["tokens"] for row in rows]
             axes[0][column].plot(tokens, [row["ms"] for row in rows], marker="o", label=label)
-            axes[1][column].plot(tokens, [row["peak_bytes"] / 1e6 for row in rows], marker="o", label=label)
+            (line,) = axes[1][column].plot(tokens, [row["peak_bytes"] / 1e6 for row in rows], marker="o", label=label)
+            # Memory of one key-value group is no memory of the layer: hollow, so that nobody reads it as a dip.
+            grouped = [row for row in rows if row["by_group"]]
+            axes[1][column].plot(
+                [row["tokens"] for row in grouped],
+                [row["peak_bytes"] / 1e6 for row in grouped],
+                "o",
+                color=line.get_color(),
+                markerfacecolor="white",
+                label="of one key-value group" if grouped else None,
+            )
+            if grouped:
+                axes[1][column].legend(handles=axes[1][column].lines[-1:])
         axes[0][column].set_title(f"{runtime}, one thread")
         axes[1][column].set_xlabel("tokens")
         for row_axes, what in ((axes[0][column], "layer latency, ms"), (axes[1][column], "peak memory of a run, MB")):

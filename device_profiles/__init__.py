@@ -3,6 +3,7 @@
 from device_profiles._calibration import MIN_WHOLE
 from device_profiles._calibration import fit_calibration
 from device_profiles._calibration import kendall_tau
+from device_profiles._calibration import noise_floor
 from device_profiles._calibration import summarize_errors
 from device_profiles._compare import Comparison
 from device_profiles._compare import compare_profiles
@@ -10,8 +11,10 @@ from device_profiles._drift import Drift
 from device_profiles._drift import Stretch
 from device_profiles._estimator import LatencyEstimate
 from device_profiles._estimator import LatencyEstimator
-from device_profiles._physics import Finding
+from device_profiles._finding import Finding
 from device_profiles._physics import check_physics
+from device_profiles._pipeline import PipelineLatency
+from device_profiles._pipeline import pipeline_latency
 from device_profiles._profile import Calibration
 from device_profiles._profile import Conditions
 from device_profiles._profile import DeviceProfile
@@ -31,9 +34,13 @@ from device_profiles._registry import user_registry
 from device_profiles._whole_fit import WholeFit
 from device_profiles._whole_fit import WholeRows
 from device_profiles._whole_fit import fit_whole
+from device_profiles._whole_model import MIN_WHOLE_ROWS
+from device_profiles._whole_model import WholeModel
+from device_profiles._whole_model import fit_whole_model
 
 __all__ = [
     "MIN_WHOLE",
+    "MIN_WHOLE_ROWS",
     "Calibration",
     "Comparison",
     "Conditions",
@@ -45,18 +52,23 @@ __all__ = [
     "LatencyEstimate",
     "LatencyEstimator",
     "Noise",
+    "PipelineLatency",
     "RegisteredProfile",
     "Stretch",
     "WholeFit",
     "WholeLatency",
+    "WholeModel",
     "WholeRows",
     "check_physics",
     "compare_profiles",
     "fit_calibration",
     "fit_whole",
+    "fit_whole_model",
     "kendall_tau",
     "list_profiles",
     "load_profile",
+    "noise_floor",
+    "pipeline_latency",
     "profile_from_dict",
     "profile_path",
     "read_profile",

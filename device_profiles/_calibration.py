@@ -62,6 +62,8 @@ def fit_calibration(
     component_ms: Floats,
     counts: Floats,
     whole: Sequence[WholeLatency],
+    *,
+    split: float = 0.0,
 ) -> Calibration:
     """Fit on measured whole sub-DiTs.
 
@@ -70,6 +72,7 @@ def fit_calibration(
         component_ms: latency of each component, shape (components,).
         counts: how often each component occurs in each whole sub-DiT, shape (n, components).
         whole: the measured sub-DiTs.
+        split: how far the two halves of the measurement disagreed, relative; it tells what noise alone may do.
 
     Returns:
         The calibration, with its leave-one-out errors.
@@ -91,21 +94,24 @@ def fit_calibration(
         if _mean_error(left_out, measured) < _PREFERENCE * _mean_error(best_left_out, measured):
             best_form, best_left_out = form, left_out
     fitted = _fit(best_form, features, measured, spread)
-    residuals = (best_left_out - measured) / measured
+    floor = noise_floor([entry.latency.relative_ci for entry in whole], split)
     return Calibration(
         form=best_form.name,
         factors={kind: float(fitted[at]) for at, kind in enumerate(KINDS)},
         per_run_ms=float(fitted[-2]),
         fixed_ms=float(fitted[-1]),
-        relative_error=float(_t_95(len(whole) - 1) * np.sqrt(np.mean(np.square(residuals)))),
-        error=summarize_errors(best_left_out, measured),
-        uncalibrated_error=summarize_errors(plain, measured),
+        relative_error=interval_of(best_left_out, measured),
+        error=summarize_errors(best_left_out, measured, noise_floor=floor),
+        uncalibrated_error=summarize_errors(plain, measured, noise_floor=floor),
         whole=tuple(whole),
     )
 
 
-def summarize_errors(predicted: Floats, measured: Floats) -> ErrorReport:
-    """Relative errors of predictions of shape (n,) against measurements of shape (n,), n at least 1."""
+def summarize_errors(predicted: Floats, measured: Floats, *, noise_floor: float | None = None) -> ErrorReport:
+    """Relative errors of predictions of shape (n,) against measurements of shape (n,), n at least 1.
+
+    `noise_floor` is the mean error that the measurements' own noise makes, see the function of that name.
+    """
     errors = (np.asarray(predicted) - measured) / measured
     return ErrorReport(
         samples=len(errors),
@@ -115,7 +121,26 @@ def summarize_errors(predicted: Floats, measured: Floats) -> ErrorReport:
         within_5_percent=float(np.mean(np.abs(errors) <= 0.05)),
         within_10_percent=float(np.mean(np.abs(errors) <= 0.10)),
         kendall_tau=kendall_tau(predicted, measured),
+        noise_floor=noise_floor,
     )
+
+
+def noise_floor(relative_ci: Sequence[float], split: float | Sequence[float]) -> float:
+    """Mean absolute relative error that a perfect prediction would show, because measurements do not repeat.
+
+    Args:
+        relative_ci: half the 95 % interval of each measurement over its latency.
+        split: disagreement of the halves of the rounds, half the difference over the latency, for all or of each: by
+            so much, in one standard deviation, their mean would differ if all were measured again.
+    """
+    deviation = np.maximum(np.asarray(relative_ci) / 1.96, np.asarray(split))
+    return float(np.sqrt(2 / np.pi) * np.mean(deviation))
+
+
+def interval_of(left_out: Floats, measured: Floats) -> float:
+    """Half a 95 % interval over the prediction, from predictions of measurements left out of the fit, shape (n,)."""
+    residuals = (left_out - measured) / measured
+    return float(_t_95(len(measured) - 1) * np.sqrt(np.mean(np.square(residuals))))
 
 
 def kendall_tau(first: Floats, second: Floats) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
@@ -17,6 +16,11 @@ from typing import Any
 import numpy as np
 
 from device_profiles._estimator import LatencyEstimator
+from device_profiles._finding import Finding
+from device_profiles._physics_fields import all_whole
+from device_profiles._physics_fields import identity_findings
+from device_profiles._physics_fields import pipeline_findings
+from device_profiles._physics_fields import whole_findings
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import Latency
 from device_profiles._profile import WholeLatency
@@ -25,6 +29,7 @@ from subdit.errors import SpecError
 from supernet.space import Component
 from supernet.space import SearchSpace
 from supernet.space import all_components
+from supernet.space import components_up_to
 from supernet.space import get_space
 
 # A good profile is refused for an order of latencies by chance in at most this share of cases, over all its pairs.
@@ -45,21 +50,6 @@ _MISSES = 4.0
 GROWING = {"width": "width", "grid": "number of tokens per side", "ffn_ratio": "FFN ratio", "bna_radius": "radius r"}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that cannot be true.
-
-    Attributes:
-        rule: "schema", "space", "gap", "interval", "order", "growth", "noise" or "calibration".
-        message: one sentence, with names, numbers and what was allowed.
-        components: the components it is about, by name.
-    """
-
-    rule: str
-    message: str
-    components: tuple[str, ...] = ()
-
-
 def check_physics(profile: DeviceProfile) -> tuple[Finding, ...]:
     """Everything that is wrong with a profile which the schema allows, the most basic first."""
     try:
@@ -67,23 +57,28 @@ def check_physics(profile: DeviceProfile) -> tuple[Finding, ...]:
     except SpaceError:
         return (Finding("space", f"The space {profile.space!r} is not known here, so its table cannot be judged."),)
     gaps = tuple(_gaps(profile, space))
-    found = [*gaps, *_intervals(profile), *_order(profile), *_growth(profile), *_noise(profile)]
+    found = [*identity_findings(profile), *gaps, *_intervals(profile), *pipeline_findings(profile, space)]
+    found += [*_order(profile), *_growth(profile), *_noise(profile)]
     if not gaps:
-        found += _calibration(profile, space)
+        found += [*_calibration(profile, space), *whole_findings(profile, space)]
     return tuple(found)
 
 
 def _gaps(profile: DeviceProfile, space: SearchSpace) -> Iterator[Finding]:
-    expected = {component.name for component in all_components(space)}
-    for name in sorted(expected - set(profile.components)):
+    expected = {component.name for component in components_up_to(space, profile.max_params)}
+    if not expected:
+        yield Finding("gap", f"No sub-DiT of {space.name!r} is as small as the profile's {profile.max_params:,}.")
+    for name in sorted(expected - set(profile.components)) if profile.components else ():
         yield Finding("gap", f"{name} is missing; the space {space.name!r} needs its latency.", (name,))
-    for name in sorted(set(profile.components) - expected):
+    known = {component.name for component in all_components(space)}
+    for name in sorted(set(profile.components) - known):
         yield Finding("gap", f"{name} is no component of the space {space.name!r}.", (name,))
 
 
 def _intervals(profile: DeviceProfile) -> Iterator[Finding]:
-    whole = profile.calibration.whole if profile.calibration else ()
+    whole = all_whole(profile)
     named = [*profile.components.items(), *((f"whole sub-DiT {entry.spec.hash}", entry.latency) for entry in whole)]
+    named += profile.pipeline.items()
     for name, latency in named:
         if not latency.low_ms <= latency.latency_ms <= latency.high_ms:
             yield Finding(
@@ -128,7 +123,7 @@ def _order(profile: DeviceProfile) -> Iterator[Finding]:
 
 def _whole_order(profile: DeviceProfile) -> Iterator[Finding]:
     """Whole sub-DiTs: none is faster than one that it contains."""
-    whole = profile.calibration.whole if profile.calibration else ()
+    whole = all_whole(profile)
     pairs = [(small, large) for small, large in itertools.permutations(whole, 2) if _contains(large, small)]
     for small, large in pairs:
         allowed = _tolerance(profile, small.latency, large.latency, len(pairs))
@@ -160,18 +155,23 @@ def _tolerance(profile: DeviceProfile, first: Latency, second: Latency, pairs: i
 
 def _growth(profile: DeviceProfile) -> Iterator[Finding]:
     """All components of the largest width together take longer than those of the smallest: a flat table is none."""
-    space = get_space(profile.space)
-    small, large = min(space.widths), max(space.widths)
-    if small == large:
+    by_width: dict[int, dict[Component, Latency]] = {}
+    for component in all_components(get_space(profile.space)):
+        if component.width and component.name in profile.components:
+            found = by_width.setdefault(component.width, {})
+            found[replace(component, width=0)] = profile.components[component.name]
+    if len(by_width) < 2:
         return
+    small, large = min(by_width), max(by_width)
+    # A table of small sub-DiTs does not have every component at its largest width.
+    both = by_width[small].keys() & by_width[large].keys()
     sums = []
     for width in (small, large):
-        names = [component.name for component in all_components(space) if component.width == width]
-        taken = [profile.components[name] for name in names if name in profile.components]
+        taken = [by_width[width][component] for component in both]
         half = float(np.sqrt(sum(((one.high_ms - one.low_ms) / 2) ** 2 for one in taken)))
-        sums.append((sum(one.latency_ms for one in taken), half, len(taken) == len(names)))
-    (few, few_half, few_all), (many, many_half, many_all) = sums
-    if few_all and many_all and many <= few + float(np.hypot(few_half, many_half)):
+        sums.append((sum(one.latency_ms for one in taken), half))
+    (few, few_half), (many, many_half) = sums
+    if many <= few + float(np.hypot(few_half, many_half)):
         yield Finding(
             "growth",
             f"All components of width {large} together take {_ms(many)} and those of width {small} {_ms(few)}; latency "
@@ -194,20 +194,28 @@ def _noise(profile: DeviceProfile) -> Iterator[Finding]:
     for label, value in (("component_ci", noise.component_ci), ("whole_ci", noise.whole_ci), ("split", noise.split)):
         if value > noise.limit and not profile.noisy:
             yield Finding("noise", f"The noise {label} is {_percent(value)}, above its limit {_percent(noise.limit)}.")
-    actual = float(np.median([latency.relative_ci for latency in profile.components.values()]))
-    if profile.provenance == "measured" and actual > noise.component_ci + _STATED:
-        yield Finding(
-            "noise",
-            f"The median interval of the components is +-{_percent(actual)}, but the profile states component_ci as "
-            f"{_percent(noise.component_ci)}.",
-        )
+    stated = {
+        "component_ci": ("components", [latency for latency in profile.components.values()], noise.component_ci),
+        "whole_ci": ("whole sub-DiTs", [entry.latency for entry in all_whole(profile)], noise.whole_ci),
+    }
+    for label, (what, latencies, value) in stated.items():
+        actual = float(np.median([latency.relative_ci for latency in latencies])) if latencies else 0.0
+        if profile.provenance == "measured" and actual > value + _STATED:
+            yield Finding(
+                "noise",
+                f"The median interval of the {what} is +-{_percent(actual)}, but the profile states {label} as "
+                f"{_percent(value)}.",
+            )
 
 
 def _calibration(profile: DeviceProfile, space: SearchSpace) -> Iterator[Finding]:
     calibration = profile.calibration
     if calibration is None:
         return
-    components = all_components(space)
+    if not profile.components:
+        yield Finding("calibration", "The profile has a calibration, but no table of components that it corrects.")
+        return
+    components = [component for component in all_components(space) if component.name in profile.components]
     kinds = sorted({component.kind for component in components})
     if missing := [kind for kind in kinds if kind not in calibration.factors]:
         yield Finding("calibration", f"The calibration has no factor for {', '.join(missing)}.")
@@ -234,7 +242,7 @@ def _calibration(profile: DeviceProfile, space: SearchSpace) -> Iterator[Finding
     except SpecError as error:
         yield Finding("calibration", f"The calibration has a sub-DiT that is none of the space: {error}")
         return
-    estimate = LatencyEstimator(profile, space).estimate(encoded)
+    estimate = LatencyEstimator(replace(profile, whole=()), space).estimate(encoded)
     for entry, predicted in zip(calibration.whole, estimate.latency_ms.tolist(), strict=True):
         measured = entry.latency
         allowed = _MISSES * float(np.hypot(calibration.relative_error, measured.relative_ci)) / 1.96

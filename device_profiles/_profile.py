@@ -59,6 +59,8 @@ class ErrorReport:
         within_5_percent: share of the sub-DiTs predicted within 5 %.
         within_10_percent: share of the sub-DiTs predicted within 10 %.
         kendall_tau: rank agreement, 1 for the same order.
+        noise_floor: mean absolute error that a perfect prediction would show, because measurements do not repeat
+            themselves; None where that is not known.
     """
 
     samples: int
@@ -68,6 +70,7 @@ class ErrorReport:
     within_5_percent: float
     within_10_percent: float
     kendall_tau: float
+    noise_floor: float | None = None
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,14 @@ def check_profile(values: Any, where: str) -> None:
         raise ProfileError(f"The profile {where} is damaged ({problem}); measure it again or restore the file.")
     if not values["components"] and not values.get("whole"):
         raise ProfileError(f"The profile {where} has no latency at all; measure it again or restore the file.")
-    identity = [values[key] for key in ("device", "runtime", "precision")]
     expected = profile_id(
-        *identity, values.get("compute_precision"), values["threads"], *map(values.get, ("delegate", "delegated_share"))
+        values["device"],
+        values["runtime"],
+        values["precision"],
+        values.get("compute_precision"),
+        values["threads"],
+        values.get("delegate"),
+        values.get("delegated_share"),
     )
     if values["id"] != expected:
         raise ProfileError(

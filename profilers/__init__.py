@@ -3,8 +3,11 @@
 Nothing heavy is imported before a function is called: `profile` needs no torch, `kit` does.
 """
 
+from profilers._affinity import read_cpus
+from profilers._expected import KitEstimate
 from profilers._kit import Kit
 from profilers._kit import KitEntry
+from profilers._kit import estimate
 from profilers._kit import is_kit
 from profilers._kit import kit
 from profilers._kit import open_kit
@@ -23,10 +26,12 @@ __all__ = [
     "NOISE_LIMIT",
     "Kit",
     "KitEntry",
+    "KitEstimate",
     "Measurement",
     "Runtime",
     "Session",
     "calibration_specs",
+    "estimate",
     "get_runtime",
     "is_kit",
     "kit",
@@ -34,5 +39,6 @@ __all__ = [
     "open_kit",
     "profile",
     "profile_beside",
+    "read_cpus",
     "read_static_inputs",
 ]

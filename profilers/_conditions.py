@@ -11,6 +11,11 @@ from importlib import metadata
 from pathlib import Path
 
 from device_profiles import Conditions
+from profilers._affinity import temperature_c
+
+# Device tree and, on a PC, what its maker wrote into the firmware.
+_MODEL = ("/proc/device-tree/model", "/sys/devices/soc0/machine", "/sys/class/dmi/id/product_name")
+_SOC = ("/sys/devices/soc0/soc_id", "/sys/devices/soc0/family", "/proc/device-tree/compatible")
 
 
 def read_conditions(runtime_version: str, *, reference_ms: float | None) -> Conditions:
@@ -30,6 +35,9 @@ def read_conditions(runtime_version: str, *, reference_ms: float | None) -> Cond
         load_average=load,
         reference_ms=reference_ms,
         subdit_version=_subdit_version(),
+        model=_first_readable(_MODEL),
+        soc=_first_readable(_SOC),
+        temperature_c=temperature_c(),
     )
 
 
@@ -57,5 +65,10 @@ def _subdit_version() -> str:
 
 def _first_line(path: Path) -> str:
     with contextlib.suppress(OSError):
-        return path.read_text(encoding="utf-8").strip()
+        # Texts of the device tree end with a zero byte, and lists of them have one in between.
+        return path.read_text(encoding="utf-8", errors="replace").replace("\0", " ").strip()
     return ""
+
+
+def _first_readable(paths: tuple[str, ...]) -> str:
+    return next((text for path in paths if (text := _first_line(Path(path)))), "")

@@ -4,9 +4,11 @@ KIT/
   kit.json               space, runtime, precision, hash, and the digest of every file; written last
   unfinished.json        instead of it, while the kit is being made
   reference.onnx         the reference kernel
-  components/NAME.onnx   with NAME.npz: inputs by name, and torch's output
+  components/NAME.onnx   with NAME.npz: inputs by name, and what torch computes from them in float32
   whole/HASH.onnx        whole sub-DiTs for the calibration, with HASH.npz
   timings/               raw timings of measurements made here
+
+Models are .onnx, .tflite, or, for torch, .json that says what to build.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from profilers._reference import write_reference_model
+from profilers._expected import KitEstimate
+from profilers._expected import estimate_kit
+from profilers._export import Exporter
+from profilers._reference import write_reference
 from profilers._runtimes import get_runtime
 from profilers._whole import calibration_specs
 from subdit.errors import KitError
@@ -32,17 +37,20 @@ from subdit.errors import SpecError
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import write_json
+from supernet.space import Component
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
-from supernet.space import all_components
+from supernet.space import components_up_to
 from supernet.space import get_space
 
 DEFAULT_WHOLE = 12
-KIT_VERSION = 1
+KIT_VERSION = 2
+FORMATS = {".onnx": "onnx", ".tflite": "tflite", ".json": "torch"}
+"""Suffix of a model's file to the format of a kit; a kit of a format serves every runtime that loads it."""
 
-# Of the redrawn weights and of the inputs, so that a kit is the same every time it is made.
-_SEED = 0
-_MANIFEST, _UNFINISHED, _REFERENCE = "kit.json", "unfinished.json", "reference.onnx"
+SUFFIXES = {name: suffix for suffix, name in FORMATS.items()}
+
+_MANIFEST, _UNFINISHED = "kit.json", "unfinished.json"
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,17 @@ class KitEntry:
 
 @dataclass(frozen=True)
 class Kit:
-    """A finished kit; `hash` depends on the models of the components alone."""
+    """A finished kit.
+
+    Attributes:
+        runtime: that it was made for; every runtime that loads its format serves.
+        precision: of the weights.
+        hash: depends on the models of the components alone, or, where there are none, on the whole sub-DiTs.
+        components: empty where it was made without parts.
+        whole: for the calibration.
+        format: "onnx", "tflite" or "torch".
+        max_params: the components are those of sub-DiTs of at most so many parameters; None for all.
+    """
 
     folder: Path
     space: str
@@ -72,10 +90,13 @@ class Kit:
     hash: str
     components: tuple[KitEntry, ...]
     whole: tuple[KitEntry, ...]
+    format: str = "onnx"
+    max_params: int | None = None
 
     @property
     def reference(self) -> Path:
-        return self.folder / _REFERENCE
+        """File of the reference kernel."""
+        return self.folder / f"reference{SUFFIXES[self.format]}"
 
 
 def kit(
@@ -83,7 +104,11 @@ def kit(
     out: Path,
     *,
     runtime: str = "onnxruntime",
+    precision: str = "fp32",
     whole: int = DEFAULT_WHOLE,
+    parts: bool = True,
+    max_params: int | None = None,
+    budget_minutes: float | None = None,
     force: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> Path:
@@ -92,8 +117,13 @@ def kit(
     Args:
         space_name: name of the search space.
         out: folder of the kit.
-        runtime: for which runtime.
+        runtime: for which runtime; others that load the same format can measure it too.
+        precision: of the weights, see `get_runtime`.
         whole: how many whole sub-DiTs, for the calibration.
+        parts: whether the components are in it.
+        max_params: only components and sub-DiTs of at most so many parameters.
+        budget_minutes: minutes that measuring may take, as `estimate` expects them; whole sub-DiTs are left out to stay
+            within, but not below the 6 that a calibration needs.
         force: replace a kit that is there.
         progress: reports models.
 
@@ -104,37 +134,62 @@ def kit(
         SpaceError: no such space.
         RunError: the folder holds a kit, or something else, and `force` is not given.
         ExportError: a component cannot be exported.
+        ProfileError: no such runtime, or it has no such precision.
+        KitError: nothing is left to measure, or it is expected to take longer than `budget_minutes`.
     """
     space = get_space(space_name)
-    precision = get_runtime(runtime).precision
-    plan = {"subdit_kit": KIT_VERSION, "space": space.name, "runtime": runtime, "precision": precision, "whole": whole}
-    plan["components"] = [component.name for component in all_components(space)]
+    suffix = get_runtime(runtime, precision=precision).model_suffix
+    exporter = Exporter(space, FORMATS[suffix], precision)
+    pieces, specs = _chosen(space, whole, parts=parts, max_params=max_params)
+    expected = _expected(space, pieces, specs, suffix, precision, budget_minutes)
+    names = [component.name for component in pieces]
+    specs = specs[: expected.whole]
+    plan = {"subdit_kit": KIT_VERSION, "space": space.name, "runtime": runtime, "format": FORMATS[suffix]}
+    plan |= {"precision": precision, "max_params": max_params, "components": names}
+    plan |= {"whole": [spec.hash for spec in specs]}
     _begin(out, plan, force=force)
-    specs = calibration_specs(space, whole)
-    components = tuple(_entry(out, "components", component.name) for component in all_components(space))
-    wholes = tuple(_entry(out, "whole", spec.hash, spec) for spec in specs)
-    if not (out / _REFERENCE).exists():
-        write_reference_model(out / _REFERENCE)
+    components = tuple(_entry(out, "components", name, suffix) for name in names)
+    wholes = tuple(_entry(out, "whole", spec.hash, suffix, spec) for spec in specs)
+    reference = out / f"reference{suffix}"
+    if not reference.exists():
+        write_reference(reference)
     entries = components + wholes
     for done, entry in enumerate(entries):
         progress(done, len(entries), entry.name)
         # The tensors are written after the model, and both take their names only when they are whole.
         if not entry.tensors.exists():
-            _export(space, entry)
+            exporter.write(entry.spec or Component.from_name(entry.name), entry.model, entry.tensors)
     progress(len(entries), len(entries), "")
     whole_digests = {
         entry.name: {"spec": spec.to_dict(), **_digests(entry)} for entry, spec in zip(wholes, specs, strict=True)
     }
     manifest = {
         **plan,
-        "hash": _hash({entry.name: _digest(entry.model) for entry in components}),
-        "reference": _digest(out / _REFERENCE),
+        "hash": _hash({entry.name: _digest(entry.model) for entry in components or wholes}),
+        "reference": _digest(reference),
         "components": {entry.name: _digests(entry) for entry in components},
         "whole": whole_digests,
     }
     write_json(out / _MANIFEST, manifest)
     (out / _UNFINISHED).unlink(missing_ok=True)
     return out
+
+
+def estimate(
+    space_name: str,
+    *,
+    runtime: str = "onnxruntime",
+    precision: str = "fp32",
+    whole: int = DEFAULT_WHOLE,
+    parts: bool = True,
+    max_params: int | None = None,
+    budget_minutes: float | None = None,
+) -> KitEstimate:
+    """What `kit` with the same arguments is expected to write and to take; writes nothing. Raises as `kit` does."""
+    space = get_space(space_name)
+    suffix = get_runtime(runtime, precision=precision).model_suffix
+    pieces, specs = _chosen(space, whole, parts=parts, max_params=max_params)
+    return _expected(space, pieces, specs, suffix, precision, budget_minutes)
 
 
 def is_kit(folder: Path) -> bool:
@@ -151,14 +206,18 @@ def open_kit(folder: Path) -> Kit:
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         if manifest["subdit_kit"] != KIT_VERSION:
-            raise KitError(f"The kit {folder} has version {manifest['subdit_kit']!r}, which this subdit does not know.")
-        components = tuple(_entry(folder, "components", name) for name in manifest["components"])
+            raise KitError(
+                f"The kit {folder} has version {manifest['subdit_kit']!r}, which this subdit does not know; make it "
+                "again with --force."
+            )
+        suffix = SUFFIXES[manifest["format"]]
+        components = tuple(_entry(folder, "components", name, suffix) for name in manifest["components"])
         specs = {name: SubDiTSpec.from_dict(entry["spec"]) for name, entry in manifest["whole"].items()}
-        whole = tuple(_entry(folder, "whole", name, spec) for name, spec in specs.items())
+        whole = tuple(_entry(folder, "whole", name, suffix, spec) for name, spec in specs.items())
         digests = {**manifest["components"], **manifest["whole"]}
-        found = Kit(
-            folder, manifest["space"], manifest["runtime"], manifest["precision"], manifest["hash"], components, whole
-        )
+        same = ("space", "runtime", "format", "precision", "hash", "max_params")
+        stated = {name: manifest[name] for name in same}
+        found = Kit(folder, **stated, components=components, whole=whole)
         for entry in components + whole:
             _require(folder, entry.model, digests[entry.name]["model"])
             _require(folder, entry.tensors, digests[entry.name]["tensors"])
@@ -166,6 +225,30 @@ def open_kit(folder: Path) -> Kit:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SpecError) as error:
         raise KitError(f"The kit {folder} is damaged ({_MANIFEST}: {error}); make it again with --force.") from error
     return found
+
+
+def _chosen(
+    space: SearchSpace, whole: int, *, parts: bool, max_params: int | None
+) -> tuple[tuple[Component, ...], tuple[SubDiTSpec, ...]]:
+    """The components and the whole sub-DiTs of a kit, before a budget."""
+    specs = calibration_specs(space, max(whole, 1), max_params=max_params)[:whole]
+    pieces = components_up_to(space, max_params) if parts else ()
+    if not pieces and not specs:
+        raise KitError("A kit without parts and without whole sub-DiTs is empty; pass --whole or --parts.")
+    return pieces, specs
+
+
+def _expected(
+    space: SearchSpace,
+    pieces: tuple[Component, ...],
+    specs: tuple[SubDiTSpec, ...],
+    suffix: str,
+    precision: str,
+    budget_minutes: float | None,
+) -> KitEstimate:
+    return estimate_kit(
+        space, pieces, specs, model_format=FORMATS[suffix], precision=precision, budget_minutes=budget_minutes
+    )
 
 
 def _begin(out: Path, plan: Mapping[str, Any], *, force: bool) -> None:
@@ -187,31 +270,8 @@ def _begin(out: Path, plan: Mapping[str, Any], *, force: bool) -> None:
     write_json(unfinished, plan)
 
 
-def _export(space: SearchSpace, entry: KitEntry) -> None:
-    import torch
-
-    from profilers._export import export_model
-    from supernet.components import component_module
-    from supernet.dit import SubDiT
-    from supernet.dit import example_inputs
-    from supernet.dit import redraw_
-    from supernet.space import Component
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        if entry.spec is None:
-            made = component_module(space, Component.from_name(entry.name), seed=_SEED)
-            export_model(made.module, made.inputs, entry.model, entry.tensors)
-        else:
-            model = redraw_(SubDiT.from_spec(space, entry.spec), _SEED).eval()
-            export_model(model, example_inputs(space, seed=_SEED), entry.model, entry.tensors)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _entry(folder: Path, group: str, name: str, spec: SubDiTSpec | None = None) -> KitEntry:
-    return KitEntry(name, folder / group / f"{name}.onnx", folder / group / f"{name}.npz", spec)
+def _entry(folder: Path, group: str, name: str, suffix: str, spec: SubDiTSpec | None = None) -> KitEntry:
+    return KitEntry(name, folder / group / f"{name}{suffix}", folder / group / f"{name}.npz", spec)
 
 
 def _digests(entry: KitEntry) -> dict[str, str]:

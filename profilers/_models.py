@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profilers._reference import reference_inputs
-from profilers._reference import write_reference_model
+from profilers._reference import write_reference
 from profilers._rounds import REFERENCE
 from profilers._rounds import Timings
 from profilers._rounds import measure_rounds
@@ -128,11 +128,13 @@ def measurements_of(timings: Timings, names: Sequence[str]) -> dict[str, Measure
 def reference_session(runtime: Runtime) -> Iterator[Session]:
     """The reference kernel, where there is no kit that brings it; always on one thread."""
     with tempfile.TemporaryDirectory(prefix="subdit-") as folder:
-        yield runtime.load(write_reference_model(Path(folder) / "reference.onnx"), reference_inputs(), threads=1)
+        yield runtime.load(
+            write_reference(Path(folder) / f"reference{runtime.model_suffix}"), reference_inputs(), threads=1
+        )
 
 
 def read_static_inputs(path: Path, *, seed: int = 0) -> dict[str, npt.NDArray[Any]]:
-    """Standard normal inputs by name for an ONNX file.
+    """Inputs by name for an ONNX file: standard normal, or 0 and 1 where they are whole numbers.
 
     Raises `KitError` where it cannot be read, or a shape is not fixed.
     """
@@ -154,5 +156,8 @@ def read_static_inputs(path: Path, *, seed: int = 0) -> dict[str, npt.NDArray[An
         shape = [dimension.dim_value for dimension in tensor.shape.dim]
         if not all(shape):
             raise KitError(f"The model {path} has no fixed shape for {value.name!r}; export it with static shapes.")
-        drawn[value.name] = rng.standard_normal(shape).astype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+        # Of whole numbers, such as a text encoder's tokens, 0 and 1 are in every vocabulary and mean a mask.
+        some = rng.standard_normal(shape) if np.issubdtype(dtype, np.floating) else rng.integers(0, 2, shape)
+        drawn[value.name] = some.astype(dtype)
     return drawn

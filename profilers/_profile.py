@@ -5,70 +5,54 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from device_profiles import MIN_WHOLE
-from device_profiles import Calibration
 from device_profiles import DeviceProfile
-from device_profiles import Latency
-from device_profiles import Noise
-from device_profiles import WholeLatency
-from device_profiles import fit_calibration
 from device_profiles import profile_path
 from device_profiles import save_profile
-from profilers._conditions import cpu_model
+from profilers._affinity import cpus_text
+from profilers._affinity import pinned
 from profilers._conditions import device_name
 from profilers._conditions import read_conditions
+from profilers._from_timings import profile_from_timings
+from profilers._kit import FORMATS
 from profilers._kit import Kit
 from profilers._kit import open_kit
+from profilers._measure_kit import WHOLE_CI
+from profilers._measure_kit import Plan
+from profilers._measure_kit import load_checked
+from profilers._measure_kit import measure_kit
 from profilers._models import Measurement
 from profilers._models import measurements_of
-from profilers._models import read_static_inputs
-from profilers._reference import reference_inputs
-from profilers._rounds import REFERENCE
-from profilers._rounds import TimingLog
-from profilers._rounds import Timings
-from profilers._rounds import measure_rounds
+from profilers._runtimes import Array
 from profilers._runtimes import Runtime
-from profilers._runtimes import Session
 from profilers._runtimes import get_runtime
-from profilers._statistics import is_noisy
-from profilers._statistics import latencies
-from profilers._statistics import noise_of
-from profilers._statistics import within
+from profilers._selection import check_pipeline
+from profilers._selection import choose_whole
+from profilers._selection import drawn_inputs
 from subdit.errors import KitError
 from subdit.errors import ProfileError
 from subdit.errors import RunError
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
-from supernet.space import all_components
-from supernet.space import component_counts
+from supernet.space import components_up_to
 from supernet.space import get_space
-
-ATTEMPTS = 3
-"""Too noisy a machine is measured twice more; the quietest attempt is kept."""
-
-TOLERANCE = 1e-4
-"""How far a component's output may be from torch's, over the larger of 1 and its largest value."""
-
-WHOLE_CI = 0.0075
-"""Measuring goes on until the whole sub-DiTs' intervals are as narrow as this, or the budget is used up."""
-
-_MIN_ROUNDS = 20
 
 
 def profile(
     kit_dir: Path,
     *,
-    runtime: str = "onnxruntime",
+    runtime: str | None = None,
+    precision: str | None = None,
     threads: int = 1,
     device: str | None = None,
     out: Path | None = None,
     budget_s: float = 60.0,
+    calibrate: int | None = None,
     whole: int | None = None,
+    also: Mapping[str, Path] | None = None,
+    pin: tuple[int, ...] | None = None,
     progress: ProgressCallback = no_progress,
     force: bool = False,
 ) -> DeviceProfile:
@@ -78,13 +62,21 @@ def profile(
 
     Args:
         kit_dir: folder of the kit.
-        runtime: what runs the components.
-        threads: how many threads it may use.
+        runtime: what runs the components, by default the one that the kit was made for.
+        precision: that the kit must have; by default whatever it has.
+        threads: how many threads the runtime may use.
         device: name of the device, by default made from the system's and the processor's.
         out: file to write, by default in the user's registry.
-        budget_s: seconds per attempt; there are up to three where the machine is noisy.
-        whole: how many of the kit's whole sub-DiTs to calibrate on, by default all; with fewer than 6 there is no
-            calibration.
+        budget_s: seconds per attempt, but there are at least 20 rounds; up to three attempts where the machine is noisy
+            and a budget holds the rounds.
+        calibrate: calibrate the table on so many of the kit's whole sub-DiTs; with fewer than 6 there is no
+            calibration. Where neither this nor `whole` is given, all of them are measured, and predict the way that
+            predicts those left out better.
+        whole: measure so many of the kit's whole sub-DiTs and predict all others from them, with the parts as what is
+            expected where the kit has any; by default only where it has none.
+        also: what else a picture takes, models in the kit's format by "text_encoder" or "decoder", measured in the
+            same rounds.
+        pin: numbers of the cores to run on, by default any.
         progress: reports seconds.
         force: replace the profile that is there, and measure anew.
 
@@ -92,19 +84,25 @@ def profile(
         The profile, as saved.
 
     Raises:
-        KitError: the kit is missing or damaged, or computes something else than torch on this machine.
-        ProfileError: no such runtime, or an impossible device name.
+        KitError: the kit is missing or damaged, has too few whole sub-DiTs, or the runtime computes something else than
+            torch on this machine.
+        ProfileError: no such runtime, an impossible device name, cores that are not there, too few whole sub-DiTs asked
+            for, or no such part of a pipeline.
         RunError: there is such a profile already and `force` is not given.
     """
     return profile_beside(
         kit_dir,
         {},
         runtime=runtime,
+        precision=precision,
         threads=threads,
         device=device,
         out=out,
         budget_s=budget_s,
+        calibrate=calibrate,
         whole=whole,
+        also=also,
+        pin=pin,
         progress=progress,
         force=force,
     )[0]
@@ -114,13 +112,18 @@ def profile_beside(
     kit_dir: Path,
     models: Mapping[str, Path],
     *,
-    runtime: str = "onnxruntime",
+    inputs: Mapping[str, Mapping[str, Array]] | None = None,
+    runtime: str | None = None,
+    precision: str | None = None,
     threads: int = 1,
     device: str | None = None,
     out: Path | None = None,
     budget_s: float = 60.0,
+    calibrate: int | None = None,
     whole: int | None = None,
+    also: Mapping[str, Path] | None = None,
     relative_ci: float = WHOLE_CI,
+    pin: tuple[int, ...] | None = None,
     progress: ProgressCallback = no_progress,
     force: bool = False,
 ) -> tuple[DeviceProfile, dict[str, Measurement]]:
@@ -130,7 +133,8 @@ def profile_beside(
     and its cores not, which no reference kernel tells apart. So a prediction is judged within the same rounds.
 
     Args:
-        models: ONNX files by name; none may have the name of an entry of the kit.
+        models: files by name, of the kit's format; none may have the name of an entry of the kit.
+        inputs: per model its inputs by name; for ONNX files they need not be given.
         relative_ci: half the 95 % interval over the latency at which measuring stops, for every whole model.
 
     Returns:
@@ -139,22 +143,17 @@ def profile_beside(
     Raises:
         KitError, ProfileError, RunError: as `profile`; `KitError` also for a model that cannot be loaded.
     """
-    kit = open_kit(kit_dir)
-    chosen = get_runtime(runtime)
-    if (kit.runtime, kit.precision) != (chosen.name, chosen.precision):
-        raise KitError(f"The kit {kit_dir} was made for {kit.runtime} {kit.precision}, not {runtime}; make another.")
+    kit, chosen = _open(kit_dir, runtime, precision)
     name = device_name() if device is None else device
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
         raise ProfileError(f"{name!r} cannot name a device; use lower-case letters, digits, '.', '_' and '-'.")
     if threads < 1:
         raise ProfileError(f"A runtime cannot use {threads} threads; pass at least 1.")
-    kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if whole is None else whole])
-    space = get_space(kit.space)
-    if [entry.name for entry in kit.components] != [component.name for component in all_components(space)]:
-        raise KitError(
-            f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
-        )
-
+    kit = dataclasses.replace(kit, whole=choose_whole(kit, calibrate=calibrate, whole=whole))
+    # By default, what predicts sub-DiTs left out better.
+    by_whole = True if whole is not None or not kit.components else None if calibrate is None else False
+    parts = check_pipeline(also or {})
+    beside = {**models, **parts}
     empty = DeviceProfile(
         device=name,
         runtime=chosen.name,
@@ -166,126 +165,56 @@ def profile_beside(
         noisy=True,
         components={},
         conditions=read_conditions(chosen.version, reference_ms=None),
+        delegate=chosen.delegate,
+        compute_precision=chosen.compute_precision,
+        max_params=kit.max_params,
     )
-    target = profile_path(empty) if out is None else out
-    if target.exists() and not force:
-        raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")
-
-    timings, attempts = _measure(
-        kit, models, chosen, empty, budget_s=budget_s, relative_ci=relative_ci, progress=progress
-    )
+    with pinned(pin):
+        # Where a delegate takes a share of the operators, that is known when they are loaded, and part of the id.
+        pool = load_checked(kit, chosen, threads=threads, progress=partial(_comparing, progress, budget_s))
+        empty = dataclasses.replace(empty, delegated_share=chosen.delegated_share)
+        target = profile_path(empty) if out is None else out
+        if target.exists() and not force:
+            raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")
+        like = (kit.whole or kit.components)[0].model
+        for label in sorted(beside):
+            given = (inputs or {}).get(label) or drawn_inputs(beside[label], like)
+            pool.add(label, partial(chosen.load, beside[label], given, threads=threads))
+            _ = pool[label]
+        plan = Plan(kit, chosen, empty, pool, tuple(sorted(beside)), cpus=cpus_text(pin))
+        timings, attempts, hottest_c = measure_kit(plan, budget_s=budget_s, relative_ci=relative_ci, progress=progress)
     # Read again: when it ended, and how busy the machine was.
-    ended = dataclasses.replace(empty, conditions=read_conditions(chosen.version, reference_ms=None))
-    made = profile_from_timings(kit, ended, timings, attempts=attempts)
+    conditions = read_conditions(chosen.version, reference_ms=None)
+    conditions = dataclasses.replace(conditions, affinity=plan.cpus, temperature_c=hottest_c)
+    ended = dataclasses.replace(empty, conditions=conditions)
+    made = profile_from_timings(kit, ended, timings, attempts=attempts, by_whole=by_whole, pipeline=tuple(parts))
     save_profile(made, target, force=force)
     return made, measurements_of(timings, list(models))
 
 
-def profile_from_timings(kit: Kit, empty: DeviceProfile, timings: Timings, *, attempts: int = 1) -> DeviceProfile:
-    """The profile that raw timings of a kit make, wherever they were taken: latencies, noise, calibration.
-
-    Args:
-        kit: whose components and whole sub-DiTs were timed, under their names, and the reference kernel as `REFERENCE`.
-        empty: the profile but for these; its conditions get the reference kernel's latency.
-        timings: all of them; of another machine, `cpu_ms` may be `wall_ms`.
-        attempts: how often everything was measured.
-    """
-    found = latencies(timings)
-    noise = noise_of(
-        timings, [entry.name for entry in kit.components], [entry.name for entry in kit.whole], attempts=attempts
-    )
-    return dataclasses.replace(
-        empty,
-        noisy=is_noisy(noise),
-        components={entry.name: found[entry.name] for entry in kit.components},
-        conditions=dataclasses.replace(empty.conditions, reference_ms=found[REFERENCE].latency_ms),
-        noise=noise,
-        calibration=_calibrate(kit, found),
-    )
+def _comparing(progress: ProgressCallback, budget_s: float, done: float, total: float, note: str) -> None:
+    """Of the budget's seconds none is used up yet."""
+    progress(0.0, budget_s, f"{note}, {done + 1:.0f} of {total:.0f}")
 
 
-def load_checked(kit: Kit, runtime: Runtime, *, threads: int) -> dict[str, Session]:
-    """Sessions of every model of a kit; raises `KitError` where one does not compute what torch computes."""
-    sessions: dict[str, Session] = {}
-    for entry in kit.components + kit.whole:
-        inputs, expected = entry.arrays()
-        session = runtime.load(entry.model, inputs, threads=threads)
-        session.run()
-        off = float(np.abs(session.output() - expected).max())
-        # Written so that a NaN is refused too.
-        if not off <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
-            raise KitError(
-                f"{entry.name} of the kit {kit.folder} differs from torch by {off:.2g} in {runtime.name} "
-                f"{runtime.version}; make the kit again, or use another version of the runtime."
-            )
-        sessions[entry.name] = session
-    return sessions
-
-
-def _measure(
-    kit: Kit,
-    models: Mapping[str, Path],
-    runtime: Runtime,
-    empty: DeviceProfile,
-    *,
-    budget_s: float,
-    relative_ci: float,
-    progress: ProgressCallback,
-) -> tuple[Timings, int]:
-    """The quietest of up to `ATTEMPTS` attempts, and how many there were."""
-    components, whole = [entry.name for entry in kit.components], [entry.name for entry in kit.whole]
-    beside = sorted(models)
-    header: Mapping[str, Any] = {
-        "subdit_timings": 1,
-        "kit": kit.hash,
-        "whole": whole,
-        "beside": beside,
-        "id": empty.id,
-        "cpu": cpu_model(),
-        "runtime_version": runtime.version,
-    }
-    path = kit.folder / "timings" / f"{empty.id.replace('/', '--')}.jsonl"
-    sessions = load_checked(kit, runtime, threads=empty.threads)
-    for name in beside:
-        sessions[name] = runtime.load(models[name], read_static_inputs(models[name]), threads=empty.threads)
-    reference = runtime.load(kit.reference, reference_inputs(), threads=1)
-    log = TimingLog(path, header)
-    if log.finished:
-        # The last measurement ended; this is a new one.
-        log.close()
-        log = TimingLog(path, header, restart=True)
-    tried: list[tuple[Timings, Noise]] = []
-    for attempt in range(ATTEMPTS):
-        note = f"attempt {attempt + 1} of {ATTEMPTS}, the machine was noisy, " if attempt else ""
-
-        def report(done: float, total: float, text: str, *, at: int = attempt, note: str = note) -> None:
-            progress(at * total + done, (at + 1) * total, note + text)
-
-        timings = measure_rounds(
-            sessions,
-            reference,
-            is_enough=within([*whole, *beside] or components, relative_ci),
-            budget_s=budget_s,
-            min_rounds=_MIN_ROUNDS,
-            timings=log.attempt(attempt),
-            log=log,
-            attempt=attempt,
-            progress=report,
+def _open(kit_dir: Path, runtime: str | None, precision: str | None) -> tuple[Kit, Runtime]:
+    """The kit, and the runtime that is to measure it; raises `KitError` where they do not fit."""
+    kit = open_kit(kit_dir)
+    if precision not in (None, kit.precision):
+        raise KitError(
+            f"The kit {kit_dir} was made in {kit.precision}, not in {precision}; make another with --precision "
+            f"{precision}."
         )
-        tried.append((timings, noise_of(timings, components, whole, attempts=attempt + 1)))
-        if not is_noisy(tried[-1][1]):
-            break
-    log.finish()
-    timings, _ = min(tried, key=lambda one: max(one[1].component_ci, one[1].whole_ci, one[1].split))
-    return timings, len(tried)
-
-
-def _calibrate(kit: Kit, found: Mapping[str, Latency]) -> Calibration | None:
-    if len(kit.whole) < MIN_WHOLE:
-        return None
-    space = get_space(kit.space)
-    components = all_components(space)
-    whole = [WholeLatency(entry.spec, found[entry.name]) for entry in kit.whole if entry.spec is not None]
-    counts = component_counts(space, space.encode([entry.spec for entry in whole])).astype(np.float64)
-    latency_ms = np.asarray([found[component.name].latency_ms for component in components])
-    return fit_calibration(components, latency_ms, counts, whole)
+    name = kit.runtime if runtime is None else runtime
+    chosen = get_runtime(name, precision=kit.precision)
+    if kit.format != FORMATS[chosen.model_suffix]:
+        raise KitError(
+            f"The kit {kit_dir} was made for {kit.runtime} and holds {kit.format} models, which {name} does not load; "
+            f"make another with --runtime {name}."
+        )
+    expected = [component.name for component in components_up_to(get_space(kit.space), kit.max_params)]
+    if kit.components and [entry.name for entry in kit.components] != expected:
+        raise KitError(
+            f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
+        )
+    return kit, chosen

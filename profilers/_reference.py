@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from subdit.run import replacing
+from subdit.run import write_json
 
 _TOKENS, _WIDTH, _HIDDEN, _LAYERS = 64, 96, 384, 6
+
+REFERENCE_DESCRIPTION = {"subdit_model": 1, "reference": True}
+"""What torch reads instead of a file of weights."""
+
+
+def write_reference(path: Path) -> Path:
+    """Write the kernel in the format of the path's suffix: .onnx, .tflite, or .json for torch; always float32."""
+    match path.suffix:
+        case ".onnx":
+            return write_reference_model(path)
+        case ".json":
+            return write_json(path, REFERENCE_DESCRIPTION)
+    from profilers._tflite_reference import write_reference_tflite
+
+    return write_reference_tflite(path)
+
+
+def reference_weights() -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+    """Per layer the matrices `up` and `down` and the norm's `scale`; float32.
+
+    A layer is x + softmax(down(gelu(up(norm(x))))), the norm without a shift, GELU by tanh, softmax over the width.
+    """
+    rng = np.random.default_rng(0)
+    sizes = {"up": (_WIDTH, _HIDDEN), "down": (_HIDDEN, _WIDTH), "scale": (_WIDTH,)}
+    for _ in range(_LAYERS):
+        yield {name: (rng.standard_normal(size) / np.sqrt(size[0])).astype(np.float32) for name, size in sizes.items()}
 
 
 def write_reference_model(path: Path) -> Path:
@@ -19,14 +47,10 @@ def write_reference_model(path: Path) -> Path:
     from onnx import helper
     from onnx import numpy_helper
 
-    rng = np.random.default_rng(0)
     nodes, weights = [], []
     at = "input"
-    for layer in range(_LAYERS):
-        sizes = {"up": (_WIDTH, _HIDDEN), "down": (_HIDDEN, _WIDTH), "scale": (_WIDTH,)}
-        for name, size in sizes.items():
-            drawn = (rng.standard_normal(size) / np.sqrt(size[0])).astype(np.float32)
-            weights.append(numpy_helper.from_array(drawn, f"{name}{layer}"))
+    for layer, drawn in enumerate(reference_weights()):
+        weights += [numpy_helper.from_array(array, f"{name}{layer}") for name, array in drawn.items()]
         nodes += [
             helper.make_node("LayerNormalization", [at, f"scale{layer}"], [f"n{layer}"], axis=-1),
             helper.make_node("MatMul", [f"n{layer}", f"up{layer}"], [f"h{layer}"]),

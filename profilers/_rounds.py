@@ -3,13 +3,16 @@
 A shared machine changes its speed from second to second, by tens of per cent. Measuring one model after another turns
 that into differences between models; so every round times every model once, in an order of its own, and a reference
 kernel every few milliseconds says how fast the machine was just then. Models of microseconds are run many times per
-timing.
+timing. Models of seconds take part in fewer rounds, for their own length averages what a short run catches or misses;
+and those that do not fit into memory together (`SessionPool`) are timed several times when they are loaded, and then
+not in the next rounds.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -23,6 +26,7 @@ import numpy as np
 from profilers._runtimes import Session
 from profilers._runtimes import Timing
 from profilers._runtimes import time_runs
+from profilers._sessions import SessionPool
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 
@@ -39,14 +43,36 @@ Sampling runs one model many times in a row, so its weights lie in the nearest c
 another model's is up to a third slower on models of a few megabytes, which no sum of parts would predict.
 """
 
+LONG_MS = 250.0
+"""What takes longer per run is not run untimed before a timing: its weights and tokens fill any cache in a hundredth of
+that, and in a whole sub-DiT they come from memory too."""
+
+FULL_ROUNDS = 20
+"""A measurement has at least so many rounds, and models of up to `EVERY_ROUND_MS` a timing in each of them."""
+
+EVERY_ROUND_MS = 100.0
+FEWEST_TIMINGS = 5
+"""A model that takes longer has fewer timings in `FULL_ROUNDS` rounds, by the root of its length, but so many."""
+
+VISIT_TIMINGS = 4
+"""Timings in a row of a model that had to be loaded for them, if it has as many in all."""
+
+FIRST_LONGER = 2.0
+"""By how much the first run of a session takes longer than others, at most, where it takes about `LONG_MS`."""
+
 SHORT_RUNS = 3
 SHORT_WARM_UPS = 2
 MAX_RUNS = 1000
 REFERENCE_EVERY_MS = 8.0
+# After a run of more than so many milliseconds there are so many timings of the reference kernel.
+REFERENCE_LONG_MS = 100.0
+REFERENCE_AROUND = 2
 
 # How often the interval is computed while measuring, in rounds; and how often raw timings reach the disk, in seconds.
 _CHECK_EVERY = 5
 _FLUSH_EVERY_S = 0.5
+# Within a round, progress is reported so often, in seconds.
+_REPORT_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -116,6 +142,10 @@ class TimingLog:
             self._file.flush()
             self._flushed = time.monotonic()
 
+    def flush(self) -> None:
+        """See to it that all of it is on its way to the disk."""
+        self._file.flush()
+
     def finish(self) -> None:
         """Note that nothing more is to come."""
         self._file.write(json.dumps("finished") + "\n")
@@ -141,7 +171,7 @@ def measure_rounds(
     """Time everything in interleaved rounds until `is_enough`, or until the budget is used up.
 
     Args:
-        sessions: by name; none may be named `REFERENCE`.
+        sessions: by name; none may be named `REFERENCE`. In a `SessionPool` they need not all fit into memory.
         reference: the reference kernel.
         is_enough: asked every few rounds, after `min_rounds`.
         budget_s: seconds for this attempt, those of earlier, killed processes included; at least `min_rounds` are made.
@@ -156,43 +186,99 @@ def measure_rounds(
         All timings of the attempt.
     """
     timings = Timings() if timings is None else timings
-    names = [REFERENCE, *sessions]
-    every = {REFERENCE: reference, **sessions}
-    runs = {name: plan_runs(session) for name, session in every.items()}
-    began, before = time.monotonic(), timings.seconds
-
-    def take(name: str) -> Timing:
-        session = every[name]
-        session.run(runs[name].untimed)
-        timing = time_runs(session, runs[name].timed)
-        timings.seconds = before + time.monotonic() - began
-        timings.add(name, timing)
-        if log is not None:
-            log.write(attempt, timings, name, timing)
-        return timing
-
+    pool = sessions if isinstance(sessions, SessionPool) else SessionPool.holding(sessions)
+    taking = _Taking(pool, reference, timings, log, attempt)
+    names = list(pool)
     check = True
-    while timings.rounds < min_rounds or timings.seconds < budget_s:
-        if check and timings.rounds >= min_rounds and is_enough(timings):
-            break
-        timings.rounds += 1
-        since_reference_ms = np.inf
-        for at in np.random.default_rng([seed, attempt, timings.rounds]).permutation(len(names) - 1):
-            name = names[at + 1]
-            if since_reference_ms > REFERENCE_EVERY_MS:
-                take(REFERENCE)
-                since_reference_ms = 0.0
-            since_reference_ms += take(name).wall_ms * (runs[name].untimed + runs[name].timed)
-        take(REFERENCE)
+    while True:
+        # Killed within a round, it goes on with the rest of that round.
+        if not any(taking.is_due(name) for name in names):
+            if timings.rounds >= min_rounds and (timings.seconds >= budget_s or (check and is_enough(timings))):
+                break
+            timings.rounds += 1
+        drawn = np.random.default_rng([seed, attempt, timings.rounds]).permutation(len(names))
+        due = [names[at] for at in drawn if taking.is_due(names[at])]
+        taking.begin_round()
+        # What is in memory comes first: what makes room for the others was timed then.
+        for at, name in enumerate(sorted(due, key=lambda name: not pool.is_loaded(name))):
+            taking.visit(name)
+            if timings.seconds - taking.reported_s > _REPORT_EVERY_S:
+                taking.reported_s = timings.seconds
+                done = max(timings.seconds / max(budget_s, 1e-9), (timings.rounds - 1 + at / len(due)) / min_rounds)
+                progress(min(done, 1.0) * budget_s, budget_s, f"round {timings.rounds}, {name}")
+        taking.take(REFERENCE, reference)
         progress(min(timings.seconds, budget_s), budget_s, f"round {timings.rounds}")
         check = timings.rounds % _CHECK_EVERY == 0
     return timings
 
 
-def plan_runs(session: Session) -> Runs:
-    """How often to run for one timing; warms the session up."""
+class _Taking:
+    """Takes timings, with the reference kernel in between."""
+
+    def __init__(
+        self, pool: SessionPool, reference: Session, timings: Timings, log: TimingLog | None, attempt: int
+    ) -> None:
+        self._pool, self._reference, self._timings, self._log, self._attempt = pool, reference, timings, log, attempt
+        self._runs = {REFERENCE: plan_runs(reference)}
+        self._counts = Counter(timings.names)
+        self._quickest_ms: dict[str, float] = {}
+        for name, wall_ms in zip(timings.names, timings.wall_ms, strict=True):
+            self._quickest_ms[name] = min(wall_ms, self._quickest_ms.get(name, np.inf))
+        self._began, self._before_s = time.monotonic(), timings.seconds
+        self._since_reference_ms = np.inf
+        self.reported_s = timings.seconds
+
+    def is_due(self, name: str) -> bool:
+        """Whether it has fewer timings than it should have in this round."""
+        each = timings_of_full_rounds(self._quickest_ms.get(name, 0.0))
+        return self._counts[name] < each * self._timings.rounds / FULL_ROUNDS
+
+    def begin_round(self) -> None:
+        """The reference kernel comes first."""
+        self._since_reference_ms = np.inf
+
+    def visit(self, name: str) -> None:
+        """Time a model once, or a few times if it had to be loaded."""
+        was_loaded = self._pool.is_loaded(name)
+        session = self._pool[name]
+        if name not in self._runs:
+            self._runs[name] = plan_runs(session, first_ms=self._pool.first_ms.get(name))
+        each = timings_of_full_rounds(self._quickest_ms.get(name, self._pool.first_ms.get(name, 0.0)))
+        for _ in range(1 if was_loaded else max(1, min(VISIT_TIMINGS, each // 2))):
+            if self._since_reference_ms > REFERENCE_EVERY_MS:
+                # A long run has the machine's speed just before and after it, not that of the run before last.
+                for _ in range(REFERENCE_AROUND if REFERENCE_LONG_MS < self._since_reference_ms < np.inf else 1):
+                    self.take(REFERENCE, self._reference)
+                self._since_reference_ms = 0.0
+            self._since_reference_ms += self.take(name, session)
+
+    def take(self, name: str, session: Session) -> float:
+        """One timing; returns the milliseconds that all of its runs took."""
+        runs = self._runs[name]
+        session.run(runs.untimed)
+        timing = time_runs(session, runs.timed)
+        self._timings.seconds = self._before_s + time.monotonic() - self._began
+        self._timings.add(name, timing)
+        self._counts[name] += 1
+        self._quickest_ms[name] = min(timing.wall_ms, self._quickest_ms.get(name, np.inf))
+        if self._log is not None:
+            self._log.write(self._attempt, self._timings, name, timing)
+        return timing.wall_ms * (runs.untimed + runs.timed)
+
+
+def timings_of_full_rounds(run_ms: float) -> int:
+    """Timings in `FULL_ROUNDS` rounds of a model whose run takes so long."""
+    return int(np.clip(round(FULL_ROUNDS * np.sqrt(EVERY_ROUND_MS / max(run_ms, 1e-6))), FEWEST_TIMINGS, FULL_ROUNDS))
+
+
+def plan_runs(session: Session, *, first_ms: float | None = None) -> Runs:
+    """How often to run for one timing; warms the session up. `first_ms` is what its very first run took."""
+    if first_ms is not None and first_ms > FIRST_LONGER * LONG_MS:
+        return Runs(untimed=0, timed=1)
     session.run(SHORT_WARM_UPS)
     quickest = min(time_runs(session, 1).wall_ms for _ in range(3))
+    if quickest > LONG_MS:
+        return Runs(untimed=0, timed=1)
     short = quickest < SHORT_MS
     timed = int(np.clip(np.ceil(TIMING_MS / max(quickest, 1e-6)), SHORT_RUNS if short else 1, MAX_RUNS))
     return Runs(untimed=SHORT_WARM_UPS if short else 1, timed=timed)

@@ -1,19 +1,18 @@
-"""What a runtime must do to be profiled, and the ONNX Runtime that does it; others come beside it."""
+"""What a runtime must do to be profiled, and the registry of those that do; each has a module of its own."""
 
 from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from typing import Protocol
 
-import numpy as np
 import numpy.typing as npt
 
-from subdit.errors import KitError
 from subdit.errors import MissingExtraError
 from subdit.errors import ProfileError
 
@@ -39,7 +38,18 @@ class Session(Protocol):
 
 
 class Runtime(Protocol):
-    """A runtime on this machine, at one precision."""
+    """A runtime on this machine, at one precision.
+
+    Attributes:
+        name: such as "onnxruntime".
+        version: of the library that is installed.
+        precision: of the weights.
+        compute_precision: numbers that products are computed in; None where they are those of the weights.
+        delegate: accelerator, None for the plain CPU path.
+        delegated_share: operators that run on the delegate over all operators, of all sessions loaded so far together;
+            None where that is not known, or there is no delegate.
+        model_suffix: of the files that it loads, such as ".onnx".
+    """
 
     @property
     def name(self) -> str: ...
@@ -49,6 +59,18 @@ class Runtime(Protocol):
 
     @property
     def precision(self) -> str: ...
+
+    @property
+    def compute_precision(self) -> str | None: ...
+
+    @property
+    def delegate(self) -> str | None: ...
+
+    @property
+    def delegated_share(self) -> float | None: ...
+
+    @property
+    def model_suffix(self) -> str: ...
 
     def load(self, model: Path, inputs: Mapping[str, Array], *, threads: int) -> Session:
         """Load a model for running; raises `KitError` where the runtime refuses it."""
@@ -63,67 +85,60 @@ def time_runs(session: Session, times: int) -> Timing:
     return Timing(wall_ms=wall / times / 1e6, cpu_ms=cpu / times / 1e6)
 
 
-@dataclass(frozen=True)
-class OnnxRuntime:
-    """ONNX Runtime on the processor, float32, sequential, without spinning threads.
+def get_runtime(name: str, *, precision: str = "fp32", delegate: str | None = None) -> Runtime:
+    """The runtime of that name, see `RUNTIMES`.
 
-    Spinning pools of several live sessions starve each other, which shows as latencies that double.
+    Raises:
+        ProfileError: there is no such runtime, or it has no such precision or delegate.
+        MissingExtraError: it is not installed.
     """
-
-    name: str = "onnxruntime"
-    precision: str = "fp32"
-
-    @property
-    def version(self) -> str:
-        import onnxruntime
-
-        return str(onnxruntime.__version__)
-
-    def load(self, model: Path, inputs: Mapping[str, Array], *, threads: int) -> OnnxSession:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-            return OnnxSession(session, inputs)
-        except Exception as error:  # ONNX Runtime's errors have no common base of their own.
-            reason = str(error).strip().splitlines()[0]
-            raise KitError(f"ONNX Runtime cannot load {model} ({reason}); export it again.") from error
+    if name not in RUNTIMES:
+        raise ProfileError(f"There is no runtime {name!r}; there is {', '.join(RUNTIMES)}.")
+    return RUNTIMES[name](precision, delegate)
 
 
-class OnnxSession:
-    """A session with inputs and output in buffers of their own, so that a run converts and allocates nothing."""
+def _onnxruntime(precision: str, delegate: str | None) -> Runtime:
+    from profilers._onnxruntime import COMPUTED
+    from profilers._onnxruntime import OnnxRuntime
 
-    def __init__(self, session: Any, inputs: Mapping[str, Array]) -> None:
-        (output,) = session.get_outputs()
-        self._session = session
-        # Kept, for the binding only points at them.
-        self._inputs = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-        self._output = np.empty(output.shape, dtype=np.float32)
-        self._binding = session.io_binding()
-        for name, array in self._inputs.items():
-            self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        self._binding.bind_output(output.name, "cpu", 0, np.float32, self._output.shape, self._output.ctypes.data)
-
-    def run(self, times: int = 1) -> None:
-        run, binding = self._session.run_with_iobinding, self._binding
-        for _ in range(times):
-            run(binding)
-
-    def output(self) -> Array:
-        return self._output.copy()
-
-
-def get_runtime(name: str) -> Runtime:
-    """The runtime of that name; raises `ProfileError` where there is none, `MissingExtraError` where not installed."""
-    if name != "onnxruntime":
-        raise ProfileError(f"There is no runtime {name!r}; there is onnxruntime.")
+    _require("onnxruntime", precision, tuple(COMPUTED), delegate)
     if importlib.util.find_spec("onnxruntime") is None:
         raise MissingExtraError("ONNX Runtime is not installed; install it with pip install 'subdit[onnx]'.")
-    return OnnxRuntime()
+    return OnnxRuntime(precision)
+
+
+def _litert(precision: str, delegate: str | None) -> Runtime:
+    from profilers._tflite import TfliteRuntime
+
+    return TfliteRuntime("litert", precision, delegate)
+
+
+def _tflite(precision: str, delegate: str | None) -> Runtime:
+    from profilers._tflite import TfliteRuntime
+
+    return TfliteRuntime("tflite", precision, delegate)
+
+
+def _torch(precision: str, delegate: str | None) -> Runtime:
+    from profilers._torch import TorchRuntime
+
+    _require("torch", precision, ("fp32",), delegate)
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError("torch is not installed; install it with pip install 'subdit[torch]'.")
+    return TorchRuntime()
+
+
+RUNTIMES: Mapping[str, Callable[[str, str | None], Runtime]] = {
+    "onnxruntime": _onnxruntime,
+    "litert": _litert,
+    "tflite": _tflite,
+    "torch": _torch,
+}
+"""Name of a runtime to what makes it from a precision and a delegate."""
+
+
+def _require(name: str, precision: str, precisions: tuple[str, ...], delegate: str | None) -> None:
+    if precision not in precisions:
+        raise ProfileError(f"{name} runs no {precision} here; choose {', '.join(precisions)}, or another runtime.")
+    if delegate is not None:
+        raise ProfileError(f"{name} has no delegate {delegate!r} here; leave it out.")

@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import numpy as np
 
+from subdit.errors import SpaceError
+from supernet.space import EncodedSpecs
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
+from supernet.space import count_params
 
 _CANDIDATES = 2000
+# Of sub-DiTs below a limit so many are kept, out of at most so many batches.
+_BATCH, _BATCHES = 20_000, 20
 _SEED = 20260101
 
 
-def calibration_specs(space: SearchSpace, count: int) -> tuple[SubDiTSpec, ...]:
+def calibration_specs(space: SearchSpace, count: int, *, max_params: int | None = None) -> tuple[SubDiTSpec, ...]:
     """`count` sub-DiTs spread over the space: its smallest and its largest, then every other one as far as possible
     from those taken before, and every other one drawn for the values that none of those has. The same ones every time.
 
-    Far points pin the fit down, drawn ones weigh the middle of the space as it weighs itself.
+    Far points pin the fit down, drawn ones weigh the middle of the space as it weighs itself. With `max_params` all of
+    them have at most so many parameters; there are fewer than `count` where the space has no more of them.
+
+    Raises `SpaceError` where no sub-DiT of the space is that small.
     """
+    if count < 1:
+        return ()
     sizes = np.asarray([len(values) for values in space.dimensions.values()])
     rng = np.random.default_rng(_SEED)
-    drawn = np.unique(space.sample(rng, _CANDIDATES), axis=0)
-    drawn = drawn[rng.permutation(len(drawn))]
+    smallest, largest = np.zeros_like(sizes), sizes - 1
+    drawn = _drawn(space, rng, max_params)
+    if max_params is not None and count_params(space, largest[None])[0] > max_params:
+        (least,) = count_params(space, smallest[None])
+        if least > max_params:
+            raise SpaceError(
+                f"No sub-DiT of space {space.name!r} has at most {max_params:,} parameters; its smallest has {least:,}."
+            )
+        largest = drawn[count_params(space, drawn).argmax()] if len(drawn) else smallest
     places = drawn / np.maximum(sizes - 1, 1)
-    taken = [np.zeros_like(sizes), sizes - 1]
+    taken = [smallest] if np.array_equal(smallest, largest) else [smallest, largest]
     used: set[int] = set()
-    while len(taken) < min(count, space.size) and len(used) < len(drawn):
+    while len(taken) < count and len(used) < len(drawn):
         if len(taken) % 2:
             unseen = np.stack([~np.isin(drawn[:, at], np.stack(taken)[:, at]) for at in range(len(sizes))]).sum(axis=0)
             unseen[list(used)] = -1
@@ -38,3 +55,18 @@ def calibration_specs(space: SearchSpace, count: int) -> tuple[SubDiTSpec, ...]:
         if not any(np.array_equal(drawn[at], other) for other in taken):
             taken.append(drawn[at])
     return tuple(space.decode(np.stack(taken[:count])))
+
+
+def _drawn(space: SearchSpace, rng: np.random.Generator, max_params: int | None) -> EncodedSpecs:
+    """Distinct sub-DiTs in random order, uniform over those that are small enough."""
+    if max_params is None:
+        drawn = np.unique(space.sample(rng, _CANDIDATES), axis=0)
+        return drawn[rng.permutation(len(drawn))]
+    kept = np.empty((0, len(space.dimensions)), dtype=np.int64)
+    for _ in range(_BATCHES):
+        batch = space.sample(rng, _BATCH)
+        kept = np.concatenate([kept, batch[count_params(space, batch) <= max_params]])
+        if len(kept) >= _CANDIDATES:
+            break
+    drawn = np.unique(kept[:_CANDIDATES], axis=0)
+    return drawn[rng.permutation(len(drawn))]

@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from device_profiles import DeviceProfile
+from device_profiles import ErrorReport
 from device_profiles import LatencyEstimator
 from reports._figures import Line
 from reports._figures import interval
@@ -23,7 +24,9 @@ from reports._figures import quality_lines
 from reports._plot import latency_limit_ms
 from reports._plot import pareto_svg
 from reports._results import Results
+from subdit.errors import ProfileError
 from subdit.errors import RunError
+from subdit.errors import SpaceError
 from supernet.space import get_space
 
 UNKNOWN = "unknown"
@@ -43,7 +46,8 @@ class Fact:
 def render_html(results: Results, profile: DeviceProfile | None) -> str:
     """The page; needs no other file and no network."""
     samples = [(pick, *_embedded(pick.samples)) for pick in results.picks if pick.samples is not None]
-    plot = Markup(pareto_svg(results, quality_unit=quality_unit(results)))
+    mark = latency_mark(provenance_of(results, profile)[0])
+    plot = Markup(pareto_svg(results, quality_unit=quality_unit(results), mark=mark))
     content = _content(results, profile) | {"plot": plot, "samples": samples, "html": True}
     return _template("report.html.j2", autoescape=True).render(content)
 
@@ -64,6 +68,14 @@ def render_markdown(results: Results, profile: DeviceProfile | None) -> str:
 def title(results: Results) -> str:
     """What the report and the picture are headed with."""
     return f"Sub-DiTs of {results.config['space']} on {device_id(results)}"
+
+
+def latency_mark(provenance: str) -> str:
+    """What is written on every page, picture and table of latencies that nobody measured; empty of measured ones."""
+    return {
+        "estimated": "estimated latency, not measured",
+        "reported": "reported latency, not measured here",
+    }.get(provenance, "")
 
 
 def device_id(results: Results) -> str:
@@ -91,27 +103,29 @@ def _template(name: str, *, autoescape: bool) -> jinja2.Template:
 
 
 def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
-    provenance, noisy = _provenance(results, profile)
+    provenance, noisy = provenance_of(results, profile)
+    predictor = None if profile is None else _predictor(profile)
     return {
         "title": title(results),
         "results": results,
         "device": device_id(results),
         "provenance": provenance,
+        "mark": latency_mark(provenance),
         "warnings": _warnings(results, profile, provenance, noisy),
         "facts": _search_facts(results),
         "quality_unit": quality_unit(results),
         "pick_lines": pick_lines(results.picks),
         "quality_lines": quality_lines(results.picks) if any(pick.quality for pick in results.picks) else [],
         "device_facts": [] if profile is None else _device_facts(profile),
-        "errors": [] if profile is None else _error_lines(profile),
-        "calibration": None if profile is None else profile.calibration,
+        "errors": [] if predictor is None else _error_lines(predictor),
+        "predictor": predictor,
         "any_measured": any(pick.measured is not None for pick in results.picks),
         "commands": _commands(results),
     }
 
 
-def _provenance(results: Results, profile: DeviceProfile | None) -> tuple[str, bool]:
-    """As the search saw it; where its file does not say, as the profile does."""
+def provenance_of(results: Results, profile: DeviceProfile | None) -> tuple[str, bool]:
+    """Where latencies are from, and whether they are noisy: as the search saw it, else as the profile says."""
     facts = results.config.get("device_facts")
     facts = facts if isinstance(facts, dict) else {}
     provenance = facts.get("provenance", UNKNOWN if profile is None else profile.provenance)
@@ -145,7 +159,10 @@ def _warnings(results: Results, profile: DeviceProfile | None, provenance: str, 
 def _differs(results: Results, profile: DeviceProfile) -> bool:
     """Whether the profile predicts other latencies for the front than the search found."""
     space = get_space(results.config["space"])
-    predicted = LatencyEstimator(profile, space).estimate(space.encode(trial.spec for trial in results.front))
+    try:
+        predicted = LatencyEstimator(profile, space).estimate(space.encode(trial.spec for trial in results.front))
+    except ProfileError:
+        return True
     return not np.allclose(predicted.latency_ms, [trial.latency_ms for trial in results.front], rtol=1e-5, atol=0.0)
 
 
@@ -175,12 +192,15 @@ def _device_facts(profile: DeviceProfile) -> list[Fact]:
     facts = [
         Fact("profile", profile.id),
         Fact("provenance", profile.provenance),
+        Fact("source", profile.source),
         Fact("measured at", on.measured_at),
         Fact("machine", on.machine),
         Fact("processor", f"{on.cpu}, {on.cores} cores" if on.cores else on.cpu),
         Fact("system", on.os),
         Fact("runtime", f"{profile.runtime} {on.runtime_version}".strip()),
-        Fact("precision", profile.precision),
+        Fact(
+            "precision", profile.precision + (f", in {profile.compute_precision}" if profile.compute_precision else "")
+        ),
         Fact("threads", str(profile.threads)),
         Fact("delegate", profile.delegate or ""),
         Fact("frequency governor", on.governor),
@@ -199,12 +219,43 @@ def _device_facts(profile: DeviceProfile) -> list[Fact]:
     return [fact for fact in facts if fact.value]
 
 
-def _error_lines(profile: DeviceProfile) -> list[Line]:
-    if profile.calibration is None:
-        return []
-    both = (profile.calibration.error, profile.calibration.uncalibrated_error)
+@dataclass(frozen=True)
+class Predictor:
+    """How latencies were predicted, and how far sub-DiTs left out of the fit were off with it and without.
+
+    Attributes:
+        form: of the calibration; empty where latencies come from a fit to whole sub-DiTs.
+        plain_label: what `plain` are the errors of.
+    """
+
+    form: str
+    error: ErrorReport
+    plain: ErrorReport
+    plain_label: str
+
+
+def _predictor(profile: DeviceProfile) -> Predictor | None:
+    """None where nothing whole was measured, or nothing can be predicted."""
+    try:
+        estimator = LatencyEstimator(profile, get_space(profile.space))
+    except (ProfileError, SpaceError):
+        return None
+    if estimator.error is None or estimator.plain_error is None:
+        return None
+    if estimator.whole_model is None:
+        form = profile.calibration.form if profile.calibration else ""
+        return Predictor(form, estimator.error, estimator.plain_error, "plain sum of components")
+    plain = "calibrated sum of components" if profile.components else "by FLOPs and weights alone"
+    return Predictor("", estimator.error, estimator.plain_error, plain)
+
+
+def _error_lines(predictor: Predictor) -> list[Line]:
+    both = (predictor.error, predictor.plain)
+    floor = both[0].noise_floor
+    noise = [] if floor is None else [Line("of that noise alone", (percent(floor), ""))]
     return [
         Line("mean absolute error", tuple(percent(error.mean) for error in both)),
+        *noise,
         Line("worst error", tuple(percent(error.worst) for error in both)),
         Line("bias", tuple(percent(error.bias, sign=True) for error in both)),
         Line("predicted within 5 %", tuple(percent(error.within_5_percent, decimals=0) for error in both)),

@@ -54,19 +54,19 @@ Effects = list[withStroke] | None
 _MARKERS = ("v", "D", "s", "P", "X")
 
 
-def pareto_png(results: Results, *, title: str, quality_unit: str) -> bytes:
-    """The front as a PNG, about 1400 x 1050 pixels, on white."""
+def pareto_png(results: Results, *, title: str, quality_unit: str, mark: str = "") -> bytes:
+    """The front as a PNG, about 1400 x 1050 pixels, on white; `mark` is written across it and on its axis."""
     with matplotlib.rc_context(_STYLE):
-        figure = _draw(results, _LIGHT, title=title, quality_unit=quality_unit)
+        figure = _draw(results, _LIGHT, title=title, quality_unit=quality_unit, mark=mark)
         out = io.BytesIO()
         figure.savefig(out, format="png", dpi=170, facecolor=_LIGHT.paper, metadata={"Software": None})
     return out.getvalue()
 
 
-def pareto_svg(results: Results, *, quality_unit: str) -> str:
+def pareto_svg(results: Results, *, quality_unit: str, mark: str = "") -> str:
     """The front as an `<svg>` element whose colours are CSS variables: --paper, --ink, --faint, --rule and so on."""
     with matplotlib.rc_context(_STYLE):
-        figure = _draw(results, _LIGHT, title="", quality_unit=quality_unit)
+        figure = _draw(results, _LIGHT, title="", quality_unit=quality_unit, mark=mark)
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = out.getvalue()
@@ -79,7 +79,7 @@ def pareto_svg(results: Results, *, quality_unit: str) -> str:
     return re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 role="img" aria-label="Pareto front"', svg, count=1)
 
 
-def _draw(results: Results, palette: Palette, *, title: str, quality_unit: str) -> Figure:
+def _draw(results: Results, palette: Palette, *, title: str, quality_unit: str, mark: str) -> Figure:
     # A halo around labels; in the SVG the page draws it, so that its labels stay text that can be found and copied.
     effects = [withStroke(linewidth=3, foreground=palette.paper)] if title else None
     figure = Figure(figsize=(8.2, 6.1 if title else 5.8), layout="constrained")
@@ -89,7 +89,9 @@ def _draw(results: Results, palette: Palette, *, title: str, quality_unit: str) 
     _front(axes, results.front, palette)
     marked = zip(results.picks, itertools.cycle(_MARKERS), strict=False)
     handles = [_pick(axes, pick, marker, palette, effects) for pick, marker in marked]
-    axes.set_xlabel("latency, ms  (less is better)", color=palette.ink)
+    axes.set_xlabel(f"{mark or 'latency'}, ms  (less is better)", color=palette.limit if mark else palette.ink)
+    if mark:
+        _mark(axes, mark, palette, effects)
     axes.set_ylabel("quality loss  (less is better)", color=palette.ink)
     axes.margins(x=0.06, y=0.09)
     _limit(axes, latency_limit_ms(results), palette, effects)
@@ -104,6 +106,14 @@ def _draw(results: Results, palette: Palette, *, title: str, quality_unit: str) 
         title=f"quality loss: {quality_unit}", title_fontsize=8.5, alignment="left",
     ).get_title().set_color(palette.faint)  # fmt: skip
     return figure
+
+
+def _mark(axes: Axes, mark: str, palette: Palette, effects: Effects) -> None:
+    """A sign that stays on the picture when it is cut out of its page."""
+    axes.text(
+        0.98, 0.90, mark.upper(), transform=axes.transAxes, ha="right", va="top", fontsize=13, fontweight="bold",
+        color=palette.limit, path_effects=effects, zorder=5,
+    )  # fmt: skip
 
 
 def _frame(axes: Axes, palette: Palette) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from device_profiles import DeviceProfile
 from device_profiles import load_profile
 from reports._page import device_id
+from reports._page import latency_mark
+from reports._page import provenance_of
 from reports._page import quality_unit
 from reports._page import render_html
 from reports._page import render_markdown
@@ -48,10 +50,12 @@ def report(run: Path | str, *, search: str = "default", force: bool = False) -> 
     if paths.html.exists() and not force:
         raise RunError(f"There is a report at {folder} already; replace it with --force.")
     profile = _profile(results)
-    png = pareto_png(results, title=title(results), quality_unit=quality_unit(results))
+    provenance = provenance_of(results, profile)[0]
+    mark = latency_mark(provenance)
+    png = pareto_png(results, title=title(results), quality_unit=quality_unit(results), mark=mark)
     html, markdown = render_html(results, profile), render_markdown(results, profile)
     write_atomic(paths.png, png)
-    write_atomic(paths.csv, _front_csv(results))
+    write_atomic(paths.csv, _front_csv(results, mark or f"{provenance} latency"))
     write_atomic(paths.markdown, markdown)
     write_atomic(paths.html, html)
     return paths
@@ -65,13 +69,16 @@ def _profile(results: Results) -> DeviceProfile | None:
         return None
 
 
-def _front_csv(results: Results) -> str:
-    """The search's table of the front, and beside it what was measured; a cell is empty where nothing was."""
+def _front_csv(results: Results, mark: str) -> str:
+    """The search's table of the front, and beside it what was measured; a cell is empty where nothing was.
+
+    `mark` says in each row where the predicted latencies are from.
+    """
     out = io.StringIO()
     measured = ("measured_ms", "measured_low_ms", "measured_high_ms", "file_bytes", "fd_28_steps", "fd_4_steps")
     picks = {pick.trial.spec.hash: pick for pick in results.picks}
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*results.front[0].row, *measured])
+    writer.writerow([*results.front[0].row, "provenance", *measured])
     for trial in results.front:
         cells: list[object] = [""] * len(measured)
         pick = picks.get(trial.spec.hash)
@@ -80,5 +87,5 @@ def _front_csv(results: Results) -> str:
             cells[:3] = ["", "", ""] if latency is None else [latency.latency_ms, latency.low_ms, latency.high_ms]
             cells[3] = "" if pick.file_bytes is None else pick.file_bytes
             cells[4:] = [pick.quality.get(key, {}).get("fd_mean", "") for key in ("28_steps", "4_steps")]
-        writer.writerow([*trial.row.values(), *cells])
+        writer.writerow([*trial.row.values(), mark, *cells])
     return out.getvalue()

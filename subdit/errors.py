@@ -27,6 +27,10 @@ class ProfileError(SubditError):
     """A device profile that is unknown, ambiguous, damaged, too noisy or made for another space."""
 
 
+class DeviceError(SubditError):
+    """A phone that is missing, not authorized, too hot, lost in the middle, or that cannot run what it should."""
+
+
 class KitError(SubditError):
     """A kit folder that is missing, damaged or made for another space."""
 

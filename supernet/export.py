@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from torch import Tensor
 from torch import nn
 
 from subdit.errors import ExportError
+from subdit.errors import MissingExtraError
 from subdit.errors import RunError
 from subdit.run import Run
 from subdit.run import read_pick
@@ -28,46 +31,93 @@ from supernet.onnx_graph import parameter_bytes
 from supernet.onnx_graph import write_graph
 from supernet.onnx_graph import write_with_external_data
 from supernet.space import SubDiTSpec
+from supernet.tflite import PRECISIONS
+from supernet.tflite import run_tflite
+from supernet.tflite import write_tflite
 
 OPSET = 20
 OUTPUT = "output"
-TOLERANCE = 1e-4
+# The largest difference from torch for fp32; otherwise root mean square error over the output's standard deviation,
+# three times what sub-DiTs with redrawn weights show.
+TOLERANCES = {"fp32": 1e-4, "fp16": 2e-3, "int8": 0.1}
+_REMEDY = {"fp16": "export it as fp32", "int8": "export it as fp16 or fp32"}
+# Precisions of each.
+FORMATS = {"onnx": ("fp32",), "litert": PRECISIONS}
 # Of parameters, above which weights go to a file of their own: a protobuf ends at 2 GB.
 EXTERNAL_DATA_BYTES = 1_500_000_000
 
 
-def export(run_path: Path, *, pick: str = "balanced", search: str = "default", force: bool = False) -> Path:
+def export(
+    run_path: Path,
+    *,
+    pick: str = "balanced",
+    search: str = "default",
+    format: str = "onnx",
+    precision: str = "fp32",
+    force: bool = False,
+) -> Path:
     """Export a pick, distilled if it is and otherwise with the supernet's weights, and check it against torch.
 
-    Writes picks/SPEC_HASH/exports/dit.onnx and beside it dit.json, which tells a sampler the space, steps and shift.
+    Writes picks/SPEC_HASH/exports/dit.onnx and beside it dit.json, which tells a sampler the space, steps and shift; or
+    for LiteRT dit-PRECISION.tflite with dit-PRECISION.json.
+
+    Args:
+        run_path: the run folder.
+        pick: name of the pick.
+        search: of which search.
+        format: onnx or litert.
+        precision: of the weights, see `export_tflite`; ONNX is written as fp32.
+        force: replace the export that is there.
 
     Raises:
         RunError: no such run, search or pick, or the export is there and `force` is not given.
         CheckpointError: the weights are damaged.
-        ExportError: the export differs from torch by more than 1e-4.
+        ExportError: no such format or precision, or the export differs from torch by more than its limit.
+        MissingExtraError: the runtime of the format is not installed.
     """
+    check_format(format, precision)
     run = Run(run_path)
     spec = SubDiTSpec.from_dict(read_pick(run, pick, search=search)["spec"])
     folder = run.pick(spec.hash)
-    path = folder / "exports" / "dit.onnx"
+    path = folder / "exports" / ("dit.onnx" if format == "onnx" else f"dit-{precision}.tflite")
     if path.exists() and not force:
         raise RunError(f"The pick {pick!r} is exported already, at {path}; pass --force to export it anew.")
     distilled = (folder / "distilled" / "config.json").exists()
     model = load_sub_dit(folder / "distilled") if distilled else load_supernet(run.supernet).extract(spec)
-    export_sub_dit(model, path, distilled=distilled, force=force)
+    export_sub_dit(model, path, distilled=distilled, precision=precision, force=force)
     write_json(folder / "spec.json", spec.to_dict())
     return path
 
 
-def export_sub_dit(model: SubDiT, path: Path, *, distilled: bool, force: bool = False) -> float:
-    """Export a whole sub-DiT with its sampling card and return the deviation from torch; raises `ExportError`."""
+def check_format(format: str, precision: str) -> None:
+    """Raise `ExportError` on a format or a precision of it that `export` has not."""
+    if format not in FORMATS:
+        raise ExportError(f"There is no format {format!r}; choose from {', '.join(FORMATS)}.")
+    if precision not in FORMATS[format]:
+        has = ", ".join(FORMATS[format])
+        raise ExportError(f"There is no {precision} for the format {format}; choose {has}, or another format.")
+
+
+def export_sub_dit(
+    model: SubDiT, path: Path, *, distilled: bool, precision: str = "fp32", force: bool = False
+) -> float:
+    """Export a whole sub-DiT with its sampling card, as .onnx or .tflite; return the deviation from torch.
+
+    That is the largest difference, and for weights of less than float32 the root mean square error over the output's
+    standard deviation. Raises `ExportError` where it is above `TOLERANCES`.
+    """
     inputs = model.example_inputs()
-    export_onnx(model.eval(), inputs, path, force=force)
-    off = deviation(model, inputs, path)
-    if not off <= TOLERANCE:
+    if path.suffix == ".tflite":
+        export_tflite(model.eval(), inputs, path, precision=precision, force=force)
+        off = tflite_deviation(model, inputs, path, relative=precision != "fp32")
+    else:
+        export_onnx(model.eval(), inputs, path, force=force)
+        off = deviation(model, inputs, path)
+    if not off <= TOLERANCES[precision]:
         path.unlink()
         data_path(path).unlink(missing_ok=True)
-        raise ExportError(f"The export of {model.spec.hash} differs from torch by {off:.1e}; report it with its spec.")
+        what = f"The {precision} export of {model.spec.hash} differs from torch by {off:.1e}"
+        raise ExportError(f"{what}; {_REMEDY.get(precision, 'report it with its spec')}.")
     card = {"spec": model.spec.to_dict(), "steps": 4 if distilled else 28, "shift": 3.0 if distilled else 1.0}
     write_json(path.with_suffix(".json"), {**card, "deviation_from_torch": off})
     return off
@@ -119,6 +169,40 @@ def export_onnx(
     return path
 
 
+def export_tflite(
+    module: nn.Module,
+    inputs: dict[str, Tensor],
+    path: Path,
+    *,
+    precision: str = "fp32",
+    force: bool = False,
+) -> Path:
+    """Write a module as .tflite, without a converter: float32 inputs of the module's own names, order and layout.
+
+    Args:
+        module: what `export_onnx` can export.
+        inputs: by name, in the order of `forward`; their shapes are the file's.
+        path: the file.
+        precision: fp32; fp16, weights stored as float16 and computed with as float32 on a processor; int8, weights of
+            linears and convolutions stored as int8 per output channel, activations float (TFLite's dynamic range).
+        force: replace the file.
+
+    The bytes are the same for the same module. Raises `RunError` where the file exists and `force` is not given,
+    `ExportError` for an unknown precision, a module that cannot be exported, or one above the 2 GB of a flatbuffer, and
+    `MissingExtraError` without LiteRT, whose schema it writes by.
+    """
+    if path.exists() and not force:
+        raise RunError(f"{path} exists already; pass --force to replace it.")
+    if precision not in PRECISIONS:
+        raise ExportError(f"There is no precision {precision!r} of .tflite; choose from {', '.join(PRECISIONS)}.")
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        raise MissingExtraError("LiteRT is not installed; install it with pip install 'subdit[litert]'.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as made:
+        write_tflite(export_onnx(module, inputs, Path(made) / "graph.onnx"), path, precision=precision)
+    return path
+
+
 @contextlib.contextmanager
 def _positional_only(module: nn.Module) -> Iterator[None]:
     """Hide a module's keyword-only options, whose defaults the exporter would pass as further inputs."""
@@ -145,3 +229,11 @@ def deviation(module: nn.Module, inputs: dict[str, Tensor], path: Path) -> float
         expected: npt.NDArray[np.float32] = module(*inputs.values()).numpy()
     (actual,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     return float(np.abs(expected - actual).max())
+
+
+def tflite_deviation(module: nn.Module, inputs: dict[str, Tensor], path: Path, *, relative: bool = False) -> float:
+    """As `deviation`, of a .tflite file in LiteRT; `relative` is its root mean square over the output's deviation."""
+    with torch.no_grad():
+        expected: npt.NDArray[np.float32] = module(*inputs.values()).numpy()
+    off = run_tflite(path, {name: value.numpy() for name, value in inputs.items()}) - expected
+    return float(np.sqrt(np.mean(off**2)) / expected.std()) if relative else float(np.abs(off).max())

@@ -24,8 +24,9 @@ from tests.floors import parse_floors
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("subdit", "supernet", "supernet.space", "device_profiles", "profilers", "nas", "nas.cli")
-ROOMS += ("profilers.importers",)
+ROOMS += ("profilers.importers", "profilers.adb", "profilers.browser")
 HEAVY = ("torch", "pandas", "matplotlib", "optuna", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy", "peft")
+HEAVY += ("aiohttp",)
 
 
 def loaded_after(code: str) -> set[str]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from device_profiles import DeviceProfile
 from device_profiles import Finding
 from device_profiles import RegisteredProfile
 from device_profiles import check_physics
@@ -17,6 +16,10 @@ from device_profiles import load_profile
 from device_profiles import read_profile
 from device_profiles import read_registry
 from device_profiles import user_registry
+from nas.cli._profile_text import echo_profile
+from nas.cli._profile_text import error_of
+from nas.cli._profile_text import percent
+from nas.cli._profile_text import provenance_mark
 from nas.cli._table import echo_json
 from nas.cli._table import echo_table
 from subdit.errors import ProfileError
@@ -131,10 +134,14 @@ def compare(first: str, second: str, space: str | None, top: int, as_json: bool)
     profiles = [load_profile(device, space=name) for device in (first, second)]
     found = compare_profiles(*profiles)
     if as_json:
-        echo_json(dataclasses.asdict(found))
+        provenance = dict(
+            zip(("first_provenance", "second_provenance"), (one.provenance for one in profiles), strict=True)
+        )
+        echo_json({**provenance, **dataclasses.asdict(found)})
         return
-    click.echo(f"first        {profiles[0].id}")
-    click.echo(f"second       {profiles[1].id}")
+    for label, profile in zip(("first", "second"), profiles, strict=True):
+        mark = "" if profile.provenance == "measured" else f" ({provenance_mark(profile)})"
+        click.echo(f"{label:<12} {profile.id}{mark}")
     only = f"{found.only_first} only in the first, {found.only_second} only in the second"
     click.echo(f"components   {found.components} in both, {only}")
     click.echo(f"second takes {found.ratio:.3g} times as long (median)")
@@ -171,47 +178,6 @@ def _check(path: Path) -> tuple[Finding, ...]:
         return (Finding("schema", str(error)),)
 
 
-def echo_profile(profile: DeviceProfile, *, components: bool) -> None:
-    """Print a profile for people."""
-    facts = [
-        ("profile", profile.id),
-        ("space", f"{profile.space}, {len(profile.components)} components, kit {profile.kit_hash}"),
-        ("provenance", f"{profile.provenance} {profile.conditions.measured_at}"),
-        ("machine", f"{profile.conditions.machine}, {profile.conditions.cpu}, {profile.conditions.cores} cores"),
-        ("system", f"{profile.conditions.os}, {profile.runtime} {profile.conditions.runtime_version}"),
-    ]
-    if profile.noise is not None:
-        verdict = "noisy" if profile.noisy else "quiet enough"
-        facts.append(
-            (
-                "noise",
-                f"{verdict}: components +-{_percent(profile.noise.component_ci)}, whole sub-DiTs "
-                f"+-{_percent(profile.noise.whole_ci)}, halves differ by {_percent(profile.noise.split)} "
-                f"(limit {_percent(profile.noise.limit)}, {profile.noise.attempts} attempts)",
-            )
-        )
-    if (calibration := profile.calibration) is not None:
-        with_, without = calibration.error, calibration.uncalibrated_error
-        facts += [
-            ("calibration", f"{calibration.form}, on {with_.samples} whole sub-DiTs, each left out in turn:"),
-            ("", f"mean error {_percent(with_.mean)}, worst {_percent(with_.worst)}, tau {with_.kendall_tau:.2f}"),
-            ("", f"without it: mean {_percent(without.mean)}, worst {_percent(without.worst)}"),
-        ]
-    else:
-        facts.append(("calibration", "none: latencies are plain sums of components"))
-    for label, text in facts:
-        click.echo(f"{label:<12} {text}")
-    if components:
-        click.echo()
-        echo_table(
-            ("component", "latency, ms", "low", "high", "rounds"),
-            [
-                (name, f"{found.latency_ms:.5f}", f"{found.low_ms:.5f}", f"{found.high_ms:.5f}", str(found.rounds))
-                for name, found in profile.components.items()
-            ],
-        )
-
-
 def _list(space: str | None, as_json: bool) -> None:
     entries, damaged = read_registry()
     entries = [entry for entry in entries if space in (None, entry.profile.space)]
@@ -224,9 +190,9 @@ def _list(space: str | None, as_json: bool) -> None:
                 (
                     entry.profile.id,
                     entry.profile.space,
-                    entry.profile.provenance,
+                    provenance_mark(entry.profile),
                     "yes" if entry.profile.noisy else "no",
-                    _percent(entry.profile.calibration.error.mean) if entry.profile.calibration else "-",
+                    percent(error.mean) if (error := error_of(entry.profile)) else "-",
                     entry.profile.conditions.measured_at,
                 )
                 for entry in entries
@@ -240,18 +206,17 @@ def _list(space: str | None, as_json: bool) -> None:
 
 def _describe(entry: RegisteredProfile) -> dict[str, Any]:
     profile = entry.profile
+    error = error_of(profile)
     return {
         "id": profile.id,
         "space": profile.space,
         "provenance": profile.provenance,
         "noisy": profile.noisy,
-        "mean_error": profile.calibration.error.mean if profile.calibration else None,
+        "mean_error": error.mean if error else None,
+        "max_params": profile.max_params,
+        "source": profile.source,
         "measured_at": profile.conditions.measured_at,
         "kit_hash": profile.kit_hash,
         "path": str(entry.path),
         "shipped": entry.shipped,
     }
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

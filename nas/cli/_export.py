@@ -11,14 +11,17 @@ import click
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--pick", default="balanced", show_default=True, help="Which pick of the search.")
 @click.option("--search", default="default", show_default=True, help="Which of the run's searches.")
+@click.option("--format", default="onnx", show_default=True, help="onnx, or litert for a .tflite file.")
+@click.option("--precision", default="fp32", show_default=True, help="fp32; for litert also fp16 or int8 weights.")
 @click.option("--force", is_flag=True, help="Replace the export that is there.")
-def command(run: Path, pick: str, search: str, force: bool) -> None:
-    """Export a pick of RUN to ONNX, distilled if it is, and check it against torch.
+def command(run: Path, pick: str, search: str, format: str, precision: str, force: bool) -> None:
+    """Export a pick of RUN for a runtime, distilled if it is, and check it against torch.
 
     \b
     Examples:
         subdit export runs/demo --pick balanced
+        subdit export runs/demo --pick fastest --format litert --precision int8
     """
     from supernet.export import export
 
-    click.echo(export(run, pick=pick, search=search, force=force))
+    click.echo(export(run, pick=pick, search=search, format=format, precision=precision, force=force))

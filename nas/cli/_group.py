@@ -21,6 +21,9 @@ EXTRA_OF = {
     "accelerate": "torch",
     "transformers": "diffusion",
     "peft": "diffusion",
+    "aiohttp": "serve",
+    "cryptography": "serve",
+    "segno": "serve",
     "sklearn": "demo",
     "scipy": "demo",
 }

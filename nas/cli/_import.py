@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from nas.cli._devices import echo_profile
+from nas.cli._profile_text import echo_profile
 from nas.cli._progress import progress_bar
 from nas.cli._table import echo_json
 from nas.cli._table import echo_table

@@ -3,6 +3,7 @@
 `read_log` says what any model's log holds; `import_logs` makes a device profile from logs of a kit's components.
 """
 
+from profilers.importers._delegation import delegated_share
 from profilers.importers._imported import UNCONFIRMED
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import OperatorRow
@@ -23,6 +24,7 @@ __all__ = [
     "Importer",
     "OperatorRow",
     "ReadOptions",
+    "delegated_share",
     "import_logs",
     "make_log",
     "read",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from profilers.importers._counts import CountLine
+from profilers.importers._counts import is_count_line
+from profilers.importers._counts import read_count_line
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import checked
 from profilers.importers._imported import disagree
@@ -18,7 +21,6 @@ STEP_MS = 0.0051
 
 _FIELD = re.compile(r"([A-Z][\w ()]{2,40}?): *(.*)")
 _AVERAGE = re.compile(r"(\S{1,30}) ms \((\d{1,12}) runs\)")
-_COUNT = re.compile(r"count=(\d{1,12}) .*?\bavg=(\S{1,30}).*")
 _KEYS = {"Inference (min)": "min", "Inference (max)": "max", "Inference (median)": "median", "Inference (std)": "std"}
 _KEYS |= {"Inference (p5)": "p5", "Inference (p95)": "p95"}
 _OTHERS = {"Signature name", "Model initialization", "Warmup (first)", "Warmup (avg)", "First inference", "Throughput"}
@@ -65,9 +67,13 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
             times[key] = log.number(line, value.removesuffix(" ms"), label)
     if not {"min", "max", "std"} <= set(times) or len({"median", "p5", "p95"} & set(times)) not in (0, 3):
         raise log.refuse(at, "lines of the results block are missing", "give the whole log")
-    _compare_counts(log, count, mean)
+    run = _run(log, count, mean)
+    if run is not None:
+        mean = run.avg / 1000
+        exact = {"median", "p5", "p95"} & set(run.values)
+        times |= {key: run.values[key] / 1000 for key in exact}
     python = "Fully accelerated" in fields
-    if python != ("median" in times):
+    if python != ("Inference (median)" in fields):
         raise log.refuse(at, "lines of the results block are missing", "give the whole log")
     made = ImportedLog(
         "litert-text",
@@ -152,13 +158,15 @@ def _peak_memory(log: Log, fields: dict[str, tuple[int, str]]) -> int | None:
     return round(log.number(at, text.removesuffix(" MB"), "Peak memory") * 2**20)
 
 
-def _compare_counts(log: Log, count: int, mean: float) -> None:
-    """The C++ tool shares TensorFlow Lite's loop, whose last `count=` line states the same."""
-    lines = [(at, match) for at, line in enumerate(log.lines, 1) if (match := _COUNT.fullmatch(line.strip()))]
-    if lines:
-        at, match = lines[-1]
-        if int(match[1]) != count or abs(log.number(at, match[2], "avg") / 1000 - mean) > STEP_MS:
-            raise disagree(log, at, "count= and Inference (avg)", match[0][:80], f"{mean} ms ({count} runs)")
+def _run(log: Log, count: int, mean: float) -> CountLine | None:
+    """The timed runs as TensorFlow Lite's loop tells them, which the C++ tool shares: finer, and with a median."""
+    lines = [(at, line.strip()) for at, line in enumerate(log.lines, 1) if is_count_line(line.strip())]
+    if not lines:
+        return None
+    run = read_count_line(log, *lines[-1])
+    if run.count != count or abs(run.avg / 1000 - mean) > STEP_MS:
+        raise disagree(log, run.line, "count= and Inference (avg)", lines[-1][1][:80], f"{mean} ms ({count} runs)")
+    return run
 
 
 def _model_file(log: Log) -> str | None:

@@ -6,8 +6,10 @@ Times are microseconds. The first pair of `Running benchmark` and `count=` is th
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from profilers.importers._counts import CountLine
+from profilers.importers._counts import is_count_line
+from profilers.importers._counts import read_count_line
 from profilers.importers._imported import UNCONFIRMED
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import checked
@@ -19,32 +21,12 @@ from profilers.importers._operator_tables import has_tables
 from profilers.importers._operator_tables import read_operators
 
 _SUMMARY = re.compile(r"(?:Average inference|Inference) timings in (\w{1,20}): (.*)")
-_COUNT = re.compile(r"count=\d{1,12}\b.*")
 _PEAK = re.compile(
     r"(?:Overall peak memory footprint|Peak memory footprint) \((\w{1,10})\)"
     r"(?: via periodic monitoring:|:)(?: init=\S{1,30} overall=)? ?(\S{1,30})"
 )
 _PARAMETER = re.compile(r"([#A-Za-z][\w #()-]{1,80}): \[(.{0,500})\]")
-_FULL = ("first", "curr", "min", "max", "avg", "std")
-_NEW = ("p5", "median", "p95")
 _ACCELERATORS = ("gpu", "nnapi", "hexagon", "coreml")
-
-
-@dataclass(frozen=True)
-class _Count:
-    """A `count=` line, in microseconds; `avg` is the one value where all are the same."""
-
-    line: int
-    count: int
-    values: dict[str, float]
-
-    @property
-    def avg(self) -> float:
-        return self.values.get("avg", self.values["curr"])
-
-    @property
-    def first(self) -> float:
-        return self.values.get("first", self.values["curr"])
 
 
 def claims_output(log: Log) -> bool:
@@ -52,7 +34,7 @@ def claims_output(log: Log) -> bool:
     if any("BENCHMARK RESULTS" in line for line in log.lines):
         return any(_SUMMARY.fullmatch(line.strip()) for line in log.lines)
     return has_tables(log) or any(
-        _SUMMARY.fullmatch(line.strip()) or _COUNT.fullmatch(line.strip()) or line.startswith("Running benchmark for")
+        _SUMMARY.fullmatch(line.strip()) or is_count_line(line.strip()) or line.startswith("Running benchmark for")
         for line in log.lines
     )
 
@@ -116,14 +98,14 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
     return (checked(log, made, line=at),)
 
 
-def _statistics(log: Log) -> tuple[_Count | None, _Count, int]:
+def _statistics(log: Log) -> tuple[CountLine | None, CountLine, int]:
     """Warm-up, measurement, and the line of the summary, which states both means again."""
     counts, summaries, announced = [], [], 0
     for at, line in enumerate(log.lines, 1):
         text = line.strip()
         announced += text.startswith("Running benchmark for")
-        if _COUNT.fullmatch(text):
-            counts.append(_count(log, at, text))
+        if is_count_line(text):
+            counts.append(read_count_line(log, at, text))
         elif match := _SUMMARY.fullmatch(text):
             summaries.append((at, match[1], match[2]))
     if not summaries:
@@ -162,24 +144,6 @@ def _statistics(log: Log) -> tuple[_Count | None, _Count, int]:
             log, at, "First inference and first=", f"{stated['First inference']} us", f"{counts[0].first} us"
         )
     return (counts[0] if warm else None), run, at
-
-
-def _count(log: Log, at: int, text: str) -> _Count:
-    same = text.endswith("(all same)")
-    values: dict[str, float] = {}
-    for token in text.removesuffix("(all same)").split():
-        key, _, value = token.partition("=")
-        if key in values or key not in ("count", *_FULL, *_NEW):
-            raise log.refuse(at, f"{token[:40]!r} does not belong in a 'count=' line", "give the log as written")
-        whole = key in ("count", "first", "curr", "min", "max")
-        values[key] = log.whole(at, value, key) if whole else log.number(at, value, key)
-    count = int(values.pop("count", 0))
-    wanted = [("curr",)] if same or count == 1 else [_FULL, (*_FULL, *_NEW)]
-    if count < 1 or set(values) not in [set(keys) for keys in wanted]:
-        raise log.refuse(at, "this 'count=' line lacks values or times nothing", "give the log as the tool wrote it")
-    if "avg" in values and not values["min"] * (1 - 1e-5) <= values["avg"] <= values["max"] * (1 + 1e-5):
-        raise disagree(log, at, "avg and min to max", values["avg"], f"{values['min']} to {values['max']}")
-    return _Count(at, count, values)
 
 
 def _parameters(log: Log) -> dict[str, tuple[int, str]]:

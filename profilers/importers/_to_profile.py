@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from device_profiles import MIN_WHOLE
-from device_profiles import Calibration
 from device_profiles import Conditions
 from device_profiles import DeviceProfile
 from device_profiles import Latency
-from device_profiles import WholeLatency
-from device_profiles import fit_calibration
 from device_profiles import save_profile
+from profilers._from_timings import calibrate
+from profilers._from_timings import whole_latencies
 from profilers._kit import Kit
 from profilers._kit import open_kit
 from profilers._statistics import NOISE_LIMIT
@@ -32,7 +30,7 @@ from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.version import VERSION
 from supernet.space import all_components
-from supernet.space import component_counts
+from supernet.space import components_up_to
 from supernet.space import get_space
 from supernet.space import space_names
 
@@ -98,6 +96,10 @@ def import_logs(
     if not logs:
         raise ImportLogError("There are no logs to import; name the files.")
     opened = None if kit is None else open_kit(kit)
+    if opened is not None and precision not in (None, opened.precision):
+        raise ImportLogError(
+            f"The kit {kit} was made in {opened.precision}, not in {precision}; leave --precision out."
+        )
     found: dict[str, ImportedLog] = {}
     for done, path in enumerate(logs):
         progress(done, len(logs), path.name)
@@ -111,13 +113,16 @@ def import_logs(
     progress(len(logs), len(logs), "")
     space_name = _space(found, opened)
     facts = _common(found, threads)
-    components = [component.name for component in all_components(get_space(space_name))]
+    components = [component.name for component in components_up_to(get_space(space_name), _limit(opened))]
     latencies = {name: _latency(log) for name, log in found.items()}
-    calibration = _calibrate(opened, space_name, latencies)
+    timed = [entry for entry in opened.whole if entry.name in latencies] if opened else []
+    if by_whole := opened is not None and not opened.components:
+        components = []
     unused = set(found) - set(components) - ({entry.name for entry in opened.whole} if opened else set())
     if unused:
         raise ImportLogError(f"{min(unused)!r} is no model of {space_name!r}; leave its log out, or name its --kit.")
-    known = [latencies[name].relative_ci for name in components if _spread(found[name]) is not None]
+    judged = [entry.name for entry in timed] if by_whole else components
+    known = [latencies[name].relative_ci for name in judged if _spread(found[name]) is not None]
     runtime, used_threads, delegate, tool, version = facts
     made = DeviceProfile(
         device=device,
@@ -128,23 +133,31 @@ def import_logs(
         kit_hash=opened.hash if opened else _hash(components),
         provenance="measured",
         # A log that says nothing of its spread cannot show that it was quiet.
-        noisy=len(known) < len(components) or float(np.median(known)) > NOISE_LIMIT,
+        noisy=len(known) < len(judged) or float(np.median(known)) > NOISE_LIMIT,
         components={name: latencies[name] for name in components},
         conditions=Conditions(
             machine=device,
             cpu="",
             cores=0,
             os="",
-            runtime_version=f"{version or 'unknown version'}, measured with {tool}",
+            runtime_version=version or "",
             python_version="",
             measured_at=_newest(logs),
             subdit_version=VERSION,
         ),
-        calibration=calibration,
+        calibration=calibrate(opened, timed, latencies) if opened else None,
         delegate=delegate,
+        max_params=_limit(opened),
+        source=f"measured with {tool}",
+        whole=whole_latencies(timed, latencies) if by_whole else (),
     )
     save_profile(made, out, force=force)
     return made
+
+
+def _limit(kit: Kit | None) -> int | None:
+    """Parameters that a kit's sub-DiTs may have; without a kit, the table must be that of the whole space."""
+    return None if kit is None else kit.max_params
 
 
 def _stem(model_file: str) -> str:
@@ -158,7 +171,7 @@ def _space(found: Mapping[str, ImportedLog], kit: Kit | None) -> str:
     """The space that the logs cover; raises `ImportLogError` where components are missing."""
     if kit is not None:
         names = [kit.space]
-        wanted = {kit.space: {entry.name for entry in kit.components}}
+        wanted = {kit.space: {entry.name for entry in kit.components or kit.whole}}
     else:
         wanted = {name: {component.name for component in all_components(get_space(name))} for name in space_names()}
         names = [name for name in wanted if set(found) <= wanted[name]] or [
@@ -210,18 +223,6 @@ def _spread(log: ImportedLog) -> float | None:
 def _latency(log: ImportedLog) -> Latency:
     value, half = float(log.latency_ms or 0.0), _spread(log) or 0.0
     return Latency(value, max(value - half, 0.0), value + half, log.count or 0)
-
-
-def _calibrate(kit: Kit | None, space_name: str, latencies: Mapping[str, Latency]) -> Calibration | None:
-    entries = [entry for entry in kit.whole if entry.name in latencies] if kit is not None else []
-    whole = [WholeLatency(entry.spec, latencies[entry.name]) for entry in entries if entry.spec is not None]
-    if len(whole) < MIN_WHOLE:
-        return None
-    space = get_space(space_name)
-    components = all_components(space)
-    counts = component_counts(space, space.encode([entry.spec for entry in whole])).astype(np.float64)
-    component_ms = np.asarray([latencies[component.name].latency_ms for component in components])
-    return fit_calibration(components, component_ms, counts, whole)
 
 
 def _hash(components: Sequence[str]) -> str:

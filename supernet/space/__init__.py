@@ -2,10 +2,18 @@
 
 from supernet.space._components import KINDS
 from supernet.space._components import Component
+from supernet.space._components import ComponentTerm
 from supernet.space._components import all_components
 from supernet.space._components import component_counts
+from supernet.space._components import component_terms
 from supernet.space._components import components
 from supernet.space._components import components_by_stage
+from supernet.space._components import sum_components
+from supernet.space._memory import ACTIVATION_BYTES
+from supernet.space._memory import activation_bytes
+from supernet.space._memory import peak_memory_bytes
+from supernet.space._memory import weight_bytes
+from supernet.space._search_space import PIPELINE_PARTS
 from supernet.space._search_space import EncodedSpecs
 from supernet.space._search_space import SearchSpace
 from supernet.space._search_space import TextInput
@@ -14,6 +22,7 @@ from supernet.space._sizes import WeightSizes
 from supernet.space._sizes import component_flops
 from supernet.space._sizes import component_params
 from supernet.space._sizes import component_weights
+from supernet.space._sizes import components_up_to
 from supernet.space._sizes import count_flops
 from supernet.space._sizes import count_params
 from supernet.space._spaces import get_space
@@ -24,26 +33,35 @@ from supernet.space._spec import STAGES
 from supernet.space._spec import SubDiTSpec
 
 __all__ = [
+    "ACTIVATION_BYTES",
     "ASSA_STAGES",
     "KINDS",
+    "PIPELINE_PARTS",
     "PRECISIONS",
     "STAGES",
     "Component",
+    "ComponentTerm",
     "EncodedSpecs",
     "SearchSpace",
     "SubDiTSpec",
     "TextInput",
     "WeightSizes",
+    "activation_bytes",
     "all_components",
     "component_counts",
     "component_flops",
     "component_params",
+    "component_terms",
     "component_weights",
     "components",
     "components_by_stage",
+    "components_up_to",
     "count_flops",
     "count_params",
     "get_space",
+    "peak_memory_bytes",
     "register_space",
     "space_names",
+    "sum_components",
+    "weight_bytes",
 ]

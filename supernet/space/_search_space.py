@@ -21,6 +21,10 @@ EncodedSpecs = npt.NDArray[np.int64]
 """Specs as an array of shape (n, dimensions): per dimension the index of the value, see `SearchSpace.dimensions`."""
 
 
+PIPELINE_PARTS = ("text_encoder", "decoder")
+"""Models that a picture may take beside the DiT, each once."""
+
+
 @dataclass(frozen=True)
 class TextInput:
     """One text encoder's output as the DiT sees it: `tokens` embeddings of `width` numbers."""
@@ -57,6 +61,8 @@ class SearchSpace:
         rope_theta: base of the rotary position embedding.
         down_up_skip: whether tokens that leave Down are mixed in where Up begins (Hourglass DiT; the paper has none).
         named: the named points, name to keyword arguments of `SubDiTSpec`.
+        pipeline: what a picture takes beside the DiT, of `PIPELINE_PARTS`; empty where latents are pixels and the text
+            encoder is a look-up in a table.
     """
 
     name: str
@@ -78,6 +84,7 @@ class SearchSpace:
     rope_theta: float
     down_up_skip: bool = False
     named: Mapping[str, SubDiTSpec] = field(default_factory=dict)
+    pipeline: tuple[str, ...] = PIPELINE_PARTS
 
     def __post_init__(self) -> None:
         self._check_sizes()
@@ -116,6 +123,11 @@ class SearchSpace:
                     f"Space {self.name!r} has the text input {text.name!r} of {text.tokens} tokens of width "
                     f"{text.width}; both must be positive."
                 )
+
+        if strange := set(self.pipeline) - set(PIPELINE_PARTS):
+            raise SpaceError(
+                f"Space {self.name!r} has {sorted(strange)[0]!r} in its pipeline; there is {', '.join(PIPELINE_PARTS)}."
+            )
 
     def _check_values(self) -> None:
         """What is a list of values each."""

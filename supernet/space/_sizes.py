@@ -7,9 +7,11 @@ attention count, elementwise work does not. All are of one forward of one image.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import astuple
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +19,12 @@ import numpy.typing as npt
 from supernet.space._components import Component
 from supernet.space._components import all_components
 from supernet.space._components import component_counts
+from supernet.space._components import component_terms
+from supernet.space._components import sum_components
 from supernet.space._search_space import EncodedSpecs
 from supernet.space._search_space import SearchSpace
+from supernet.space._spec import ASSA_STAGES
+from supernet.space._spec import STAGES
 
 PRECISIONS = ("fp32", "fp16", "int8", "palette4")
 """How weights may be stored, see `WeightSizes.bytes`."""
@@ -57,16 +63,21 @@ class WeightSizes:
         - int8: matrices in one byte a number with a float32 scale for each output channel; vectors in float32.
         - palette4: matrices as 4-bit indices into 16 float16 values of their own; vectors in float16.
         """
-        match precision:
-            case "fp32":
-                return 4 * self.params
-            case "fp16":
-                return 2 * self.params
-            case "int8":
-                return self.matrix_params + 4 * self.output_channels + 4 * self.vector_params
-            case "palette4":
-                return (self.matrix_params + 1) // 2 + 32 * self.matrices + 2 * self.vector_params
-        raise ValueError(f"no such precision {precision!r}; there is {', '.join(PRECISIONS)}")
+        return int(stored_bytes(precision, *astuple(self)))
+
+
+def stored_bytes(precision: str, matrix_params: Any, vector_params: Any, matrices: Any, output_channels: Any) -> Any:
+    """`WeightSizes.bytes`, of whole numbers or of arrays of them."""
+    match precision:
+        case "fp32":
+            return 4 * (matrix_params + vector_params)
+        case "fp16":
+            return 2 * (matrix_params + vector_params)
+        case "int8":
+            return matrix_params + 4 * output_channels + 4 * vector_params
+        case "palette4":
+            return (matrix_params + 1) // 2 + 32 * matrices + 2 * vector_params
+    raise ValueError(f"no such precision {precision!r}; there is {', '.join(PRECISIONS)}")
 
 
 @dataclass(frozen=True)
@@ -181,9 +192,37 @@ def count_flops(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.int
     return _total(space, encoded, component_flops)
 
 
+def components_up_to(space: SearchSpace, max_params: int | None) -> tuple[Component, ...]:
+    """Components of any sub-DiT of at most `max_params` parameters, in the order of `all_components`; exact.
+
+    None is no limit. Empty where no sub-DiT is that small.
+    """
+    if max_params is None:
+        return all_components(space)
+    # The smallest sub-DiT that has a component has the smallest value of every dimension that does not make it: nothing
+    # has fewer parameters with more of anything. An attention is made by three dimensions and the width, an FFN by one.
+    labels = list(space.dimensions)
+    together = [{f"bna_blocks_{stage}", f"bna_radius_{stage}", "kv_compression"} for stage in ASSA_STAGES]
+    together += [{f"ffn_ratio_{stage}"} for stage in STAGES]
+    rows = [
+        row
+        for free in together
+        for row in itertools.product(
+            *(
+                range(len(values) if label in free | {"width"} else 1)
+                for label, values in zip(labels, space.dimensions.values(), strict=True)
+            )
+        )
+    ]
+    smallest = np.asarray(rows, dtype=np.int64)
+    small_enough = smallest[count_params(space, smallest) <= max_params]
+    found = component_counts(space, small_enough).any(axis=0)
+    return tuple(component for component, is_found in zip(all_components(space), found, strict=True) if is_found)
+
+
 def _total(
     space: SearchSpace, encoded: EncodedSpecs, size_of: Callable[[SearchSpace, Component], int]
 ) -> npt.NDArray[np.int64]:
     # In double precision the sums are exact up to 2^53, about 9e15; the largest space stays below 1e14.
     each = np.asarray([size_of(space, component) for component in all_components(space)], dtype=np.float64)
-    return np.rint(component_counts(space, encoded).astype(np.float64) @ each).astype(np.int64)
+    return np.rint(sum_components(component_terms(space, encoded), each)).astype(np.int64)

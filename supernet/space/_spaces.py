@@ -43,6 +43,7 @@ def _digits() -> SearchSpace:
         time_width=128,
         rope_theta=100.0,
         down_up_skip=True,
+        pipeline=(),
         named={"tiny": point(48), "small": point(64), "full": point(96)},
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from device_profiles import Conditions
@@ -44,6 +46,28 @@ def lifelike_ms(seed: int = 0) -> np.ndarray:
     ]
     latency_ms = [0.008 + 1e-6 * speed[one.kind] * each for one, each in zip(COMPONENTS, work, strict=True)]
     return np.asarray(latency_ms) * rng.normal(1, 0.005, len(COMPONENTS))
+
+
+def whole_profile(rows: int = 40, *, parts: bool = True, seed: int = 0, noise: float = 0.005) -> DeviceProfile:
+    """A profile that predicts from whole sub-DiTs, which take `true_whole_ms`, to within `noise`."""
+    encoded = SPACE.sample(np.random.default_rng(seed + 1), rows)
+    taken = true_whole_ms(encoded) * np.random.default_rng(seed + 2).normal(1, noise, rows)
+    profile = made_up_profile(calibrated=False, latency_ms=lifelike_ms())
+    return dataclasses.replace(
+        profile,
+        components=profile.components if parts else {},
+        whole=tuple(
+            WholeLatency(spec, Latency(ms, ms * (1 - 2 * noise), ms * (1 + 2 * noise), 40))
+            for spec, ms in zip(SPACE.decode(encoded), taken.tolist(), strict=True)
+        ),
+    )
+
+
+def true_whole_ms(encoded: np.ndarray) -> np.ndarray:
+    """A sum of parts, 0.05 ms, and what no sum has: wide sub-DiTs lose their weights from the cache."""
+    sums = component_counts(SPACE, encoded).astype(float) @ lifelike_ms()
+    width = np.asarray(SPACE.widths)[encoded[:, 0]]
+    return (1.1 * sums + 0.05) * (1 + 0.1 * ((width - 48) / 48) ** 2)
 
 
 def made_up_profile(

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+import profilers._from_timings
 import profilers._kit
 import profilers._profile
+import profilers._torch
+import profilers.adb._profile
+import profilers.browser._serve
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
 from supernet.space import get_space
@@ -31,10 +35,15 @@ def small_space() -> SearchSpace:
     )
 
 
+ROOMS = (profilers._kit, profilers._profile, profilers._from_timings, profilers._torch)
+ROOMS += (profilers.adb._profile, profilers.browser._serve)
+"""Modules that look a space up by its name."""
+
+
 def use_small_space() -> None:
     """Let this process know no other space."""
-    for module in (profilers._kit, profilers._profile):
-        module.get_space = lambda name: small_space()  # type: ignore[assignment]
+    for module in ROOMS:
+        module.get_space = lambda name: small_space()  # type: ignore[attr-defined]
 
 
 class Doubling:

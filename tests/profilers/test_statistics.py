@@ -112,11 +112,11 @@ def test_every_round_times_everything_in_its_own_order() -> None:
 
 
 def test_an_attempt_that_was_enough_before_the_kill_is_not_measured_further() -> None:
-    done = Timings(rounds=20, seconds=1.0)
+    done = Timings(names=["a"] * 20, wall_ms=[0.1] * 20, cpu_ms=[0.1] * 20, rounds=20, seconds=1.0)
     again = measure_rounds(
         {"a": Doubling()}, Doubling(), is_enough=lambda _: True, budget_s=60.0, min_rounds=20, timings=done
     )
-    assert again.rounds == 20
+    assert again.rounds == 20 == again.names.count("a")
 
 
 def test_the_log_goes_on_after_a_torn_line_and_begins_anew_for_another_measurement(tmp_path: Path) -> None:

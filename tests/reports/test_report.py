@@ -132,6 +132,26 @@ def test_doubtful_latencies_are_marked(run: Path, facts: dict[str, object], said
     assert f"latencies {facts['provenance']}" in read(paths)
 
 
+@pytest.mark.parametrize("provenance", ["estimated", "reported"])
+def test_what_was_not_measured_is_marked_everywhere(run: Path, provenance: str) -> None:
+    """In the page's text and picture, in Markdown, in every row of the table, and in the picture by itself."""
+    plain = report(run)
+    before = plain.png.read_bytes()
+    with plain.csv.open(newline="") as file:
+        assert {row["provenance"] for row in csv.DictReader(file)} == {"measured latency"}
+    file = run / "searches" / "default" / "search.json"
+    facts = {"device_facts": {"provenance": provenance, "noisy": False}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | facts))
+    paths = report(run, force=True)
+    mark = f"{provenance} latency, not measured"
+    page = paths.html.read_text()
+    assert page.count(mark) >= 2 and mark.upper() in page[page.index("<svg") : page.index("</svg>")]
+    assert mark.upper() in paths.markdown.read_text()
+    with paths.csv.open(newline="") as table:
+        assert all(row["provenance"].startswith(mark) for row in csv.DictReader(table))
+    assert paths.png.read_bytes() != before
+
+
 class Loads(HTMLParser):
     """Collects every address that a browser would load something from."""
 

@@ -28,6 +28,7 @@ from supernet.space import component_flops
 from supernet.space import component_params
 from supernet.space import components
 from supernet.space import components_by_stage
+from supernet.space import components_up_to
 from supernet.space import count_flops
 from supernet.space import count_params
 from supernet.space import get_space
@@ -67,6 +68,33 @@ def test_vectorised_counts_equal_slow_ones(space: SearchSpace, data: st.DataObje
     assert Counter(counted) == slow == sum(components_by_stage(space, spec).values(), Counter())
     for size_of, total in ((component_params, count_params), (component_flops, count_flops)):
         assert total(space, encoded)[0] == sum(size_of(space, component) * count for component, count in slow.items())
+
+
+@pytest.mark.parametrize("name", ["digits", "mid-256", "mobile-1k"])
+def test_components_of_small_sub_dits_are_those_that_all_of_them_have(name: str) -> None:
+    whole = get_space(name)
+    space = replace(
+        whole,
+        widths=whole.widths[-3:],
+        depths=tuple(depths[:2] for depths in whole.depths),
+        bna_blocks=whole.bna_blocks[:2],
+        bna_radii=whole.bna_radii[:2],
+        named={},
+    )
+    rows = space.enumerate()
+    params, counts = count_params(space, rows), component_counts(space, rows) > 0
+    assert components_up_to(space, None) == all_components(space) == components_up_to(space, int(params.max()))
+    assert components_up_to(space, int(params.min()) - 1) == ()
+    several = set()
+    for limit in np.quantile(params, np.linspace(0, 1, 25)).astype(int).tolist():
+        # Every sub-DiT, one by one, against those that the closed form looks at.
+        found = counts[params <= limit].any(axis=0)
+        expected = tuple(
+            component for component, is_found in zip(all_components(space), found, strict=True) if is_found
+        )
+        assert components_up_to(space, limit) == expected
+        several.add(len(expected))
+    assert len(several) > 5
 
 
 @every_space

@@ -13,6 +13,7 @@ from click.testing import Result
 
 import subdit
 from device_profiles import LatencyEstimator
+from device_profiles import check_physics
 from device_profiles import load_profile
 from nas.cli import group
 from profilers._kit import Kit
@@ -22,6 +23,8 @@ from subdit.errors import RunError
 from supernet.space import all_components
 from supernet.space import component_counts
 from supernet.space import components
+from supernet.space import components_up_to
+from supernet.space import count_params
 from supernet.space import get_space
 from tests.device_profiles.made_up import component_ms
 from tests.profilers.importers.mutators import FILES
@@ -94,7 +97,7 @@ def test_complete_logs_become_a_profile(write_logs: WriteLogs) -> None:
     assert profile.to_dict() == json.loads(result.stdout)
     assert profile.id == "phone/litert/fp32/t1"
     assert (profile.provenance, profile.noisy) == ("measured", False)
-    assert "litert-benchmark" in profile.conditions.runtime_version
+    assert "litert-benchmark" in profile.source and "litert" not in profile.conditions.runtime_version
     assert profile.latency_ms == pytest.approx(LATENCY_MS)
     spec = next(iter(SPACE.named.values()))
     by_hand = sum(count * LATENCY_MS[one.name] for one, count in components(SPACE, spec).items())
@@ -143,8 +146,45 @@ def test_whole_sub_dits_of_the_kit_calibrate(
     kit = Kit(tmp_path, "digits", "litert", "int8", "0123456789abcdef", tuple(entries), tuple(wholes))
     monkeypatch.setattr("profilers.importers._to_profile.open_kit", lambda folder: kit)
     latency_ms = LATENCY_MS | {spec.hash: ms for spec, ms in zip(specs, whole_ms.tolist(), strict=True)}
+    with pytest.raises(ImportLogError, match="made in int8, not in fp32"):
+        subdit.import_logs(write_logs(latency_ms), device="phone", kit=tmp_path, precision="fp32")
     profile = subdit.import_logs(write_logs(latency_ms), device="phone", kit=tmp_path)
     assert (profile.precision, profile.kit_hash) == ("int8", kit.hash)
     assert profile.calibration is not None and profile.calibration.error.mean < 0.005
     estimate = LatencyEstimator(profile, SPACE).estimate(encoded)
     assert estimate.latency_ms == pytest.approx(whole_ms, rel=0.01)
+
+
+def test_a_restricted_kit_needs_the_logs_of_its_components_alone(
+    write_logs: WriteLogs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = int(np.quantile(count_params(SPACE, SPACE.enumerate()), 0.02))
+    names = [component.name for component in components_up_to(SPACE, limit)]
+    assert len(names) < len(NAMES)
+    entries = tuple(KitEntry(name, tmp_path, tmp_path) for name in names)
+    kit = Kit(tmp_path, "digits", "litert", "fp32", "0123456789abcdef", entries, (), "tflite", limit)
+    monkeypatch.setattr("profilers.importers._to_profile.open_kit", lambda folder: kit)
+    logs = write_logs({name: LATENCY_MS[name] for name in names})
+    profile = subdit.import_logs(logs, device="phone", kit=tmp_path)
+    assert profile.max_params == limit and set(profile.components) == set(names)
+    assert not [one for one in check_physics(profile) if one.rule == "gap"]
+    (smallest,) = SPACE.decode(SPACE.enumerate(0, 1))
+    by_hand = sum(count * LATENCY_MS[one.name] for one, count in components(SPACE, smallest).items())
+    estimate = LatencyEstimator(profile, SPACE).estimate(SPACE.encode([smallest]))
+    assert estimate.latency_ms[0] == pytest.approx(by_hand)
+
+
+def test_logs_of_whole_sub_dits_alone_make_a_profile(
+    write_logs: WriteLogs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = SPACE.decode(SPACE.sample(np.random.default_rng(3), 10))
+    entries = tuple(KitEntry(spec.hash, tmp_path, tmp_path, spec) for spec in specs)
+    kit = Kit(tmp_path, "digits", "litert", "fp32", "0123456789abcdef", (), entries, "tflite")
+    monkeypatch.setattr("profilers.importers._to_profile.open_kit", lambda folder: kit)
+    latency_ms = {spec.hash: 1.0 + at for at, spec in enumerate(specs)}
+    logs = write_logs(latency_ms)
+    profile = subdit.import_logs(logs, device="phone", kit=tmp_path)
+    assert profile.components == {} and not profile.noisy
+    assert {entry.spec.hash: entry.latency.latency_ms for entry in profile.whole} == pytest.approx(latency_ms)
+    with pytest.raises(ImportLogError, match=f"no log of {specs[4].hash}"):
+        subdit.import_logs(logs[:4] + logs[5:], device="tablet", kit=tmp_path)

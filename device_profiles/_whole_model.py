@@ -1,0 +1,206 @@
+"""Latency of a space's sub-DiTs from whole ones that were measured: `fit_whole` on what describes them.
+
+What is expected before anything is learned is the calibrated sum of the parts, where there is a table of them; else a
+sum of four terms fitted on the same rows: a constant, FLOPs, numbers of weights, components that run. The fit then
+learns what moves latency away from that. Without parts that may be any value of a spec. With parts it is mostly what
+no part knows of, how much else shares the caches and how often something starts, and three sizes tell that from fewer
+sub-DiTs; sub-DiTs left out decide whether the values of the spec tell more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from device_profiles._additive import AdditiveFit
+from device_profiles._additive import fit_additive
+from device_profiles._calibration import fit_calibration
+from device_profiles._calibration import interval_of
+from device_profiles._calibration import noise_floor
+from device_profiles._calibration import summarize_errors
+from device_profiles._profile import ErrorReport
+from device_profiles._profile import WholeLatency
+from device_profiles._table import corrected
+from device_profiles._whole_fit import WholeFit
+from device_profiles._whole_fit import WholeRows
+from device_profiles._whole_fit import fit_whole
+from supernet.space import ComponentTerm
+from supernet.space import EncodedSpecs
+from supernet.space import SearchSpace
+from supernet.space import all_components
+from supernet.space import component_counts
+from supernet.space import component_flops
+from supernet.space import component_params
+from supernet.space import component_terms
+from supernet.space import sum_components
+
+Floats = npt.NDArray[np.float64]
+
+MIN_WHOLE_ROWS = 10
+"""Whole sub-DiTs that a profile without a table needs at least to predict others."""
+
+SIZES, VALUES = "sizes", "values"
+"""What sub-DiTs are described by: width, parameters and number of components, or every value of the spec."""
+
+# All values must do better than three sizes by this share to be preferred.
+_PREFERENCE = 0.9
+# Rows are left out in so many groups, each of which is predicted by a fit on all others.
+_FOLDS = 10
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Expects the calibrated sum of the parts."""
+
+    each_ms: Floats
+    fixed_ms: float
+
+    def latency_ms(self, terms: tuple[ComponentTerm, ...]) -> Floats:
+        return sum_components(terms, self.each_ms) + self.fixed_ms
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Expects a sum of what there is to do; `work` of shape (components, 3)."""
+
+    work: Floats
+    fit: AdditiveFit
+
+    def latency_ms(self, terms: tuple[ComponentTerm, ...]) -> Floats:
+        return self.fit.predict(sum_components(terms, self.work))
+
+
+@dataclass(frozen=True)
+class WholeModel:
+    """Predicts sub-DiTs of a space from measured ones.
+
+    Attributes:
+        fit: what was learned, with what was found of drift.
+        described_by: `SIZES` or `VALUES`.
+        error: errors on sub-DiTs left out of the fit, expectation and all.
+        expected_error: errors of the expectation alone, without what was learned, on the same ones.
+        relative_error: half the 95 % interval of a prediction over the prediction, from the same errors.
+    """
+
+    fit: WholeFit
+    described_by: str
+    error: ErrorReport
+    expected_error: ErrorReport
+    relative_error: float
+    _space: SearchSpace
+    _expected: _Parts | _Work
+
+    def predict(self, encoded: EncodedSpecs) -> Floats:
+        """Latencies in milliseconds of encoded specs (n, dimensions), shape (n,)."""
+        terms = component_terms(self._space, encoded)
+        features = _describe(self._space, encoded, terms, self.described_by)
+        return self.fit.predict(features, prior_ms=self._expected.latency_ms(terms))
+
+
+def fit_whole_model(
+    space: SearchSpace, whole: Sequence[WholeLatency], *, parts_ms: Floats | None = None, split: float = 0.0
+) -> WholeModel:
+    """Fit on measured sub-DiTs, in the order in which they were measured.
+
+    Args:
+        space: that they are of.
+        whole: at least `MIN_WHOLE_ROWS`.
+        parts_ms: latency of each component of the space, shape (components,); None where there is no table.
+        split: how far the two halves of the measurement disagreed, relative.
+
+    Raises:
+        ValueError: fewer sub-DiTs.
+        SpecError: one that is not of the space.
+    """
+    if len(whole) < MIN_WHOLE_ROWS:
+        raise ValueError(f"a fit needs at least {MIN_WHOLE_ROWS} whole sub-DiTs, not {len(whole)}")
+    floor = noise_floor([entry.latency.relative_ci for entry in whole], split)
+    chosen: WholeModel | None = None
+    for described_by in (VALUES,) if parts_ms is None else (SIZES, VALUES):
+        left_out, expected, measured = _left_out(space, whole, parts_ms, described_by)
+        error = summarize_errors(left_out, measured, noise_floor=floor)
+        if chosen is not None and error.mean > _PREFERENCE * chosen.error.mean:
+            continue
+        believed, fit = _fit(space, whole, np.arange(len(whole)), parts_ms, described_by)
+        chosen = WholeModel(
+            fit=fit,
+            described_by=described_by,
+            error=error,
+            expected_error=summarize_errors(expected, measured, noise_floor=floor),
+            relative_error=interval_of(left_out, measured),
+            _space=space,
+            _expected=believed,
+        )
+    assert chosen is not None
+    return chosen
+
+
+def _left_out(
+    space: SearchSpace, whole: Sequence[WholeLatency], parts_ms: Floats | None, described_by: str
+) -> tuple[Floats, Floats, Floats]:
+    """Of each sub-DiT what a fit on others predicts, what was expected by those others, and what was measured."""
+    encoded = space.encode([entry.spec for entry in whole])
+    measured = np.asarray([entry.latency.latency_ms for entry in whole])
+    folds = np.arange(len(whole)) % min(_FOLDS, len(whole))
+    left_out, expected = np.empty_like(measured), np.empty_like(measured)
+    for fold in range(int(folds.max()) + 1):
+        out = folds == fold
+        rest = [entry for entry, is_out in zip(whole, out.tolist(), strict=True) if not is_out]
+        believed, fit = _fit(space, rest, np.flatnonzero(~out), parts_ms, described_by)
+        terms = component_terms(space, encoded[out])
+        expected[out] = believed.latency_ms(terms)
+        left_out[out] = fit.predict(_describe(space, encoded[out], terms, described_by), prior_ms=expected[out])
+    return left_out, expected, measured
+
+
+def _describe(space: SearchSpace, encoded: EncodedSpecs, terms: tuple[ComponentTerm, ...], described_by: str) -> Floats:
+    """What a fit reads of encoded specs, shape (n, features)."""
+    values = [np.asarray(allowed)[encoded[:, at]] for at, allowed in enumerate(space.dimensions.values())]
+    if described_by == SIZES:
+        at = list(space.dimensions).index("width")
+        sizes = sum_components(terms, component_work(space)[:, 1:])
+        return np.column_stack([values[at], sizes])
+    return np.column_stack(values).astype(np.float64)
+
+
+def _fit(
+    space: SearchSpace,
+    whole: Sequence[WholeLatency],
+    order: npt.NDArray[np.int64],
+    parts_ms: Floats | None,
+    described_by: str,
+) -> tuple[_Parts | _Work, WholeFit]:
+    encoded = space.encode([entry.spec for entry in whole])
+    measured = np.asarray([entry.latency.latency_ms for entry in whole])
+    terms = component_terms(space, encoded)
+    expected: _Parts | _Work
+    if parts_ms is None:
+        work = component_work(space)
+        expected = _Work(work, fit_additive(sum_components(terms, work), measured))
+    else:
+        components = all_components(space)
+        calibration = fit_calibration(components, parts_ms, component_counts(space, encoded).astype(np.float64), whole)
+        each_ms, _ = corrected(calibration, space, parts_ms, np.zeros_like(parts_ms))
+        expected = _Parts(each_ms, calibration.fixed_ms)
+    rows = WholeRows(
+        _describe(space, encoded, terms, described_by),
+        measured,
+        order=order.astype(np.float64),
+        relative_error=np.asarray([entry.latency.relative_ci for entry in whole]) / 1.96,
+        prior_ms=expected.latency_ms(terms),
+    )
+    return expected, fit_whole(rows)
+
+
+def component_work(space: SearchSpace) -> Floats:
+    """FLOPs and parameters of each component, and 1 for running it: shape (components, 3)."""
+    return np.asarray(
+        [
+            (component_flops(space, component), component_params(space, component), 1)
+            for component in all_components(space)
+        ],
+        dtype=np.float64,
+    )

@@ -1,0 +1,176 @@
+"""What a kit will take, in closed form, before anything is written: models, bytes, minutes; all of it expected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from dataclasses import dataclass
+from typing import Any
+
+from device_profiles import MIN_WHOLE
+from profilers._rounds import FIRST_LONGER
+from profilers._rounds import FULL_ROUNDS
+from profilers._rounds import LONG_MS
+from profilers._rounds import SHORT_MS
+from profilers._rounds import SHORT_RUNS
+from profilers._rounds import SHORT_WARM_UPS
+from profilers._rounds import TIMING_MS
+from profilers._rounds import timings_of_full_rounds
+from subdit.errors import KitError
+from supernet.space import Component
+from supernet.space import SearchSpace
+from supernet.space import SubDiTSpec
+from supernet.space import WeightSizes
+from supernet.space import component_flops
+from supernet.space import component_weights
+from supernet.space import components
+
+EXPORT_S = {"onnx": 0.35, "tflite": 0.4, "torch": 0.05}
+"""Seconds of exporting one small model, by format, on one core of the server that subdit is developed on."""
+
+EXPORT_BYTES_PER_S = 60e6
+"""Bytes of float32 weights exported, converted and written in a second, there too."""
+
+EXPORT_GFLOPS = 40.0
+"""Billions of operations a second of eager torch there; a model runs twice, for the exporter and for its output."""
+
+GFLOPS = {"fp32": 120.0, "fp16": 120.0, "int8": 250.0}
+"""Billions of operations a second of a runtime on one thread, by precision, on large components there."""
+
+RUN_MS = 0.01
+"""What a run takes apart from its operations."""
+
+DEFAULT_BUDGET_S = 60.0
+"""Measuring goes on for so long even where 20 rounds are over sooner, unless all intervals are narrow before."""
+
+# A graph, its names and the zip file of its tensors.
+_FILE_BYTES = 12_000
+# Of each run of a model that is timed, by the reference kernel in between.
+_REFERENCE_SHARE = 1.1
+
+
+@dataclass(frozen=True)
+class KitEstimate:
+    """What making and measuring a kit is expected to take; none of it is measured.
+
+    Attributes:
+        components, whole: numbers of models.
+        bytes: of all files.
+        export_minutes: on this machine.
+        measure_minutes: on a quiet device with a core as fast as `basis` says.
+        left_out: whole sub-DiTs left out to stay within the budget.
+        basis: one sentence on what the figures are computed from.
+    """
+
+    components: int
+    whole: int
+    bytes: int
+    export_minutes: float
+    measure_minutes: float
+    left_out: int
+    basis: str
+
+    @property
+    def models(self) -> int:
+        return self.components + self.whole
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"models": self.models, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Closed forms for the models of one space in one format and precision."""
+
+    space: SearchSpace
+    format: str
+    precision: str
+
+    def flops(self, what: Component | SubDiTSpec) -> int:
+        if isinstance(what, Component):
+            return component_flops(self.space, what)
+        return sum(component_flops(self.space, one) * count for one, count in components(self.space, what).items())
+
+    def weights(self, what: Component | SubDiTSpec) -> WeightSizes:
+        if isinstance(what, Component):
+            return component_weights(self.space, what)
+        counted = components(self.space, what).items()
+        return sum((component_weights(self.space, one) * count for one, count in counted), WeightSizes(0, 0, 0, 0))
+
+    def file_bytes(self, what: Component | SubDiTSpec) -> int:
+        """Of the model and of its inputs and output."""
+        weights = 0 if self.format == "torch" else self.weights(what).bytes(self.precision)
+        return weights + self._tensor_bytes(what) + _FILE_BYTES
+
+    def export_s(self, what: Component | SubDiTSpec) -> float:
+        """A whole sub-DiT is as many small models as it has pieces."""
+        pieces = 1 if isinstance(what, Component) else sum(components(self.space, what).values()) / 4
+        runs_s = 2 * self.flops(what) / (1e9 * EXPORT_GFLOPS)
+        written = 0 if self.format == "torch" else self.weights(what).bytes("fp32")
+        return EXPORT_S[self.format] * pieces + runs_s + written / EXPORT_BYTES_PER_S
+
+    def measure_s(self, what: Component | SubDiTSpec) -> float:
+        """Of the protocol's `FULL_ROUNDS` rounds, loading and comparing included."""
+        run_ms = self.flops(what) / (1e6 * GFLOPS[self.precision]) + RUN_MS
+        if run_ms < SHORT_MS:
+            a_timing = (SHORT_WARM_UPS + max(SHORT_RUNS, math.ceil(TIMING_MS / run_ms))) * run_ms
+        else:
+            a_timing = run_ms * (1 if run_ms > LONG_MS else 2)
+        before = run_ms * (1 if run_ms > FIRST_LONGER * LONG_MS else 6)
+        return (before + a_timing * timings_of_full_rounds(run_ms) * _REFERENCE_SHARE) / 1000
+
+    def _tensor_bytes(self, what: Component | SubDiTSpec) -> int:
+        space = self.space
+        text = sum(one.tokens * one.width for one in space.text_inputs)
+        if isinstance(what, Component):
+            # What it reads and writes is mostly its tokens, twice.
+            tokens = 2 * what.grid**2 * what.width
+            return 4 * (tokens + (text + space.text_tokens * space.text_width if what.kind == "text_projection" else 0))
+        return 4 * (2 * space.tokens * space.patch_width + text)
+
+
+def estimate_kit(
+    space: SearchSpace,
+    parts: Sequence[Component],
+    specs: Sequence[SubDiTSpec],
+    *,
+    model_format: str,
+    precision: str,
+    budget_minutes: float | None = None,
+) -> KitEstimate:
+    """What a kit of these models will take; `whole` may be fewer of `specs`, from the end, to stay within the budget.
+
+    With parts, no fewer than a calibration needs are kept. Raises `KitError` where it takes longer even so.
+    """
+    expected = Expected(space, model_format, precision)
+    parts_s = sum(expected.measure_s(part) for part in parts)
+    whole_s = [expected.measure_s(spec) for spec in specs]
+    kept = len(specs)
+    if budget_minutes is not None:
+        fewest = min(MIN_WHOLE, len(specs))
+        while kept > fewest and parts_s + sum(whole_s[:kept]) > 60 * budget_minutes:
+            kept -= 1
+        if (least_s := parts_s + sum(whole_s[:kept])) > 60 * budget_minutes:
+            raise KitError(
+                f"Measuring {len(parts)} components and {kept} whole sub-DiTs of {space.name!r} is expected to take "
+                f"{least_s / 60:.1f} minutes; allow more than {budget_minutes:g} with --budget-minutes, or leave out "
+                "large ones with --max-params."
+            )
+    rounds_s = parts_s + sum(whole_s[:kept])
+    longest_s = DEFAULT_BUDGET_S if budget_minutes is None else min(DEFAULT_BUDGET_S, 60 * budget_minutes)
+    models: list[Component | SubDiTSpec] = [*parts, *specs[:kept]]
+    return KitEstimate(
+        components=len(parts),
+        whole=kept,
+        bytes=sum(expected.file_bytes(model) for model in models),
+        export_minutes=sum(expected.export_s(model) for model in models) / 60,
+        measure_minutes=max(rounds_s, longest_s) / 60,
+        left_out=len(specs) - kept,
+        basis=(
+            f"{FULL_ROUNDS} rounds, or {longest_s:.0f} seconds of them if those are over sooner, at "
+            f"{GFLOPS[precision]:g} billion operations a second, which a server's core makes and a phone's does not; "
+            f"export at {EXPORT_S[model_format]:g} s a piece, {EXPORT_BYTES_PER_S / 1e6:g} MB of float32 weights a "
+            f"second and {EXPORT_GFLOPS:g} billion operations a second in torch"
+        ),
+    )

@@ -1,0 +1,103 @@
+"""From raw timings of a kit to a profile, wherever they were taken."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import numpy as np
+
+from device_profiles import MIN_WHOLE
+from device_profiles import MIN_WHOLE_ROWS
+from device_profiles import Calibration
+from device_profiles import DeviceProfile
+from device_profiles import Latency
+from device_profiles import WholeLatency
+from device_profiles import fit_calibration
+from device_profiles import fit_whole_model
+from profilers._kit import Kit
+from profilers._kit import KitEntry
+from profilers._rounds import REFERENCE
+from profilers._rounds import Timings
+from profilers._statistics import is_noisy
+from profilers._statistics import latencies
+from profilers._statistics import noise_of
+from supernet.space import all_components
+from supernet.space import component_counts
+from supernet.space import components_up_to
+from supernet.space import get_space
+
+
+def profile_from_timings(
+    kit: Kit,
+    empty: DeviceProfile,
+    timings: Timings,
+    *,
+    attempts: int = 1,
+    by_whole: bool | None = None,
+    pipeline: Sequence[str] = (),
+) -> DeviceProfile:
+    """The profile that raw timings of a kit make, wherever they were taken: latencies, noise, calibration.
+
+    Args:
+        kit: whose components and whole sub-DiTs were timed, under their names, and the reference kernel as `REFERENCE`.
+        empty: the profile but for these; its conditions get the reference kernel's latency.
+        timings: all of them; of another machine, `cpu_ms` may be `wall_ms`.
+        attempts: how often everything was measured.
+        by_whole: latencies are to be predicted from the whole sub-DiTs, with the table as what is expected, instead of
+            by a calibrated table; None for the one of both that predicts sub-DiTs left out of it better, and for a kit
+            without parts.
+        pipeline: what else of a pipeline was timed, under these names.
+    """
+    found = latencies(timings)
+    noise = noise_of(
+        timings, [entry.name for entry in kit.components], [entry.name for entry in kit.whole], attempts=attempts
+    )
+    calibration = None if by_whole else calibrate(kit, kit.whole, found, split=noise.split)
+    if by_whole is None:
+        by_whole = not kit.components or (calibration is not None and _is_whole_better(kit, found, calibration))
+    return dataclasses.replace(
+        empty,
+        noisy=is_noisy(noise),
+        components={entry.name: found[entry.name] for entry in kit.components},
+        conditions=dataclasses.replace(empty.conditions, reference_ms=found[REFERENCE].latency_ms),
+        noise=noise,
+        calibration=None if by_whole else calibration,
+        pipeline={name: found[name] for name in pipeline},
+        whole=whole_latencies(kit.whole, found) if by_whole else (),
+    )
+
+
+def calibrate(
+    kit: Kit, entries: Sequence[KitEntry], found: Mapping[str, Latency], *, split: float = 0.0
+) -> Calibration | None:
+    """The calibration on some of a kit's whole sub-DiTs; None where they are too few or the kit has no parts."""
+    if not kit.components or len(entries) < MIN_WHOLE:
+        return None
+    space = get_space(kit.space)
+    components = components_up_to(space, kit.max_params)
+    whole = whole_latencies(entries, found)
+    counts = component_counts(space, space.encode([entry.spec for entry in whole])).astype(np.float64)
+    # Of all components of the space, those that a kit of small sub-DiTs has.
+    measured = set(components)
+    counts = counts[:, [component in measured for component in all_components(space)]]
+    latency_ms = np.asarray([found[component.name].latency_ms for component in components])
+    return fit_calibration(components, latency_ms, counts, whole, split=split)
+
+
+def _is_whole_better(kit: Kit, found: Mapping[str, Latency], calibration: Calibration) -> bool:
+    """Whether a fit to the whole sub-DiTs predicts those left out of it better than a calibrated table does."""
+    whole = whole_latencies(kit.whole, found)
+    if len(whole) < MIN_WHOLE_ROWS:
+        return False
+    space = get_space(kit.space)
+    parts_ms = np.asarray(
+        [found[one.name].latency_ms if one.name in found else 0.0 for one in all_components(space)], dtype=np.float64
+    )
+    return fit_whole_model(space, whole, parts_ms=parts_ms).error.mean < calibration.error.mean
+
+
+def whole_latencies(entries: Sequence[KitEntry], found: Mapping[str, Latency]) -> tuple[WholeLatency, ...]:
+    """Whole sub-DiTs with their latencies, out of latencies by name."""
+    return tuple(WholeLatency(entry.spec, found[entry.name]) for entry in entries if entry.spec is not None)

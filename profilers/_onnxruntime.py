@@ -1,0 +1,80 @@
+"""ONNX Runtime on the processor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from profilers._runtimes import Array
+from subdit.errors import KitError
+
+COMPUTED = {"fp32": None, "fp16": "fp32", "int8": None}
+"""Precision of weights to that of products on the processor where it is another: half precision is only stored."""
+
+
+@dataclass(frozen=True)
+class OnnxRuntime:
+    """ONNX Runtime on the processor, sequential, without spinning threads.
+
+    Spinning pools of several live sessions starve each other, which shows as latencies that double.
+    """
+
+    precision: str = "fp32"
+    name: str = "onnxruntime"
+    delegate: str | None = None
+    delegated_share: float | None = None
+    model_suffix: str = ".onnx"
+
+    @property
+    def compute_precision(self) -> str | None:
+        return COMPUTED[self.precision]
+
+    @property
+    def version(self) -> str:
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
+    def load(self, model: Path, inputs: Mapping[str, Array], *, threads: int) -> OnnxSession:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            return OnnxSession(session, inputs)
+        except Exception as error:  # ONNX Runtime's errors have no common base of their own.
+            reason = str(error).strip().splitlines()[0]
+            raise KitError(f"ONNX Runtime cannot load {model} ({reason}); export it again.") from error
+
+
+class OnnxSession:
+    """A session with inputs and output in buffers of their own, so that a run converts and allocates nothing."""
+
+    def __init__(self, session: Any, inputs: Mapping[str, Array]) -> None:
+        (output,) = session.get_outputs()
+        self._session = session
+        # Kept, for the binding only points at them.
+        self._inputs = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        self._output = np.empty(output.shape, dtype=np.float32)
+        self._binding = session.io_binding()
+        for name, array in self._inputs.items():
+            self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        self._binding.bind_output(output.name, "cpu", 0, np.float32, self._output.shape, self._output.ctypes.data)
+
+    def run(self, times: int = 1) -> None:
+        run, binding = self._session.run_with_iobinding, self._binding
+        for _ in range(times):
+            run(binding)
+
+    def output(self) -> Array:
+        return self._output.copy()

@@ -1,0 +1,323 @@
+"""The measurements of phones: who measures what, how far it is, when it is enough, and the profile in the end.
+
+Knows no network; `_server.py` hands it the messages. Raw timings go to the kit's `timings/` round by round, so a phone
+that was interrupted goes on where it was, also with a server that was started anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+from device_profiles import DeviceProfile
+from device_profiles import profile_path
+from device_profiles import save_profile
+from profilers._conditions import read_conditions
+from profilers._from_timings import profile_from_timings
+from profilers._kit import Kit
+from profilers._measure_kit import ATTEMPTS
+from profilers._measure_kit import OVERDRAWN
+from profilers._measure_kit import WHOLE_CI
+from profilers._rounds import TimingLog
+from profilers._rounds import Timings
+from profilers._runtimes import Timing
+from profilers._statistics import is_noisy
+from profilers._statistics import noise_of
+from profilers._statistics import within
+from profilers.browser._messages import Begin
+from profilers.browser._messages import Environment
+from profilers.browser._messages import Outputs
+from profilers.browser._messages import Problem
+from profilers.browser._messages import Round
+from profilers.browser._web_kit import TOLERANCE
+from profilers.browser._web_kit import WebKit
+
+RUNTIME = "onnxruntime-web"
+MIN_ROUNDS = 20
+MAX_RUNS = 32
+"""Phones that measure at once."""
+
+COOLING_S = 15.0
+
+# A phone that was silent for so long has gone; another may take its name.
+_SILENT_S = 60.0
+_CHECK_EVERY = 5
+_SAY_EVERY_S = 10.0
+
+Say = Callable[[str], None]
+
+
+class RefusedError(Exception):
+    """A message that is well formed and still cannot be answered; `status` is of HTTP."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Order:
+    """What phones are asked to do.
+
+    Attributes:
+        threads: measured with one thread first, then with so many.
+        webgpu: measured on the GPU, too, where there is a real one.
+        by_whole: as `profile_from_timings` takes it.
+        device: name of the device, where there is only one; otherwise people type it.
+        out: file of the profile, by default in the user's registry.
+        budget_s: seconds per attempt.
+        min_rounds: rounds that are made whatever the budget says.
+        cooling_s: how long a phone rests before it measures again, where it was too noisy.
+    """
+
+    kit: Kit
+    web: WebKit
+    runtime_version: str
+    threads: int = 1
+    webgpu: bool = False
+    by_whole: bool | None = None
+    device: str | None = None
+    out: Path | None = None
+    budget_s: float = 60.0
+    min_rounds: int = MIN_ROUNDS
+    cooling_s: float = COOLING_S
+    force: bool = False
+
+    def allows(self, threads: int, delegate: str | None) -> bool:
+        """Whether this was asked for."""
+        asked = {(1, None), (self.threads, None)} | ({(1, "webgpu")} if self.webgpu else set())
+        return (threads, delegate) in asked
+
+
+@dataclass
+class _Run:
+    """One measurement of one phone."""
+
+    id: str
+    begin: Begin
+    empty: DeviceProfile
+    target: Path
+    log: TimingLog
+    attempt: int = 0
+    checked: bool = False
+    seen: float = field(default_factory=time.monotonic)
+    said: float = field(default_factory=time.monotonic)
+
+    @property
+    def timings(self) -> Timings:
+        return self.log.attempt(self.attempt)
+
+
+class Phones:
+    """All phones that measure the kit of an order; `profiles` are those made, in the order of their ends."""
+
+    def __init__(self, order: Order, say: Say) -> None:
+        self.order = order
+        self.profiles: list[DeviceProfile] = []
+        self.finished: set[str] = set()
+        self._runs: dict[str, _Run] = {}
+        self._made_by: set[str] = set()
+        self._say = say
+
+    def begin(self, begin: Begin) -> dict[str, Any]:
+        """Begin a measurement, or go on with one; raises `RefusedError`."""
+        self._require_allowed(begin)
+        empty = _empty_profile(self.order, begin)
+        target = profile_path(empty) if self.order.out is None else self.order.out
+        for run in [run for run in self._runs.values() if run.empty.id == empty.id]:
+            if run.begin.client != begin.client and time.monotonic() - run.seen < _SILENT_S:
+                raise RefusedError(409, f"Another phone is measuring as {begin.name} just now; type another name.")
+            run.log.close()
+            del self._runs[run.id]
+        if len(self._runs) >= MAX_RUNS:
+            raise RefusedError(503, f"{MAX_RUNS} phones are measuring already; wait for one to end.")
+        if target.exists() and (not self.order.force or begin.client in self._made_by):
+            raise RefusedError(
+                409, f"There is a profile of {empty.id} already; type another name, or start the computer with --force."
+            )
+        header = {
+            "subdit_timings": 1,
+            "kit": self.order.kit.hash,
+            "web_kit": self.order.web.digest,
+            "id": empty.id,
+            "browser": begin.environment.user_agent,
+            "runtime_version": self.order.runtime_version,
+        }
+        path = self.order.kit.folder / "timings" / f"{empty.id.replace('/', '--')}.jsonl"
+        log = TimingLog(path, header)
+        if log.finished:
+            log.close()
+            log = TimingLog(path, header, restart=True)
+        run = _Run(secrets.token_hex(16), begin, empty, target, log)
+        self._runs[run.id] = run
+        run.attempt = max(len(log.attempts) - 1, 0)
+        gone_on = f", goes on after {run.timings.rounds} rounds" if run.timings.rounds else ""
+        self._say(f"{empty.id}: {begin.environment.browser} on {begin.environment.os}{gone_on}")
+        return self._state(run)
+
+    def check_outputs(self, outputs: Outputs) -> dict[str, Any]:
+        """Compare a phone's outputs with those of this machine; raises `RefusedError`."""
+        run = self._run(outputs.run)
+        for model, found in zip(self.order.web.models, outputs.outputs, strict=True):
+            off = model.expected.off(found) if len(found.samples) == len(model.places) else float("inf")
+            if not off <= TOLERANCE:
+                text = f"This browser computes {model.name} wrong, by {off:.2g} of its output; no profile is made."
+                self._say(f"{run.empty.id}: {text}")
+                del self._runs[run.id]
+                run.log.close()
+                raise RefusedError(422, text)
+        run.checked = True
+        return self._state(run)
+
+    def add_round(self, sent: Round) -> dict[str, Any]:
+        """Keep a round and say what comes next; one that was sent twice counts once. Raises `RefusedError`."""
+        run = self._run(sent.run)
+        if not run.checked:
+            raise RefusedError(409, "Outputs come before timings; load the page again.")
+        timings = run.timings
+        if (sent.attempt, sent.round) <= (run.attempt, timings.rounds):
+            return self._state(run)
+        if (sent.attempt, sent.round) != (run.attempt, timings.rounds + 1):
+            raise RefusedError(409, "Rounds are missing in between; load the page again.")
+        timings.rounds, timings.seconds = sent.round, timings.seconds + sent.seconds
+        for number, wall_ms in sent.timings:
+            timing = Timing(wall_ms=wall_ms, cpu_ms=wall_ms)
+            name = self.order.web.models[number].name
+            timings.add(name, timing)
+            run.log.write(run.attempt, timings, name, timing)
+        run.log.flush()
+        return self._state(run)
+
+    def note_problem(self, problem: Problem) -> None:
+        """Tell the person at the computer."""
+        self._say(f"{problem.name}: {problem.text}")
+
+    def finish(self, client: str) -> None:
+        """A phone has done everything that it could; counts where it made a profile."""
+        if client in self._made_by:
+            self.finished.add(client)
+
+    def close(self) -> None:
+        for run in self._runs.values():
+            run.log.close()
+        self._runs.clear()
+
+    def _require_allowed(self, begin: Begin) -> None:
+        environment = begin.environment
+        if not self.order.allows(begin.threads, begin.delegate):
+            raise RefusedError(
+                409, f"{begin.threads} threads on {begin.delegate or 'the processor'} was not asked for."
+            )
+        if self.order.device not in (None, begin.name):
+            raise RefusedError(409, f"This computer expects one device, {self.order.device}; load the page again.")
+        if begin.threads > 1 and not environment.isolated:
+            raise RefusedError(409, "Threads need https or a cable; start the computer with --https or --usb.")
+        if begin.delegate == "webgpu" and (environment.adapter is None or environment.adapter.is_software):
+            raise RefusedError(
+                403, "This browser's GPU is imitated by the processor, so its times are no GPU's; no profile is made."
+            )
+
+    def _run(self, run_id: str) -> _Run:
+        if run_id not in self._runs:
+            raise RefusedError(410, "This measurement has ended; load the page again.")
+        run = self._runs[run_id]
+        run.seen = time.monotonic()
+        return run
+
+    def _state(self, run: _Run) -> dict[str, Any]:
+        """What a phone does next; ends the attempt, and the measurement, where it is time."""
+        text = ""
+        if run.checked and self._attempt_has_ended(run):
+            noise = self._noise(run.timings, run.attempt + 1)
+            overdrawn = run.timings.seconds > OVERDRAWN * self.order.budget_s
+            if not is_noisy(noise) or overdrawn or run.attempt + 1 >= ATTEMPTS:
+                return self._finished(run)
+            run.attempt += 1
+            worst = max(noise.component_ci, noise.whole_ci, noise.split)
+            text = f"too noisy by {100 * worst:.1f} % (limit {100 * noise.limit:.0f} %), measured again"
+        timings = run.timings
+        share = min(timings.seconds / self.order.budget_s, timings.rounds / self.order.min_rounds, 1.0)
+        if timings.rounds >= self.order.min_rounds:
+            share = min(timings.seconds / self.order.budget_s, 1.0)
+        if text or time.monotonic() - run.said > _SAY_EVERY_S:
+            run.said = time.monotonic()
+            self._say(f"{run.empty.id}: {text or f'round {timings.rounds}, {100 * share:.0f} %'}")
+        state = {"state": "measure" if run.checked else "check", "run": run.id, "attempt": run.attempt}
+        return {**state, "round": timings.rounds, "share": share, "text": text}
+
+    def _attempt_has_ended(self, run: _Run) -> bool:
+        timings = run.timings
+        if timings.rounds < self.order.min_rounds:
+            return False
+        if timings.seconds >= self.order.budget_s:
+            return True
+        names = [entry.name for entry in self.order.kit.whole or self.order.kit.components]
+        return timings.rounds % _CHECK_EVERY == 0 and within(names, WHOLE_CI)(timings)
+
+    def _noise(self, timings: Timings, attempts: int) -> Any:
+        kit = self.order.kit
+        names = ([entry.name for entry in kit.components], [entry.name for entry in kit.whole])
+        return noise_of(timings, *names, attempts=attempts)
+
+    def _finished(self, run: _Run) -> dict[str, Any]:
+        tried = run.log.attempts[: run.attempt + 1]
+
+        def noise_in(timings: Timings) -> float:
+            noise = self._noise(timings, len(tried))
+            return max(noise.component_ci, noise.whole_ci, noise.split)
+
+        # Its end is now.
+        empty = _empty_profile(self.order, run.begin)
+        best = min(tried, key=noise_in)
+        made = profile_from_timings(self.order.kit, empty, best, attempts=len(tried), by_whole=self.order.by_whole)
+        save_profile(made, run.target, force=self.order.force)
+        run.log.finish()
+        del self._runs[run.id]
+        self.profiles.append(made)
+        self._made_by.add(run.begin.client)
+        verdict = "done, but noisy" if made.noisy else "done"
+        self._say(f"{made.id}: {verdict}, saved at {run.target}")
+        return {"state": "done", "run": run.id, "id": made.id, "noisy": made.noisy, "share": 1.0}
+
+
+def _empty_profile(order: Order, begin: Begin) -> DeviceProfile:
+    return DeviceProfile(
+        device=begin.name,
+        runtime=RUNTIME,
+        precision="fp32",
+        threads=begin.threads,
+        delegate=begin.delegate,
+        space=order.kit.space,
+        kit_hash=order.kit.hash,
+        max_params=order.kit.max_params,
+        provenance="measured",
+        noisy=True,
+        components={},
+        conditions=dataclasses.replace(
+            # Of this machine, but for the time and our version, everything is replaced.
+            read_conditions(order.runtime_version, reference_ms=None),
+            **_conditions_of(begin.environment),
+            machine=begin.environment.model or begin.name,
+        ),
+    )
+
+
+def _conditions_of(environment: Environment) -> dict[str, Any]:
+    gpu = environment.adapter if environment.adapter and not environment.adapter.is_software else None
+    return {
+        "cpu": "",
+        "cores": environment.cores,
+        "os": environment.os,
+        "python_version": "",
+        "governor": "",
+        "load_average": None,
+        "model": environment.model,
+        "soc": f"GPU {gpu.vendor} {gpu.architecture}".strip() if gpu else "",
+        "browser": environment.browser,
+    }

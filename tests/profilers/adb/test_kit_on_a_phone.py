@@ -1,0 +1,60 @@
+"""A real kit, written by `kit` for LiteRT, measured over adb: what the table says is what the files compute."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import profilers
+from profilers.adb import profile_over_adb
+from profilers.adb._operators import count_operators
+from subdit.errors import KitError
+from tests.profilers.adb.phones import Bench
+from tests.profilers.adb.phones import make_phone
+from tests.profilers.adb.stand_in import write_stand_in
+from tests.profilers.small import small_space
+
+tiny = pytest.importorskip("tests.profilers.adb.tiny", reason="needs ai-edge-litert: pip install 'subdit[litert]'")
+
+
+@pytest.fixture(autouse=True)
+def _small_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (profilers._kit, profilers._profile, profilers.adb._profile):
+        monkeypatch.setattr(module, "get_space", lambda name: small_space())
+    monkeypatch.setattr(profilers.adb._measure, "MIN_ROUNDS", 2)
+
+
+@pytest.mark.slow
+def test_a_kit_of_components_and_whole_sub_dits(desk: Bench, tmp_path: Path) -> None:
+    kit_dir = profilers.kit("digits", tmp_path / "kit", runtime="litert", whole=2)
+    desk.plug_in(make_phone(tmp_path / "phone"))
+    program = write_stand_in(tmp_path / "benchmark_model", "tflite")
+    (result,) = profile_over_adb(kit_dir, benchmark_model=program, cooling_s=0.01, budget_s=1.0)
+    profile = result.profile
+    assert profile is not None and profile.runtime == "tflite" and profile.noise is not None
+    kit = profilers.open_kit(kit_dir)
+    assert list(profile.components) == [entry.name for entry in kit.components]
+    # The outputs of all parts and of both whole sub-DiTs were compared, on the phone, with torch's.
+    assert "compared with torch's" in profile.source
+    from ai_edge_litert.interpreter import Interpreter
+
+    for entry in kit.components + kit.whole:
+        assert count_operators(entry.model) >= len(Interpreter(str(entry.model))._get_ops_details()) > 0
+
+
+def test_a_kit_of_another_format_is_refused(tmp_path: Path) -> None:
+    kit_dir = tiny.make_kit(tmp_path / "kit")
+    manifest = json.loads((kit_dir / "kit.json").read_text())
+    (kit_dir / "reference.tflite").rename(kit_dir / "reference.onnx")
+    (kit_dir / "kit.json").write_text(json.dumps(manifest | {"format": "onnx", "components": {}}))
+    with pytest.raises(KitError, match="has no .tflite files for a phone; make one with --runtime litert"):
+        profile_over_adb(kit_dir, benchmark_model=tmp_path / "program")
+
+
+def test_counting_operators_needs_a_whole_file(tmp_path: Path) -> None:
+    for content in (b"", b"TFL3", b"\x08\0\0\0TFL3", b"\x08\0\0\0TFL3" + b"\xff" * 40):
+        (tmp_path / "x.tflite").write_bytes(content)
+        with pytest.raises(KitError, match="is no whole .tflite file"):
+            count_operators(tmp_path / "x.tflite")

@@ -4,7 +4,8 @@ Scores all 12,288 sub-DiTs of a sub-space of `digits` (width, depths, FFN ratios
 in the full network) with the run's real supernet: flow-matching loss on 160 fixed (image, noise, timestep) triples.
 Scores lie in the run's quality store, so a killed run goes on where it was. Then the default search and, on the very
 same two numbers, Optuna's NSGA-II and TPE, random search without replacement and pymoo's NSGA-II look for the front,
-500 evaluations each, 10 seeds each. An evaluation counts when its sub-DiT was not evaluated before: asking twice is free.
+500 evaluations each, 10 seeds each. An evaluation counts when its sub-DiT was not evaluated before: asking twice is
+free.
 
 Objectives are scaled to [0, 1] between ideal and nadir of the true front, the reference point is (1.1, 1.1). Reported
 are the share of the true hypervolume after 500 evaluations and the mean regret (1 - share) over evaluations 1 to 500,
@@ -53,6 +54,8 @@ from supernet.space import get_space
 REFERENCE = (1.1, 1.1)
 IMAGES = 80
 PER_IMAGE = 2
+PATIENCE = 20
+"""Times the evaluations that a method may ask, old sub-DiTs included, before it counts as ended."""
 DEFAULT = "subdit"
 
 Floats = npt.NDArray[np.float64]
@@ -158,7 +161,7 @@ def search_by_pymoo(tables: Tables, score: Score, evaluations: int, seed: int) -
         mutation=PM(eta=3.0, vtype=float, repair=RoundingRepair()),
         eliminate_duplicates=True,
     )
-    minimize(Problem(), algorithm, ("n_gen", 100 * evaluations), seed=seed)
+    minimize(Problem(), algorithm, ("n_gen", PATIENCE * evaluations), seed=seed)
 
 
 def methods() -> dict[str, Method]:
@@ -193,7 +196,7 @@ def trace(tables: Tables, points: Floats, method: Method, evaluations: int, seed
         number = int(np.ravel_multi_index(row.tolist(), sizes))
         asked += 1
         # A method that asks for nothing new any more has ended.
-        if number not in seen and len(seen) == evaluations or asked > 100 * evaluations:
+        if number not in seen and len(seen) == evaluations or asked > PATIENCE * evaluations:
             raise EnoughError
         seen.setdefault(number, len(seen))
         return float(points[number, 0]), float(points[number, 1])

@@ -118,6 +118,20 @@ def fit_surrogate(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) ->
     return Surrogate(space, middle, scale, np.asarray(model.coef_), float(model.intercept_), root)
 
 
+def latest_surrogate(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) -> Surrogate:
+    """`fit_surrogate`, not fitted again where one of the last few was on the very same evaluations."""
+    key = (space.name, space.size, encoded.tobytes(), quality.tobytes())
+    if key not in _latest:
+        while len(_latest) >= _KEPT:
+            _latest.pop(next(iter(_latest)))
+        _latest[key] = fit_surrogate(space, encoded, quality)
+    return _latest[key]
+
+
+_KEPT = 4
+_latest: dict[tuple[str, int, bytes, bytes], Surrogate] = {}
+
+
 def surrogate_error(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) -> SurrogateError | None:
     """Cross-validated error over `FOLDS` folds; None where there are too few evaluations."""
     from device_profiles import kendall_tau

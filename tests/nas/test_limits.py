@@ -110,6 +110,22 @@ def test_three_limits_of_which_two_exclude_each_other_name_the_two() -> None:
     assert find_reach(dataclasses.replace(tables, limits=loosened)).feasible >= 1
 
 
+def test_what_a_profile_does_not_cover_is_never_feasible() -> None:
+    class Partial(analytic.Latency):
+        def estimate(self, encoded):  # type: ignore[no-untyped-def]
+            estimate = super().estimate(encoded)
+            outside = analytic.columns(self.space, encoded)["width"] > 64
+            for name in ("latency_ms", "low_ms", "high_ms"):
+                setattr(estimate, name, np.where(outside, np.inf, getattr(estimate, name)))
+            return estimate
+
+    tables = analytic.tables()
+    partial = dataclasses.replace(tables, latencies=Partial(tables.space))
+    reach = find_reach(partial)
+    assert reach.feasible == tables.space.size // 2
+    assert np.isfinite(reach.slowest.latency_ms) and reach.largest.spec.width == 64
+
+
 def test_limits_that_each_fail_alone_are_all_named() -> None:
     with pytest.raises(InfeasibleError, match="runs within 0.1 ms.*; and none has at most 10 parameters") as caught:
         find_reach(analytic.tables(Limits(max_latency_ms=0.1, max_params=10)))

@@ -59,9 +59,9 @@ def test_what_is_proposed_is_new_and_within_limits(way: Way) -> None:
 
 def test_a_surrogate_looks_at_far_more_than_is_evaluated_and_finds_more() -> None:
     tables = analytic.tables()
-    _, guided, looked_at = run(tables, Way(), 70)
-    _, plain, none = run(tables, Way(surrogate=False), 70)
-    assert looked_at > 50_000 and none == 0
+    _, guided, looked_at = run(tables, Way(), 130)
+    _, plain, none = run(tables, Way(surrogate=False), 130)
+    assert looked_at > 100_000 and none == 0
     worst = tuple(np.concatenate([guided, plain]).max(axis=0) * 1.1)
     assert hypervolume(guided, worst) > hypervolume(plain, worst)
 

@@ -31,6 +31,7 @@ from device_profiles import compare_profiles
 from device_profiles import read_profile
 from nas.cli._progress import progress_bar
 from profilers import kit
+from profilers import open_kit
 from profilers import profile
 from subdit.errors import MissingExtraError
 from subdit.errors import ProfileError
@@ -83,7 +84,15 @@ def measure_in_chromium(at: Path, folder: Path, options: argparse.Namespace) -> 
     if chromium is None:
         raise MissingExtraError("Chromium is not installed; install it (apt install chromium).")
     command = [sys.executable, "-m", "subdit", "profile", str(at), "--serve", "--device", "chromium", "--force"]
-    command += ["--budget-s", str(options.budget_s), "--threads", str(options.threads)]
+    # Calibrated on all, whatever else would predict better.
+    command += [
+        "--calibrate",
+        str(len(open_kit(at).whole)),
+        "--budget-s",
+        str(options.budget_s),
+        "--threads",
+        str(options.threads),
+    ]
     command += ["--https"] if options.https else []
     command += ["--ort-web", str(options.ort_web)] if options.ort_web else []
     with (

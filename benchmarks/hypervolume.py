@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from nas._asked import device_tables
 from nas._evolution import POPULATION
 from nas._front import Points
 from nas._front import hypervolume
@@ -28,8 +29,7 @@ from nas._front import scaled
 from nas._limits import Tables
 from nas._question import Budget
 from nas._question import Question
-from nas._search import device_tables
-from nas._search import run_search
+from nas._work import run_search
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
 from nas.proxies import ValidationLoss

@@ -15,6 +15,8 @@ from supernet.space import PIPELINE_PARTS
 from supernet.space import SearchSpace
 from supernet.space import count_params
 
+# Runtimes whose plain path on a processor hands operators to XNNPACK, which is no delegate to name.
+_XNNPACK = ("litert", "tflite")
 # A fit whose sub-DiTs left out of it are off by more in the mean predicts nothing that a search could use.
 _LARGEST_ERROR = 0.10
 
@@ -26,7 +28,7 @@ def all_whole(profile: DeviceProfile) -> tuple[WholeLatency, ...]:
 
 def identity_findings(profile: DeviceProfile) -> Iterator[Finding]:
     """Fields that contradict each other."""
-    if profile.delegated_share is not None and profile.delegate is None:
+    if profile.delegated_share is not None and profile.delegate is None and profile.runtime not in _XNNPACK:
         yield Finding(
             "identity",
             f"{100 * profile.delegated_share:.0f} % of the operators are said to run on a delegate, and none is named.",

@@ -182,7 +182,10 @@ def _limits(
         others |= dict.fromkeys([name, *spread], float(limit))
     others.pop(PARAMS, None)
     first = each[0] if each else None
-    return Limits(first, max_params if PARAMS not in limits else int(limits[PARAMS]), others)
+    # What a profile does not cover, no limit can be kept on.
+    covered = [profile.max_params for profile in profiles if profile.max_params is not None]
+    asked = max_params if PARAMS not in limits else int(limits[PARAMS])
+    return Limits(first, min([*covered, *([] if asked is None else [asked])], default=None), others)
 
 
 def _on(figure: str, profile: DeviceProfile) -> str:

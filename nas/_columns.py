@@ -19,6 +19,7 @@ from supernet.space import all_components
 from supernet.space import component_counts
 from supernet.space import component_weights
 from supernet.space import count_flops
+from supernet.space import peak_memory_bytes
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
@@ -32,37 +33,34 @@ def latency_column(latencies: LatencySource) -> Column:
 
     def column(encoded: EncodedSpecs) -> Figures:
         estimate = latencies.estimate(encoded)
-        half = (np.asarray(estimate.high_ms) - np.asarray(estimate.low_ms)) / 2
-        return Figures(np.asarray(estimate.latency_ms, dtype=np.float64), np.asarray(half, dtype=np.float64))
+        return _figures(np.asarray(estimate.latency_ms), np.asarray(estimate.low_ms), np.asarray(estimate.high_ms))
 
     return column
 
 
-def pipeline_column(profile: DeviceProfile, space: SearchSpace, steps: int) -> Column:
-    """Latency of a whole picture of `steps` steps in milliseconds, text encoder and decoder included.
+def _figures(values: npt.NDArray[np.float64], low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> Figures:
+    """Half intervals; none around what is infinite because a profile does not cover it."""
+    half = np.subtract(high, low, out=np.zeros(len(values)), where=np.isfinite(values)) / 2
+    return Figures(np.asarray(values, dtype=np.float64), half)
 
-    Raises `SearchError` where the profile lacks what else a picture takes.
+
+def pipeline_column(profile: DeviceProfile, space: SearchSpace, steps: int) -> Column:
+    """Latency of a whole picture of `steps` steps in milliseconds, with what else the space says it takes.
+
+    Raises `ProfileError` where the profile lacks that, `SearchError` where there is no step.
     """
     from device_profiles import LatencyEstimator
+    from device_profiles import pipeline_latency
 
     if steps < 1:
         raise SearchError(f"A picture cannot be drawn in {steps} steps; take at least 1.")
-    missing = [part for part in ("text_encoder", "decoder") if part not in profile.pipeline]
-    if missing:
-        raise SearchError(
-            f"The profile {profile.id} has no latency of the {missing[0].replace('_', ' ')}, so the time of a whole "
-            "picture is not known; search by the latency of one step."
-        )
-    one_step = latency_column(LatencyEstimator(profile, space))
-    fixed = list(profile.pipeline.values())
-    fixed_ms = sum(part.latency_ms for part in fixed)
-    fixed_half = float(np.sqrt(sum(((part.high_ms - part.low_ms) / 2) ** 2 for part in fixed)))
+    estimator = LatencyEstimator(profile, space)
 
     def column(encoded: EncodedSpecs) -> Figures:
-        step = one_step(encoded)
-        # An error of the estimate is the same in each step, so it adds up; those of the parts are others.
-        return Figures(fixed_ms + steps * step.values, np.hypot(steps * step.half_width, fixed_half))
+        picture = pipeline_latency(profile, space, estimator.estimate(encoded), steps=steps)
+        return _figures(picture.latency_ms, picture.low_ms, picture.high_ms)
 
+    column(space.enumerate(0, 1))
     return column
 
 
@@ -96,11 +94,12 @@ def _stored_bytes(counts: npt.NDArray[np.float64], sizes: list[WeightSizes], pre
 
 
 def memory_column(space: SearchSpace, precision: str) -> Column:
-    """Estimated peak memory of one step in MB (10^6); raises `SearchError` where this version has no model of it."""
-    peak = getattr(supernet.space, "peak_memory_bytes", None)
-    if peak is None:
-        raise SearchError("This version of subdit has no model of peak memory; limit parameters or file size instead.")
-    return lambda encoded: _exact(np.asarray(peak(space, encoded, precision), dtype=np.float64) / MEGA)
+    """Peak memory of one step in MB (10^6), see `supernet.space.peak_memory_bytes`."""
+    if precision not in supernet.space.PRECISIONS:
+        raise SearchError(
+            f"There is no peak memory for weights in {precision!r}; there is {', '.join(supernet.space.PRECISIONS)}."
+        )
+    return lambda encoded: _exact(peak_memory_bytes(space, encoded, precision) / MEGA)
 
 
 def _exact(values: npt.NDArray[np.float64]) -> Figures:

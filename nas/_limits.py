@@ -134,11 +134,14 @@ class Tables:
         high_ms = np.asarray(estimate.high_ms, dtype=np.float64)
         params = np.asarray(self.count_params(self.space, encoded), dtype=np.int64)
         figures = {LATENCY: latency_ms, PARAMS: params.astype(np.float64)}
-        half_width = {LATENCY: (high_ms - low_ms) / 2, PARAMS: np.zeros(len(encoded))}
+        # Infinite where the profile does not cover a spec: no limit, not even none, is kept there.
+        covered = np.isfinite(latency_ms)
+        half_ms = np.subtract(high_ms, low_ms, out=np.zeros(len(encoded)), where=covered) / 2
+        half_width = {LATENCY: half_ms, PARAMS: np.zeros(len(encoded))}
         for name, column in self.columns.items():
             found = column(encoded)
             figures[name], half_width[name] = found.values, found.half_width
-        feasible = np.ones(len(encoded), dtype=bool)
+        feasible = covered.copy()
         for name, limit in self.limits.by_figure().items():
             feasible &= figures[name] <= limit
         return Known(latency_ms, low_ms, high_ms, params, feasible, figures, half_width)

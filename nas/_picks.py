@@ -79,20 +79,23 @@ def choose_picks(front: Points) -> dict[str, Pick]:
 
 
 def mark_ties(points: Sequence[Sequence[float]], noise: Sequence[Sequence[float]]) -> list[str]:
-    """A letter for each run of neighbours of a front that lie within noise of each other, empty for the others.
+    """A letter for each group of a front's neighbours that noise does not tell apart, empty for those that stand alone.
 
-    `points` are in the front's order, `noise` is half the 95 % interval of each objective. Two neighbours tie where
-    they differ in every objective by less than the noise of the difference of independent figures.
+    `points` are in the front's order, `noise` is half the 95 % interval of each objective. A group begins with a point
+    and takes in those that follow as long as they differ from that first one, in every objective, by less than the
+    noise of the difference of independent figures; so a long front is no single tie.
     """
     marks = [""] * len(points)
-    groups = 0
+    groups, first = 0, 0
     for at in range(1, len(points)):
-        gap = np.abs(np.subtract(points[at], points[at - 1]))
-        if (gap <= np.hypot(noise[at], noise[at - 1])).all():
-            if not marks[at - 1]:
-                marks[at - 1] = _letters(groups)
-                groups += 1
-            marks[at] = marks[at - 1]
+        gap = np.abs(np.subtract(points[at], points[first]))
+        if not (gap <= np.hypot(noise[at], noise[first])).all():
+            first = at
+            continue
+        if not marks[first]:
+            marks[first] = _letters(groups)
+            groups += 1
+        marks[at] = marks[first]
     return marks
 
 

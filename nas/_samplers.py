@@ -25,9 +25,10 @@ from nas._front import on_front
 from nas._front import scaled
 from nas._limits import Tables
 from nas._surrogate import FEWEST
-from nas._surrogate import fit_surrogate
+from nas._surrogate import latest_surrogate
 from subdit.errors import SearchError
 from supernet.space import EncodedSpecs
+from supernet.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,10 +36,11 @@ SAMPLERS = ("nsga2", "tpe", "random", "exhaustive")
 MOST_EXHAUSTIVE = 20_000
 """Sub-DiTs within the limits beyond which not everything is evaluated."""
 
-POOL = 4096
+POOL = 2048
 """Candidates that the surrogate looks at for one proposal."""
 PLAIN_EVERY = 8
 """Each trial whose number is a multiple of this is a child without the surrogate's advice: it may be wrong."""
+FIT_EVERY = 4
 REFERENCE = 1.1
 """Of hypervolumes, where the front's ideal is 0 and its nadir 1."""
 _DRAWN_POINTS = 512
@@ -157,15 +159,18 @@ def _guided(tables: Tables, way: Way, *, initial: EncodedSpecs, evaluated: Evalu
     pool = np.concatenate(
         [children(tables.space, evaluated, rng, 3 * POOL // 4), tables.space.sample(rng, POOL // 4)]
     )  # fmt: skip
-    pool = np.unique(pool, axis=0)
+    pool = pool[np.unique(numbers(tables.space, pool), return_index=True)[1]]
     known = tables.look_up(pool)
-    new = is_new(pool, seen)
+    new = ~np.isin(numbers(tables.space, pool), numbers(tables.space, evaluated.encoded))
     usable = np.flatnonzero(new & known.feasible)
     if not usable.size:
         return None
+    # Beyond a hundred evaluations one more says little: a fit then serves for `FIT_EVERY` proposals.
+    fitted = np.flatnonzero(done)
+    fitted = fitted[: len(fitted) // FIT_EVERY * FIT_EVERY] if len(fitted) > 100 else fitted
     columns = [known.figures[name][usable] for name in way.figures]
     for at in range(len(way.figures), len(way.objectives)):
-        surrogate = fit_surrogate(tables.space, evaluated.encoded[done], evaluated.points[done, at])
+        surrogate = latest_surrogate(tables.space, evaluated.encoded[fitted], evaluated.points[fitted, at])
         columns.append(surrogate.predict_drawn(pool[usable], surrogate.draw(rng)))
     points = evaluated.points[done]
     front = points[on_front(points)]
@@ -173,6 +178,11 @@ def _guided(tables: Tables, way: Way, *, initial: EncodedSpecs, evaluated: Evalu
     if not gain.max() > 0:
         return None
     return Proposal(pool[usable[np.argmax(gain)]], int((new & ~known.feasible).sum()), looked_at=len(usable))
+
+
+def numbers(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.int64]:
+    """The number of each spec in the space's enumeration, shape (n,)."""
+    return np.ravel_multi_index(tuple(encoded.T), [len(values) for values in space.dimensions.values()])
 
 
 def gained(candidates: Points, front: Points, rng: np.random.Generator) -> Floats:

@@ -7,16 +7,11 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from typing import Any
 from typing import cast
 
-from nas._asked import Asked
 from nas._asked import ask
-from nas._limits import Limits
-from nas._limits import Tables
 from nas._question import DEFAULT_TRIALS
 from nas._question import Budget
-from nas._question import Question
 from nas._question import checked_name
 from nas._results import SearchResult
 from nas._work import Team
@@ -138,18 +133,3 @@ def search(
 
         return verify_search(where, result, asked, count=verify, pick_at=pick_at, progress=progress)
     return result
-
-
-def device_tables(
-    run: Run, device: str | DeviceProfile, *, limits: Limits | None = None, allow_noisy: bool = False
-) -> tuple[Tables, dict[str, Any], str]:
-    """Tables of the run's space on a device, what readers must know of its profile, and the profile's id.
-
-    Raises `ProfileError` where the device is unknown, of another space, or noisy and that is not allowed.
-    """
-    from nas._asked import device_tables as tables_of
-
-    return tables_of(run, device, limits=limits, allow_noisy=allow_noisy)
-
-
-__all__ = ["Asked", "Question", "device_tables", "run_search", "search"]

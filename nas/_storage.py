@@ -66,8 +66,11 @@ def shown(where: Path | str) -> str:
 
 
 def _grpc(host: str, port: int) -> BaseStorage:
-    with quiet():
-        storage = optuna.storages.GrpcStorageProxy(host=host, port=port)
+    try:
+        with quiet():
+            storage = optuna.storages.GrpcStorageProxy(host=host, port=port)
+    except ImportError as error:
+        raise MissingExtraError("This needs grpcio, which is not installed; run pip install 'subdit[grpc]'.") from error
     try:
         storage.wait_server_ready(timeout=10)
     except Exception as error:  # grpc's errors have no base that is there without grpc.

@@ -21,6 +21,9 @@ Floats = npt.NDArray[np.float64]
 FEWEST = 30
 """Evaluations below which there is no surrogate."""
 FOLDS = 5
+BOLDNESS = 0.25
+"""Share of the posterior's spread that is drawn with. With all of it, the best of thousands of candidates is mostly the
+luckiest; with none, workers who ask at the same moment agree on one."""
 
 
 def described(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.float32]:
@@ -72,8 +75,8 @@ class Surrogate:
         return self.predict_drawn(encoded, self.weights)
 
     def draw(self, rng: np.random.Generator) -> Floats:
-        """Weights drawn from the posterior, for `predict_drawn`."""
-        return self.weights + self.root @ rng.standard_normal(self.root.shape[1])
+        """Weights drawn from the posterior, its spread times `BOLDNESS`, for `predict_drawn`."""
+        return self.weights + BOLDNESS * (self.root @ rng.standard_normal(self.root.shape[1]))
 
     def predict_drawn(self, encoded: EncodedSpecs, weights: Floats) -> Floats:
         """Quality of specs (n, dimensions) as drawn weights have it, shape (n,)."""
@@ -113,6 +116,20 @@ def fit_surrogate(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) ->
     values, vectors = np.linalg.eigh(model.sigma_)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     return Surrogate(space, middle, scale, np.asarray(model.coef_), float(model.intercept_), root)
+
+
+def latest_surrogate(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) -> Surrogate:
+    """`fit_surrogate`, not fitted again where one of the last few was on the very same evaluations."""
+    key = (space.name, space.size, encoded.tobytes(), quality.tobytes())
+    if key not in _latest:
+        while len(_latest) >= _KEPT:
+            _latest.pop(next(iter(_latest)))
+        _latest[key] = fit_surrogate(space, encoded, quality)
+    return _latest[key]
+
+
+_KEPT = 4
+_latest: dict[tuple[str, int, bytes, bytes], Surrogate] = {}
 
 
 def surrogate_error(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) -> SurrogateError | None:

@@ -47,23 +47,24 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Measure = Callable[[Mapping[str, SubDiTSpec]], Mapping[str, "Measurement"]]
 
-RIDGE = 2.0
+RIDGE = 0.5
 """Against the sum of squares of the measured sub-DiTs' columns: some measurements' worth of belief in one factor."""
 
 
 @dataclass(frozen=True)
 class CorrectedLatencies:
-    """A latency source times exp(shift + columns @ slopes); intervals are widened by what the fit left over."""
+    """A latency source times exp(shift + (columns - middle) @ slopes); intervals are widened by what is left over."""
 
     space: SearchSpace
     source: LatencySource
     shift: float
+    middle: Floats
     slopes: Floats
     left_over: float
 
     def estimate(self, encoded: EncodedSpecs, /) -> Latencies:
         plain = self.source.estimate(encoded)
-        factor = np.exp(self.shift + described(self.space, encoded) @ self.slopes)
+        factor = np.exp(self.shift + (described(self.space, encoded) - self.middle) @ self.slopes)
         latency = np.asarray(plain.latency_ms) * factor
         half = np.hypot((np.asarray(plain.high_ms) - np.asarray(plain.low_ms)) / 2 * factor, self.left_over * latency)
         return SimpleNamespace(latency_ms=latency, low_ms=np.maximum(latency - half, 0.0), high_ms=latency + half)
@@ -74,12 +75,14 @@ def correct(
 ) -> CorrectedLatencies:
     """A source that has learned from latencies measured of specs (n, dimensions), n >= 1."""
     ratio = np.log(measured_ms / np.asarray(source.estimate(encoded).latency_ms))
-    shift = float(np.median(ratio))
+    shift = float(np.mean(ratio))
     columns = described(space, encoded).astype(np.float64)
+    middle = columns.mean(axis=0)
+    columns = columns - middle
     square = columns.T @ columns + RIDGE * np.eye(columns.shape[1])
     slopes = np.linalg.solve(square, columns.T @ (ratio - shift))
     left = ratio - shift - columns @ slopes
-    return CorrectedLatencies(space, source, shift, slopes, float(1.96 * np.sqrt(np.mean(np.square(left)))))
+    return CorrectedLatencies(space, source, shift, middle, slopes, float(1.96 * np.sqrt(np.mean(np.square(left)))))
 
 
 def verify_search(

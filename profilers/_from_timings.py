@@ -46,7 +46,8 @@ def profile_from_timings(
         timings: all of them; of another machine, `cpu_ms` may be `wall_ms`.
         attempts: how often everything was measured.
         by_whole: latencies are to be predicted from the whole sub-DiTs, with the table as what is expected, instead of
-            by a calibrated table; None for the one of both that predicts sub-DiTs left out of it better.
+            by a calibrated table; None for the one of both that predicts sub-DiTs left out of it better, and for a kit
+            without parts.
         pipeline: what else of a pipeline was timed, under these names.
     """
     found = latencies(timings)
@@ -55,7 +56,7 @@ def profile_from_timings(
     )
     calibration = None if by_whole else calibrate(kit, kit.whole, found, split=noise.split)
     if by_whole is None:
-        by_whole = calibration is not None and _is_whole_better(kit, found, calibration)
+        by_whole = not kit.components or (calibration is not None and _is_whole_better(kit, found, calibration))
     return dataclasses.replace(
         empty,
         noisy=is_noisy(noise),

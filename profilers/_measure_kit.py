@@ -32,8 +32,8 @@ from subdit.progress import no_progress
 ATTEMPTS = 3
 """Too noisy a machine is measured twice more, unless that takes far more than the budget; the quietest one is kept."""
 
-# An attempt that took so many budgets is not made again.
-_OVERDRAWN = 1.5
+OVERDRAWN = 1.5
+"""An attempt that took so many budgets is not made again."""
 
 WHOLE_CI = 0.0075
 """Measuring goes on until the whole sub-DiTs' intervals are as narrow as this, or the budget is used up."""
@@ -126,7 +126,7 @@ def measure_kit(
         )
         tried.append((timings, noise_of(timings, components, whole, attempts=attempt + 1)))
         # Where 20 rounds take longer than the budget, another attempt would not end in any reasonable time.
-        if not is_noisy(tried[-1][1]) or timings.seconds > _OVERDRAWN * budget_s:
+        if not is_noisy(tried[-1][1]) or timings.seconds > OVERDRAWN * budget_s:
             break
     log.finish()
     timings, _ = min(tried, key=lambda one: max(one[1].component_ci, one[1].whole_ci, one[1].split))

@@ -12,6 +12,7 @@ from nas.cli._profile_adb import profile_phones
 from nas.cli._profile_adb import refuse_for_phones
 from nas.cli._profile_adb import require_adb
 from nas.cli._profile_serve import profile_served
+from nas.cli._profile_serve import refuse_for_browsers
 from nas.cli._profile_serve import require_serve
 from nas.cli._profile_serve import serve_options
 from nas.cli._profile_text import echo_profile
@@ -98,6 +99,7 @@ def command(
     if not adb:
         require_adb(benchmark_model=benchmark_model, delegate=delegate, cores=cores, cooling_s=cooling_s)
     if serve:
+        refuse_for_browsers(runtime=runtime, precision=precision, pin=pin, also=also)
         profile_served(
             kit,
             threads=threads,
@@ -105,6 +107,7 @@ def command(
             out=out,
             budget_s=budget_s,
             calibrate=calibrate,
+            whole=whole,
             force=force,
             as_json=as_json,
             **browser,

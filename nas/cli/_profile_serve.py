@@ -44,6 +44,13 @@ def require_serve(**options: Any) -> None:
             raise ProfileError(f"--{name.replace('_', '-')} is about phones' browsers; pass --serve with it.")
 
 
+def refuse_for_browsers(**options: Any) -> None:
+    """Raise `ProfileError` where an option was given that a browser has not."""
+    for name, value in options.items():
+        if value:
+            raise ProfileError(f"A browser runs onnxruntime-web in float32 where it likes; leave --{name} out.")
+
+
 def profile_served(kit: Path, *, as_json: bool, phones: int | None, **options: Any) -> None:
     """Serve the kit, tell what happens line by line, and print the profiles."""
     from profilers.browser import serve

@@ -64,6 +64,8 @@ def _identity(profile: DeviceProfile) -> Facts:
             "" if profile.delegated_share is None else f", {percent(profile.delegated_share)} of the operators on it"
         )
         yield "delegate", f"{profile.delegate}{share}"
+    elif profile.delegated_share is not None:
+        yield "XNNPACK", f"{percent(profile.delegated_share)} of the operators"
     if on.affinity:
         yield "pinned to", on.affinity
     seen = [

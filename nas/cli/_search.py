@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
 import click
 
+from nas.cli._profile_text import MARKS
 from nas.cli._progress import progress_bar
 from nas.cli._table import echo_json
 from nas.cli._table import echo_table
@@ -141,7 +143,7 @@ def _print(result: SearchResult) -> None:
         click.echo(f"{ties} points of the front lie within noise of a neighbour (column 'tie' of front.csv)")
     click.echo(f"quality: {config['proxy']['unit']}; lower is better\n")
     echo_table(
-        ("pick", "latency, ms", "95 % interval", "quality", "parameters", "hash", "spec"),
+        ("pick", _latency_heading(config), "95 % interval", "quality", "parameters", "hash", "spec"),
         [
             (
                 name,
@@ -161,3 +163,10 @@ def _print(result: SearchResult) -> None:
     if "verified" in config:
         click.echo("\n" + config["verified"]["said"])
     click.echo(f"\n{result.folder}")
+
+
+def _latency_heading(config: Mapping[str, Any]) -> str:
+    """With a mark where nobody measured."""
+    facts = config.get("device_facts")
+    mark = MARKS.get(str(facts.get("provenance"))) if isinstance(facts, dict) else None
+    return "latency, ms" if mark in (None, MARKS["measured"]) else f"latency, ms ({mark})"

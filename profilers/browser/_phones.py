@@ -22,6 +22,7 @@ from profilers._conditions import read_conditions
 from profilers._from_timings import profile_from_timings
 from profilers._kit import Kit
 from profilers._measure_kit import ATTEMPTS
+from profilers._measure_kit import OVERDRAWN
 from profilers._measure_kit import WHOLE_CI
 from profilers._rounds import TimingLog
 from profilers._rounds import Timings
@@ -39,6 +40,9 @@ from profilers.browser._web_kit import WebKit
 
 RUNTIME = "onnxruntime-web"
 MIN_ROUNDS = 20
+MAX_RUNS = 32
+"""Phones that measure at once."""
+
 COOLING_S = 15.0
 
 # A phone that was silent for so long has gone; another may take its name.
@@ -64,6 +68,7 @@ class Order:
     Attributes:
         threads: measured with one thread first, then with so many.
         webgpu: measured on the GPU, too, where there is a real one.
+        by_whole: as `profile_from_timings` takes it.
         device: name of the device, where there is only one; otherwise people type it.
         out: file of the profile, by default in the user's registry.
         budget_s: seconds per attempt.
@@ -76,6 +81,7 @@ class Order:
     runtime_version: str
     threads: int = 1
     webgpu: bool = False
+    by_whole: bool | None = None
     device: str | None = None
     out: Path | None = None
     budget_s: float = 60.0
@@ -129,6 +135,8 @@ class Phones:
                 raise RefusedError(409, f"Another phone is measuring as {begin.name} just now; type another name.")
             run.log.close()
             del self._runs[run.id]
+        if len(self._runs) >= MAX_RUNS:
+            raise RefusedError(503, f"{MAX_RUNS} phones are measuring already; wait for one to end.")
         if target.exists() and (not self.order.force or begin.client in self._made_by):
             raise RefusedError(
                 409, f"There is a profile of {empty.id} already; type another name, or start the computer with --force."
@@ -227,7 +235,8 @@ class Phones:
         text = ""
         if run.checked and self._attempt_has_ended(run):
             noise = self._noise(run.timings, run.attempt + 1)
-            if not is_noisy(noise) or run.attempt + 1 >= ATTEMPTS:
+            overdrawn = run.timings.seconds > OVERDRAWN * self.order.budget_s
+            if not is_noisy(noise) or overdrawn or run.attempt + 1 >= ATTEMPTS:
                 return self._finished(run)
             run.attempt += 1
             worst = max(noise.component_ci, noise.whole_ci, noise.split)
@@ -265,7 +274,8 @@ class Phones:
 
         # Its end is now.
         empty = _empty_profile(self.order, run.begin)
-        made = profile_from_timings(self.order.kit, empty, min(tried, key=noise_in), attempts=len(tried))
+        best = min(tried, key=noise_in)
+        made = profile_from_timings(self.order.kit, empty, best, attempts=len(tried), by_whole=self.order.by_whole)
         save_profile(made, run.target, force=self.order.force)
         run.log.finish()
         del self._runs[run.id]
@@ -285,6 +295,7 @@ def _empty_profile(order: Order, begin: Begin) -> DeviceProfile:
         delegate=begin.delegate,
         space=order.kit.space,
         kit_hash=order.kit.hash,
+        max_params=order.kit.max_params,
         provenance="measured",
         noisy=True,
         components={},
@@ -292,7 +303,7 @@ def _empty_profile(order: Order, begin: Begin) -> DeviceProfile:
             # Of this machine, but for the time and our version, everything is replaced.
             read_conditions(order.runtime_version, reference_ms=None),
             **_conditions_of(begin.environment),
-            machine=begin.environment.model or begin.name,
+            machine=begin.name,
         ),
     )
 

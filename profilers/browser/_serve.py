@@ -17,6 +17,7 @@ from typing import Any
 
 from device_profiles import DeviceProfile
 from profilers._kit import open_kit
+from profilers._selection import choose_whole
 from profilers.browser._address import lan_address
 from profilers.browser._address import listen
 from profilers.browser._address import qr_code
@@ -36,7 +37,7 @@ from subdit.errors import ProfileError
 from subdit.errors import RunError
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
-from supernet.space import all_components
+from supernet.space import components_up_to
 from supernet.space import get_space
 
 # How long the last phone has to fetch its last answer.
@@ -61,6 +62,7 @@ def serve(
     min_rounds: int = MIN_ROUNDS,
     cooling_s: float = COOLING_S,
     calibrate: int | None = None,
+    whole: int | None = None,
     progress: ProgressCallback = no_progress,
     force: bool = False,
 ) -> tuple[DeviceProfile, ...]:
@@ -86,6 +88,7 @@ def serve(
         min_rounds: rounds that are made whatever the budget says.
         cooling_s: how long a phone rests before it measures again, where it was too noisy.
         calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all.
+        whole: measure so many of them and predict all others from them, as `profile` does.
         progress: reports models while the kit is prepared.
         force: replace profiles that are there.
 
@@ -113,11 +116,12 @@ def serve(
         raise RunError(f"There is a profile at {out} already; name another file, or pass --force.")
     files = find_ort_web(ort_web)
     kit = open_kit(kit_dir)
-    if [entry.name for entry in kit.components] != [part.name for part in all_components(get_space(kit.space))]:
+    expected = [component.name for component in components_up_to(get_space(kit.space), kit.max_params)]
+    if kit.components and [entry.name for entry in kit.components] != expected:
         raise KitError(
             f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
         )
-    kit = dataclasses.replace(kit, whole=kit.whole[: len(kit.whole) if calibrate is None else calibrate])
+    kit = dataclasses.replace(kit, whole=choose_whole(kit, calibrate=calibrate, whole=whole))
     address = host or ("127.0.0.1" if usb else lan_address())
     listening = listen(address, port)
     try:
@@ -126,6 +130,8 @@ def serve(
             kit=kit,
             web=web_kit(kit, progress=progress),
             runtime_version=wanted().version,
+            # By default, what predicts sub-DiTs left out better.
+            by_whole=True if whole is not None or not kit.components else None if calibrate is None else False,
             threads=threads,
             webgpu=webgpu,
             device=device,

@@ -112,7 +112,7 @@ def web_kit(kit: Kit, *, progress: ProgressCallback = no_progress) -> WebKit:
     Raises:
         KitError: the kit is not of float32 ONNX models, or a model's output cannot be checked.
     """
-    if kit.precision != "fp32" or any(entry.model.suffix != ".onnx" for entry in kit.components + kit.whole):
+    if (kit.format, kit.precision) != ("onnx", "fp32"):
         raise KitError(
             f"The kit {kit.folder} is not of float32 ONNX models, which a browser runs; make one with 'subdit kit "
             f"{kit.space} --runtime onnxruntime'."

@@ -24,6 +24,8 @@ from supernet.tflite._moves import shape_of_concat
 _BINARY: dict[str, Callable[[Array, Array], Array]] = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply}
 # XNNPACK takes no more inputs than this in one concatenation.
 _MAX_CONCAT = 4
+# Elements of a constant that is made here. Larger, the rotations of `mobile-1k` would be an eighth of its int8 weights.
+MAX_TABLE = 32768
 
 
 class Builder:
@@ -109,8 +111,9 @@ class Builder:
         return math.prod(np.broadcast_shapes(left.shape, right.shape))
 
     def _limit(self, left: Value, right: Value, whole: Value) -> int:
-        """How large a small operand may become: constants cost nothing at run time."""
-        return whole.elements if left.data is not None and right.data is not None else whole.elements - 1
+        """How large a small operand may become: constants cost nothing at run time, but every layer has its own."""
+        constants = left.data is not None and right.data is not None
+        return min(whole.elements, MAX_TABLE) if constants else whole.elements - 1
 
     def unary(self, kind: str, x: Value, **options: Any) -> Value:
         return self.node(kind, (x,), x.shape, **options)

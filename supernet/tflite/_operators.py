@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from supernet.tflite._build import MAX_TABLE
 from supernet.tflite._build import Builder
 from supernet.tflite._graph import Array
 from supernet.tflite._graph import Value
@@ -103,12 +104,11 @@ class Operators(Builder):
                 both = [self._scaled(part, scale) for part in inputs]
                 return None if both[0] is None or both[1] is None else self.binary("ADD", both[0], both[1])
             case "MUL":
-                big, small = self.parts(x)
-                factor = self._scaled(small, scale)
-                return None if factor is None else self.binary("MUL", big, factor)
-            case "FULLY_CONNECTED":
-                assert inputs[1].data is not None and inputs[2].data is not None
-                return self.linear(inputs[0], inputs[1].data * np.float32(scale), inputs[2].data * np.float32(scale))
+                # A small constant rather than what it multiplies, and that rather than a table that others share.
+                for kept, part in sorted((inputs, inputs[::-1]), key=lambda pair: _reluctance(pair[1])):
+                    factor = self._scaled(part, scale)
+                    if factor is not None:
+                        return self.binary("MUL", kept, factor)
         return None
 
     def layer_norm(self, x: Value, weight: Array, bias: Array | None, *, epsilon: float) -> Value:
@@ -120,9 +120,14 @@ class Operators(Builder):
         return normed if bias is None else self.add(normed, constant(bias))
 
     def _centered(self, x: Value) -> Value:
-        """x less its mean over the last axis; a linear just before it is given weights whose outputs have none."""
+        """x less its mean over the last axis; a linear just before it is given weights whose outputs have none.
+
+        Only where heads are normed, for what is normed whole is read again where the branch is added.
+        """
         source = x.node.inputs[0] if x.node is not None and x.made_by("RESHAPE") else x
         if source.node is None or not source.made_by("FULLY_CONNECTED") or source.shape[-1] % x.shape[-1]:
+            return self.binary("SUB", x, self.mean(x))
+        if source.shape[-1] == x.shape[-1]:
             return self.binary("SUB", x, self.mean(x))
         weight, bias = source.node.inputs[1].data, source.node.inputs[2].data
         assert weight is not None and bias is not None
@@ -182,6 +187,13 @@ class Operators(Builder):
         pixels = self.reshape(image, (batch * height * width, channels, block * block))
         image = self.reshape(self.transpose(pixels, (0, 2, 1)), (batch, height, width, depth))
         return self.transpose(self._spread(image, block), (0, 3, 1, 2))
+
+
+def _reluctance(x: Value) -> int:
+    """Order in which the operands of a product are asked to take a scale."""
+    if x.data is None:
+        return 1
+    return 0 if x.elements <= MAX_TABLE else 2
 
 
 def _moves(x: Value) -> int:

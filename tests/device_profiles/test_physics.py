@@ -116,6 +116,31 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "noise above its limit": (noise(split=0.05), "noise", "split is 5.0 %, above its limit 3.0 %"),
     "no limit": (noise(limit=0.5), "noise", "limit on noise is 50.0 %"),
     "better than its intervals": (noise(component_ci=0.001), "noise", "states component_ci as 0.1 %"),
+    "a share of no delegate": (
+        lambda profile: dataclasses.replace(profile, delegated_share=0.9),
+        "identity",
+        "90 % of the operators are said to run on a delegate, and none is named",
+    ),
+    "computed as stored": (
+        lambda profile: dataclasses.replace(profile, compute_precision="fp32"),
+        "identity",
+        "null where the two do not differ",
+    ),
+    "estimated by nothing": (
+        lambda profile: dataclasses.replace(profile, provenance="estimated"),
+        "identity",
+        "does not say by whom",
+    ),
+    "a calibration of nothing": (
+        lambda profile: dataclasses.replace(profile, components={}),
+        "calibration",
+        "no table of components",
+    ),
+    "smaller than any": (
+        lambda profile: dataclasses.replace(profile, max_params=1000),
+        "gap",
+        "is as small as the profile's 1,000",
+    ),
     "no factor": (no_factor_of_ffn, "calibration", "no factor for ffn"),
     "an absurd factor": (
         lambda profile: calibration(factors={**profile.calibration.factors, "ffn": 50.0})(profile),  # type: ignore[union-attr]
@@ -130,6 +155,10 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
 @pytest.mark.parametrize("seed", range(5))
 def test_what_can_be_is_believed(seed: int) -> None:
     assert check_physics(made_up_profile(seed=seed, latency_ms=lifelike_ms(seed))) == ()
+
+
+def test_xnnpack_takes_a_share_and_is_no_delegate() -> None:
+    assert check_physics(dataclasses.replace(LIFELIKE, runtime="litert", delegated_share=0.9)) == ()
 
 
 def test_what_is_estimated_need_not_state_noise() -> None:

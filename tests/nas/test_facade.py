@@ -161,3 +161,97 @@ def test_the_verb_prints_picks_and_refuses_in_one_line(run: Path, monkeypatch: p
     unknown = CliRunner().invoke(group, ["search", str(run), "--device", "nokia-3310"])
     assert unknown.exit_code == 2 and "nokia-3310" in unknown.stderr
     assert "Examples:" in CliRunner().invoke(group, ["search", "--help"]).stdout
+
+
+def test_devices_figures_and_limits_by_name(run: Path) -> None:
+    other = dataclasses.replace(made_profile(), device="tablet")
+    found = ask(
+        run,
+        device=[made_profile(), other],
+        objectives=["latency", "params", "analytic"],
+        max_latency_ms=[0.9, 0.8],
+        limits={"file_mb": 1.0, "gflops": 1.0},
+        pick_at={"file_mb": 0.9},
+        trials=20,
+    )
+    assert found.config["objectives"] == [
+        "latency_ms",
+        "latency_ms@tablet/onnxruntime/fp32/t1",
+        "params",
+        "quality",
+    ]
+    assert found.config["other_devices"] == ["tablet/onnxruntime/fp32/t1"]
+    assert found.config["limits"]["max_latency_ms@tablet/onnxruntime/fp32/t1"] == 0.8
+    for row in found.front:
+        assert row.latency_ms == pytest.approx(row.more["latency_ms@tablet/onnxruntime/fp32/t1"])
+        assert row.latency_ms <= 0.8
+        assert row.more["file_mb"] <= 1.0 and row.more["gflops"] <= 1.0
+    assert (found.folder / "device_2.json").exists()
+    assert "file_mb=0.9" in found.picks
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"objectives": ["latency", "beauty"]}, "no objective 'beauty'"),
+        ({"objectives": ["latency", "params"]}, "name no quality"),
+        ({"objectives": ["analytic"]}, "name no cost"),
+        ({"objectives": ["latency", "latency", "analytic"]}, "named twice"),
+        ({"objectives": ["pipeline", "analytic"], "steps": 0}, "0 steps"),
+        ({"limits": {"weight_kg": 1.0}}, "no figure 'weight_kg' to limit"),
+        ({"limits": {"file_mb": -1.0}}, "max_file_mb"),
+        ({"max_latency_ms": [1.0, 2.0]}, "2 latency limits for 1 devices"),
+        ({"sampler": "guess"}, "no sampler 'guess'"),
+        ({"sampler": "exhaustive"}, "too many to evaluate each"),
+        ({"pick_at": {"weight_kg": 1.0}}, "no figure 'weight_kg' to pick at"),
+        ({"storage": "nowhere"}, "is no address"),
+        ({"worker": True, "force": True}, "--worker"),
+        ({"device": []}, "No device"),
+    ],
+)
+def test_what_cannot_be_searched_for_is_one_sentence(run: Path, options: dict[str, object], says: str) -> None:
+    with pytest.raises(SearchError, match=says) as caught:
+        ask(run, **options)
+    assert str(caught.value).endswith(".")
+
+
+def test_the_same_device_twice_is_refused(run: Path) -> None:
+    with pytest.raises(SearchError, match="named twice"):
+        ask(run, device=[made_profile(), made_profile()])
+
+
+def test_a_whole_picture_takes_its_steps(run: Path) -> None:
+    found = ask(run, objectives=["pipeline", "analytic"], steps=3, limits={"pipeline_ms": 2.5})
+    for row in found.front:
+        # The digits need neither a text encoder nor a decoder.
+        assert row.more["pipeline_ms"] == pytest.approx(3 * row.latency_ms) and row.more["pipeline_ms"] <= 2.5
+
+
+def test_the_verb_takes_limits_and_shows_what_they_leave(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROXIES, "validation_loss", lambda path, space: analytic.Loss(SPACE))
+    save_profile(made_profile())
+    command = [
+        "search",
+        str(run),
+        "--device",
+        "slate",
+        "--trials",
+        "34",
+        "--max-latency-ms",
+        "0.8",
+        "--max-file-mb",
+        "1",
+    ]
+    shown = CliRunner().invoke(group, [*command, "--pick-at", "latency_ms=0.7"])
+    assert shown.exit_code == 0, shown.output
+    for said in (
+        "tightest reachable file_mb",
+        "ruled out, without a trial",
+        "Kendall tau",
+        "latency_ms=0.7: The lowest",
+    ):
+        assert said in shown.stdout
+    plain = CliRunner().invoke(group, [*command, "--name", "plain", "--no-surrogate"])
+    assert plain.exit_code == 0 and "surrogate" not in plain.stdout
+    wrong = CliRunner().invoke(group, [*command, "--pick-at", "latency_ms"])
+    assert wrong.exit_code == 2 and "is no FIGURE=VALUE" in wrong.stderr

@@ -77,3 +77,13 @@ def test_scaled_puts_ideal_and_nadir_at_zero_and_one() -> None:
     front = np.array([[2.0, 30.0], [4.0, 10.0]])
     assert scaled(front, front).tolist() == [[0.0, 1.0], [1.0, 0.0]]
     assert scaled(np.array([[3.0, 50.0]]), front).tolist() == [[0.5, 2.0]]
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=25))
+def test_front_of_three_objectives_is_what_nothing_dominates(listed: list[tuple[int, int, int]]) -> None:
+    points = np.array(listed, dtype=np.float64)
+    kept = on_front(points)
+    for at, point in enumerate(points):
+        beaten = any(dominates(other, point) for other in points)
+        first = not any((points[before] == point).all() for before in range(at))
+        assert kept[at] == (not beaten and first)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -77,3 +80,71 @@ def test_limits_that_only_exclude_each_other_say_so() -> None:
 def test_rounding_up_never_tightens(latency_ms: float) -> None:
     shown = float(round_up(latency_ms))
     assert latency_ms <= shown <= latency_ms * 1.002
+
+
+def test_three_limits_of_which_two_exclude_each_other_name_the_two() -> None:
+    from nas._columns import file_column
+
+    space = analytic.tables().space
+    file_mb = file_column(space, "fp32")
+    least = float(file_mb(space.enumerate()).values.min())
+
+    def upside_down(encoded):  # type: ignore[no-untyped-def]
+        found = file_mb(encoded)
+        return dataclasses.replace(found, values=10 - found.values)
+
+    limits = Limits(max_latency_ms=100.0, others={"file_mb": 1.05 * least, "memory_mb": 10 - 2 * least})
+    tables = dataclasses.replace(
+        analytic.tables(limits),
+        columns={"file_mb": file_mb, "memory_mb": upside_down},
+        latencies=analytic.Latency(space),
+    )
+    with pytest.raises(InfeasibleError) as caught:
+        find_reach(tables)
+    said = str(caught.value)
+    assert "keeps all 3 limits together" in said and "latency" not in said
+    assert said.count("the tightest reachable") == 2 and "file size" in said and "peak memory" in said
+    # Each figure that is named can be kept with the other limit: loosen one to it and the search may begin.
+    tightest = float(re.search(r"tightest reachable file size is ([0-9.]+) MB", said)[1])  # type: ignore[index]
+    loosened = Limits(max_latency_ms=100.0, others={"file_mb": tightest, "memory_mb": 10 - 2 * least})
+    assert find_reach(dataclasses.replace(tables, limits=loosened)).feasible >= 1
+
+
+def test_what_a_profile_does_not_cover_is_never_feasible() -> None:
+    class Partial(analytic.Latency):
+        def estimate(self, encoded):  # type: ignore[no-untyped-def]
+            estimate = super().estimate(encoded)
+            outside = analytic.columns(self.space, encoded)["width"] > 64
+            for name in ("latency_ms", "low_ms", "high_ms"):
+                setattr(estimate, name, np.where(outside, np.inf, getattr(estimate, name)))
+            return estimate
+
+    tables = analytic.tables()
+    partial = dataclasses.replace(tables, latencies=Partial(tables.space))
+    reach = find_reach(partial)
+    assert reach.feasible == tables.space.size // 2
+    assert np.isfinite(reach.slowest.latency_ms) and reach.largest.spec.width == 64
+
+
+def test_limits_that_each_fail_alone_are_all_named() -> None:
+    with pytest.raises(InfeasibleError, match="runs within 0.1 ms.*; and none has at most 10 parameters") as caught:
+        find_reach(analytic.tables(Limits(max_latency_ms=0.1, max_params=10)))
+    assert str(caught.value).count("(") == 2
+
+
+def test_file_size_is_that_of_the_weights() -> None:
+    from nas._columns import file_column
+    from supernet.space import PRECISIONS
+    from supernet.space import component_weights
+    from supernet.space import components
+
+    space = analytic.tables().space
+    encoded = space.sample(np.random.default_rng(0), 20)
+    for precision in PRECISIONS:
+        found = file_column(space, precision)(encoded).values
+        for spec, value in zip(space.decode(encoded), found, strict=True):
+            parts = [component_weights(space, part) * count for part, count in components(space, spec).items()]
+            whole = parts[0]
+            for part in parts[1:]:
+                whole = whole + part
+            assert round(1e6 * value) == whole.bytes(precision)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from nas._picks import ACCEPTABLE_LOSS_SHARE
 from nas._picks import PICK_NAMES
 from nas._picks import choose_picks
+from nas._picks import mark_ties
 
 
 @st.composite
@@ -46,3 +47,14 @@ def test_small_fronts() -> None:
     assert {pick.index for pick in choose_picks(np.array([[1.0, 1.0]])).values()} == {0}
     two = choose_picks(np.array([[1.0, 2.0], [2.0, 1.0]]))
     assert [two[name].index for name in PICK_NAMES] == [0, 1, 1]
+
+
+def test_ties_are_neighbours_within_noise() -> None:
+    points = [[1.0, 9.0], [1.1, 8.9], [2.0, 5.0], [2.1, 5.0], [2.2, 4.9], [3.0, 1.0]]
+    noise = [[0.1, 0.1]] * 6
+    assert mark_ties(points, noise) == ["a", "a", "b", "b", "", ""]
+    # Close in one objective alone is no tie, and what is exact ties with nothing.
+    assert mark_ties(points, [[1.0, 0.0]] * 6)[0] == ""
+    assert mark_ties(points, [[0.0, 0.0]] * 6) == [""] * 6
+    many = mark_ties([[float(at // 2), 0.0] for at in range(60)], [[0.1, 0.1]] * 60)
+    assert many[0] == "a" and many[51] == "z" and many[52] == "aa" and many[-1] == "ad"

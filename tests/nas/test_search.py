@@ -26,7 +26,7 @@ from nas._question import Question
 from nas._results import COLUMNS
 from nas._results import SearchResult
 from nas._results import load_search
-from nas._search import run_search
+from nas._work import run_search
 from subdit.errors import InfeasibleError
 from subdit.errors import RunError
 from subdit.errors import SearchError
@@ -143,6 +143,33 @@ def test_killed_at_random_moments_ends_as_if_never_interrupted(tmp_path: Path, s
     assert study_trials(run) == study_trials(whole)
     # A kill between an evaluation and its store costs that one evaluation, nothing else.
     assert len(log.read_text().splitlines()) <= 36 + kills
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_it_is_as_if_never_interrupted(tmp_path: Path) -> None:
+    whole = new_run(tmp_path / "whole")
+    ask(whole, 80)
+    run = new_run(tmp_path / "killed")
+    log = tmp_path / "log"
+    log.touch()
+    command = [sys.executable, "-m", "tests.nas.analytic", str(run.path), "80", "0.02", str(log)]
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    moments = random.Random(20)
+    kills = 0
+    for goal in sorted(moments.sample(range(1, 76), 20)):
+        worker = subprocess.Popen(command, env=environment)
+        while worker.poll() is None and len(log.read_text().splitlines()) < goal:
+            time.sleep(0.002)
+        time.sleep(moments.random() * 0.1)
+        worker.send_signal(signal.SIGKILL)
+        kills += worker.wait() == -signal.SIGKILL
+    assert kills == 20
+    subprocess.run(command, env=environment, check=True, timeout=60)
+    for file in FILES:
+        assert (run.search("default") / file).read_bytes() == (whole.search("default") / file).read_bytes()
+    trials = study_trials(run)
+    assert trials == study_trials(whole)
+    assert len({spec for _, _, spec in trials}) == 80
 
 
 def test_a_journal_cut_anywhere_near_its_end_goes_on(tmp_path: Path) -> None:
@@ -268,3 +295,55 @@ def test_search_beats_chance_at_equal_evaluations(tmp_path: Path) -> None:
     chance = [share(drawn[at : at + 200]) for at in range(0, 3000, 200)]
     assert found > 0.95
     assert found > max(chance)
+
+
+def test_tpe_goes_on_exactly_and_keeps_limits(tmp_path: Path) -> None:
+    def tpe(run: Run, trials: int, **rest) -> SearchResult:  # type: ignore[no-untyped-def]
+        limits = Limits(max_latency_ms=3.0)
+        question = Question("analytic", limits=limits, sampler="tpe")
+        return run_search(
+            run, "default", analytic.tables(limits), analytic.Loss(SPACE), question, Budget(trials), **rest
+        )
+
+    at_once = tpe(new_run(tmp_path / "once"), 30)
+    run = new_run(tmp_path / "later")
+    tpe(run, 23)
+    later = tpe(run, 30, resume=True)
+    for file in FILES:
+        assert (later.folder / file).read_bytes() == (at_once.folder / file).read_bytes()
+    assert all(float(row["latency_ms"]) <= 3.0 for row in read_table(later.folder / "trials.csv"))
+    assert later.config["surrogate"] is False
+
+
+def test_several_objectives_devices_and_picks_at_a_value(tmp_path: Path) -> None:
+    from nas._columns import file_column
+    from nas._columns import latency_column
+
+    limits = Limits(max_latency_ms=3.0, others={"latency_ms@other": 4.0, "file_mb": 1.2})
+    columns = {"latency_ms@other": latency_column(Shifted(SPACE)), "file_mb": file_column(SPACE, "fp32")}
+    tables = dataclasses.replace(analytic.tables(limits), columns=columns)
+    question = Question(
+        "analytic", limits=limits, objectives=("latency_ms", "latency_ms@other", "quality"), others=("other",)
+    )
+    run = new_run(tmp_path / "run")
+    loss = {"quality": analytic.Loss(SPACE), "quality_two": analytic.Loss(SPACE, id="two")}
+    result = run_search(run, "default", tables, loss, question, Budget(45), pick_at={"file_mb": 1.0})
+    assert load_search(run.path) == result
+    rows = read_table(result.folder / "trials.csv")
+    assert {"latency_ms@other", "file_mb", "quality_two"} <= set(rows[0])
+    assert all(float(row["latency_ms@other"]) == pytest.approx(float(row["latency_ms"]) + 0.01) for row in rows)
+    assert all(float(row["file_mb"]) <= 1.2 for row in rows)
+    points = np.array([[float(row[name]) for name in question.objectives] for row in rows])
+    assert [row["on_front"] == "true" for row in rows] == on_front(points).tolist()
+    picked = result.picks["file_mb=1"]
+    within = [row for row in result.front if row.more["file_mb"] <= 1.0]
+    assert picked.quality == min(row.quality for row in within)
+    again = run_search(
+        run, "default", tables, loss, question, Budget(45), resume=True, pick_at={"latency_ms@other": 2.5}
+    )
+    assert again.picks["latency_ms@other=2.5"].latency_ms + 0.01 <= 2.5
+    with pytest.raises(SearchError, match="no figure 'weight' to pick at"):
+        run_search(run, "default", tables, loss, question, Budget(45), resume=True, pick_at={"weight": 2.5})
+    config = json.loads((result.folder / "search.json").read_text())
+    assert set(config["reach"]["tightest"]) == {"latency_ms", "latency_ms@other", "file_mb"}
+    assert config["limits"]["max_latency_ms@other"] == 4.0

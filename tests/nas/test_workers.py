@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -246,3 +247,20 @@ def test_eight_workers_on_postgresql_lose_nothing(tmp_path: Path) -> None:
         assert all(row.latency_ms <= tables.limits.max_latency_ms for row in result.front)
         with pytest.raises(RunError, match="No database answers at postgresql://me:"):
             open_storage("postgresql://me:secret@127.0.0.1:1/none")
+
+
+def test_a_worker_behind_optunas_grpc_proxy(tmp_path: Path) -> None:
+    pytest.importorskip("grpc", reason="no gRPC: pip install grpcio")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = (
+        "import sys, optuna; from pathlib import Path; from nas._storage import open_storage;"
+        f"optuna.storages.run_grpc_proxy_server(open_storage(Path(sys.argv[1])), host='127.0.0.1', port={port})"
+    )
+    journal = tmp_path / "shared.journal"
+    _started.append(subprocess.Popen([sys.executable, "-c", program, str(journal)], env=ENVIRONMENT))
+    run = new_run(tmp_path / "run")
+    worker, _ = start(run, 8, 0.0, f"grpc://127.0.0.1:{port}", 30.0)
+    assert worker.wait(timeout=120) == 0
+    check_study(study_at(journal, "run-default"), 8)

@@ -13,6 +13,7 @@ import profilers._kit
 import profilers._profile
 import profilers._torch
 import profilers.adb._profile
+import profilers.browser._serve
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
 from supernet.space import get_space
@@ -34,14 +35,15 @@ def small_space() -> SearchSpace:
     )
 
 
-ROOMS = (profilers._kit, profilers._profile, profilers._from_timings, profilers._torch, profilers.adb._profile)
+ROOMS = (profilers._kit, profilers._profile, profilers._from_timings, profilers._torch)
+ROOMS += (profilers.adb._profile, profilers.browser._serve)
 """Modules that look a space up by its name."""
 
 
 def use_small_space() -> None:
     """Let this process know no other space."""
     for module in ROOMS:
-        module.get_space = lambda name: small_space()  # type: ignore[assignment]
+        module.get_space = lambda name: small_space()  # type: ignore[attr-defined]
 
 
 class Doubling:

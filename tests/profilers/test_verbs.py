@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from click.testing import Result
 
+from device_profiles import load_profile
 from device_profiles import save_profile
 from device_profiles import user_registry
 from nas.cli import group
@@ -27,16 +29,45 @@ def call(*arguments: str) -> Result:
 
 
 def test_devices_lists_shows_and_checks() -> None:
-    assert "no device profiles yet" in call("devices").output
+    assert "no device profiles yet" in call("devices", "list", "--space", "mid-256").output
     profile = made_up_profile()
     path = save_profile(profile)
     assert profile.id in call("devices").output
-    (listed,) = json.loads(call("devices", "list", "--json").output)
+    listed, *others = json.loads(call("devices", "list", "--json").output)
     assert listed["id"] == profile.id and listed["path"] == str(path) and not listed["shipped"]
-    assert json.loads(call("devices", "--json").output) == [listed]
+    assert all(other["shipped"] for other in others)
+    assert json.loads(call("devices", "--json").output) == [listed, *others]
     shown = call("devices", "show", "kettle", "--components").output
     assert profile.id in shown and "text_projection" in shown and "mean error" in shown
     assert json.loads(call("devices", "show", "kettle", "--json").output) == profile.to_dict()
+
+
+def test_what_nobody_measured_is_marked_in_every_table() -> None:
+    estimated = load_profile("raspberry-pi-5/roofline")
+    save_profile(dataclasses.replace(estimated, device="oven", provenance="measured"))
+    lines = {line.split()[0]: line for line in call("devices", "list").output.splitlines()}
+    assert "ESTIMATED, not measured" in lines[estimated.id]
+    assert "REPORTED, not measured here" in lines["iphone-16-pro-max/coreml/unstated/t1"]
+    assert "ESTIMATED, not measured" in call("devices", "show", estimated.id).output
+    assert "roofline" in call("devices", "show", estimated.id).output
+    compared = call("devices", "compare", estimated.id, "oven").output
+    assert compared.count("ESTIMATED, not measured") == 1
+    as_json = json.loads(call("devices", "compare", estimated.id, "oven", "--json").output)
+    assert (as_json["first_provenance"], as_json["second_provenance"]) == ("estimated", "measured")
+    shown = call("devices", "show", "iphone-16-pro-max/coreml/unstated").output
+    assert "predicts nothing" in shown and "280 ms" in shown and "decoder" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--also", "decoder"], "is not PART=FILE"),
+        (["--also", "decoder=a", "--also", "decoder=b"], "comes twice"),
+    ],
+)
+def test_parts_of_a_pipeline_are_written_once_each(arguments: list[str], said: str) -> None:
+    result = call("profile", "nowhere", *arguments)
+    assert result.exit_code == 2 and said in result.output
 
 
 def test_a_damaged_profile_fails_the_check_and_hides_no_other() -> None:

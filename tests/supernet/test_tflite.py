@@ -38,6 +38,8 @@ from supernet.space import all_components
 from supernet.space import get_space
 from supernet.tflite import Operators
 from supernet.tflite import Value
+from supernet.tflite import _build
+from supernet.tflite import _operators
 from supernet.tflite import graph_of
 from supernet.tflite import write_flatbuffer
 from supernet.tflite._moves import moved_up
@@ -111,6 +113,17 @@ def of_each_kind(space: SearchSpace) -> list[Component]:
 @pytest.mark.parametrize("component", of_each_kind(SPACE), ids=lambda component: component.name)
 def test_components_equal_torch(component: Component, tmp_path: Path) -> None:
     made = component_module(SPACE, component)
+    check(made.module, made.inputs, tmp_path / "component.tflite")
+
+
+@pytest.mark.parametrize("kind", ["assa", "self_attention", "cross_attention"])
+def test_components_equal_torch_where_rotations_are_too_large_to_be_made_anew(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on large grids: the tables are those of the model, shared, and the scale goes into the norm's weights."""
+    monkeypatch.setattr(_build, "MAX_TABLE", 64)
+    monkeypatch.setattr(_operators, "MAX_TABLE", 64)
+    made = component_module(SPACE, next(entry for entry in all_components(SPACE) if entry.kind == kind))
     check(made.module, made.inputs, tmp_path / "component.tflite")
 
 
@@ -212,6 +225,19 @@ def test_linears_hold_their_bias_and_no_norm_is_of_its_own(tmp_path: Path) -> No
     assert sorted(full) == sorted(
         ["SUB", "MUL", "MUL", "MUL", "ADD", "FULLY_CONNECTED", "GELU", "FULLY_CONNECTED", "MUL", "ADD"]
     )
+
+
+@pytest.mark.parametrize("name", ["mid-256", "digits"])
+def test_every_linear_is_there_once_and_tables_are_small(name: str, tmp_path: Path) -> None:
+    """Rewriting must not compute or store anything twice: a sub-DiT's file is as large as its parameters."""
+    model = small_sub_dit(name)
+    path = export_tflite(model, model.example_inputs(), tmp_path / "dit.tflite")
+    linears = [part for part in model.modules() if isinstance(part, nn.Linear | nn.ConvTranspose2d)]
+    found = [operator for operator, *_ in operators(path)]
+    assert found.count("FULLY_CONNECTED") == len(linears)
+    parameters = sum(part.weight.nelement() for part in linears) * 4
+    tables = 500 * len(found)
+    assert path.stat().st_size < 1.25 * parameters + tables
 
 
 def test_a_file_is_the_same_every_time(tmp_path: Path) -> None:

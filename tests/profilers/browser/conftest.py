@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,16 +10,18 @@ from pathlib import Path
 
 import pytest
 
-import profilers._kit
-import profilers._profile
-import profilers.browser._serve
 from profilers import Kit
 from profilers import kit
 from profilers import open_kit
 from profilers.browser import find_ort_web
+from profilers.browser._phones import Order
+from profilers.browser._phones import Phones
 from profilers.browser._web_kit import WebKit
 from profilers.browser._web_kit import web_kit
 from subdit.errors import MissingExtraError
+from tests.profilers.browser.speaking import Client
+from tests.profilers.browser.speaking import serving
+from tests.profilers.small import ROOMS
 from tests.profilers.small import small_space
 
 
@@ -38,7 +41,7 @@ def program(name: str) -> str:
 
 
 def patch_space(patch: pytest.MonkeyPatch) -> None:
-    for module in (profilers._kit, profilers._profile, profilers.browser._serve):
+    for module in ROOMS:
         patch.setattr(module, "get_space", lambda name: small_space())
 
 
@@ -76,3 +79,25 @@ def ort_web() -> Path:
     except MissingExtraError:
         missing("onnxruntime-web", "make setup-web")
         raise
+
+
+@pytest.fixture
+def order(small_kit: Kit, small_web: WebKit, tmp_path: Path) -> Order:
+    out = tmp_path / "profile.json"
+    return Order(small_kit, small_web, "1.30.0", out=out, budget_s=4.0, min_rounds=4, threads=2, webgpu=True)
+
+
+@pytest.fixture
+def phones(order: Order) -> Iterator[Phones]:
+    made = Phones(order, lambda line: None)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(phones: Phones, tmp_path: Path) -> Iterator[Client]:
+    wasm = tmp_path / "ort.wasm"
+    wasm.write_bytes(b"\0asm" + bytes(10_000))
+    wasm.with_name("ort.wasm.gz").write_bytes(gzip.compress(wasm.read_bytes()))
+    with serving(phones, {"ort.wasm": wasm}) as client:
+        yield client

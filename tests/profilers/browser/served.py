@@ -6,15 +6,12 @@ import json
 import sys
 from pathlib import Path
 
-import profilers.browser._serve
 from profilers.browser import serve
 from subdit.errors import SubditError
-from tests.profilers.small import small_space
 from tests.profilers.small import use_small_space
 
 if __name__ == "__main__":
     use_small_space()
-    profilers.browser._serve.get_space = lambda name: small_space()  # type: ignore[assignment]
     options = json.loads(sys.argv[2])
     for key in ("out", "ort_web"):
         if options.get(key) is not None:

@@ -33,6 +33,9 @@ PHONE = {
     "adapter": None,
 }
 
+SWIFTSHADER = {"vendor": "google", "architecture": "swiftshader", "description": "", "fallback": True}
+REAL_GPU = {"vendor": "arm", "architecture": "valhall", "description": "", "fallback": False}
+
 
 @dataclass(frozen=True)
 class Answer:

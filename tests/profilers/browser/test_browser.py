@@ -205,7 +205,7 @@ def test_localhost_is_isolated_and_needs_no_certificate(
 # Starts a worker of the page as the page would, with another environment, and returns the texts of its messages until
 # one starts with a given word.
 _RUN_WORKER = """
-async ({begin, until}) => {
+async ({begin, until, memoryBytes = 1e9}) => {
   const kit = await (await fetch('kit.json')).json();
   const { environment } = await import('./device.js');
   begin.environment = { ...(await environment()), ...begin.environment };
@@ -216,7 +216,7 @@ async ({begin, until}) => {
       said.push(data.text ?? data.type);
       if (data.type !== 'progress' || data.text.startsWith(until)) resolve();
     };
-    worker.postMessage({ type: 'start', kit, begin, memoryBytes: 1e9, coolingMs: 0 });
+    worker.postMessage({ type: 'start', kit, begin, memoryBytes, coolingMs: 0 });
   });
   worker.terminate();
   return { said, adapter: begin.environment.adapter };
@@ -249,6 +249,22 @@ def test_an_imitated_gpu_computes_right_and_is_no_gpu(
     assert accepted["said"][-1].startswith("Warming up 1 of")
     browser.close()
     assert profile_files(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_models_that_do_not_fit_together_take_turns(
+    serve: Callable[..., Served], page: Any, small_kit: Kit, tmp_path: Path
+) -> None:
+    """As on iOS, where only so many may stay loaded; here the largest alone."""
+    served = serve(usb=True)
+    page.goto(served.url)
+    page.wait_for_selector("#form:not([hidden])")
+    begin = {"name": "kettle", "client": "0" * 32, "threads": 1, "delegate": None, "environment": {}}
+    said = page.evaluate(_RUN_WORKER, {"begin": begin, "until": "nothing", "memoryBytes": 300_000})["said"]
+    assert said[-1] == "done"
+    (name,) = profile_files(tmp_path)
+    made = read_profile(tmp_path / "home" / "devices" / name)
+    assert set(made.components) == {entry.name for entry in small_kit.components}
 
 
 @pytest.mark.slow
@@ -293,6 +309,7 @@ def test_a_page_reloaded_and_a_server_killed_go_on(
     assert len(profile_files(tmp_path)) == 1
 
 
+@pytest.mark.slow
 def test_a_page_that_was_hidden_throws_its_round_away(
     serve: Callable[..., Served], page: Any, small_kit: Kit, lan: None
 ) -> None:
@@ -314,6 +331,7 @@ def test_a_page_that_was_hidden_throws_its_round_away(
     assert set(counts) in ({4}, {8}, {12})
 
 
+@pytest.mark.slow
 def test_a_browser_that_computes_wrong_is_told_so(
     serve: Callable[..., Served], page: Any, tmp_path: Path, lan: None
 ) -> None:
@@ -337,6 +355,7 @@ def test_a_browser_that_computes_wrong_is_told_so(
     assert served.process.returncode == 2
 
 
+@pytest.mark.slow
 def test_a_name_that_is_taken_can_be_changed(
     serve: Callable[..., Served], page: Any, tmp_path: Path, lan: None
 ) -> None:

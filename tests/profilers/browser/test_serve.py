@@ -32,6 +32,8 @@ from subdit.errors import RunError
         (["--serve"], "run 'make setup-web'"),
         (["--serve", "--device", "My Phone"], "cannot name a device"),
         (["--serve", "--device", "kettle", "--phones", "2"], "are of one phone"),
+        (["--serve", "--pin", "0"], "leave --pin out"),
+        (["--serve", "--runtime", "torch"], "leave --runtime out"),
         (["--serve", "--out", "a.json", "--webgpu"], "profiles of their own"),
     ],
 )

@@ -1,0 +1,64 @@
+"""Shipped profiles are whole, believable, and say where they are from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import unmeasured_profiles
+from device_profiles import LatencyEstimator
+from device_profiles import check_physics
+from device_profiles import load_profile
+from device_profiles import read_profile
+from device_profiles._registry import SHIPPED
+from subdit.errors import ProfileError
+from supernet.space import component_flops
+from supernet.space import count_flops
+from supernet.space import get_space
+
+PROFILES = sorted(SHIPPED.glob("*.json"))
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_a_shipped_profile_passes_the_check_that_all_others_pass(path: Path) -> None:
+    profile = read_profile(path)
+    assert check_physics(profile) == ()
+    assert path.stem == f"{profile.id.replace('/', '--')}--{profile.space}"
+    assert profile.provenance == "measured" or len(profile.source) > 40
+    assert profile.noisy is False
+
+
+def test_the_unmeasured_ones_are_what_their_script_writes(tmp_path: Path) -> None:
+    unmeasured_profiles.main(["--out", str(tmp_path)])
+    made = {path.name: json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    shipped = {path.name: json.loads(path.read_text()) for path in PROFILES}
+    assert made == {name: values for name, values in shipped.items() if values["provenance"] != "measured"}
+
+
+def test_published_points_predict_nothing_and_are_no_pipeline() -> None:
+    tiny = load_profile("iphone-16-pro-max/coreml/unstated")
+    space = get_space("paper")
+    assert [(entry.spec, entry.latency.latency_ms) for entry in tiny.whole] == [
+        (space.named_spec("tiny"), 280.0),
+        (space.named_spec("small"), 360.0),
+    ]
+    assert set(tiny.pipeline) == {"decoder"}
+    with pytest.raises(ProfileError, match="predicts nothing"):
+        LatencyEstimator(tiny, space)
+
+
+def test_the_roofline_is_a_lower_bound_of_both_its_sides() -> None:
+    space = get_space("mobile-1k")
+    profile = load_profile("raspberry-pi-5/roofline", space="mobile-1k")
+    encoded = space.encode(space.named.values())
+    estimate = LatencyEstimator(profile, space).estimate(encoded)
+    # Mobile-1k at 1024 pixels computes far more than it moves, in every component that counts.
+    computing_ms = 1e3 * count_flops(space, encoded) / 38.4e9
+    assert (estimate.latency_ms >= computing_ms).all()
+    np.testing.assert_allclose(estimate.latency_ms, computing_ms, rtol=0.02)
+    for name, latency in profile.components.items():
+        flops = component_flops(space, unmeasured_profiles.Component.from_name(name))
+        assert latency.latency_ms >= 1e3 * flops / 38.4e9 * (1 - 1e-12) and latency.rounds == 0

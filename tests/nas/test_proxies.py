@@ -1,0 +1,206 @@
+"""Quality proxies: deterministic, what they say they are, and how well they foretell."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from scipy import stats
+
+from nas import measure_proxies
+from nas._correlation import agreement
+from nas._correlation import kendall
+from nas._correlation import spearman
+from nas._proxy_truth import Training
+from nas.cli import group
+from nas.proxies import PROXIES
+from nas.proxies import Evaluation
+from nas.proxies import FewStepDistance
+from nas.proxies import QualityStore
+from nas.proxies import ValidationLoss
+from nas.proxies import VelocityDistance
+from nas.proxies import make_proxy
+from subdit.errors import SearchError
+from subdit.run import Run
+from subdit.run import start_manifest
+from supernet.checkpoints import save_model
+from supernet.dit import redraw_
+from supernet.elastic import ElasticDiT
+from supernet.space import get_space
+from supernet.validation import validation_loss
+from supernet.validation import validation_set
+
+SPACE = get_space("digits")
+SPECS = SPACE.decode(SPACE.sample(np.random.default_rng(0), 2))
+FULL, TINY = SPACE.named_spec("full"), SPACE.named_spec("tiny")
+
+
+@pytest.fixture(scope="module")
+def supernet() -> ElasticDiT:
+    model = ElasticDiT(space="digits").eval()
+    redraw_(model, seed=3)
+    return model
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, supernet: ElasticDiT) -> Run:
+    made = Run(tmp_path_factory.mktemp("run"))
+    start_manifest(made, space="digits")
+    save_model(supernet, made.supernet)
+    return made
+
+
+def value(found: float | Evaluation) -> float:
+    return found.value if isinstance(found, Evaluation) else found
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_proxy_is_a_finite_number_that_never_changes(name: str, run: Run) -> None:
+    first = make_proxy(name, run.supernet, "digits")
+    values = [value(first.evaluate(spec)) for spec in SPECS]
+    again = make_proxy(name, run.supernet, "digits")
+    assert [value(again.evaluate(spec)) for spec in reversed(SPECS)] == values[::-1]
+    assert all(map(math.isfinite, values)) and values[0] != values[1]
+    assert first.id == name and first.data_hash == again.data_hash and first.unit
+
+
+def test_validation_loss_is_the_mean_over_triples_with_its_paired_error(run: Run, supernet: ElasticDiT) -> None:
+    data = validation_set("digits").spread(60)
+    found = ValidationLoss(run.supernet, "digits", data=data).evaluate(TINY)
+    tiny = supernet.extract(TINY)
+    assert found.value == pytest.approx(validation_loss(supernet, TINY, data), rel=1e-5)
+    # The spread of differences over resampled triples is what the error foretells.
+    each = [
+        (tiny(x, t, *text) - target).square().mean().item() - (supernet(x, t, *text) - target).square().mean().item()
+        for x, t, text, target in _one_by_one(data)
+    ]
+    rng = np.random.default_rng(0)
+    resampled = [np.mean(rng.choice(each, len(each))) for _ in range(2000)]
+    assert found.error == pytest.approx(np.std(resampled), rel=0.2)
+
+
+@torch.no_grad()
+def _one_by_one(data):  # type: ignore[no-untyped-def]
+    torch.set_grad_enabled(False)
+    for at in range(len(data.latents)):
+        row = slice(at, at + 1)
+        sigma = data.sigma[row]
+        x = (1 - sigma[:, None, None, None]) * data.latents[row] + sigma[:, None, None, None] * data.noise[row]
+        yield x, 1000 * sigma, tuple(text[row] for text in data.text), data.noise[row] - data.latents[row]
+    torch.set_grad_enabled(True)
+
+
+def test_the_full_network_has_no_distance_to_itself(run: Run) -> None:
+    assert VelocityDistance(run.supernet, "digits").evaluate(FULL).value == 0.0
+    assert VelocityDistance(run.supernet, "digits").evaluate(TINY).value > 0.0
+
+
+def test_any_feature_space_can_be_plugged_in(run: Run) -> None:
+    def means(samples: np.ndarray) -> np.ndarray:
+        return samples.reshape(len(samples), 8, 8).mean(axis=2)
+
+    plain = FewStepDistance(run.supernet, "digits", steps=1)
+    rows = FewStepDistance(run.supernet, "digits", steps=1, features=means, feature_name="rows")
+    assert rows.evaluate(TINY) != plain.evaluate(TINY)
+    assert rows.id == "few_step_distance_rows" and rows.data_hash != plain.data_hash
+    with pytest.raises(ValueError, match="name the feature space"):
+        FewStepDistance(run.supernet, "digits", features=means)
+
+
+def test_sizes_rank_as_sizes(run: Run) -> None:
+    for name in ("parameters", "flop_count"):
+        proxy = make_proxy(name, run.supernet, "digits")
+        assert value(proxy.evaluate(FULL)) < value(proxy.evaluate(TINY))
+    with pytest.raises(SearchError, match="no quality proxy 'gut_feeling'; there is validation_loss"):
+        make_proxy("gut_feeling", run.supernet, "digits")
+
+
+def test_activation_codes_against_a_slow_reference(supernet: ElasticDiT) -> None:
+    from supernet.probing import activation_code_score
+
+    data = validation_set("digits").spread(6)
+    model = supernet.extract(TINY).eval()
+    codes: list[list[torch.Tensor]] = [[] for _ in range(6)]
+    for module in model.modules():
+        if type(module).__name__ == "FeedForward":
+            module.fc1.register_forward_hook(
+                lambda _, __, out: [codes[at].append(out[at] > 0) for at in range(6)] and None
+            )
+    sigma = data.sigma[:, None, None, None]
+    with torch.no_grad():
+        model((1 - sigma) * data.latents + sigma * data.noise, 1000 * data.sigma, *data.text)
+    flat = [torch.cat([part.flatten() for part in parts]) for parts in codes]
+    kernel = np.array([[(a == b).double().mean().item() for a in flat] for b in flat])
+    expected = np.log(np.abs(np.linalg.det(kernel + 1e-9 * np.eye(6)))) / 6
+    assert activation_code_score(supernet, TINY, data) == pytest.approx(expected, rel=1e-6)
+
+
+def test_rank_correlations_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        first, second = rng.integers(0, 6, 15).astype(float), rng.integers(0, 6, 15).astype(float)
+        assert kendall(first, second) == pytest.approx(stats.kendalltau(first, second).statistic)
+        assert spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
+    assert spearman(np.ones(5), np.arange(5.0)) == 0.0
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(1)
+    # Of two normal variables with correlation rho, tau is 2/pi asin(rho).
+    rho, held = 0.8, 0
+    for seed in range(60):
+        first = rng.standard_normal(40)
+        second = rho * first + np.sqrt(1 - rho**2) * rng.standard_normal(40)
+        found = agreement(kendall, first, second, seed=seed, draws=200)
+        assert found.low <= found.value <= found.high and found.count == 40
+        held += found.low <= 2 / np.pi * np.arcsin(rho) <= found.high
+    assert held >= 50
+
+
+SMALL = Training(updates=2, per_class=2, steps=2)
+
+
+def test_proxies_are_measured_once_and_go_on(run: Run) -> None:
+    names = ["validation_loss", "parameters"]
+    report = measure_proxies(run.path, proxies=names, count=4, front=0, twice=2, training=SMALL)
+    lines = (run.proxies / "truth.jsonl").read_text().splitlines()
+    assert len(lines) == 6
+    stored = json.loads((run.proxies / "report.json").read_text())
+    assert [entry["proxy"] for entry in stored["proxies"]] == names
+    assert set(stored["ceiling"]) == {"loss", "fd"}
+    figures = report.proxies[0]
+    truth = {entry["spec_hash"]: entry for entry in map(json.loads, lines) if entry["number"] == 0}
+    store = QualityStore(run.quality, make_proxy("validation_loss", run.supernet, "digits"))
+    pairs = [(store.value(spec), truth[spec.hash]["fd"]) for spec in report.specs["random"]]
+    assert figures.kendall["fd"]["random"].value == pytest.approx(stats.kendalltau(*zip(*pairs, strict=True)).statistic)
+    # Killed in the middle of the last line: that one is trained again, to the same end.
+    (run.proxies / "truth.jsonl").write_text("\n".join(lines)[:-9])
+    again = measure_proxies(run.path, proxies=names, count=4, front=0, twice=2, training=SMALL)
+    assert again.proxies[0].kendall == figures.kendall
+    redone = [json.loads(line) for line in (run.proxies / "truth.jsonl").read_text().splitlines()]
+    assert [entry["fd"] for entry in redone] == [json.loads(line)["fd"] for line in lines]
+
+
+def test_the_verb_measures_from_scratch_too(run: Run) -> None:
+    options = ["--specs", "2", "--front", "0", "--updates", "1", "--per-class", "0", "--start", "scratch"]
+    shown = CliRunner().invoke(group, ["proxies", str(run.path), "--proxy", "parameters", *options])
+    assert shown.exit_code == 0, shown.output
+    assert "2 random sub-DiTs" in shown.stdout and "Kendall tau" in shown.stdout
+    wrong = CliRunner().invoke(group, ["proxies", str(run.path), "--specs", "1"])
+    assert wrong.exit_code == 2 and "at least 2 specs" in wrong.stderr
+
+
+def test_training_alone_is_repeatable_and_learns() -> None:
+    from supernet.alone import loss_of
+    from supernet.alone import train_alone
+    from supernet.data import load_data
+
+    data = load_data("digits")
+    triples = validation_set("digits", data=data.judge.take(range(64)), per_image=1)
+    losses = [loss_of(train_alone(TINY, data.train, updates=count, seed=1), triples) for count in (0, 15, 15)]
+    assert losses[1] < 0.9 * losses[0]
+    assert losses[1] == losses[2]

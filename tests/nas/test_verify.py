@@ -1,0 +1,111 @@
+"""Verify and correct: what is measured changes the table, and the report says how wrong the first one was."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas._asked import Asked
+from nas._limits import Limits
+from nas._limits import Tables
+from nas._question import Budget
+from nas._question import Question
+from nas._verify import correct
+from nas._verify import most_promising
+from nas._verify import verify_search
+from nas._work import run_search
+from profilers import Measurement
+from subdit.errors import SearchError
+from subdit.progress import no_progress
+from subdit.run import Run
+from subdit.run import start_manifest
+from supernet.space import get_space
+from tests.nas import analytic
+from tests.nas.test_facade import made_profile
+
+SPACE = get_space("digits")
+
+
+class Truth(analytic.Latency):
+    """The device as it is: 20 % slower than its table says, and wide sub-DiTs slower still."""
+
+    def estimate(self, encoded):  # type: ignore[no-untyped-def]
+        estimate = super().estimate(encoded)
+        width = analytic.columns(self.space, encoded)["width"]
+        estimate.latency_ms = estimate.latency_ms * 1.2 * (width / 64) ** 0.3
+        return estimate
+
+
+def measure(specs):  # type: ignore[no-untyped-def]
+    found = Truth(SPACE).estimate(SPACE.encode(specs.values())).latency_ms
+    return {
+        name: Measurement(float(value), 0.99 * float(value), 1.01 * float(value), 30, 0.0, 0.0, 1.0)
+        for name, value in zip(specs, found, strict=True)
+    }
+
+
+@pytest.fixture
+def asked() -> Asked:
+    limits = Limits(max_latency_ms=3.0)
+    tables = Tables(SPACE, analytic.Latency(SPACE), analytic.params, limits)
+    question = Question("slate", limits=limits, surrogate=False)
+    return Asked(question, tables, {"quality": analytic.Loss(SPACE)}, (made_profile(),))
+
+
+def test_a_correction_learns_a_factor_and_a_tendency() -> None:
+    rng = np.random.default_rng(0)
+    encoded, unseen = SPACE.sample(rng, 24), SPACE.sample(rng, 200)
+    source, truth = analytic.Latency(SPACE), Truth(SPACE)
+    corrected = correct(SPACE, source, encoded, truth.estimate(encoded).latency_ms)
+    real = truth.estimate(unseen).latency_ms
+    before = np.abs(source.estimate(unseen).latency_ms / real - 1).mean()
+    found = corrected.estimate(unseen)
+    after = np.abs(found.latency_ms / real - 1).mean()
+    assert before > 0.15 and after < 0.02
+    assert ((found.low_ms <= real) & (real <= found.high_ms)).mean() > 0.9
+
+
+def test_one_measurement_is_one_factor_for_all() -> None:
+    encoded = SPACE.sample(np.random.default_rng(1), 1)
+    source = analytic.Latency(SPACE)
+    corrected = correct(SPACE, source, encoded, 1.5 * source.estimate(encoded).latency_ms)
+    others = SPACE.sample(np.random.default_rng(2), 50)
+    np.testing.assert_allclose(corrected.estimate(others).latency_ms, 1.5 * source.estimate(others).latency_ms)
+
+
+def test_a_search_is_corrected_and_says_how_wrong_it_was(tmp_path: Path, asked: Asked) -> None:
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(60))
+    chosen = most_promising(first, 8)
+    assert len(chosen) == 8 and {pick.spec for pick in first.picks.values()} <= {row.spec for row in chosen}
+    second = verify_search(run, first, asked, count=8, pick_at=None, progress=no_progress, measure=measure)
+    said = json.loads((first.folder / "verify.json").read_text())
+    real = measure({row.spec.hash: row.spec for row in chosen})
+    errors = [row.latency_ms / real[row.spec.hash].latency_ms - 1 for row in chosen]
+    assert said["mean_error"] == pytest.approx(np.abs(errors).mean())
+    assert said["violations"] == sum(found.latency_ms > 3.0 for found in real.values()) > 0
+    assert 0 < said["regret"] < 1
+    assert second.folder.name == "default-verified"
+    # What the corrected search promises holds on the device.
+    kept = measure({row.spec.hash: row.spec for row in second.front})
+    assert max(found.latency_ms for found in kept.values()) < 3.0 * 1.05
+    assert "break the latency limit" in said["said"] and said["said"].count(".") >= 2
+    # Asked for again, it is measured and searched again.
+    again = verify_search(run, first, asked, count=8, pick_at=None, progress=no_progress, measure=measure)
+    assert again.front == second.front
+
+
+def test_another_machine_is_not_verified_here(tmp_path: Path, asked: Asked) -> None:
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(25))
+    with pytest.raises(SearchError, match="was measured on slate, not on this one"):
+        verify_search(run, first, asked, count=3, pick_at=None, progress=no_progress)
+    phone = dataclasses.replace(asked, profiles=(dataclasses.replace(made_profile(), runtime="litert"),))
+    with pytest.raises(SearchError, match="cannot be measured from here"):
+        verify_search(run, first, phone, count=3, pick_at=None, progress=no_progress)

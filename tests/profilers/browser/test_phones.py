@@ -1,0 +1,181 @@
+"""Phones that speak to the server: who may measure what, what becomes of their rounds, and how they go on."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from device_profiles import read_profile
+from profilers import Kit
+from profilers.browser._phones import MAX_RUNS
+from profilers.browser._phones import Order
+from profilers.browser._phones import Phones
+from profilers.browser._web_kit import WebKit
+from tests.profilers.browser.speaking import CLIENT
+from tests.profilers.browser.speaking import REAL_GPU
+from tests.profilers.browser.speaking import SWIFTSHADER
+from tests.profilers.browser.speaking import Client
+from tests.profilers.browser.speaking import a_round
+from tests.profilers.browser.speaking import begin
+from tests.profilers.browser.speaking import right_outputs
+from tests.profilers.browser.speaking import serving
+
+
+def test_a_gpu_that_is_none_is_refused(client: Client, order: Order) -> None:
+    isolated = {"isolated": True}
+    for adapter in (None, SWIFTSHADER, {**SWIFTSHADER, "fallback": False}, {**REAL_GPU, "fallback": True}):
+        answer = client.post("begin", begin(delegate="webgpu", environment={**isolated, "adapter": adapter}))
+        assert answer.status == 403
+        assert "imitated by the processor" in answer.json["error"]
+    assert not (order.kit.folder / "timings").exists()
+    real = client.post("begin", begin(delegate="webgpu", environment={**isolated, "adapter": REAL_GPU}))
+    assert real.status == 200
+
+
+def test_what_was_not_asked_for_is_refused(client: Client) -> None:
+    assert client.post("begin", begin(threads=3)).status == 409
+    assert "was not asked for" in client.post("begin", begin(threads=2, delegate="webgpu")).json["error"]
+    assert "--https" in client.post("begin", begin(threads=2)).json["error"]
+    assert client.post("begin", begin(threads=2, environment={"isolated": True})).status == 200
+
+
+def test_wrong_outputs_end_it(client: Client, small_web: WebKit, order: Order, phones: Phones) -> None:
+    run = client.post("begin", begin()).json["run"]
+    assert client.post("round", a_round(run, 1, small_web)).status == 409
+    outputs = right_outputs(run, small_web)
+    outputs["outputs"][3]["samples"][2] += 2e-3 * small_web.models[3].expected.mean_abs
+    answer = client.post("outputs", outputs)
+    assert answer.status == 422
+    assert small_web.models[3].name in answer.json["error"]
+    assert client.post("outputs", right_outputs(run, small_web)).status == 410
+    assert client.post("round", a_round(run, 1, small_web)).status == 410
+    assert not phones.profiles and not (order.out and order.out.exists())
+
+
+def measure(server: Client, web: WebKit, rounds: range, **changes: Any) -> Any:
+    state = server.post("begin", begin(**changes)).json
+    state = server.post("outputs", right_outputs(state["run"], web)).json
+    for number in rounds:
+        state = server.post("round", a_round(state["run"], number, web)).json
+    return state
+
+
+def test_a_profile_has_the_times_that_were_sent(client: Client, small_web: WebKit, order: Order) -> None:
+    state = measure(client, small_web, range(1, 5))
+    assert (state["state"], state["id"], state["noisy"]) == ("done", "kettle/onnxruntime-web/fp32/t1", False)
+    assert order.out is not None
+    made = read_profile(order.out)
+    latencies = {entry.name: entry for entry in order.kit.components}
+    assert {name: one.latency_ms for name, one in made.components.items()} == {
+        model.name: float(number) for number, model in enumerate(small_web.models) if model.name in latencies
+    }
+    assert (made.runtime, made.provenance, made.threads, made.delegate) == ("onnxruntime-web", "measured", 1, None)
+    conditions = made.conditions
+    assert (conditions.browser, conditions.os, conditions.model) == ("Chrome 150", "Android", "Kettle 3")
+    assert (conditions.cores, conditions.runtime_version, conditions.reference_ms) == (8, "1.30.0", 1.0)
+    # Nothing of this machine's is said of the phone.
+    assert (conditions.machine, conditions.cpu, conditions.governor) == ("kettle", "", "")
+    assert (conditions.load_average, conditions.python_version) == (None, "")
+    again = client.post("begin", begin())
+    assert again.status == 409 and "There is a profile" in again.json["error"]
+
+
+def test_a_round_counts_once_and_none_is_left_out(client: Client, small_web: WebKit, phones: Phones) -> None:
+    state = measure(client, small_web, range(1, 3))
+    assert state["round"] == 2
+    twice = client.post("round", a_round(state["run"], 2, small_web)).json
+    assert (twice["round"], twice["state"]) == (2, "measure")
+    missing = client.post("round", a_round(state["run"], 4, small_web))
+    assert missing.status == 409 and "missing in between" in missing.json["error"]
+    assert phones._runs[state["run"]].timings.names.count(small_web.models[1].name) == 2
+
+
+def test_a_noisy_phone_measures_again_and_is_marked(client: Client, small_web: WebKit, order: Order) -> None:
+    state = client.post("begin", begin()).json
+    run = state["run"]
+    state = client.post("outputs", right_outputs(run, small_web)).json
+    texts = []
+    for attempt in range(3):
+        for number in range(1, 5):
+            state = client.post("round", a_round(run, number, small_web, attempt=attempt, spread=0.5)).json
+        texts.append(state.get("text", ""))
+        # An answer that was lost: the round of the attempt before is sent once more.
+        if state["state"] != "done":
+            again = client.post("round", a_round(run, 4, small_web, attempt=attempt, spread=0.5)).json
+            assert (again["attempt"], again["round"]) == (attempt + 1, 0)
+    assert "too noisy" in texts[0] and "too noisy" in texts[1]
+    assert (state["state"], state["noisy"]) == ("done", True)
+    assert order.out is not None
+    made = read_profile(order.out)
+    assert made.noisy and made.noise is not None and made.noise.attempts == 3
+
+
+def test_a_phone_goes_on_with_another_server(order: Order, small_web: WebKit) -> None:
+    first = Phones(order, lambda line: None)
+    with serving(first) as client:
+        measure(client, small_web, range(1, 3))
+    # Killed: nothing is closed. A last line was torn.
+    (path,) = (order.kit.folder / "timings").iterdir()
+    before = path.read_text()
+    with path.open("a") as file:
+        file.write('[0, 3, 9.0, "ass')
+    second = Phones(order, lambda line: None)
+    with serving(second) as client:
+        state = client.post("begin", begin()).json
+        assert (state["state"], state["attempt"], state["round"]) == ("check", 0, 2)
+        client.post("outputs", right_outputs(state["run"], small_web))
+        for number in range(3, 5):
+            state = client.post("round", a_round(state["run"], number, small_web)).json
+        assert state["state"] == "done"
+    assert path.read_text().startswith(before)
+    names = [json.loads(line)[3] for line in path.read_text().splitlines()[1:-1]]
+    assert all(names.count(model.name) == 4 for model in small_web.models[1:])
+
+
+def test_a_profile_that_was_due_when_the_server_died_is_made(order: Order, small_web: WebKit) -> None:
+    slower = Order(**{**vars(order), "min_rounds": 6, "budget_s": 6.0})
+    with serving(Phones(slower, lambda line: None)) as client:
+        measure(client, small_web, range(1, 5))
+    with serving(Phones(order, lambda line: None)) as client:
+        assert measure(client, small_web, range(0))["state"] == "done"
+
+
+def test_another_browser_begins_anew(order: Order, small_web: WebKit) -> None:
+    with serving(Phones(order, lambda line: None)) as client:
+        measure(client, small_web, range(1, 3))
+        state = client.post("begin", begin(environment={"user_agent": "another"})).json
+        assert state["round"] == 0
+
+
+def test_two_phones_of_one_name_do_not_mix(small_kit: Kit, small_web: WebKit) -> None:
+    said: list[str] = []
+    phones = Phones(Order(small_kit, small_web, "1.30.0", min_rounds=4, budget_s=4.0), said.append)
+    with serving(phones) as client:
+        measure(client, small_web, range(1, 3))
+        other = client.post("begin", begin(client="f" * 32))
+        assert other.status == 409 and "type another name" in other.json["error"]
+        # At once, under another name; and the first goes on.
+        assert measure(client, small_web, range(1, 5), client="f" * 32, name="pot")["state"] == "done"
+        assert client.post("begin", begin()).json["round"] == 2
+        client.post("finish", {"client": CLIENT})
+        assert phones.finished == set()
+        client.post("finish", {"client": "f" * 32})
+        assert phones.finished == {"f" * 32}
+        client.post("problem", {"name": "kettle", "text": "boiled over"})
+    phones.close()
+    assert said[-1] == "kettle: boiled over"
+    assert [profile.id for profile in phones.profiles] == ["pot/onnxruntime-web/fp32/t1"]
+    assert (Path(os.environ["SUBDIT_HOME"]) / "devices" / "pot--onnxruntime-web--fp32--t1--digits.json").exists()
+
+
+def test_so_many_phones_and_no_more(small_kit: Kit, small_web: WebKit) -> None:
+    phones = Phones(Order(small_kit, small_web, "1.30.0"), lambda line: None)
+    with serving(phones) as client:
+        for number in range(MAX_RUNS):
+            assert client.post("begin", begin(name=f"kettle-{number}", client=f"{number:032x}")).status == 200
+        assert client.post("begin", begin(name="another", client="f" * 32)).status == 503
+        # One of them may load its page again.
+        assert client.post("begin", begin(name="kettle-3", client=f"{3:032x}")).status == 200
+    phones.close()

@@ -279,7 +279,13 @@ def _digests(entry: KitEntry) -> dict[str, str]:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Of a file, and of the weights that lie beside a large ONNX model."""
+    digest = hashlib.sha256()
+    for part in (path, path.with_name(f"{path.name}.data")):
+        if part == path or part.exists():
+            with part.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest() if part != path else file.read())
+    return digest.hexdigest()
 
 
 def _hash(digests: Mapping[str, str]) -> str:

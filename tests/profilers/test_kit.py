@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import signal
@@ -203,3 +204,14 @@ def test_calibration_specs_reach_the_corners_and_differ() -> None:
     assert all(len(set(column)) == size or size > 4 for column, size in zip(encoded.T.tolist(), sizes, strict=True))
     assert profilers.calibration_specs(space, 6) == specs[:6]
     assert len(set(profilers.calibration_specs(small_space(), 50))) == small_space().size
+
+
+def test_weights_beside_a_large_model_are_watched_too(tmp_path: Path) -> None:
+    model, weights = tmp_path / "model.onnx", tmp_path / "model.onnx.data"
+    model.write_bytes(b"graph")
+    alone = profilers._kit._digest(model)
+    assert alone == hashlib.sha256(b"graph").hexdigest()
+    weights.write_bytes(b"weights")
+    beside = profilers._kit._digest(model)
+    weights.write_bytes(b"weighty")
+    assert len({alone, beside, profilers._kit._digest(model)}) == 3

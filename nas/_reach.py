@@ -52,6 +52,23 @@ class Reach:
     least: Mapping[str, Extreme]
     tightest: Mapping[str, Extreme]
 
+    def to_dict(self) -> dict[str, Any]:
+        """As search.json holds it."""
+
+        def end(extreme: Extreme) -> dict[str, Any]:
+            return {"spec_hash": extreme.spec.hash, "latency_ms": extreme.latency_ms, "params": extreme.params}
+
+        return {
+            "size": self.size,
+            "feasible": self.feasible,
+            "tightest_latency": end(self.fastest),
+            "tightest_params": end(self.smallest),
+            "tightest": {
+                name: {"value": extreme.figures[name], "spec": str(extreme.spec), "spec_hash": extreme.spec.hash}
+                for name, extreme in self.tightest.items()
+            },
+        }
+
 
 class _Ends:
     """The lowest scores seen so far, by key; the first of equals is kept."""

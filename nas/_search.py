@@ -14,7 +14,7 @@ from nas._question import DEFAULT_TRIALS
 from nas._question import Budget
 from nas._question import checked_name
 from nas._results import SearchResult
-from nas._work import Team
+from nas._team import Team
 from nas._work import run_search
 from nas.proxies import QualityProxy
 from subdit.errors import SearchError

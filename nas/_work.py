@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import asdict
-from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -22,8 +20,6 @@ from nas._question import Budget
 from nas._question import Question
 from nas._question import describe
 from nas._question import is_finished
-from nas._reach import Extreme
-from nas._reach import Reach
 from nas._reach import find_reach
 from nas._results import SearchResult
 from nas._results import TrialRow
@@ -31,6 +27,9 @@ from nas._results import load_search
 from nas._results import write_results
 from nas._samplers import check_sampler
 from nas._surrogate import surrogate_error
+from nas._team import STUDY_FILE
+from nas._team import Job
+from nas._team import Team
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
 from subdit.errors import RunError
@@ -40,56 +39,11 @@ from subdit.run import Run
 from subdit.run import write_json
 
 if TYPE_CHECKING:
-    from optuna.study import Study
     from optuna.trial import Trial
 
     from supernet.space import SubDiTSpec
 
-STUDY_FILE = "study.journal"
 _POLL_S = 0.2
-
-
-@dataclass(frozen=True)
-class Team:
-    """Who works on a study and where it is kept.
-
-    Attributes:
-        where: a journal file, or the address of a storage.
-        study_name: its name there.
-        shared: whether others may work on it at the same time.
-        stale_s: seconds without a sign of life after which a worker's trial is given to another.
-    """
-
-    where: Path | str
-    study_name: str
-    shared: bool = False
-    stale_s: float = 60.0
-
-    @classmethod
-    def of(
-        cls, run: Run, name: str, *, storage: str | None, study_name: str | None, worker: bool, stale_s: float | None
-    ) -> Team:
-        where: Path | str = storage or run.search(name) / STUDY_FILE
-        # A database holds the studies of many runs.
-        by_default = name if storage is None else f"{run.path.resolve().name}-{name}"
-        shared = worker or storage is not None
-        return cls(where, study_name or by_default, shared, 60.0 if stale_s is None else stale_s)
-
-
-@dataclass
-class _Job:
-    """What a worker has at hand."""
-
-    tables: Tables
-    stores: Mapping[str, QualityStore]
-    question: Question
-    study: Study
-    sampler: Any
-    goal: int
-    budget: Budget
-    started: float
-    progress: ProgressCallback
-    finished: int = field(default=0)
 
 
 def run_search(
@@ -123,7 +77,7 @@ def run_search(
     progress(0.0, 1.0, "what the space reaches")
     reach = find_reach(tables)
     check_sampler(question.sampler, reach.feasible)
-    config = asked | {"reach": _reach_to_dict(reach)}
+    config = asked | {"reach": reach.to_dict()}
     with _held(folder, shared=team.shared):
         # Once more, as another process may have begun it meanwhile.
         if answered() and not pick_at:
@@ -150,7 +104,7 @@ def run_search(
         study = patiently(lambda: open_study(team.where, team.study_name, sampler, question.objectives))
         patiently(lambda: settle_question(study, asked))
         goal = min(budget.trials, reach.feasible)
-        job = _Job(tables, stores, question, study, sampler, goal, budget, started, progress)
+        job = Job(tables, stores, question, study, sampler, goal, budget, started, progress)
         seconds = _work_shared(job, team) if team.shared else _work_alone(job)
 
         done = finished_trials(study)
@@ -174,7 +128,7 @@ def _held(folder: Path, *, shared: bool) -> Iterator[None]:
         yield
 
 
-def _work_alone(job: _Job) -> float:
+def _work_alone(job: Job) -> float:
     """Run trials until the budget or the space is used up; returns the seconds spent, earlier attempts included."""
     from nas._study import finished_trials
     from nas._study import next_trial
@@ -190,7 +144,7 @@ def _work_alone(job: _Job) -> float:
     return round(earlier_s + time.monotonic() - job.started, 3)
 
 
-def _work_shared(job: _Job, team: Team) -> float:
+def _work_shared(job: Job, team: Team) -> float:
     """Run trials beside other workers until the study's goal is reached; returns the seconds spent by this one."""
     from nas._crowd import Crowd
     from nas._crowd import tell
@@ -216,18 +170,18 @@ def _work_shared(job: _Job, team: Team) -> float:
     return round(time.monotonic() - job.started, 3)
 
 
-def _is_over(job: _Job, done: int, earlier_s: float) -> bool:
+def _is_over(job: Job, done: int, earlier_s: float) -> bool:
     spent_s = earlier_s + time.monotonic() - job.started
     return done >= job.goal or (job.budget.budget_s is not None and spent_s >= job.budget.budget_s and done > 0)
 
 
-def _report(job: _Job, done: int, earlier_s: float) -> None:
+def _report(job: Job, done: int, earlier_s: float) -> None:
     spent_s = earlier_s + time.monotonic() - job.started
     share = max(done / job.goal, spent_s / job.budget.budget_s if job.budget.budget_s else 0.0)
     job.progress(min(share, 1.0), 1.0, f"{done} sub-DiTs evaluated")
 
 
-def _evaluate(job: _Job, trial: Trial, spec: SubDiTSpec, began: float, own: Any = None) -> Any:
+def _evaluate(job: Job, trial: Trial, spec: SubDiTSpec, began: float, own: Any = None) -> Any:
     """Objectives of a trial, its notes stored; None where it was given to another worker meanwhile."""
     from nas._study import note_trial
 
@@ -253,7 +207,7 @@ def _evaluate(job: _Job, trial: Trial, spec: SubDiTSpec, began: float, own: Any 
     return [figures[name] if name in figures else qualities[name] for name in job.question.objectives]
 
 
-def _summary(job: _Job, done: list[Any], front_size: int) -> dict[str, Any]:
+def _summary(job: Job, done: list[Any], front_size: int) -> dict[str, Any]:
     redrawn = sum(int(trial.user_attrs["redrawn"]) for trial in done)
     looked_at = sum(int(trial.user_attrs["looked_at"]) for trial in done)
     drawn = redrawn + sum(max(int(trial.user_attrs["looked_at"]), 1) for trial in done)
@@ -294,7 +248,7 @@ def _forget(team: Team) -> None:
         optuna.delete_study(study_name=team.study_name, storage=open_storage(team.where))
 
 
-def _row(job: _Job, trial: Any) -> TrialRow:
+def _row(job: Job, trial: Any) -> TrialRow:
     from nas._study import trial_spec
 
     tables = job.tables
@@ -319,19 +273,3 @@ def _row(job: _Job, trial: Any) -> TrialRow:
         },
         noise=noise | {name: float(half[0]) for name, half in known.half_width.items()},
     )
-
-
-def _reach_to_dict(reach: Reach) -> dict[str, Any]:
-    def end(extreme: Extreme) -> dict[str, Any]:
-        return {"spec_hash": extreme.spec.hash, "latency_ms": extreme.latency_ms, "params": extreme.params}
-
-    return {
-        "size": reach.size,
-        "feasible": reach.feasible,
-        "tightest_latency": end(reach.fastest),
-        "tightest_params": end(reach.smallest),
-        "tightest": {
-            name: {"value": extreme.figures[name], "spec": str(extreme.spec), "spec_hash": extreme.spec.hash}
-            for name, extreme in reach.tightest.items()
-        },
-    }

@@ -106,7 +106,7 @@ def main() -> None:
     """A search in a process of its own, to be killed: RUN TRIALS PAUSE_S LOG, for a worker also STORAGE STALE_S."""
     from nas._question import Budget
     from nas._question import Question
-    from nas._work import Team
+    from nas._team import Team
     from nas._work import run_search
     from subdit.run import Run
 

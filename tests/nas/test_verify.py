@@ -100,6 +100,26 @@ def test_a_search_is_corrected_and_says_how_wrong_it_was(tmp_path: Path, asked: 
     assert again.front == second.front
 
 
+def test_a_machine_that_is_slower_as_a_whole_is_no_error_of_the_table(tmp_path: Path, asked: Asked) -> None:
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(25))
+    conditions = dataclasses.replace(made_profile().conditions, reference_ms=2.0)
+    known = dataclasses.replace(asked, profiles=(dataclasses.replace(made_profile(), conditions=conditions),))
+
+    def slowed(specs):  # type: ignore[no-untyped-def]
+        exact = analytic.Latency(SPACE).estimate(SPACE.encode(specs.values())).latency_ms
+        return {
+            name: Measurement(1.5 * value, 1.4 * value, 1.6 * value, 30, 0.0, 0.0, 3.0)
+            for name, value in zip(specs, exact.tolist(), strict=True)
+        }
+
+    second = verify_search(run, first, known, count=4, pick_at=None, progress=no_progress, measure=slowed)
+    said = second.config["verified"]
+    assert said["machine_slower"] == 1.5 and said["mean_error"] < 1e-9 and said["violations"] == 0
+    assert second.front == first.front and "1.50 of its time" in said["said"]
+
+
 def test_another_machine_is_not_verified_here(tmp_path: Path, asked: Asked) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")

@@ -28,7 +28,7 @@ from nas._storage import open_storage
 from nas._storage import shown
 from nas._study import SubDiTSampler
 from nas._study import open_study
-from nas._work import Team
+from nas._team import Team
 from nas._work import run_search
 from subdit.errors import RunError
 from subdit.errors import SearchError

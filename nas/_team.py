@@ -1,0 +1,65 @@
+"""Who works on a study, and what a worker has at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+from nas._limits import Tables
+from nas._question import Budget
+from nas._question import Question
+from nas.proxies import QualityStore
+from subdit.progress import ProgressCallback
+from subdit.run import Run
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+STUDY_FILE = "study.journal"
+
+
+@dataclass(frozen=True)
+class Team:
+    """Who works on a study and where it is kept.
+
+    Attributes:
+        where: a journal file, or the address of a storage.
+        study_name: its name there.
+        shared: whether others may work on it at the same time.
+        stale_s: seconds without a sign of life after which a worker's trial is given to another.
+    """
+
+    where: Path | str
+    study_name: str
+    shared: bool = False
+    stale_s: float = 60.0
+
+    @classmethod
+    def of(
+        cls, run: Run, name: str, *, storage: str | None, study_name: str | None, worker: bool, stale_s: float | None
+    ) -> Team:
+        where: Path | str = storage or run.search(name) / STUDY_FILE
+        # A database holds the studies of many runs.
+        by_default = name if storage is None else f"{run.path.resolve().name}-{name}"
+        shared = worker or storage is not None
+        return cls(where, study_name or by_default, shared, 60.0 if stale_s is None else stale_s)
+
+
+@dataclass
+class Job:
+    """What a worker has at hand."""
+
+    tables: Tables
+    stores: Mapping[str, QualityStore]
+    question: Question
+    study: Study
+    sampler: Any
+    goal: int
+    budget: Budget
+    started: float
+    progress: ProgressCallback
+    finished: int = field(default=0)

@@ -21,7 +21,6 @@ from device_profiles import read_profile
 from profilers import Kit
 from profilers.browser._address import lan_address
 from profilers.browser._web_kit import WebKit
-from tests.profilers.browser.conftest import missing
 from tests.profilers.browser.conftest import program
 
 ROOT = Path(__file__).parents[3]

@@ -52,10 +52,10 @@ def _small_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def made_kit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def made_kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch_space(patch)
-        yield kit("digits", tmp_path_factory.mktemp("browser") / "kit", whole=2)
+        return kit("digits", tmp_path_factory.mktemp("browser") / "kit", whole=2)
 
 
 @pytest.fixture

@@ -239,5 +239,6 @@ def _row(space: str, line: Mapping[str, str]) -> TrialRow:
         params=int(line["params"]),
         feasible=line["feasible"] == "true",
         more={name: float(cell) for name, cell in line.items() if name not in COLUMNS},
-        tie=line["tie"],
+        # Searches of earlier versions have no ties.
+        tie=line.get("tie") or "",
     )

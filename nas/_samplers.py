@@ -73,7 +73,11 @@ class Way:
 def next_spec(tables: Tables, way: Way, *, initial: EncodedSpecs, evaluated: Evaluated, number: int) -> Proposal | None:
     """The spec of trial `number`, or None where every feasible one was evaluated already."""
     if way.sampler == "nsga2" and way.surrogate and number % PLAIN_EVERY and number >= max(FEWEST, WARM_UP):
-        guided = _guided(tables, way, initial=initial, evaluated=evaluated, number=number)
+        from threadpoolctl import threadpool_limits
+
+        # Products this small gain nothing from a second thread, and wait for it where others use the machine.
+        with threadpool_limits(1):
+            guided = _guided(tables, way, initial=initial, evaluated=evaluated, number=number)
         if guided is not None:
             return guided
     if way.sampler == "nsga2":

@@ -63,7 +63,7 @@ class FewStepDistance(Inherited):
 
         return self._features(load_data(self._space_name).validation.latents)
 
-    def evaluate(self, spec: SubDiTSpec) -> float:
+    def _evaluate(self, spec: SubDiTSpec) -> float:
         from supernet.evaluation import frechet_distance
         from supernet.sampling import sample_euler
         from supernet.validation import velocity_function

@@ -7,8 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+from nas.proxies._proxy import Evaluation
+from supernet.space import SubDiTSpec
+from supernet.space import get_space
+
 if TYPE_CHECKING:
     from supernet.validation import ValidationSet
+
+FEW_TOKENS = 256
+"""Up to so many a sub-DiT is evaluated on one thread: on a machine that others use too, threads that wait for each
+other at every small product took three times as long on `digits`, and so values do not depend on their number."""
 
 
 class Inherited:
@@ -39,6 +47,21 @@ class Inherited:
         from supernet.validation import validation_set
 
         return validation_set(self._space_name, seed=self._seed) if self._given is None else self._given
+
+    def evaluate(self, spec: SubDiTSpec) -> float | Evaluation:
+        """The proxy's value for this sub-DiT, lower is better."""
+        import torch
+
+        before = torch.get_num_threads()
+        if get_space(self._space_name).tokens <= FEW_TOKENS:
+            torch.set_num_threads(1)
+        try:
+            return self._evaluate(spec)
+        finally:
+            torch.set_num_threads(before)
+
+    def _evaluate(self, spec: SubDiTSpec) -> float | Evaluation:
+        raise NotImplementedError
 
     @property
     def data_hash(self) -> str:

@@ -24,7 +24,7 @@ class ActivationCodes(Inherited):
     id = "activation_codes"
     unit = "minus NASWOT's log determinant of activation codes, inherited weights"
 
-    def evaluate(self, spec: SubDiTSpec) -> float:
+    def _evaluate(self, spec: SubDiTSpec) -> float:
         from supernet.probing import activation_code_score
 
         return -activation_code_score(self._supernet, spec, self._data.spread(PROBES))
@@ -42,7 +42,7 @@ class SynapticDiversity(Inherited):
     id = "synaptic_diversity"
     unit = "minus the logarithm of DSS, inherited weights"
 
-    def evaluate(self, spec: SubDiTSpec) -> float:
+    def _evaluate(self, spec: SubDiTSpec) -> float:
         from supernet.probing import synaptic_diversity_score
 
         return -synaptic_diversity_score(self._supernet, spec, self._data.spread(PROBES))

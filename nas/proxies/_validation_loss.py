@@ -28,7 +28,7 @@ class ValidationLoss(Inherited):
 
         return validation_losses(self._supernet, self._supernet.full_spec, self._data)
 
-    def evaluate(self, spec: SubDiTSpec) -> Evaluation:
+    def _evaluate(self, spec: SubDiTSpec) -> Evaluation:
         from supernet.validation import validation_losses
 
         losses = validation_losses(self._supernet, spec, self._data)

@@ -28,7 +28,7 @@ class VelocityDistance(Inherited):
 
         return predicted_velocities(self._supernet, self._supernet.full_spec, self._data)
 
-    def evaluate(self, spec: SubDiTSpec) -> Evaluation:
+    def _evaluate(self, spec: SubDiTSpec) -> Evaluation:
         from supernet.validation import predicted_velocities
 
         apart = predicted_velocities(self._supernet, spec, self._data) - self._of_full

@@ -71,6 +71,7 @@ def test_a_proxy_is_a_finite_number_that_never_changes(name: str, run: Run) -> N
 def test_validation_loss_is_the_mean_over_triples_with_its_paired_error(run: Run, supernet: ElasticDiT) -> None:
     data = validation_set("digits").spread(60)
     found = ValidationLoss(run.supernet, "digits", data=data).evaluate(TINY)
+    assert isinstance(found, Evaluation)
     tiny = supernet.extract(TINY)
     assert found.value == pytest.approx(validation_loss(supernet, TINY, data), rel=1e-5)
     # The spread of differences over resampled triples is what the error foretells.
@@ -94,9 +95,22 @@ def _one_by_one(data):  # type: ignore[no-untyped-def]
     torch.set_grad_enabled(True)
 
 
+def test_values_and_the_caller_know_nothing_of_threads(run: Run) -> None:
+    before = torch.get_num_threads()
+    try:
+        values = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            values.append(ValidationLoss(run.supernet, "digits").evaluate(TINY))
+            assert torch.get_num_threads() == threads
+        assert values[0] == values[1]
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_full_network_has_no_distance_to_itself(run: Run) -> None:
-    assert VelocityDistance(run.supernet, "digits").evaluate(FULL).value == 0.0
-    assert VelocityDistance(run.supernet, "digits").evaluate(TINY).value > 0.0
+    assert value(VelocityDistance(run.supernet, "digits").evaluate(FULL)) == 0.0
+    assert value(VelocityDistance(run.supernet, "digits").evaluate(TINY)) > 0.0
 
 
 def test_any_feature_space_can_be_plugged_in(run: Run) -> None:

@@ -297,6 +297,19 @@ def test_search_beats_chance_at_equal_evaluations(tmp_path: Path) -> None:
     assert found > max(chance)
 
 
+def test_a_search_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    result = ask(run, 10)
+    rows = read_table(result.folder / "front.csv")
+    with (result.folder / "front.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [name for name in COLUMNS if name != "tie"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    read = load_search(run.path)
+    assert [row.spec for row in read.front] == [row.spec for row in result.front]
+    assert not any(row.tie or row.more for row in read.front)
+
+
 def test_tpe_goes_on_exactly_and_keeps_limits(tmp_path: Path) -> None:
     def tpe(run: Run, trials: int, **rest) -> SearchResult:  # type: ignore[no-untyped-def]
         limits = Limits(max_latency_ms=3.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -56,5 +57,7 @@ def digest(path: Path) -> str:
 if __name__ == "__main__":
     from nas.cli import main
 
+    # What starts the tests in the background may have it ignored, which is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     use_tiny_space()
     main()

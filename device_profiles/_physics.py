@@ -46,7 +46,7 @@ _FACTORS = (0.2, 5.0)
 # Standard errors by which a calibration may miss the whole sub-DiTs that it was fitted on.
 _MISSES = 4.0
 
-# With any of these larger and all else equal, there is no less to compute.
+# With any of these larger and all else equal, there is no less to compute; the radius up to where strips end.
 GROWING = {"width": "width", "grid": "number of tokens per side", "ffn_ratio": "FFN ratio", "bna_radius": "radius r"}
 
 
@@ -102,6 +102,8 @@ def _order(profile: DeviceProfile) -> Iterator[Finding]:
     for dimension in GROWING:
         alike: dict[Component, list[tuple[int, str, Latency]]] = {}
         for component, latency in present:
+            if dimension == "bna_radius" and _is_dense(component.bna_blocks, component.bna_radius):
+                continue
             size = getattr(component, dimension)
             others: dict[str, Any] = {dimension: 0}
             alike.setdefault(replace(component, **others), []).append((size, component.name, latency))
@@ -140,8 +142,18 @@ def _whole_order(profile: DeviceProfile) -> Iterator[Finding]:
 def _contains(large: WholeLatency, small: WholeLatency) -> bool:
     a, b = large.spec, small.spec
     same = (a.bna_blocks, a.kv_compression) == (b.bna_blocks, b.kv_compression)
+    # The same strips, or no strips in both.
+    same &= all(
+        more == less or not _is_dense(blocks, more)
+        for blocks, more, less in zip(a.bna_blocks, a.bna_radius, b.bna_radius, strict=True)
+    )
     sizes = [(one.width, *one.depth, *one.ffn_ratio, *one.bna_radius) for one in (a, b)]
     return same and a != b and all(more >= less for more, less in zip(*sizes, strict=True))
+
+
+def _is_dense(blocks: int, radius: int) -> bool:
+    """Whether every strip sees all others: the same work without strips, and a runtime may do it in fewer operators."""
+    return radius >= blocks - 1
 
 
 def _tolerance(profile: DeviceProfile, first: Latency, second: Latency, pairs: int) -> float:

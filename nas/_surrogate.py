@@ -60,7 +60,7 @@ class Surrogate:
         middle, scale: of the qualities it was fitted on.
         weights: posterior mean, (features,).
         intercept: of the scaled quality.
-        root: a square root of the posterior covariance, (features, features).
+        root: the symmetric square root of the posterior covariance, (features, features).
     """
 
     space: SearchSpace
@@ -80,13 +80,14 @@ class Surrogate:
 
     def predict_drawn(self, encoded: EncodedSpecs, weights: Floats) -> Floats:
         """Quality of specs (n, dimensions) as drawn weights have it, shape (n,)."""
-        single = described(self.space, encoded)
+        # In double precision, so that two candidates are not told apart by the order of a sum.
+        single = described(self.space, encoded).astype(np.float64)
         count = single.shape[1]
         # A quadratic form: the products of pairs are never written down.
-        pairs = np.zeros((count, count), dtype=np.float32)
+        pairs = np.zeros((count, count))
         pairs[np.triu_indices(count)] = weights[count:]
-        scaled = np.einsum("ij,ij->i", single, single @ pairs.T + weights[:count].astype(np.float32))
-        return self.middle + self.scale * (scaled.astype(np.float64) + self.intercept)
+        scaled = np.einsum("ij,ij->i", single, single @ pairs.T + weights[:count])
+        return self.middle + self.scale * (scaled + self.intercept)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ def fit_surrogate(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) ->
     model: Any = BayesianRidge(max_iter=30, tol=1e-3)
     model.fit(features(described(space, encoded)), (quality - middle) / scale)
     values, vectors = np.linalg.eigh(model.sigma_)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    # The symmetric root. Whatever the evaluations do not touch has one and the same variance, in which eigenvectors are
+    # any: without the second factor a rounding error would turn them, and a resumed search would go another way.
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     return Surrogate(space, middle, scale, np.asarray(model.coef_), float(model.intercept_), root)
 
 

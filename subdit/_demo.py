@@ -46,7 +46,7 @@ class DemoBudget:
 
 
 QUICK = DemoBudget(
-    train_s=8, teacher_s=5, kdmd_s=5, profile_s=6, search_s=5, trials=40, measure_s=3, per_class=10, seeds=1
+    train_s=6, teacher_s=3, kdmd_s=3, profile_s=5, search_s=4, trials=40, measure_s=2, per_class=10, seeds=1
 )
 
 

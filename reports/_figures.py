@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reports._other_devices import OtherDevice
+from reports._other_devices import OtherPick
 from reports._results import Pick
 
 NOT_MEASURED = "not measured"
@@ -111,3 +113,30 @@ def _with_spread(figures: Mapping[str, Any]) -> str:
     several = figures.get("fd_spread") is not None and figures.get("seeds") != 1
     spread = f" ± {figures['fd_spread']:.3f}" if several else ""
     return f"{figures['fd_mean']:.3f}{spread}"
+
+
+def other_device_lines(others: Sequence[OtherDevice]) -> list[Line]:
+    """One row per pick of another device's search: what it would cost on this report's device."""
+    return [
+        Line(
+            pick.pick.title,
+            (
+                str(pick.pick.trial.spec),
+                milliseconds(pick.latency_ms),
+                "none is as good" if pick.as_good is None else milliseconds(pick.as_good.latency_ms),
+                _latency_paid(pick),
+                f"{pick.pick.trial.quality:.4f}",
+                "none is as fast" if pick.as_fast is None else f"{pick.as_fast.quality:.4f}",
+                "" if pick.quality_paid is None else f"{pick.quality_paid:+.4f}",
+            ),
+            group=other.device if at == 0 else "",
+        )
+        for other in others
+        for at, pick in enumerate(other.picks)
+    ]
+
+
+def _latency_paid(pick: OtherPick) -> str:
+    if pick.latency_paid is None:
+        return ""
+    return percent(pick.latency_paid, sign=True) + (", within noise" if pick.within_noise else "")

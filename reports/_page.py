@@ -18,9 +18,11 @@ from device_profiles import LatencyEstimator
 from reports._figures import Line
 from reports._figures import interval
 from reports._figures import milliseconds
+from reports._figures import other_device_lines
 from reports._figures import percent
 from reports._figures import pick_lines
 from reports._figures import quality_lines
+from reports._other_devices import other_devices
 from reports._plot import latency_limit_ms
 from reports._plot import pareto_svg
 from reports._results import Results
@@ -97,7 +99,7 @@ def _template(name: str, *, autoescape: bool) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"zip": zip, "milliseconds": milliseconds}
+    environment.filters |= {"zip": zip, "milliseconds": milliseconds, "percent": percent}
     environment.globals |= {"interval": interval}
     return environment.get_template(name)
 
@@ -105,6 +107,7 @@ def _template(name: str, *, autoescape: bool) -> jinja2.Template:
 def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
     provenance, noisy = provenance_of(results, profile)
     predictor = None if profile is None else _predictor(profile)
+    others = other_devices(results, profile)
     return {
         "title": title(results),
         "results": results,
@@ -116,6 +119,8 @@ def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
         "quality_unit": quality_unit(results),
         "pick_lines": pick_lines(results.picks),
         "quality_lines": quality_lines(results.picks) if any(pick.quality for pick in results.picks) else [],
+        "others": others,
+        "other_device_lines": other_device_lines(others),
         "device_facts": [] if profile is None else _device_facts(profile),
         "errors": [] if predictor is None else _error_lines(predictor),
         "predictor": predictor,

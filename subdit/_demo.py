@@ -27,6 +27,7 @@ class DemoBudget:
 
     Attributes:
         train_s, teacher_s, kdmd_s: of training.
+        whole: whole sub-DiTs that the kit's calibration rests on; exporting one takes as long as many components.
         profile_s: of measuring, once the kit is exported; up to three times that on a noisy machine.
         search_s, trials: of the search, whichever ends first.
         measure_s: of measuring the three picks.
@@ -37,6 +38,7 @@ class DemoBudget:
     train_s: float = 330.0
     teacher_s: float = 100.0
     kdmd_s: float = 220.0
+    whole: int = 12
     profile_s: float = 25.0
     search_s: float = 60.0
     trials: int = 400
@@ -46,7 +48,7 @@ class DemoBudget:
 
 
 QUICK = DemoBudget(
-    train_s=6, teacher_s=3, kdmd_s=3, profile_s=5, search_s=4, trials=40, measure_s=2, per_class=10, seeds=1
+    train_s=6, teacher_s=3, kdmd_s=3, whole=6, profile_s=3, search_s=4, trials=40, measure_s=2, per_class=10, seeds=1
 )
 
 
@@ -167,7 +169,7 @@ def _profile(run: Run, target: Path, budget: DemoBudget, say: Callable[[str], No
         folder = run.path / "kit"
         if not is_kit(folder):
             with bar("Exporting the kit") as progress:
-                kit(SPACE, folder, progress=progress)
+                kit(SPACE, folder, whole=budget.whole, progress=progress)
         with bar("Measuring the kit") as progress:
             profile(folder, out=target, budget_s=budget.profile_s, progress=progress)
     measured = load_profile(str(target), space=SPACE)

@@ -22,6 +22,7 @@ from nas.cli._table import echo_table
 @click.option("--train-s", type=click.FloatRange(min=1), help="Seconds of supernet training.")
 @click.option("--teacher-s", type=click.FloatRange(min=1), help="Seconds for the few-step teacher.")
 @click.option("--kdmd-s", type=click.FloatRange(min=1), help="Seconds of K-DMD.")
+@click.option("--whole", type=click.IntRange(min=6), help="Whole sub-DiTs to calibrate the latency table on.")
 @click.option("--profile-s", type=click.FloatRange(min=1), help="Seconds of measuring the kit, per attempt.")
 @click.option("--search-s", type=click.FloatRange(min=1), help="Seconds of searching.")
 @click.option("--trials", type=click.IntRange(min=3), help="Sub-DiTs that the search evaluates at most.")

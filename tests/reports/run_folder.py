@@ -27,11 +27,14 @@ DEVICE = "test-laptop/onnxruntime/fp32/t1"
 PICKS = ("fastest", "balanced", "best")
 
 
-def make_profile() -> DeviceProfile:
+def make_profile(*, slower: str = "") -> DeviceProfile:
+    """A profile with every component; those of the kind `slower` take thrice as long."""
     rng = np.random.default_rng(5)
     names = [component.name for component in all_components(SPACE)]
     sizes = [0.0004 * (1 + component.ffn_ratio) * max(component.width, 10) for component in all_components(SPACE)]
     latencies = (np.asarray(sizes) * rng.uniform(0.7, 1.3, len(names))).tolist()
+    factors = [3.0 if slower and name.startswith(slower) else 1.0 for name in names]
+    latencies = [ms * factor for ms, factor in zip(latencies, factors, strict=True)]
     components = {name: Latency(ms, 0.99 * ms, 1.01 * ms, 40) for name, ms in zip(names, latencies, strict=True)}
     whole = tuple(
         WholeLatency(spec, Latency(1.0 + at / 10, 0.99 + at / 10, 1.01 + at / 10, 40))
@@ -99,16 +102,16 @@ def slow_front(latency: Any, quality: Any, feasible: Any) -> list[int]:
 
 def write_search(
     folder: Path, encoded: Any, latency: Any, quality: Any, feasible: Any, front: list[int], picks: dict[str, int],
-    limit_ms: float | None,
+    limit_ms: float | None, name: str = "default", device: str = DEVICE,
 ) -> None:  # fmt: skip
-    home = folder / "searches" / "default"
+    home = folder / "searches" / name
     home.mkdir(parents=True)
     (folder / "manifest.json").write_text(json.dumps({"subdit_run": 1, "space": "digits", "steps": {}}))
     config = {
         "subdit_search": 1,
         "subdit_version": "0.1.0",
         "space": "digits",
-        "device": DEVICE,
+        "device": device,
         "device_facts": {"provenance": "measured", "noisy": False},
         "limits": {"max_latency_ms": limit_ms, "max_params": None},
         "seed": 0,
@@ -149,6 +152,25 @@ def write_search(
             writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(chosen)
+
+
+def add_search(folder: Path, name: str, *, device: str, slower: str = "", trials: int = 300) -> None:
+    """Another finished search over the same sub-DiTs and qualities, where components of the kind `slower` take thrice
+    as long."""
+    known = {row["spec_hash"]: float(row["quality"]) for row in read_rows(folder / "searches" / "default")}
+    rng = np.random.default_rng(7)
+    encoded = np.unique(SPACE.sample(rng, trials), axis=0)
+    latency = LatencyEstimator(make_profile(slower=slower), SPACE).estimate(encoded).latency_ms
+    quality = np.asarray([known[spec.hash] for spec in SPACE.decode(encoded)])
+    feasible = np.ones(len(latency), bool)
+    front = slow_front(latency, quality, feasible)
+    picks = dict(zip(PICKS, (front[0], front[len(front) // 2], front[-1]), strict=True))
+    write_search(folder, encoded, latency, quality, feasible, front, picks, None, name, device)
+
+
+def read_rows(search: Path) -> list[dict[str, str]]:
+    with (search / "trials.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def write_pick(folder: Path, predicted_ms: float, at: int, name: str) -> None:

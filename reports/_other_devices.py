@@ -1,0 +1,147 @@
+"""What one pays for taking a pick that was searched for another device.
+
+The run's other searches may have found their fronts on other latency tables: of another phone, or of the same phone
+with another runtime or precision. Their picks are looked up in this device's table, and set against this search's own
+front. Quality depends on the spec alone, so it needs no new evaluation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from device_profiles import DeviceProfile
+from device_profiles import LatencyEstimator
+from reports._results import Pick
+from reports._results import Results
+from reports._results import Trial
+from reports._results import read_results
+from subdit.errors import ProfileError
+from subdit.errors import SearchError
+from supernet.space import get_space
+
+
+@dataclass(frozen=True)
+class OtherPick:
+    """A pick of another search, on this search's device.
+
+    Attributes:
+        latency_ms: predicted here; `latency_low_ms` to `latency_high_ms` is its 95 % interval.
+        as_good: the fastest trial of this search's front that is at least as good; None where none is.
+        as_fast: the best trial of this search's front that is at least as fast here; None where none is.
+    """
+
+    pick: Pick
+    latency_ms: float
+    latency_low_ms: float
+    latency_high_ms: float
+    as_good: Trial | None
+    as_fast: Trial | None
+
+    @property
+    def latency_paid(self) -> float | None:
+        """Relative to the fastest that is at least as good; below zero where the other search found a better one."""
+        return None if self.as_good is None else self.latency_ms / self.as_good.latency_ms - 1
+
+    @property
+    def quality_paid(self) -> float | None:
+        """In the unit of quality, against the best that is at least as fast here."""
+        return None if self.as_fast is None else self.pick.trial.quality - self.as_fast.quality
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether the interval holds the latency of the fastest that is at least as good."""
+        return self.as_good is not None and self.latency_low_ms <= self.as_good.latency_ms
+
+
+@dataclass(frozen=True)
+class OtherDevice:
+    """Another search of the run, as this search's device sees it.
+
+    Attributes:
+        shared: how many sub-DiTs lie on both fronts.
+        front: how many lie on the other's.
+        beaten: share of the other's front that this search's front dominates here.
+    """
+
+    search: str
+    device: str
+    provenance: str
+    shared: int
+    front: int
+    beaten: float
+    picks: tuple[OtherPick, ...]
+
+
+def other_devices(results: Results, profile: DeviceProfile | None) -> tuple[OtherDevice, ...]:
+    """The run's finished searches for other devices with the same measure of quality, by name.
+
+    One that is unfinished or damaged is left out: it is not this report's. Raises nothing.
+    """
+    if profile is None:
+        return ()
+    found = []
+    for path in sorted(results.run.path.glob("searches/*/search.json")):
+        if path.parent.name == results.search:
+            continue
+        try:
+            other = read_results(results.run, path.parent.name)
+            if other.config.get("proxy") != results.config.get("proxy") or _device(other) == _device(results):
+                continue
+            found.append(compare_searches(results, other, LatencyEstimator(profile, get_space(profile.space))))
+        except (SearchError, ProfileError):
+            continue
+    return tuple(found)
+
+
+def compare_searches(results: Results, other: Results, estimator: LatencyEstimator) -> OtherDevice:
+    """The picks of `other` on the device of `results`, whose latencies the estimator knows."""
+    encoded = estimator.space.encode([trial.spec for trial in other.front])
+    here = estimator.estimate(encoded)
+    own_ms = np.asarray([trial.latency_ms for trial in results.front])
+    own_quality = np.asarray([trial.quality for trial in results.front])
+    quality = np.asarray([trial.quality for trial in other.front])
+    # Dominated: none worse in both, and better in one.
+    none_worse = (own_ms <= here.latency_ms[:, None]) & (own_quality <= quality[:, None])
+    better = (own_ms < here.latency_ms[:, None]) | (own_quality < quality[:, None])
+    mine = {trial.spec for trial in results.front}
+    # A spec of both fronts is no worse for having been predicted once by the search and once here.
+    shared = np.asarray([trial.spec in mine for trial in other.front])
+    place = {trial.spec: at for at, trial in enumerate(other.front)}
+    facts = other.config.get("device_facts")
+    picks = []
+    for pick in other.picks:
+        at = place[pick.trial.spec]
+        latency_ms = float(here.latency_ms[at])
+        picks.append(
+            OtherPick(
+                pick,
+                latency_ms,
+                float(here.low_ms[at]),
+                float(here.high_ms[at]),
+                min(
+                    (trial for trial in results.front if trial.quality <= pick.trial.quality),
+                    key=lambda trial: trial.latency_ms,
+                    default=None,
+                ),
+                min(
+                    (trial for trial in results.front if trial.latency_ms <= latency_ms),
+                    key=lambda trial: trial.quality,
+                    default=None,
+                ),
+            )
+        )
+    return OtherDevice(
+        search=other.search,
+        device=_device(other),
+        provenance=str(facts.get("provenance", "unknown")) if isinstance(facts, dict) else "unknown",
+        shared=int(shared.sum()),
+        front=len(other.front),
+        beaten=float(((none_worse & better).any(axis=1) & ~shared).mean()),
+        picks=tuple(picks),
+    )
+
+
+def _device(results: Results) -> str:
+    return str(results.config.get("device"))

@@ -1,0 +1,100 @@
+"""What another device's picks cost here, against the definitions, pick by pick."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from device_profiles import LatencyEstimator
+from reports import report
+from reports._other_devices import other_devices
+from reports._results import read_results
+from subdit.run import Run
+from tests.reports.run_folder import DEVICE
+from tests.reports.run_folder import SPACE
+from tests.reports.run_folder import add_search
+from tests.reports.run_folder import make_profile
+from tests.reports.run_folder import make_run
+from tests.reports.run_folder import read_rows
+
+OTHER = "other-phone/tflite/int8/t4"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = make_run(tmp_path / "run", measured=False)
+    add_search(folder, "on-other", device=OTHER, slower="ffn")
+    return folder
+
+
+def test_every_figure_is_what_its_definition_says(run: Path) -> None:
+    profile = make_profile()
+    (other,) = other_devices(read_results(Run(run), "default"), profile)
+    assert (other.search, other.device, other.provenance) == ("on-other", OTHER, "measured")
+    mine = {
+        row["spec_hash"]: (float(row["latency_ms"]), float(row["quality"]))
+        for row in read_rows(run / "searches" / "default")
+        if row["on_front"] == "true"
+    }
+    theirs = read_results(Run(run), "on-other").front
+    latency = LatencyEstimator(profile, SPACE).estimate(SPACE.encode([trial.spec for trial in theirs])).latency_ms
+    here = {trial.spec.hash: (float(ms), trial.quality) for trial, ms in zip(theirs, latency, strict=True)}
+    beaten = [
+        spec_hash
+        for spec_hash, (ms, quality) in here.items()
+        if spec_hash not in mine and any(a <= ms and b <= quality and (a, b) != (ms, quality) for a, b in mine.values())
+    ]
+    assert other.shared == len(mine.keys() & here.keys()) > 0
+    assert other.front == len(here)
+    assert other.beaten == pytest.approx(len(beaten) / len(here)) and beaten
+    for pick in other.picks:
+        ms, quality = here[pick.pick.trial.spec.hash]
+        assert pick.latency_ms == pytest.approx(ms)
+        as_good = min(a for a, b in mine.values() if b <= quality)
+        as_fast = [b for a, b in mine.values() if a <= ms]
+        assert pick.latency_paid == pytest.approx(ms / as_good - 1)
+        assert pick.quality_paid == (pytest.approx(quality - min(as_fast)) if as_fast else None)
+        assert pick.within_noise == (pick.latency_low_ms <= as_good)
+    # Every trial was looked at by both, so no pick of the other's can beat this front.
+    assert all(pick.latency_paid is not None and pick.latency_paid >= 0 for pick in other.picks)
+    assert max(pick.latency_paid or 0 for pick in other.picks) > 0.05
+
+
+def test_the_page_and_the_table_say_so(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from device_profiles import save_profile
+
+    monkeypatch.setenv("SUBDIT_HOME", str(tmp_path / "home"))
+    save_profile(make_profile())
+    (other,) = other_devices(read_results(Run(run), "default"), make_profile())
+    paths = report(run)
+    page = html.unescape(re.sub(r"<[^>]+>", "\n", paths.html.read_text()))
+    for text in (page, paths.markdown.read_text()):
+        assert "What other devices’ picks cost here".replace("’", "'") in text.replace("’", "'")
+        assert OTHER in text and "rounding its weights" in text
+        for pick in other.picks:
+            assert f"{100 * (pick.latency_paid or 0):+.1f} %" in text
+            assert f"{pick.pick.trial.quality:.4f}" in text
+    # Each row of the Markdown table has as many cells as its head.
+    table = [line for line in paths.markdown.read_text().splitlines() if line.startswith("|") and "paid" not in line]
+    assert {line.count("|") for line in table if OTHER in line} == {10}
+
+
+def test_what_cannot_be_compared_is_left_out(run: Path) -> None:
+    add_search(run, "same-device", device=DEVICE)
+    add_search(run, "unfinished", device="phone-c")
+    add_search(run, "other-quality", device="phone-d")
+    add_search(run, "damaged", device="phone-e")
+    for name, change in (
+        ("unfinished", {"state": "searching"}),
+        ("other-quality", {"proxy": {"id": "velocity_distance", "unit": "distance"}}),
+    ):
+        file = run / "searches" / name / "search.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    (run / "searches" / "damaged" / "trials.csv").write_text("spec_hash,latency_ms\nnot,one\n")
+    found = other_devices(read_results(Run(run), "default"), make_profile())
+    assert [other.search for other in found] == ["on-other"]
+    assert other_devices(read_results(Run(run), "default"), None) == ()

@@ -2,8 +2,8 @@
 
     python benchmarks/candidates.py [--space digits] [--device linux-amd-epyc/onnxruntime/fp32/t1]
 
-The latency table is a profile's, with all that its estimator does. The surrogate is fitted on 400 made-up qualities: its
-speed does not depend on what it was fitted on. One thread; best and median of the repetitions.
+The latency table is a profile's, with all that its estimator does. The surrogate is fitted on 400 made-up qualities:
+its speed does not depend on what it was fitted on. One thread; best and median of the repetitions.
 """
 
 from __future__ import annotations

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from device_profiles import MIN_WHOLE
+from profilers._rounds import BATCH_MS
 from profilers._rounds import FIRST_LONGER
 from profilers._rounds import FULL_ROUNDS
 from profilers._rounds import LONG_MS
 from profilers._rounds import SHORT_MS
-from profilers._rounds import SHORT_RUNS
-from profilers._rounds import SHORT_WARM_UPS
-from profilers._rounds import TIMING_MS
+from profilers._rounds import STEADY_BATCHES
 from profilers._rounds import timings_of_full_rounds
 from subdit.errors import KitError
 from supernet.space import Component
@@ -46,6 +45,8 @@ DEFAULT_BUDGET_S = 60.0
 
 # A graph, its names and the zip file of its tensors.
 _FILE_BYTES = 12_000
+# Batches that a short model takes until it is as quick as it gets, in the median and over.
+_WARMING_BATCHES = 4
 # Of each run of a model that is timed, by the reference kernel in between.
 _REFERENCE_SHARE = 1.1
 
@@ -114,7 +115,7 @@ class Expected:
         """Of the protocol's `FULL_ROUNDS` rounds, loading and comparing included."""
         run_ms = self.flops(what) / (1e6 * GFLOPS[self.precision]) + RUN_MS
         if run_ms < SHORT_MS:
-            a_timing = (SHORT_WARM_UPS + max(SHORT_RUNS, math.ceil(TIMING_MS / run_ms))) * run_ms
+            a_timing = (STEADY_BATCHES + _WARMING_BATCHES) * math.ceil(BATCH_MS / run_ms) * run_ms
         else:
             a_timing = run_ms * (1 if run_ms > LONG_MS else 2)
         before = run_ms * (1 if run_ms > FIRST_LONGER * LONG_MS else 6)

@@ -86,7 +86,7 @@ def measure_kit(
     components, whole = [entry.name for entry in plan.kit.components], [entry.name for entry in plan.kit.whole]
     identity = plan.profile.id
     header: Mapping[str, Any] = {
-        "subdit_timings": 1,
+        "subdit_timings": 2,
         "kit": plan.kit.hash,
         "whole": whole,
         "beside": list(plan.beside),

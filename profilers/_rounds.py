@@ -2,10 +2,10 @@
 
 A shared machine changes its speed from second to second, by tens of per cent. Measuring one model after another turns
 that into differences between models; so every round times every model once, in an order of its own, and a reference
-kernel every few milliseconds says how fast the machine was just then. Models of microseconds are run many times per
-timing. Models of seconds take part in fewer rounds, for their own length averages what a short run catches or misses;
-and those that do not fit into memory together (`SessionPool`) are timed several times when they are loaded, and then
-not in the next rounds.
+kernel every few milliseconds says how fast the machine was just then. A timing of a short model is the quickest of
+batches of its runs, taken until they get no quicker. Models of seconds take part in fewer rounds, for their own length
+averages what a short run catches or misses; and those that do not fit into memory together (`SessionPool`) are timed
+several times when they are loaded, and then not in the next rounds.
 """
 
 from __future__ import annotations
@@ -33,15 +33,23 @@ from subdit.progress import no_progress
 REFERENCE = "reference"
 """Name of the reference kernel among the timings."""
 
-TIMING_MS = 2.0
-"""A timing takes at least about this long: the resolution of clock and scheduler stays below a per cent."""
+BATCH_MS = 0.5
+"""A batch of runs takes at least about this long: the resolution of the clock stays below a per mille."""
 
 SHORT_MS = 4.0
-"""What takes less per run is also timed for at least `SHORT_RUNS` runs, after as many as `SHORT_WARM_UPS` untimed ones.
+"""What takes less per run is run in batches until they get no quicker.
 
-Sampling runs one model many times in a row, so its weights lie in the nearest cache that holds them. A single run after
-another model's is up to a third slower on models of a few megabytes, which no sum of parts would predict.
+Sampling runs one model many times in a row, so its weights lie in the nearest cache that holds them, but they get there
+slowly: on a shared third-level cache the first run of a model of 5 MB, after another model's, takes 2.2 times as long
+as the twelfth, the third still 1.6 times, which no sum of small parts would predict.
 """
+
+STEADY_BATCHES = 4
+"""A timing ends after so many batches in a row that were not quicker by `QUICKER` than all before them."""
+
+QUICKER = 0.01
+VISIT_MS = 30.0
+"""It ends after so long, too."""
 
 LONG_MS = 250.0
 """What takes longer per run is not run untimed before a timing: its weights and tokens fill any cache in a hundredth of
@@ -60,10 +68,8 @@ VISIT_TIMINGS = 4
 FIRST_LONGER = 2.0
 """By how much the first run of a session takes longer than others, at most, where it takes about `LONG_MS`."""
 
-SHORT_RUNS = 3
-SHORT_WARM_UPS = 2
 MAX_RUNS = 1000
-REFERENCE_EVERY_MS = 8.0
+REFERENCE_EVERY_MS = 16.0
 # After a run of more than so many milliseconds there are so many timings of the reference kernel.
 REFERENCE_LONG_MS = 100.0
 REFERENCE_AROUND = 2
@@ -77,10 +83,17 @@ _REPORT_EVERY_S = 1.0
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs in a row of one timing."""
+    """Runs in a row of one timing.
+
+    Attributes:
+        untimed: before it.
+        timed: of a batch.
+        steady: batches in a row that must be no quicker; 0 for a single batch.
+    """
 
     untimed: int
     timed: int
+    steady: int = 0
 
 
 @dataclass
@@ -259,15 +272,17 @@ class _Taking:
     def take(self, name: str, session: Session) -> float:
         """One timing; returns the milliseconds that all of its runs took."""
         runs = self._runs[name]
+        began = time.perf_counter()
         session.run(runs.untimed)
-        timing = time_runs(session, runs.timed)
+        timing = quickest(lambda: time_runs(session, runs.timed), runs)
+        spent_ms = 1e3 * (time.perf_counter() - began)
         self._timings.seconds = self._before_s + time.monotonic() - self._began
         self._timings.add(name, timing)
         self._counts[name] += 1
         self._quickest_ms[name] = min(timing.wall_ms, self._quickest_ms.get(name, np.inf))
         if self._log is not None:
             self._log.write(self._attempt, self._timings, name, timing)
-        return timing.wall_ms * (runs.untimed + runs.timed)
+        return spent_ms
 
 
 def timings_of_full_rounds(run_ms: float) -> int:
@@ -279,13 +294,24 @@ def plan_runs(session: Session, *, first_ms: float | None = None) -> Runs:
     """How often to run for one timing; warms the session up. `first_ms` is what its very first run took."""
     if first_ms is not None and first_ms > FIRST_LONGER * LONG_MS:
         return Runs(untimed=0, timed=1)
-    session.run(SHORT_WARM_UPS)
-    quickest = min(time_runs(session, 1).wall_ms for _ in range(3))
-    if quickest > LONG_MS:
-        return Runs(untimed=0, timed=1)
-    short = quickest < SHORT_MS
-    timed = int(np.clip(np.ceil(TIMING_MS / max(quickest, 1e-6)), SHORT_RUNS if short else 1, MAX_RUNS))
-    return Runs(untimed=SHORT_WARM_UPS if short else 1, timed=timed)
+    session.run(2)
+    run_ms = min(time_runs(session, 1).wall_ms for _ in range(3))
+    if run_ms > SHORT_MS:
+        return Runs(untimed=0 if run_ms > LONG_MS else 1, timed=1)
+    timed = int(np.clip(np.ceil(BATCH_MS / max(run_ms, 1e-6)), 1, MAX_RUNS))
+    return Runs(untimed=0, timed=timed, steady=STEADY_BATCHES)
+
+
+def quickest(time_batch: Callable[[], Timing], runs: Runs) -> Timing:
+    """The quickest of batches that are timed until `runs.steady` in a row were no quicker, or `VISIT_MS` are over."""
+    best = time_batch()
+    spent_ms, steady = best.wall_ms * runs.timed, 0
+    while steady < runs.steady and spent_ms < VISIT_MS:
+        batch = time_batch()
+        spent_ms += batch.wall_ms * runs.timed
+        steady = 0 if batch.wall_ms < (1 - QUICKER) * best.wall_ms else steady + 1
+        best = min(best, batch, key=lambda timing: timing.wall_ms)
+    return best
 
 
 def _whole_lines(path: Path) -> list[Any]:

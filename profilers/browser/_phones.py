@@ -142,7 +142,7 @@ class Phones:
                 409, f"There is a profile of {empty.id} already; type another name, or start the computer with --force."
             )
         header = {
-            "subdit_timings": 1,
+            "subdit_timings": 2,
             "kit": self.order.kit.hash,
             "web_kit": self.order.web.digest,
             "id": empty.id,

@@ -23,19 +23,11 @@ from subdit.errors import RunError
 from subdit.errors import SpaceError
 from supernet.space import all_components
 from supernet.space import get_space
-from tests.profilers.small import ROOMS
 from tests.profilers.small import small_space
-from tests.profilers.small import use_small_space
+
+pytestmark = pytest.mark.usefixtures("only_small_space")
 
 WHOLE = 6
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Set once by monkeypatch, so that it is undone, and then by the function that killed processes use.
-    for module in ROOMS:
-        monkeypatch.setattr(module, "get_space", get_space)
-    use_small_space()
 
 
 @pytest.fixture(scope="module")

@@ -27,16 +27,9 @@ from supernet.space import all_components
 from supernet.space import components_up_to
 from supernet.space import count_params
 from supernet.space import get_space
-from tests.profilers.small import ROOMS
 from tests.profilers.small import small_space
-from tests.profilers.small import use_small_space
 
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ROOMS:
-        monkeypatch.setattr(module, "get_space", get_space)
-    use_small_space()
+pytestmark = pytest.mark.usefixtures("only_small_space")
 
 
 @pytest.fixture(scope="module")

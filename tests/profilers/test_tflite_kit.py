@@ -11,18 +11,10 @@ import pytest
 import profilers
 from profilers.importers._to_profile import _stem
 from subdit.errors import KitError
-from supernet.space import get_space
-from tests.profilers.small import ROOMS
-from tests.profilers.small import use_small_space
 from tests.profilers.test_tflite import needs
 from tests.profilers.wrong_values import hide_new_operators
 
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ROOMS:
-        monkeypatch.setattr(module, "get_space", get_space)
-    use_small_space()
+pytestmark = pytest.mark.usefixtures("only_small_space")
 
 
 def kit_of(precision: str, folder: Path) -> Path:

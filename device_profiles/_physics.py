@@ -46,7 +46,7 @@ _FACTORS = (0.2, 5.0)
 # Standard errors by which a calibration may miss the whole sub-DiTs that it was fitted on.
 _MISSES = 4.0
 
-# With any of these larger and all else equal, there is no less to compute; the radius up to where strips end.
+# With any of these larger and all else equal, there is no less to compute; the radius up to where strips need no cut.
 GROWING = {"width": "width", "grid": "number of tokens per side", "ffn_ratio": "FFN ratio", "bna_radius": "radius r"}
 
 
@@ -102,7 +102,7 @@ def _order(profile: DeviceProfile) -> Iterator[Finding]:
     for dimension in GROWING:
         alike: dict[Component, list[tuple[int, str, Latency]]] = {}
         for component, latency in present:
-            if dimension == "bna_radius" and _is_dense(component.bna_blocks, component.bna_radius):
+            if dimension == "bna_radius" and _leaves_strips_whole(component.bna_blocks, component.bna_radius):
                 continue
             size = getattr(component, dimension)
             others: dict[str, Any] = {dimension: 0}
@@ -142,18 +142,22 @@ def _whole_order(profile: DeviceProfile) -> Iterator[Finding]:
 def _contains(large: WholeLatency, small: WholeLatency) -> bool:
     a, b = large.spec, small.spec
     same = (a.bna_blocks, a.kv_compression) == (b.bna_blocks, b.kv_compression)
-    # The same strips, or no strips in both.
+    # The same strips, cut in the same way.
     same &= all(
-        more == less or not _is_dense(blocks, more)
+        more == less or not _leaves_strips_whole(blocks, more)
         for blocks, more, less in zip(a.bna_blocks, a.bna_radius, b.bna_radius, strict=True)
     )
     sizes = [(one.width, *one.depth, *one.ffn_ratio, *one.bna_radius) for one in (a, b)]
     return same and a != b and all(more >= less for more, less in zip(*sizes, strict=True))
 
 
-def _is_dense(blocks: int, radius: int) -> bool:
-    """Whether every strip sees all others: the same work without strips, and a runtime may do it in fewer operators."""
-    return radius >= blocks - 1
+def _leaves_strips_whole(blocks: int, radius: int) -> bool:
+    """Whether some strip sees all others.
+
+    It needs no cut, so with a larger radius a runtime has fewer operators: with 4 strips, radius 2 leaves two of them
+    whole, and LiteRT in int8 takes 6 % less for it than for radius 1.
+    """
+    return 2 * radius >= blocks - 1
 
 
 def _tolerance(profile: DeviceProfile, first: Latency, second: Latency, pairs: int) -> float:
@@ -257,7 +261,9 @@ def _calibration(profile: DeviceProfile, space: SearchSpace) -> Iterator[Finding
     estimate = LatencyEstimator(replace(profile, whole=()), space).estimate(encoded)
     for entry, predicted in zip(calibration.whole, estimate.latency_ms.tolist(), strict=True):
         measured = entry.latency
+        # It was left out when the worst error was found, and not when this fit was made, so this fit is no farther off.
         allowed = _MISSES * float(np.hypot(calibration.relative_error, measured.relative_ci)) / 1.96
+        allowed = max(allowed, calibration.error.worst)
         off = predicted / measured.latency_ms - 1
         if abs(off) > allowed + 1e-9:
             yield Finding(

@@ -127,7 +127,7 @@ def other_device_lines(others: Sequence[OtherDevice]) -> list[Line]:
                 _latency_paid(pick),
                 f"{pick.pick.trial.quality:.4f}",
                 "none is as fast" if pick.as_fast is None else f"{pick.as_fast.quality:.4f}",
-                "" if pick.quality_paid is None else f"{pick.quality_paid:+.4f}",
+                "" if pick.quality_paid is None or not pick.allowed else f"{pick.quality_paid:+.4f}",
             ),
             group=other.device if at == 0 else "",
         )
@@ -137,6 +137,8 @@ def other_device_lines(others: Sequence[OtherDevice]) -> list[Line]:
 
 
 def _latency_paid(pick: OtherPick) -> str:
+    if not pick.allowed:
+        return "over the limit"
     if pick.latency_paid is None:
         return ""
     return percent(pick.latency_paid, sign=True) + (", within noise" if pick.within_noise else "")

@@ -17,8 +17,7 @@ from reports._results import Pick
 from reports._results import Results
 from reports._results import Trial
 from reports._results import read_results
-from subdit.errors import ProfileError
-from subdit.errors import SearchError
+from subdit.errors import SubditError
 from supernet.space import get_space
 
 
@@ -30,6 +29,7 @@ class OtherPick:
         latency_ms: predicted here; `latency_low_ms` to `latency_high_ms` is its 95 % interval.
         as_good: the fastest trial of this search's front that is at least as good; None where none is.
         as_fast: the best trial of this search's front that is at least as fast here; None where none is.
+        allowed: whether this search's limits on latency and parameters let it pass.
     """
 
     pick: Pick
@@ -38,6 +38,7 @@ class OtherPick:
     latency_high_ms: float
     as_good: Trial | None
     as_fast: Trial | None
+    allowed: bool = True
 
     @property
     def latency_paid(self) -> float | None:
@@ -52,7 +53,7 @@ class OtherPick:
     @property
     def within_noise(self) -> bool:
         """Whether the interval holds the latency of the fastest that is at least as good."""
-        return self.as_good is not None and self.latency_low_ms <= self.as_good.latency_ms
+        return self.as_good is not None and self.latency_low_ms <= self.as_good.latency_ms <= self.latency_high_ms
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class OtherDevice:
 def other_devices(results: Results, profile: DeviceProfile | None) -> tuple[OtherDevice, ...]:
     """The run's finished searches for other devices with the same measure of quality, by name.
 
-    One that is unfinished or damaged is left out: it is not this report's. Raises nothing.
+    `profile` is the one that this search went by. A search that is unfinished or damaged is left out: it is not this
+    report's.
     """
     if profile is None:
         return ()
@@ -90,7 +92,7 @@ def other_devices(results: Results, profile: DeviceProfile | None) -> tuple[Othe
             if other.config.get("proxy") != results.config.get("proxy") or _device(other) == _device(results):
                 continue
             found.append(compare_searches(results, other, LatencyEstimator(profile, get_space(profile.space))))
-        except (SearchError, ProfileError):
+        except SubditError:
             continue
     return tuple(found)
 
@@ -130,6 +132,7 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
                     key=lambda trial: trial.quality,
                     default=None,
                 ),
+                _allowed(results, pick.trial, latency_ms),
             )
         )
     return OtherDevice(
@@ -141,6 +144,13 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
         beaten=float(((none_worse & better).any(axis=1) & ~shared).mean()),
         picks=tuple(picks),
     )
+
+
+def _allowed(results: Results, trial: Trial, latency_ms: float) -> bool:
+    limits = results.config.get("limits")
+    limits = limits if isinstance(limits, dict) else {}
+    kept = ((limits.get("max_latency_ms"), latency_ms), (limits.get("max_params"), trial.params))
+    return all(limit is None or value <= limit for limit, value in kept)
 
 
 def _device(results: Results) -> str:

@@ -107,7 +107,8 @@ def _template(name: str, *, autoescape: bool) -> jinja2.Template:
 def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
     provenance, noisy = provenance_of(results, profile)
     predictor = None if profile is None else _predictor(profile)
-    others = other_devices(results, profile)
+    # Latencies of a profile that the search did not go by do not stand beside the search's.
+    others = other_devices(results, None if profile is None or _differs(results, profile) else profile)
     return {
         "title": title(results),
         "results": results,

@@ -20,6 +20,7 @@ from device_profiles._compare import spearman
 from nas.cli import group
 from subdit.errors import ProfileError
 from supernet.space import Component
+from supernet.space import get_space
 from tests.device_profiles.made_up import COMPONENTS
 from tests.device_profiles.made_up import lifelike_ms
 from tests.device_profiles.made_up import made_up_profile
@@ -175,6 +176,33 @@ def test_each_damage_is_named(name: str) -> None:
     found = check_physics(damage(LIFELIKE))
     assert any(finding.rule == rule and said in finding.message for finding in found), found
     assert all(finding.message.endswith(".") and "\n" not in finding.message for finding in found)
+
+
+def test_a_radius_that_leaves_strips_whole_may_be_quicker_than_a_smaller_one() -> None:
+    """Of 4 strips, the two in the middle see all others at radius 2, and all of them at radius 3: fewer cuts."""
+
+    def quicker(blocks: int, radius: int) -> set[str]:
+        def change(one: Component, old: Latency) -> Latency:
+            it = one.kind == "assa" and (one.bna_blocks, one.bna_radius) == (blocks, radius)
+            return times(old, 0.6) if it else old
+
+        return {finding.rule for finding in check_physics(table(change)(LIFELIKE))} - {"calibration"}
+
+    few, many = get_space("digits").bna_blocks
+    assert (few, many) == (4, 8)
+    assert quicker(few, 2) == quicker(few, 3) == set()
+    assert quicker(few, 1) == quicker(many, 3) == {"order"}
+
+
+def test_a_calibration_may_miss_by_its_own_worst_error() -> None:
+    """One sub-DiT left out was 30 % off, as the profile says: the fit that has seen it may miss it by as much."""
+    assert LIFELIKE.calibration is not None
+    first, *rest = LIFELIKE.calibration.whole
+    off = (dataclasses.replace(first, latency=times(first.latency, 1.2)), *rest)
+    silent = calibration(whole=off)(LIFELIKE)
+    honest = calibration(whole=off, error=dataclasses.replace(LIFELIKE.calibration.error, worst=0.3))(LIFELIKE)
+    assert [finding.rule for finding in check_physics(silent)] == ["calibration"]
+    assert check_physics(honest) == ()
 
 
 def test_a_wrong_order_is_told_with_both_names() -> None:

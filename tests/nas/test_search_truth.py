@@ -76,3 +76,17 @@ def test_the_table_and_the_plot_are_made(truth: Any, points: np.ndarray, tmp_pat
     assert result["methods"]["subdit"]["p_against_default"] is None
     truth.draw(result, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("profile", ["linux-amd-epyc/onnxruntime/fp32/t1", "linux-amd-epyc/litert/fp32/t1"])
+def test_a_sub_space_has_the_latencies_of_the_whole_space(truth: Any, profile: str) -> None:
+    from device_profiles import LatencyEstimator
+    from device_profiles import load_profile
+    from supernet.space import get_space
+
+    whole = get_space("digits")
+    estimator = LatencyEstimator(load_profile(profile, space="digits"), whole)
+    space = truth.sub_space()
+    rows = space.sample(np.random.default_rng(3), 40)
+    found = truth.SubLatencies(estimator, whole, space).estimate(rows).latency_ms
+    np.testing.assert_array_equal(found, estimator.estimate(whole.encode(space.decode(rows))).latency_ms)

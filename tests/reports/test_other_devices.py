@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -11,7 +12,11 @@ import pytest
 
 from device_profiles import LatencyEstimator
 from reports import report
+from reports._figures import other_device_lines
+from reports._other_devices import OtherPick
 from reports._other_devices import other_devices
+from reports._results import Pick
+from reports._results import Trial
 from reports._results import read_results
 from subdit.run import Run
 from tests.reports.run_folder import DEVICE
@@ -22,6 +27,7 @@ from tests.reports.run_folder import make_run
 from tests.reports.run_folder import read_rows
 
 OTHER = "other-phone/tflite/int8/t4"
+TRIAL = Trial(SPACE.named_spec("full"), 1.0, 0.9, 1.1, 0.5, 1_000_000, True, True, {})
 
 
 @pytest.fixture
@@ -58,10 +64,34 @@ def test_every_figure_is_what_its_definition_says(run: Path) -> None:
         as_fast = [b for a, b in mine.values() if a <= ms]
         assert pick.latency_paid == pytest.approx(ms / as_good - 1)
         assert pick.quality_paid == (pytest.approx(quality - min(as_fast)) if as_fast else None)
-        assert pick.within_noise == (pick.latency_low_ms <= as_good)
+        assert pick.allowed
     # Every trial was looked at by both, so no pick of the other's can beat this front.
     assert all(pick.latency_paid is not None and pick.latency_paid >= 0 for pick in other.picks)
     assert max(pick.latency_paid or 0 for pick in other.picks) > 0.05
+
+
+def test_noise_is_looked_for_on_both_sides() -> None:
+    def pick(own_ms: float) -> OtherPick:
+        trial = dataclasses.replace(TRIAL, latency_ms=own_ms)
+        return OtherPick(Pick(("best",), ("",), TRIAL), 0.70, 0.68, 0.72, trial, trial)
+
+    assert not pick(0.6).within_noise and pick(0.69).within_noise and pick(0.715).within_noise
+    # Faster than anything on this front by more than noise.
+    assert pick(1.0).latency_paid == pytest.approx(-0.3) and not pick(1.0).within_noise
+
+
+def test_a_pick_over_this_searchs_limit_is_no_bargain(run: Path) -> None:
+    (free,) = other_devices(read_results(Run(run), "default"), make_profile())
+    limit_ms = sorted(pick.latency_ms for pick in free.picks)[1]
+    file = run / "searches" / "default" / "search.json"
+    limits = {"max_latency_ms": limit_ms, "max_params": None}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"limits": limits}))
+    (bound,) = other_devices(read_results(Run(run), "default"), make_profile())
+    assert [pick.allowed for pick in bound.picks] == [pick.latency_ms <= limit_ms for pick in bound.picks]
+    assert sorted(pick.allowed for pick in bound.picks) == [False, True, True]
+    assert [line.cells[3] == "over the limit" for line in other_device_lines([bound])] == [
+        not pick.allowed for pick in bound.picks
+    ]
 
 
 def test_the_page_and_the_table_say_so(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -95,6 +125,9 @@ def test_what_cannot_be_compared_is_left_out(run: Path) -> None:
         file = run / "searches" / name / "search.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | change))
     (run / "searches" / "damaged" / "trials.csv").write_text("spec_hash,latency_ms\nnot,one\n")
+    for name, torn in (("torn", "search.json"), ("torn-picks", "picks.json")):
+        add_search(run, name, device="phone-f")
+        (run / "searches" / name / torn).write_text('{"spa')
     found = other_devices(read_results(Run(run), "default"), make_profile())
     assert [other.search for other in found] == ["on-other"]
     assert other_devices(read_results(Run(run), "default"), None) == ()

@@ -67,7 +67,7 @@ def test_every_figure_is_what_its_definition_says(run: Path) -> None:
         assert pick.allowed
     # Every trial was looked at by both, so no pick of the other's can beat this front.
     assert all(pick.latency_paid is not None and pick.latency_paid >= 0 for pick in other.picks)
-    assert max(pick.latency_paid or 0 for pick in other.picks) > 0.05
+    assert max(pick.latency_paid or 0 for pick in other.picks) > 0.01
 
 
 def test_noise_is_looked_for_on_both_sides() -> None:

@@ -32,6 +32,7 @@ from supernet.space import SearchSpace
 from supernet.space import all_components
 from supernet.space import component_counts
 from supernet.space import component_flops
+from supernet.space import component_params
 from supernet.space import count_params
 from supernet.space import get_space
 from supernet.space import peak_memory_bytes
@@ -84,6 +85,7 @@ def profiles(space: SearchSpace) -> tuple[DeviceProfile, DeviceProfile]:
     """Made-up ones: a calibrated table, and a fit to whole sub-DiTs over a table."""
     components = all_components(space)
     each = np.asarray([0.01 + 1e-9 * component_flops(space, component) for component in components])
+    params = np.asarray([component_params(space, component) for component in components], dtype=np.float64)
     encoded = space.sample(np.random.default_rng(1), WHOLE)
     counts = component_counts(space, encoded).astype(np.float64)
     latencies = 1.1 * counts @ each * np.random.default_rng(2).normal(1, 0.01, WHOLE)
@@ -102,7 +104,7 @@ def profiles(space: SearchSpace) -> tuple[DeviceProfile, DeviceProfile]:
         noisy=False,
         components={one.name: Latency(ms, ms, ms) for one, ms in zip(components, each.tolist(), strict=True)},
         conditions=Conditions("", "", 0, "", "", "", ""),
-        calibration=fit_calibration(components, each, counts, whole),
+        calibration=fit_calibration(components, each, counts, whole, params=params),
     )
     return table, dataclasses.replace(table, calibration=None, whole=whole)
 

@@ -1,8 +1,9 @@
 """Fits the few numbers that turn sums of component latencies into latencies of whole sub-DiTs.
 
 A component that is timed alone pays for starting a run, which a whole sub-DiT pays once, and finds its weights in a
-nearer cache. Both depend on the device, so they are fitted: regularised least squares on relative errors around the
-plain sum, in a handful of forms of rising freedom, the one kept that does best on sub-DiTs left out of its fit.
+nearer cache, while those of a sub-DiT that is larger than the caches come from memory each time. All of it depends on
+the device, so it is fitted: regularised least squares on relative errors around the plain sum, in a handful of forms of
+rising freedom, the one kept that does best on sub-DiTs left out of its fit.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _RESIDUAL = 0.01
 _FACTOR_SPREAD = 0.5
 _PER_RUN_SPREAD = 0.5
 _FIXED_SPREAD = 0.2
+# The same of what it takes to fetch weights.
+_WEIGHTS_SPREAD = 0.5
 # A freer form must do better than a plainer one by this share to be preferred.
 _PREFERENCE = 0.9
 
@@ -41,6 +44,7 @@ class _Form:
     name: str
     per_run: bool = False
     fixed: bool = False
+    weights: bool = False
     kind_spread: float = 0.0
 
 
@@ -49,9 +53,12 @@ _FORMS = (
     _Form("factor+fixed", fixed=True),
     _Form("factor+per_run", per_run=True),
     _Form("factor+per_run+fixed", per_run=True, fixed=True),
+    _Form("factor+weights", weights=True),
+    _Form("factor+per_run+weights", per_run=True, weights=True),
     _Form("kinds", kind_spread=0.05),
     _Form("kinds+per_run", per_run=True, kind_spread=0.05),
     _Form("kinds+per_run+fixed", per_run=True, fixed=True, kind_spread=0.05),
+    _Form("kinds+per_run+weights", per_run=True, weights=True, kind_spread=0.05),
     _Form("free kinds", kind_spread=0.2),
     _Form("free kinds+per_run+fixed", per_run=True, fixed=True, kind_spread=0.2),
 )
@@ -63,6 +70,7 @@ def fit_calibration(
     counts: Floats,
     whole: Sequence[WholeLatency],
     *,
+    params: Floats,
     split: float = 0.0,
 ) -> Calibration:
     """Fit on measured whole sub-DiTs.
@@ -72,6 +80,7 @@ def fit_calibration(
         component_ms: latency of each component, shape (components,).
         counts: how often each component occurs in each whole sub-DiT, shape (n, components).
         whole: the measured sub-DiTs.
+        params: parameters of each component, shape (components,).
         split: how far the two halves of the measurement disagreed, relative; it tells what noise alone may do.
 
     Returns:
@@ -84,7 +93,7 @@ def fit_calibration(
         raise ValueError(f"a calibration needs at least {MIN_WHOLE} whole sub-DiTs, not {len(whole)}")
     measured = np.asarray([entry.latency.latency_ms for entry in whole])
     counts = np.asarray(counts, dtype=np.float64)
-    features = _features(components, component_ms, counts)
+    features = _features(components, component_ms, counts, params / 1e6)
     plain = counts @ component_ms
     # A sub-DiT whose own interval is wide, because it was disturbed, counts for less.
     spread = np.hypot(_RESIDUAL, np.asarray([entry.latency.relative_ci for entry in whole]) / 1.96)
@@ -98,7 +107,8 @@ def fit_calibration(
     return Calibration(
         form=best_form.name,
         factors={kind: float(fitted[at]) for at, kind in enumerate(KINDS)},
-        per_run_ms=float(fitted[-2]),
+        per_run_ms=float(fitted[-3]),
+        per_million_params_ms=float(fitted[-2]),
         fixed_ms=float(fitted[-1]),
         relative_error=interval_of(best_left_out, measured),
         error=summarize_errors(best_left_out, measured, noise_floor=floor),
@@ -152,33 +162,34 @@ def kendall_tau(first: Floats, second: Floats) -> float:
     return float(np.sum(signs_first * signs_second) / scale) if scale else 0.0
 
 
-def _features(components: Sequence[Component], component_ms: Floats, counts: Floats) -> Floats:
-    """Per sub-DiT the sum of latencies of each kind, the number of components, and 1; shape (n, kinds + 2)."""
+def _features(components: Sequence[Component], component_ms: Floats, counts: Floats, params: Floats) -> Floats:
+    """Per sub-DiT the sum of latencies of each kind, components, millions of parameters, 1; shape (n, kinds + 3)."""
     kinds = np.asarray([KINDS.index(component.kind) for component in components])
     sums = (counts * component_ms) @ (kinds[:, None] == np.arange(len(KINDS))).astype(np.float64)
-    return np.column_stack([sums, counts.sum(axis=1), np.ones(len(counts))])
+    return np.column_stack([sums, counts.sum(axis=1), counts @ params, np.ones(len(counts))])
 
 
 def _fit(form: _Form, features: Floats, measured: Floats, spread: Floats) -> Floats:
-    """Factor of each kind, per-run and fixed milliseconds: the posterior mean under the form's priors.
+    """Factor of each kind, milliseconds per run, per million parameters and fixed: posterior mean of the form's priors.
 
     `spread` is the relative standard deviation of each measurement from what any form explains, shape (n,).
     """
-    sums, runs = features[:, :-2], features[:, -2]
+    sums, added = features[:, :-3], features[:, -3:]
     plain = sums.sum(axis=1)
-    # Columns: common factor - 1, deviation of each kind, per-run, fixed; all relative to the measurement.
-    design = np.column_stack([plain, sums, runs, np.ones(len(plain))]) / measured[:, None]
+    # Columns: common factor - 1, deviation of each kind, and what is added; all relative to the measurement.
+    design = np.column_stack([plain, features]) / measured[:, None]
+    allowed = np.asarray([form.per_run * _PER_RUN_SPREAD, form.weights * _WEIGHTS_SPREAD, form.fixed * _FIXED_SPREAD])
     prior = np.concatenate(
         [
             [_FACTOR_SPREAD],
             np.full(sums.shape[1], form.kind_spread),
-            [form.per_run * _PER_RUN_SPREAD * plain.mean() / runs.mean(), form.fixed * _FIXED_SPREAD * plain.mean()],
+            allowed * plain.mean() / added.mean(axis=0),
         ]
     )
     scaled = design * prior / spread[:, None]
     target = (1.0 - plain / measured) / spread
     solution = prior * np.linalg.solve(scaled.T @ scaled + np.eye(len(prior)), scaled.T @ target)
-    return np.concatenate([1.0 + solution[0] + solution[1:-2], solution[-2:]])
+    return np.concatenate([1.0 + solution[0] + solution[1:-3], solution[-3:]])
 
 
 def _left_out(form: _Form, features: Floats, measured: Floats, spread: Floats) -> Floats:

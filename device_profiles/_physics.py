@@ -29,6 +29,7 @@ from subdit.errors import SpecError
 from supernet.space import Component
 from supernet.space import SearchSpace
 from supernet.space import all_components
+from supernet.space import component_params
 from supernet.space import components_up_to
 from supernet.space import get_space
 
@@ -245,7 +246,8 @@ def _calibration(profile: DeviceProfile, space: SearchSpace) -> Iterator[Finding
             )
     for component in components:
         plain = profile.latency_ms[component.name]
-        corrected = calibration.factors[component.kind] * plain + calibration.per_run_ms
+        weights_ms = calibration.per_million_params_ms * component_params(space, component) / 1e6
+        corrected = calibration.factors[component.kind] * plain + calibration.per_run_ms + weights_ms
         if corrected <= 0:
             yield Finding(
                 "calibration",

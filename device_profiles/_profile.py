@@ -77,13 +77,16 @@ class ErrorReport:
 class Calibration:
     """What turns a sum of component latencies into the latency of a whole sub-DiT; still additive.
 
-        latency = fixed_ms + sum over components of count * (factors[kind] * component latency + per_run_ms)
+        latency = fixed_ms + sum over components of count * (
+            factors[kind] * component latency + per_run_ms + per_million_params_ms * parameters / 1e6
+        )
 
     Attributes:
         form: which form was chosen, such as "factor+fixed".
         factors: per component kind what its latencies are multiplied with.
         per_run_ms: added per component; below zero where starting a run costs what a whole sub-DiT pays only once.
         fixed_ms: added per sub-DiT.
+        per_million_params_ms: added per million parameters of a component, for fetching weights that no cache holds.
         relative_error: half the width of the 95 % interval of a prediction, over the prediction, from the errors that
             the calibration makes on sub-DiTs that it was not fitted on.
         error: errors of the calibrated estimates, each sub-DiT left out of the fit in turn.
@@ -99,6 +102,7 @@ class Calibration:
     error: ErrorReport
     uncalibrated_error: ErrorReport
     whole: tuple[WholeLatency, ...]
+    per_million_params_ms: float = 0.0
 
 
 @dataclass(frozen=True)

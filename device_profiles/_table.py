@@ -12,6 +12,7 @@ from device_profiles._profile import DeviceProfile
 from subdit.errors import ProfileError
 from supernet.space import SearchSpace
 from supernet.space import all_components
+from supernet.space import component_params
 from supernet.space import components_up_to
 
 Floats = npt.NDArray[np.float64]
@@ -54,5 +55,10 @@ def corrected(calibration: Calibration, space: SearchSpace, plain_ms: Floats, ha
 
     Raises `KeyError` with the kind where the calibration has no factor for a kind of component.
     """
-    factors = np.asarray([calibration.factors[component.kind] for component in all_components(space)])
-    return factors * plain_ms + calibration.per_run_ms, factors * half_ms
+    components = all_components(space)
+    factors = np.asarray([calibration.factors[component.kind] for component in components])
+    added = calibration.per_run_ms
+    if calibration.per_million_params_ms:
+        params = np.asarray([component_params(space, component) for component in components])
+        added = added + calibration.per_million_params_ms * params / 1e6
+    return factors * plain_ms + added, factors * half_ms

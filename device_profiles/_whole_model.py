@@ -182,7 +182,9 @@ def _fit(
         expected = _Work(work, fit_additive(sum_components(terms, work), measured))
     else:
         components = all_components(space)
-        calibration = fit_calibration(components, parts_ms, component_counts(space, encoded).astype(np.float64), whole)
+        counts = component_counts(space, encoded).astype(np.float64)
+        params = np.asarray([component_params(space, one) for one in components], dtype=np.float64)
+        calibration = fit_calibration(components, parts_ms, counts, whole, params=params)
         each_ms, _ = corrected(calibration, space, parts_ms, np.zeros_like(parts_ms))
         expected = _Parts(each_ms, calibration.fixed_ms)
     rows = WholeRows(

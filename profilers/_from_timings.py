@@ -25,6 +25,7 @@ from profilers._statistics import latencies
 from profilers._statistics import noise_of
 from supernet.space import all_components
 from supernet.space import component_counts
+from supernet.space import component_params
 from supernet.space import components_up_to
 from supernet.space import get_space
 
@@ -83,7 +84,8 @@ def calibrate(
     measured = set(components)
     counts = counts[:, [component in measured for component in all_components(space)]]
     latency_ms = np.asarray([found[component.name].latency_ms for component in components])
-    return fit_calibration(components, latency_ms, counts, whole, split=split)
+    params = np.asarray([component_params(space, component) for component in components], dtype=np.float64)
+    return fit_calibration(components, latency_ms, counts, whole, params=params, split=split)
 
 
 def _is_whole_better(kit: Kit, found: Mapping[str, Latency], calibration: Calibration) -> bool:

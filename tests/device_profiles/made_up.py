@@ -15,6 +15,7 @@ from device_profiles import fit_calibration
 from supernet.space import KINDS
 from supernet.space import all_components
 from supernet.space import component_counts
+from supernet.space import component_params
 from supernet.space import get_space
 
 SPACE = get_space("digits")
@@ -29,6 +30,9 @@ CONDITIONS = Conditions(
     measured_at="2026-11-23T07:50:12+00:00",
 )
 NOISE = Noise(drift=0.03, component_ci=0.01, whole_ci=0.01, split=0.01, limit=0.03, attempts=1)
+
+
+PARAMS = np.asarray([component_params(SPACE, component) for component in COMPONENTS], dtype=np.float64)
 
 
 def component_ms(seed: int = 0) -> np.ndarray:
@@ -97,5 +101,5 @@ def made_up_profile(
         },
         conditions=CONDITIONS,
         noise=NOISE,
-        calibration=fit_calibration(COMPONENTS, latency_ms, counts, whole) if calibrated else None,
+        calibration=fit_calibration(COMPONENTS, latency_ms, counts, whole, params=PARAMS) if calibrated else None,
     )

@@ -19,8 +19,10 @@ from device_profiles import kendall_tau
 from device_profiles import summarize_errors
 from subdit.errors import ProfileError
 from supernet.space import component_counts
+from supernet.space import component_params
 from supernet.space import components
 from tests.device_profiles.made_up import COMPONENTS
+from tests.device_profiles.made_up import PARAMS
 from tests.device_profiles.made_up import SPACE
 from tests.device_profiles.made_up import component_ms
 from tests.device_profiles.made_up import made_up_profile
@@ -37,6 +39,7 @@ def test_an_estimate_is_the_sum_over_components(calibrated: bool) -> None:
             each = profile.latency_ms[component.name]
             if profile.calibration:
                 each = profile.calibration.factors[component.kind] * each + profile.calibration.per_run_ms
+                each += profile.calibration.per_million_params_ms * component_params(SPACE, component) / 1e6
             total += count * each
         assert estimate.latency_ms[at] == pytest.approx(total, rel=1e-6)
     assert (estimate.low_ms < estimate.latency_ms).all()
@@ -59,23 +62,24 @@ def test_a_calibrated_estimate_is_near_the_truth_and_its_interval_covers_it() ->
     factor=st.floats(0.7, 1.5),
     per_run=st.floats(-0.005, 0.005),
     fixed=st.floats(-0.05, 0.2),
+    weights=st.floats(0.0, 0.5),
     seed=st.integers(0, 1000),
 )
-def test_the_calibration_finds_a_factor_and_costs_per_run_and_per_model(
-    factor: float, per_run: float, fixed: float, seed: int
+def test_the_calibration_finds_a_factor_and_costs_per_run_per_weight_and_per_model(
+    factor: float, per_run: float, fixed: float, weights: float, seed: int
 ) -> None:
     latency_ms = component_ms(seed)
 
     def truth(encoded: np.ndarray) -> np.ndarray:
         counts = component_counts(SPACE, encoded).astype(float)
-        return factor * counts @ latency_ms + per_run * counts.sum(axis=1) + fixed
+        return factor * counts @ latency_ms + per_run * counts.sum(axis=1) + weights * counts @ PARAMS / 1e6 + fixed
 
     encoded = SPACE.sample(np.random.default_rng(seed), 12)
     whole = [
         WholeLatency(spec, Latency(value, value, value))
         for spec, value in zip(SPACE.decode(encoded), truth(encoded), strict=True)
     ]
-    calibration = fit_calibration(COMPONENTS, latency_ms, component_counts(SPACE, encoded), whole)
+    calibration = fit_calibration(COMPONENTS, latency_ms, component_counts(SPACE, encoded), whole, params=PARAMS)
     profile = dataclasses.replace(
         made_up_profile(calibrated=False),
         components={
@@ -93,7 +97,7 @@ def test_a_calibration_needs_six_whole_sub_dits() -> None:
     whole = made_up_profile().calibration.whole[:5]  # type: ignore[union-attr]
     counts = component_counts(SPACE, SPACE.encode([entry.spec for entry in whole]))
     with pytest.raises(ValueError, match="at least 6"):
-        fit_calibration(COMPONENTS, component_ms(), counts, whole)
+        fit_calibration(COMPONENTS, component_ms(), counts, whole, params=PARAMS)
 
 
 def test_error_figures_by_hand() -> None:

@@ -60,6 +60,9 @@ def empty_profile(plan: Plan, facts: Facts, device: str, program: BenchmarkModel
             cores=len(facts.max_khz),
             os=facts.android,
             runtime_version=f"unknown version, {program.name} with SHA-256 {program.digest}",
+            # Nothing of this machine's: what runs there is no Python, and the phone tells its own temperature.
+            python_version="",
+            temperature_c=None,
             governor=facts.governor,
             load_average=None,
             model=facts.model,

@@ -317,6 +317,7 @@ def _conditions_of(environment: Environment) -> dict[str, Any]:
         "python_version": "",
         "governor": "",
         "load_average": None,
+        "temperature_c": None,
         "model": environment.model,
         "soc": f"GPU {gpu.vendor} {gpu.architecture}".strip() if gpu else "",
         "browser": environment.browser,

@@ -75,6 +75,7 @@ def test_the_whole_way(desk: Bench, kit: Path, programs: dict[str, Path], tmp_pa
     conditions = profile.conditions
     assert (conditions.model, conditions.soc, conditions.os) == ("Acme Kettle 9", "Acme A900", "Android 15 (API 35)")
     assert (conditions.affinity, conditions.cores, conditions.temperature_c) == ("80", 8, 29.0)
+    assert (conditions.python_version, conditions.load_average) == ("", None)
     assert (conditions.governor, conditions.battery_percent) == ("schedutil, fixed performance mode", 80.0)
     assert conditions.reference_ms is not None and conditions.reference_ms > 0
     assert "TensorFlow Lite benchmark_model" in profile.source and "compared with torch's" in profile.source

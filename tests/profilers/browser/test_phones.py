@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import profilers
 from device_profiles import read_profile
 from profilers import Kit
 from profilers.browser._phones import MAX_RUNS
@@ -62,7 +65,11 @@ def measure(server: Client, web: WebKit, rounds: range, **changes: Any) -> Any:
     return state
 
 
-def test_a_profile_has_the_times_that_were_sent(client: Client, small_web: WebKit, order: Order) -> None:
+def test_a_profile_has_the_times_that_were_sent(
+    client: Client, small_web: WebKit, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # This machine has a sensor, whatever it is.
+    monkeypatch.setattr(profilers._conditions, "temperature_c", lambda: 77.0)
     state = measure(client, small_web, range(1, 5))
     assert (state["state"], state["id"], state["noisy"]) == ("done", "kettle/onnxruntime-web/fp32/t1", False)
     assert order.out is not None
@@ -77,7 +84,7 @@ def test_a_profile_has_the_times_that_were_sent(client: Client, small_web: WebKi
     assert (conditions.cores, conditions.runtime_version, conditions.reference_ms) == (8, "1.30.0", 1.0)
     # Nothing of this machine's is said of the phone.
     assert (conditions.machine, conditions.cpu, conditions.governor) == ("kettle", "", "")
-    assert (conditions.load_average, conditions.python_version) == (None, "")
+    assert (conditions.load_average, conditions.python_version, conditions.temperature_c) == (None, "", None)
     again = client.post("begin", begin())
     assert again.status == 409 and "There is a profile" in again.json["error"]
 

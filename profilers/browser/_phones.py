@@ -122,13 +122,17 @@ class Phones:
         self.profiles: list[DeviceProfile] = []
         self.finished: set[str] = set()
         self._runs: dict[str, _Run] = {}
-        self._made_by: set[str] = set()
+        # Last answers, by run and by phone and profile: one that was lost on its way is asked for again.
+        self._done_runs: dict[str, dict[str, Any]] = {}
+        self._done: dict[tuple[str, str], dict[str, Any]] = {}
         self._say = say
 
     def begin(self, begin: Begin) -> dict[str, Any]:
-        """Begin a measurement, or go on with one; raises `RefusedError`."""
+        """Begin a measurement, go on with one, or say that it is done; raises `RefusedError`."""
         self._require_allowed(begin)
         empty = _empty_profile(self.order, begin)
+        if (begin.client, empty.id) in self._done:
+            return self._done[begin.client, empty.id]
         target = profile_path(empty) if self.order.out is None else self.order.out
         for run in [run for run in self._runs.values() if run.empty.id == empty.id]:
             if run.begin.client != begin.client and time.monotonic() - run.seen < _SILENT_S:
@@ -137,7 +141,7 @@ class Phones:
             del self._runs[run.id]
         if len(self._runs) >= MAX_RUNS:
             raise RefusedError(503, f"{MAX_RUNS} phones are measuring already; wait for one to end.")
-        if target.exists() and (not self.order.force or begin.client in self._made_by):
+        if target.exists() and not self.order.force:
             raise RefusedError(
                 409, f"There is a profile of {empty.id} already; type another name, or start the computer with --force."
             )
@@ -163,6 +167,8 @@ class Phones:
 
     def check_outputs(self, outputs: Outputs) -> dict[str, Any]:
         """Compare a phone's outputs with those of this machine; raises `RefusedError`."""
+        if outputs.run in self._done_runs:
+            return self._done_runs[outputs.run]
         run = self._run(outputs.run)
         for model, found in zip(self.order.web.models, outputs.outputs, strict=True):
             off = model.expected.off(found) if len(found.samples) == len(model.places) else float("inf")
@@ -177,6 +183,8 @@ class Phones:
 
     def add_round(self, sent: Round) -> dict[str, Any]:
         """Keep a round and say what comes next; one that was sent twice counts once. Raises `RefusedError`."""
+        if sent.run in self._done_runs:
+            return self._done_runs[sent.run]
         run = self._run(sent.run)
         if not run.checked:
             raise RefusedError(409, "Outputs come before timings; load the page again.")
@@ -200,7 +208,7 @@ class Phones:
 
     def finish(self, client: str) -> None:
         """A phone has done everything that it could; counts where it made a profile."""
-        if client in self._made_by:
+        if any(made_by == client for made_by, _ in self._done):
             self.finished.add(client)
 
     def close(self) -> None:
@@ -280,10 +288,11 @@ class Phones:
         run.log.finish()
         del self._runs[run.id]
         self.profiles.append(made)
-        self._made_by.add(run.begin.client)
         verdict = "done, but noisy" if made.noisy else "done"
         self._say(f"{made.id}: {verdict}, saved at {run.target}")
-        return {"state": "done", "run": run.id, "id": made.id, "noisy": made.noisy, "share": 1.0}
+        done = {"state": "done", "run": run.id, "id": made.id, "noisy": made.noisy, "share": 1.0}
+        self._done_runs[run.id] = self._done[run.begin.client, made.id] = done
+        return done
 
 
 def _empty_profile(order: Order, begin: Begin) -> DeviceProfile:

@@ -85,8 +85,45 @@ def test_a_profile_has_the_times_that_were_sent(
     # Nothing of this machine's is said of the phone.
     assert (conditions.machine, conditions.cpu, conditions.governor) == ("kettle", "", "")
     assert (conditions.load_average, conditions.python_version, conditions.temperature_c) == (None, "", None)
-    again = client.post("begin", begin())
+    # Another phone may not take its name.
+    again = client.post("begin", begin(client="f" * 32))
     assert again.status == 409 and "There is a profile" in again.json["error"]
+
+
+def test_a_last_answer_that_was_lost_is_given_again(client: Client, small_web: WebKit, phones: Phones) -> None:
+    state = measure(client, small_web, range(1, 5))
+    assert state["state"] == "done"
+    # The phone's retries, and what a page says first that was loaded again.
+    assert client.post("round", a_round(state["run"], 4, small_web)).json == state
+    assert client.post("outputs", right_outputs(state["run"], small_web)).json == state
+    assert client.post("begin", begin()).json == state
+    client.post("finish", {"client": CLIENT})
+    assert phones.finished == {CLIENT} and len(phones.profiles) == 1
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_page_loaded_again_in_its_second_phase_goes_on_there(small_kit: Kit, small_web: WebKit, force: bool) -> None:
+    isolated = {"environment": {"isolated": True}}
+    asked = {"min_rounds": 4, "budget_s": 4.0, "threads": 2, "force": force}
+    phones = Phones(Order(small_kit, small_web, "1.30.0", **asked), lambda line: None)
+    with serving(phones) as client:
+        measure(client, small_web, range(1, 5), **isolated)
+        assert measure(client, small_web, range(1, 3), threads=2, **isolated)["round"] == 2
+        assert client.post("begin", begin(**isolated)).json["state"] == "done"
+        state = measure(client, small_web, range(3, 5), threads=2, **isolated)
+    assert (state["state"], state["id"]) == ("done", "kettle/onnxruntime-web/fp32/t2")
+    assert [profile.threads for profile in phones.profiles] == [1, 2]
+
+
+def test_force_replaces_the_profile_of_every_phase(small_kit: Kit, small_web: WebKit) -> None:
+    isolated = {"environment": {"isolated": True}}
+    for force in (False, True):
+        asked = {"min_rounds": 4, "budget_s": 4.0, "threads": 2, "force": force}
+        phones = Phones(Order(small_kit, small_web, "1.30.0", **asked), lambda line: None)
+        with serving(phones) as client:
+            for threads in (1, 2):
+                assert measure(client, small_web, range(1, 5), threads=threads, **isolated)["state"] == "done"
+        assert [profile.threads for profile in phones.profiles] == [1, 2]
 
 
 def test_a_round_counts_once_and_none_is_left_out(client: Client, small_web: WebKit, phones: Phones) -> None:

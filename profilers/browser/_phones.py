@@ -150,6 +150,8 @@ class Phones:
             "kit": self.order.kit.hash,
             "web_kit": self.order.web.digest,
             "id": empty.id,
+            # Browsers of many phones call themselves the same, and people type the same name.
+            "client": begin.client,
             "browser": begin.environment.user_agent,
             "runtime_version": self.order.runtime_version,
         }

@@ -193,6 +193,14 @@ def test_another_browser_begins_anew(order: Order, small_web: WebKit) -> None:
         assert state["round"] == 0
 
 
+def test_another_phone_with_the_same_browser_begins_anew(order: Order, small_web: WebKit) -> None:
+    with serving(Phones(order, lambda line: None)) as client:
+        measure(client, small_web, range(1, 3))
+    # A new server knows nobody, so the name is free.
+    with serving(Phones(order, lambda line: None)) as client:
+        assert client.post("begin", begin(client="f" * 32)).json["round"] == 0
+
+
 def test_two_phones_of_one_name_do_not_mix(small_kit: Kit, small_web: WebKit) -> None:
     said: list[str] = []
     phones = Phones(Order(small_kit, small_web, "1.30.0", min_rounds=4, budget_s=4.0), said.append)

@@ -168,6 +168,12 @@ class TimingLog:
         self._file.close()
 
 
+def is_finished(path: Path, header: Mapping[str, Any]) -> bool:
+    """Whether a log of this header is there and nothing more is to come; changes nothing."""
+    lines = _whole_lines(path)
+    return bool(lines) and lines[0] == dict(header) and "finished" in lines
+
+
 def measure_rounds(
     sessions: Mapping[str, Session],
     reference: Session,

@@ -115,6 +115,28 @@ def test_a_page_loaded_again_in_its_second_phase_goes_on_there(small_kit: Kit, s
     assert [profile.threads for profile in phones.profiles] == [1, 2]
 
 
+def test_a_new_server_knows_what_this_phone_has_done(order: Order, small_web: WebKit) -> None:
+    with serving(Phones(order, lambda line: None)) as client:
+        state = measure(client, small_web, range(1, 5))
+    # Killed before the phone had the answer, or before the phone said that it had done everything.
+    said: list[str] = []
+    second = Phones(order, said.append)
+    with serving(second) as client:
+        other = client.post("begin", begin(client="f" * 32))
+        assert other.status == 409 and "There is a profile" in other.json["error"]
+        assert client.post("begin", begin()).json == {**state, "run": ""}
+        client.post("finish", {"client": CLIENT})
+    assert order.out is not None
+    assert second.finished == {CLIENT} and second.profiles == [read_profile(order.out)]
+    assert said == [f"kettle/onnxruntime-web/fp32/t1: done before, saved at {order.out}; --force measures again"]
+    # A profile that is another than these timings made is no answer.
+    order.out.write_text("{}")
+    with serving(Phones(order, lambda line: None)) as client:
+        assert client.post("begin", begin()).status == 409
+    with serving(Phones(Order(**{**vars(order), "force": True}), lambda line: None)) as client:
+        assert client.post("begin", begin()).json["state"] == "check"
+
+
 def test_force_replaces_the_profile_of_every_phase(small_kit: Kit, small_web: WebKit) -> None:
     isolated = {"environment": {"isolated": True}}
     for force in (False, True):

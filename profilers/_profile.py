@@ -182,13 +182,15 @@ def profile_beside(
             pool.add(label, partial(chosen.load, beside[label], given, threads=threads))
             _ = pool[label]
         plan = Plan(kit, chosen, empty, pool, tuple(sorted(beside)), cpus=cpus_text(pin))
-        timings, attempts, hottest_c = measure_kit(plan, budget_s=budget_s, relative_ci=relative_ci, progress=progress)
+        measured = measure_kit(plan, budget_s=budget_s, relative_ci=relative_ci, progress=progress)
     # Read again: when it ended, and how busy the machine was.
     conditions = read_conditions(chosen.version, reference_ms=None)
-    conditions = dataclasses.replace(conditions, affinity=plan.cpus, temperature_c=hottest_c)
+    conditions = dataclasses.replace(conditions, affinity=plan.cpus, temperature_c=measured.hottest_c)
     ended = dataclasses.replace(empty, conditions=conditions)
+    timings, attempts = measured.timings, measured.attempts
     made = profile_from_timings(kit, ended, timings, attempts=attempts, by_whole=by_whole, pipeline=tuple(parts))
     save_profile(made, target, force=force)
+    measured.log.finish()
     return made, measurements_of(timings, list(models))
 
 

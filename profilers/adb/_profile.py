@@ -274,7 +274,6 @@ def _profile_phone(phone: Phone, plan: Plan, facts: Facts, device: str, progress
                 budget_s=plan.budget_s,
                 progress=_part(progress, _TRIED, 1.0),
             )
-            log.finish()
         finally:
             log.close()
     conditions = dataclasses.replace(
@@ -287,6 +286,8 @@ def _profile_phone(phone: Phone, plan: Plan, facts: Facts, device: str, progress
     ended = dataclasses.replace(empty, conditions=conditions)
     made = profile_from_timings(kit, ended, timings, by_whole=plan.by_whole, pipeline=tuple(plan.also))
     save_profile(made, plan.out or profile_path(made), force=plan.force)
+    # Not before: where the profile could not be made or written, the same command has all timings.
+    log.finish()
     return made
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import profilers
+from benchmarks import latency_accuracy
 from device_profiles import load_profile
 from profilers._measure_kit import load_checked
 from profilers._models import read_static_inputs
@@ -80,6 +81,14 @@ def test_a_killed_kit_is_finished_without_making_its_models_again(kit_folder: Pa
     assert profilers.open_kit(out).hash == profilers.open_kit(kit_folder).hash
 
 
+@pytest.mark.slow
+def test_the_accuracy_benchmark_finishes_a_kit_that_was_killed(tmp_path: Path) -> None:
+    run_until_killed("kit", tmp_path / "kit", 9)
+    options = latency_accuracy._parser().parse_args(["--whole", "2", "--count", "3", "--budget", "0.5", "--ci", "1"])
+    result = latency_accuracy.measure(small_space(), options, tmp_path)
+    assert len(result["held_out"]) == 3 and profilers.is_kit(tmp_path / "kit")
+
+
 def test_a_kit_is_replaced_only_with_force(kit_copy: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="--force"):
         profilers.kit("digits", kit_copy, whole=WHOLE)
@@ -141,6 +150,17 @@ def test_a_killed_profile_goes_on_with_the_rounds_it_has(kit_copy: Path) -> None
     assert made.noise is not None and made.noise.attempts == len({json.loads(line)[0] for line in after[1:-1]})
     with pytest.raises(RunError, match="--force"):
         profilers.profile(kit_copy, device="bench", out=out, budget_s=2.0)
+
+
+def test_a_profile_that_cannot_be_written_costs_no_timing(kit_copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        profilers.profile(kit_copy, device="bench", out=tmp_path / "file" / "profile.json", budget_s=0.5)
+    (log,) = (kit_copy / "timings").iterdir()
+    before = log.read_text()
+    made = profilers.profile(kit_copy, device="bench", out=tmp_path / "profile.json", budget_s=0.5)
+    assert log.read_text() == before + '"finished"\n'
+    assert load_profile(tmp_path / "profile.json") == made
 
 
 def test_models_measured_beside_a_kit_teach_the_profile_nothing(kit_copy: Path, tmp_path: Path) -> None:

@@ -165,8 +165,8 @@ def kit(
     }
     manifest = {
         **plan,
-        "hash": _hash({entry.name: _digest(entry.model) for entry in components or wholes}),
-        "reference": _digest(reference),
+        "hash": _hash({entry.name: digest_of(entry.model) for entry in components or wholes}),
+        "reference": digest_of(reference),
         "components": {entry.name: _digests(entry) for entry in components},
         "whole": whole_digests,
     }
@@ -275,10 +275,10 @@ def _entry(folder: Path, group: str, name: str, suffix: str, spec: SubDiTSpec | 
 
 
 def _digests(entry: KitEntry) -> dict[str, str]:
-    return {"model": _digest(entry.model), "tensors": _digest(entry.tensors)}
+    return {"model": digest_of(entry.model), "tensors": digest_of(entry.tensors)}
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
     """Of a file, and of the weights that lie beside a large ONNX model."""
     digest = hashlib.sha256()
     for part in (path, path.with_name(f"{path.name}.data")):
@@ -293,7 +293,7 @@ def _hash(digests: Mapping[str, str]) -> str:
 
 
 def _require(folder: Path, path: Path, digest: str) -> None:
-    problem = "is missing" if not path.is_file() else "has changed" if _digest(path) != digest else ""
+    problem = "is missing" if not path.is_file() else "has changed" if digest_of(path) != digest else ""
     if problem:
         raise KitError(
             f"The kit {folder} is damaged ({path.relative_to(folder)} {problem}); make it again with --force."

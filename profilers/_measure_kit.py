@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from device_profiles import DeviceProfile
@@ -13,6 +14,7 @@ from profilers._affinity import temperature_c
 from profilers._conditions import cpu_model
 from profilers._kit import Kit
 from profilers._kit import KitEntry
+from profilers._kit import digest_of
 from profilers._parity import limit_of
 from profilers._parity import require_parity
 from profilers._reference import reference_inputs
@@ -41,13 +43,13 @@ WHOLE_CI = 0.0075
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: a kit by a runtime, and other models beside it, on some cores (empty: on any)."""
+    """What is measured: a kit by a runtime, and other models beside it, by name, on some cores (empty: on any)."""
 
     kit: Kit
     runtime: Runtime
     profile: DeviceProfile
     sessions: SessionPool
-    beside: tuple[str, ...] = ()
+    beside: Mapping[str, Path]
     cpus: str = ""
 
 
@@ -104,7 +106,8 @@ def measure_kit(plan: Plan, *, budget_s: float, relative_ci: float, progress: Pr
         "subdit_timings": 2,
         "kit": plan.kit.hash,
         "whole": whole,
-        "beside": list(plan.beside),
+        # By content: another decoder is another measurement.
+        "beside": {name: digest_of(model)[:16] for name, model in plan.beside.items()},
         "id": identity,
         "cpu": plan.profile.conditions.cpu or cpu_model(),
         "cpus": plan.cpus,

@@ -181,7 +181,7 @@ def profile_beside(
             given = (inputs or {}).get(label) or drawn_inputs(beside[label], like)
             pool.add(label, partial(chosen.load, beside[label], given, threads=threads))
             _ = pool[label]
-        plan = Plan(kit, chosen, empty, pool, tuple(sorted(beside)), cpus=cpus_text(pin))
+        plan = Plan(kit, chosen, empty, pool, beside, cpus=cpus_text(pin))
         measured = measure_kit(plan, budget_s=budget_s, relative_ci=relative_ci, progress=progress)
     # Read again: when it ended, and how busy the machine was.
     conditions = read_conditions(chosen.version, reference_ms=None)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,33 @@ def test_models_measured_beside_a_kit_teach_the_profile_nothing(kit_copy: Path, 
     assert rounds["it"] == rounds[entry.name], "the same rounds"
 
 
+def test_timings_of_another_decoder_are_not_gone_on_with(kit_copy: Path, tmp_path: Path) -> None:
+    first, second = profilers.open_kit(kit_copy).whole[:2]
+    decoder = tmp_path / "decoder.onnx"
+    shutil.copyfile(first.model, decoder)
+
+    def stop(done: float, total: float, note: str) -> None:
+        if note.startswith("round") and not note.startswith(("round 1", "round 2")):
+            raise KeyboardInterrupt
+
+    measure = partial(
+        profilers.profile, kit_copy, device="bench", out=tmp_path / "profile.json", also={"decoder": decoder}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        measure(budget_s=0.5, progress=stop)
+    (log,) = (kit_copy / "timings").iterdir()
+    cut = log.read_text()
+    with pytest.raises(KeyboardInterrupt):
+        measure(budget_s=0.5, progress=stop)
+    assert log.read_text().startswith(cut), "the same decoder is"
+    shutil.copyfile(second.model, decoder)
+    measure(budget_s=0.5)
+    lines = log.read_text().splitlines()
+    assert not set(lines) & set(cut.splitlines())
+    rounds = [json.loads(line)[1] for line in lines[1:-1] if json.loads(line)[3] == "decoder"]
+    assert rounds[0] == 1
+
+
 def test_what_cannot_be_profiled_is_said_before_measuring(kit_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="no runtime 'abacus'; there is onnxruntime"):
         profilers.profile(kit_folder, runtime="abacus")
@@ -221,9 +249,9 @@ def test_calibration_specs_reach_the_corners_and_differ() -> None:
 def test_weights_beside_a_large_model_are_watched_too(tmp_path: Path) -> None:
     model, weights = tmp_path / "model.onnx", tmp_path / "model.onnx.data"
     model.write_bytes(b"graph")
-    alone = profilers._kit._digest(model)
+    alone = profilers._kit.digest_of(model)
     assert alone == hashlib.sha256(b"graph").hexdigest()
     weights.write_bytes(b"weights")
-    beside = profilers._kit._digest(model)
+    beside = profilers._kit.digest_of(model)
     weights.write_bytes(b"weighty")
-    assert len({alone, beside, profilers._kit._digest(model)}) == 3
+    assert len({alone, beside, profilers._kit.digest_of(model)}) == 3

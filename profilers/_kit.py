@@ -265,6 +265,8 @@ def _begin(out: Path, plan: Mapping[str, Any], *, force: bool) -> None:
         (out / _MANIFEST).unlink(missing_ok=True)
         for name in ("components", "whole", "timings"):
             shutil.rmtree(out / name, ignore_errors=True)
+        for suffix in FORMATS:
+            (out / f"reference{suffix}").unlink(missing_ok=True)
     elif out.exists() and any(out.iterdir()):
         raise RunError(f"The folder {out} is not empty and holds no kit; name another folder.")
     write_json(unfinished, plan)

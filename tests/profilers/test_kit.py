@@ -93,6 +93,14 @@ def test_the_accuracy_benchmark_finishes_a_kit_that_was_killed(tmp_path: Path) -
 def test_a_kit_is_replaced_only_with_force(kit_copy: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="--force"):
         profilers.kit("digits", kit_copy, whole=WHOLE)
+    reference = kit_copy / "reference.onnx"
+    whole = reference.read_bytes()
+    # Damaged, and of a kit of another format.
+    reference.write_bytes(b"x")
+    (kit_copy / "reference.json").write_bytes(b"x")
+    profilers.kit("digits", kit_copy, whole=1, force=True)
+    assert reference.read_bytes() == whole and not (kit_copy / "reference.json").exists()
+    assert profilers.open_kit(kit_copy).reference == reference
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     with pytest.raises(RunError, match="holds no kit"):

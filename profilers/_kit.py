@@ -123,7 +123,7 @@ def kit(
         parts: whether the components are in it.
         max_params: only components and sub-DiTs of at most so many parameters.
         budget_minutes: minutes that measuring may take, as `estimate` expects them; whole sub-DiTs are left out to stay
-            within, but not below the 6 that a calibration needs.
+            within, but not below the 6 that a calibration needs, or the 10 that a kit without parts needs.
         force: replace a kit that is there.
         progress: reports models.
 

@@ -26,17 +26,21 @@ def choose_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> tuple
 
     Args:
         kit: the kit.
-        calibrate: the first so many of them, to calibrate the table on; all by default.
+        calibrate: the first so many of them, to calibrate the table on; all by default. A kit without parts has none.
         whole: the first so many of them, to predict from.
 
     Raises:
-        ProfileError: both are given, or too few to predict from.
+        ProfileError: both are given, too few to predict from, or a calibration of no parts.
         KitError: the kit has fewer than `whole`, or no parts and too few to predict from.
     """
     if whole is not None and calibrate is not None:
         raise ProfileError("A profile is either calibrated or fitted to whole sub-DiTs; pass --calibrate or --whole.")
     if whole is not None and whole < MIN_WHOLE_ROWS:
         raise ProfileError(f"Nothing can be predicted from {whole} whole sub-DiTs; pass at least {MIN_WHOLE_ROWS}.")
+    if calibrate is not None and not kit.components:
+        raise ProfileError(
+            f"The kit {kit.folder} has no parts to calibrate a table of; leave --calibrate out, or pass --whole."
+        )
     needed = whole if whole is not None else MIN_WHOLE_ROWS if not kit.components else 0
     if len(kit.whole) < needed:
         raise KitError(

@@ -118,6 +118,9 @@ def test_which_whole_sub_dits_are_measured() -> None:
         choose_whole(kit, calibrate=None, whole=60)
     with pytest.raises(KitError, match="not 10"):
         choose_whole(dataclasses.replace(kit, components=(), whole=kit.whole[:5]), calibrate=None, whole=None)
+    for calibrate in (0, 5, 12):
+        with pytest.raises(ProfileError, match="has no parts to calibrate a table of; leave --calibrate out"):
+            choose_whole(dataclasses.replace(kit, components=()), calibrate=calibrate, whole=None)
     with pytest.raises(ProfileError, match="at least 10"):
         choose_whole(kit, calibrate=None, whole=9)
     with pytest.raises(ProfileError, match="either calibrated or fitted"):

@@ -174,3 +174,11 @@ def test_a_budget_leaves_out_whole_sub_dits_and_says_so(monkeypatch: pytest.Monk
     assert few.measure_minutes <= budget
     with pytest.raises(KitError, match="components and 6 whole sub-DiTs .* --max-params"):
         profilers.estimate("mobile-1k", whole=12, budget_minutes=1)
+
+
+def test_a_budget_leaves_a_kit_without_parts_what_a_fit_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profilers._kit, "get_space", get_space)
+    with pytest.raises(KitError, match="0 components and 10 whole sub-DiTs") as refused:
+        profilers.estimate("mobile-1k", whole=30, parts=False, budget_minutes=0.01)
+    minutes = float(str(refused.value).partition("to take ")[2].split()[0])
+    assert profilers.estimate("mobile-1k", whole=30, parts=False, budget_minutes=minutes + 0.1).whole == 10

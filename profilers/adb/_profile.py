@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import threading
 from collections.abc import Mapping
@@ -157,7 +158,9 @@ def profile_over_adb(
         kit, benchmark_model, threads, device, delegate, cores, cooling_s, out, budget_s, force, by_whole, parts
     )
     workers = [_Worker(phone, plan) for phone in phones]
-    _name_apart(workers)
+    names = names_apart([(worker.device, worker.phone.serial) for worker in workers])
+    for worker, name in zip(workers, names, strict=True):
+        worker.device = name
     _run_all(workers, stop, progress)
     if len(workers) == 1 and workers[0].problem is not None:
         raise workers[0].problem
@@ -206,12 +209,16 @@ class _Worker:
         self.at = (done, total, note)
 
 
-def _name_apart(workers: Sequence[_Worker]) -> None:
-    """Phones of one model get the end of their serial's letters and digits to their names."""
-    names = [worker.device for worker in workers]
-    for worker in workers:
-        if names.count(worker.device) > 1:
-            worker.device += "-" + re.sub(r"[^a-z0-9]+", "", worker.phone.serial.lower())[-6:]
+def names_apart(phones: Sequence[tuple[str, str]]) -> list[str]:
+    """Names of devices out of (name, serial); phones of one model get the begin of their serial's SHA-256 to them.
+
+    The serial itself stays here: profiles are for passing on.
+    """
+    names = [name for name, _ in phones]
+    return [
+        f"{name}-{hashlib.sha256(serial.encode()).hexdigest()[:6]}" if names.count(name) > 1 else name
+        for name, serial in phones
+    ]
 
 
 def _run_all(workers: Sequence[_Worker], stop: threading.Event, progress: ProgressCallback) -> None:

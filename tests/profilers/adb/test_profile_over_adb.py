@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from device_profiles import load_profile
 from device_profiles import read_profile
 from nas.cli import group
 from profilers.adb import profile_over_adb
+from profilers.adb._profile import names_apart
 from subdit.errors import DeviceError
 from tests.profilers.adb.phones import ROOT
 from tests.profilers.adb.phones import Bench
@@ -91,6 +94,18 @@ def test_the_whole_way(desk: Bench, kit: Path, programs: dict[str, Path], tmp_pa
     assert again.exit_code == 2 and "There is a profile at" in again.output
 
 
+def test_names_of_several_phones_carry_no_serial() -> None:
+    serials = ["R58M123ABCD", "192.168.1.11:5555", "192.168.1.111:5555", "192.168.11.1:5555"]
+    names = names_apart([("acme-kettle-9", serial) for serial in serials])
+    assert len(set(names)) == len(serials)
+    assert all(re.fullmatch(r"acme-kettle-9-[0-9a-f]{6}", name) for name in names)
+    for name, serial in zip(names, serials, strict=True):
+        assert re.sub(r"[^a-z0-9]+", "", serial.lower())[-6:] not in name
+    # The same the next time, so that an interrupted measurement goes on; and nothing where there is nothing to tell.
+    assert names_apart([("acme-kettle-9", serials[3]), ("acme-kettle-9", serials[0])]) == [names[3], names[0]]
+    assert names_apart([("acme-kettle-9", "a"), ("acme-pot-1", "b")]) == ["acme-kettle-9", "acme-pot-1"]
+
+
 @pytest.mark.slow
 def test_two_phones_at_once_and_one_of_them_fails(
     desk: Bench, kit: Path, programs: dict[str, Path], tmp_path: Path
@@ -102,10 +117,9 @@ def test_two_phones_at_once_and_one_of_them_fails(
     said = subdit(kit, *options, "--benchmark-model", programs["litert"], "--threads", "3")
     assert said.exit_code == 2
     assert f"The battery of the phone {serials[1]} is at 15 %, below 20 %; charge it" in said.output
-    # Phones of one model are told apart by their serials.
+    # Phones of one model are told apart by hashes of their serials.
     for serial in (serials[0], serials[2]):
-        ending = "".join(letter for letter in serial if letter.isalnum())[-6:]
-        profile = load_profile(f"acme-kettle-9-{ending}/litert/fp32/t3")
+        profile = load_profile(f"acme-kettle-9-{sha256(serial.encode()).hexdigest()[:6]}/litert/fp32/t3")
         assert profile.conditions.affinity == "f0" and "outputs not checked" in profile.source
         assert "outputs not checked" in said.output
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from device_profiles import DeviceProfile
 from profilers._conditions import read_conditions
 from profilers._kit import Kit
+from profilers._operators import count_operators
 from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import Setting
 from profilers.adb._measure import Job
-from profilers.adb._operators import count_operators
 from profilers.adb._phone import Facts
 from profilers.adb._store import digest_of
 

@@ -17,6 +17,7 @@ from device_profiles import save_profile
 from profilers._conditions import read_conditions
 from profilers._from_timings import profile_from_timings
 from profilers._kit import open_kit
+from profilers._operators import count_operators
 from profilers._rounds import TimingLog
 from profilers._selection import check_pipeline
 from profilers._selection import choose_whole
@@ -35,7 +36,6 @@ from profilers.adb._identity import timings_header
 from profilers.adb._measure import measure
 from profilers.adb._measure import place_kit
 from profilers.adb._measure import try_models
-from profilers.adb._operators import count_operators
 from profilers.adb._phone import Facts
 from profilers.adb._phone import choose_mask
 from profilers.adb._phone import fixed_performance

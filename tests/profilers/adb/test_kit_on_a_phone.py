@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import profilers
+from profilers._operators import count_operators
 from profilers.adb import profile_over_adb
-from profilers.adb._operators import count_operators
 from subdit.errors import KitError
 from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone

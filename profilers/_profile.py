@@ -31,6 +31,7 @@ from profilers._runtimes import get_runtime
 from profilers._selection import check_pipeline
 from profilers._selection import choose_whole
 from profilers._selection import drawn_inputs
+from profilers._selection import is_by_whole
 from subdit.errors import KitError
 from subdit.errors import ProfileError
 from subdit.errors import RunError
@@ -150,8 +151,7 @@ def profile_beside(
     if threads < 1:
         raise ProfileError(f"A runtime cannot use {threads} threads; pass at least 1.")
     kit = dataclasses.replace(kit, whole=choose_whole(kit, calibrate=calibrate, whole=whole))
-    # By default, what predicts sub-DiTs left out better.
-    by_whole = True if whole is not None or not kit.components else None if calibrate is None else False
+    by_whole = is_by_whole(kit, calibrate=calibrate, whole=whole)
     parts = check_pipeline(also or {})
     beside = {**models, **parts}
     empty = DeviceProfile(

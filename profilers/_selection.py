@@ -50,6 +50,13 @@ def choose_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> tuple
     return kit.whole[: len(kit.whole) if whole is None and calibrate is None else whole or calibrate or 0]
 
 
+def is_by_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> bool | None:
+    """`by_whole` of `profile_from_timings`: what was asked for, or None for what predicts sub-DiTs left out better."""
+    if whole is not None or not kit.components:
+        return True
+    return None if calibrate is None else False
+
+
 def check_pipeline(also: Mapping[str, Path]) -> dict[str, Path]:
     """The same; raises `ProfileError` where a name is no part of a pipeline."""
     for name in also:

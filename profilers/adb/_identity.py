@@ -32,7 +32,7 @@ class Plan:
     out: Path | None
     budget_s: float
     force: bool
-    by_whole: bool
+    by_whole: bool | None
     also: Mapping[str, Path]
 
 

@@ -21,6 +21,7 @@ from profilers._operators import count_operators
 from profilers._rounds import TimingLog
 from profilers._selection import check_pipeline
 from profilers._selection import choose_whole
+from profilers._selection import is_by_whole
 from profilers._statistics import within
 from profilers.adb._adb import Phone
 from profilers.adb._adb import StoppedError
@@ -109,7 +110,8 @@ def profile_over_adb(
         cooling_s: seconds of a pause where the phone is warm, see `Guard`.
         out: file to write, by default in the user's registry; for one phone only.
         budget_s: seconds of measuring per phone.
-        calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all.
+        calibrate: how many of the kit's whole sub-DiTs to calibrate on. Where neither this nor `whole` is given, all of
+            them are measured, and predict the way that predicts those left out better.
         whole: measure so many of the kit's whole sub-DiTs and predict all others from them.
         also: what else a picture takes, .tflite files by "text_encoder" or "decoder", measured in the same rounds.
         progress: reports seconds, of all phones together.
@@ -150,7 +152,7 @@ def profile_over_adb(
         raise KitError(
             f"The kit {kit_dir} has other components than space {kit.space!r}; make it again with all parts."
         )
-    by_whole = whole is not None or not kit.components
+    by_whole = is_by_whole(kit, calibrate=calibrate, whole=whole)
     parts = check_pipeline(also or {})
     for file in parts.values():
         count_operators(file)

@@ -18,6 +18,7 @@ from typing import Any
 from device_profiles import DeviceProfile
 from profilers._kit import open_kit
 from profilers._selection import choose_whole
+from profilers._selection import is_by_whole
 from profilers.browser._address import lan_address
 from profilers.browser._address import listen
 from profilers.browser._address import qr_code
@@ -87,7 +88,7 @@ def serve(
         budget_s: seconds per attempt; there are up to three where a phone is noisy.
         min_rounds: rounds that are made whatever the budget says.
         cooling_s: how long a phone rests before it measures again, where it was too noisy.
-        calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all.
+        calibrate: how many of the kit's whole sub-DiTs to calibrate on; by default as `profile` does.
         whole: measure so many of them and predict all others from them, as `profile` does.
         progress: reports models while the kit is prepared.
         force: replace profiles that are there.
@@ -130,8 +131,7 @@ def serve(
             kit=kit,
             web=web_kit(kit, progress=progress),
             runtime_version=wanted().version,
-            # By default, what predicts sub-DiTs left out better.
-            by_whole=True if whole is not None or not kit.components else None if calibrate is None else False,
+            by_whole=is_by_whole(kit, calibrate=calibrate, whole=whole),
             threads=threads,
             webgpu=webgpu,
             device=device,

@@ -12,11 +12,13 @@ import threading
 import time
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from click.testing import Result
 
+from device_profiles import DeviceProfile
 from device_profiles import load_profile
 from device_profiles import read_profile
 from nas.cli import group
@@ -218,6 +220,25 @@ def test_an_accelerator_that_takes_a_part_shows_in_the_id(
     assert profile.delegated_share == pytest.approx((sum(operators) - 2) / sum(operators))
     assert profile.id == f"acme-kettle-9/tflite/fp32/t1/gpu-{round(100 * profile.delegated_share)}pct"
     assert profile.compute_precision is None
+
+
+def test_sub_dits_left_out_decide_what_predicts_as_on_this_machine(
+    desk: Bench, kit: Path, programs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.plug_in(make_phone(tmp_path / "phone"))
+    asked: list[object] = []
+    make = tiny.profilers.adb._profile.profile_from_timings
+
+    def watch(*arguments: Any, **options: Any) -> DeviceProfile:
+        asked.append(options["by_whole"])
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(tiny.profilers.adb._profile, "profile_from_timings", watch)
+    for at, calibrate in enumerate((None, 0)):
+        out = tmp_path / f"{at}.json"
+        options = {"cooling_s": 0.01, "budget_s": 0.1, "calibrate": calibrate}
+        profile_over_adb(kit, benchmark_model=programs["tflite"], out=out, **options)
+    assert asked == [None, False]
 
 
 def test_wrong_outputs_are_refused_by_name(desk: Bench, programs: dict[str, Path], tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from device_profiles import DeviceProfile
 from profilers._kit import open_kit
 from profilers._selection import choose_whole
 from profilers._selection import is_by_whole
+from profilers.browser._address import address_of
 from profilers.browser._address import lan_address
 from profilers.browser._address import listen
 from profilers.browser._address import qr_code
@@ -123,10 +124,9 @@ def serve(
             f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
         )
     kit = dataclasses.replace(kit, whole=choose_whole(kit, calibrate=calibrate, whole=whole))
-    address = host or ("127.0.0.1" if usb else lan_address())
-    listening = listen(address, port)
+    listening = listen(host or ("127.0.0.1" if usb else lan_address()), port)
     try:
-        context, fingerprint = self_made_certificate(address) if https else (None, "")
+        context, fingerprint = self_made_certificate(address_of(listening)) if https else (None, "")
         order = Order(
             kit=kit,
             web=web_kit(kit, progress=progress),
@@ -158,8 +158,8 @@ def serve(
 def _introduce(
     say: Callable[[str], None], listening: socket.socket, token: str, *, https: bool, usb: bool, fingerprint: str
 ) -> None:
-    address, port = listening.getsockname()[:2]
-    url = f"{'https' if https else 'http'}://{address}:{port}/{token}/"
+    port = listening.getsockname()[1]
+    url = f"{'https' if https else 'http'}://{address_of(listening)}:{port}/{token}/"
     if usb:
         say("Connect the phone, allow USB debugging on it, and run:")
         say(f"  adb reverse tcp:{port} tcp:{port}")

@@ -79,7 +79,8 @@ def profile(
             same rounds.
         pin: numbers of the cores to run on, by default any.
         progress: reports seconds.
-        force: replace the profile that is there, and measure anew.
+        force: replace the profile that is there. A measurement that was interrupted is gone on with all the same;
+            delete the kit's `timings` to begin it anew.
 
     Returns:
         The profile, as saved.

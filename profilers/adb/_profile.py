@@ -115,7 +115,7 @@ def profile_over_adb(
         whole: measure so many of the kit's whole sub-DiTs and predict all others from them.
         also: what else a picture takes, .tflite files by "text_encoder" or "decoder", measured in the same rounds.
         progress: reports seconds, of all phones together.
-        force: replace profiles that are there, and measure anew.
+        force: replace profiles that are there, as `profile` does.
 
     Returns:
         One per phone, in the order of the serials. Where one of several phones fails, the others' profiles are saved.

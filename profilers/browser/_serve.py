@@ -92,7 +92,7 @@ def serve(
         calibrate: how many of the kit's whole sub-DiTs to calibrate on; by default as `profile` does.
         whole: measure so many of them and predict all others from them, as `profile` does.
         progress: reports models while the kit is prepared.
-        force: replace profiles that are there.
+        force: replace profiles that are there, as `profile` does.
 
     Returns:
         The profiles as saved, in the order of their ends; fewer where it was interrupted.

@@ -8,14 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import profilers
 from benchmarks import latency_accuracy
 from device_profiles import load_profile
+from nas.cli import group
 from profilers._measure_kit import load_checked
 from profilers._models import read_static_inputs
 from subdit.errors import KitError
@@ -52,6 +55,12 @@ def run_until_killed(verb: str, folder: Path, calls: int) -> None:
         timeout=120,
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+
+def stop_in_round_3(done: float, total: float, note: str) -> None:
+    """Ctrl-C after three rounds, or after one more where those are there."""
+    if note.startswith("round") and not note.startswith(("round 1", "round 2")):
+        raise KeyboardInterrupt
 
 
 def test_a_kit_holds_every_component_with_what_torch_computes(kit_folder: Path) -> None:
@@ -191,14 +200,12 @@ def test_timings_of_another_decoder_are_not_gone_on_with(kit_copy: Path, tmp_pat
     decoder = tmp_path / "decoder.onnx"
     shutil.copyfile(first.model, decoder)
 
-    def stop(done: float, total: float, note: str) -> None:
-        if note.startswith("round") and not note.startswith(("round 1", "round 2")):
-            raise KeyboardInterrupt
-
     def measure() -> list[str]:
         with pytest.raises(KeyboardInterrupt):
             out = tmp_path / "profile.json"
-            profilers.profile(kit_copy, device="bench", out=out, calibrate=0, also={"decoder": decoder}, progress=stop)
+            profilers.profile(
+                kit_copy, device="bench", out=out, calibrate=0, also={"decoder": decoder}, progress=stop_in_round_3
+            )
         (log,) = (kit_copy / "timings").iterdir()
         return log.read_text().splitlines()
 
@@ -207,6 +214,27 @@ def test_timings_of_another_decoder_are_not_gone_on_with(kit_copy: Path, tmp_pat
     assert longer[: len(cut)] == cut and len(longer) > len(cut), "the same decoder is"
     shutil.copyfile(second.model, decoder)
     assert not set(measure()) & set(longer)
+
+
+def test_force_replaces_the_profile_and_goes_on_with_what_was_interrupted(kit_copy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "profile.json"
+    measure = partial(profilers.profile, kit_copy, device="bench", out=out, budget_s=0.5, calibrate=0, force=True)
+    out.write_text("{}")
+
+    def interrupted() -> list[str]:
+        with pytest.raises(KeyboardInterrupt):
+            measure(progress=stop_in_round_3)
+        (log,) = (kit_copy / "timings").iterdir()
+        return log.read_text().splitlines()
+
+    cut = interrupted()
+    assert out.read_text() == "{}"
+    assert interrupted()[: len(cut)] == cut
+    shutil.rmtree(kit_copy / "timings")
+    assert interrupted()[: len(cut)] != cut
+    assert measure() == load_profile(out)
+    told = " ".join(CliRunner().invoke(group, ["profile", "--help"]).output.split())
+    assert "Replace the profile that is there. What was interrupted goes on; delete KIT/timings" in told
 
 
 def test_what_cannot_be_profiled_is_said_before_measuring(kit_folder: Path, tmp_path: Path) -> None:

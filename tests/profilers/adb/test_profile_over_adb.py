@@ -30,8 +30,11 @@ from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone
 from tests.profilers.adb.phones import set_states
 from tests.profilers.adb.stand_in import write_stand_in
+from tests.profilers.litert import require_litert
 
-tiny = pytest.importorskip("tests.profilers.adb.tiny", reason="needs ai-edge-litert: pip install 'subdit[litert]'")
+require_litert()
+
+from tests.profilers.adb import tiny  # noqa: E402 - it imports LiteRT.
 
 NAMES = [component.name for component in tiny.COMPONENTS]
 

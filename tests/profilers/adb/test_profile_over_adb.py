@@ -158,6 +158,20 @@ def test_a_phone_lost_in_the_middle_keeps_what_it_measured(
     assert (phone / "power.log").read_text().split() == ["true", "true", "false"]
 
 
+def test_a_profile_that_cannot_be_written_costs_no_timing(
+    desk: Bench, kit: Path, programs: dict[str, Path], tmp_path: Path
+) -> None:
+    serial = desk.plug_in(make_phone(tmp_path / "phone"))
+    (tmp_path / "file").touch()
+    options = {"benchmark_model": programs["tflite"], "cooling_s": 0.01, "budget_s": 0.1}
+    with pytest.raises(OSError, match="file"):
+        profile_over_adb(kit, out=tmp_path / "file" / "profile.json", **options)
+    (log,) = (kit / "timings").glob(f"*--{serial.replace(':', '_')}.jsonl")
+    before = log.read_text()
+    profile_over_adb(kit, out=tmp_path / "profile.json", **options)
+    assert log.read_text() == before + '"finished"\n' and read_profile(tmp_path / "profile.json").components
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_measurement_goes_on_and_ctrl_c_lets_go_of_the_clocks(

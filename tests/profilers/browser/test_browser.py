@@ -312,6 +312,35 @@ def test_a_page_reloaded_and_a_server_killed_go_on(
 
 
 @pytest.mark.slow
+def test_a_page_that_loses_its_last_answer_or_is_loaded_again_ends_all_the_same(
+    serve: Callable[..., Served], page: Any, tmp_path: Path
+) -> None:
+    served = serve(usb=True, threads=2)
+    lost = []
+
+    def lose_first_end(route: Any) -> None:
+        answer = route.fetch()
+        if answer.json()["state"] == "done" and not lost:
+            lost.append(answer.json()["id"])
+            route.abort()
+        else:
+            route.fulfill(response=answer)
+
+    page.route("**/round", lose_first_end)
+    page.goto(served.url)
+    start_measuring(page, "kettle")
+    wait_for_text(page, "#results", "kettle/onnxruntime-web/fp32/t1")
+    assert lost == ["kettle/onnxruntime-web/fp32/t1"]
+    # In its second phase; the first is not measured again.
+    page.reload()
+    start_measuring(page, "kettle")
+    wait_for_end(page)
+    assert page.inner_text("#error") == ""
+    assert "PROFILES kettle/onnxruntime-web/fp32/t1 kettle/onnxruntime-web/fp32/t2\n" in served.ends()
+    assert len(profile_files(tmp_path)) == 2
+
+
+@pytest.mark.slow
 def test_a_page_that_was_hidden_throws_its_round_away(
     serve: Callable[..., Served], page: Any, small_kit: Kit, lan: None
 ) -> None:

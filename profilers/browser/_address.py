@@ -45,8 +45,8 @@ def listen(host: str, port: int | None = None) -> socket.socket:
             # Only a socket that listens keeps others from the port.
             listening.listen()
             return listening
-        except (OSError, ValueError) as error:
-            # A name that no resolver takes is a ValueError.
+        except (OSError, TypeError) as error:
+            # A name that cannot be written as one of the network is a TypeError.
             listening.close()
             last = error
     raise ProfileError(f"This machine cannot listen at {host}, port {port or PORT} ({last}); name another with --host.")

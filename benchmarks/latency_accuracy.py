@@ -32,6 +32,7 @@ from device_profiles import noise_floor
 from device_profiles import summarize_errors
 from nas.cli._progress import progress_bar
 from profilers import Measurement
+from profilers import is_kit
 from profilers import kit
 from profilers import open_kit
 from profilers import profile_beside
@@ -80,7 +81,7 @@ def measure(space: SearchSpace, options: argparse.Namespace, folder: Path) -> di
     """Kit, held-out sub-DiTs and everything that is said of them."""
     with progress_bar("Exporting a kit") as progress:
         made = folder / "kit"
-        if not made.exists():
+        if not is_kit(made):
             kit(space.name, made, runtime=options.runtime, whole=options.whole or WHOLE[space.name], progress=progress)
     seen = {entry.spec for entry in open_kit(made).whole}
     specs = held_out(space, seen, seed=options.seed, count=options.count or HELD_OUT[space.name])

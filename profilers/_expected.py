@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from device_profiles import MIN_WHOLE
+from device_profiles import MIN_WHOLE_ROWS
 from profilers._rounds import BATCH_MS
 from profilers._rounds import FIRST_LONGER
 from profilers._rounds import FULL_ROUNDS
@@ -142,14 +143,15 @@ def estimate_kit(
 ) -> KitEstimate:
     """What a kit of these models will take; `whole` may be fewer of `specs`, from the end, to stay within the budget.
 
-    With parts, no fewer than a calibration needs are kept. Raises `KitError` where it takes longer even so.
+    No fewer than a calibration needs are kept, and without parts no fewer than a fit needs. Raises `KitError` where it
+    takes longer even so.
     """
     expected = Expected(space, model_format, precision)
     parts_s = sum(expected.measure_s(part) for part in parts)
     whole_s = [expected.measure_s(spec) for spec in specs]
     kept = len(specs)
     if budget_minutes is not None:
-        fewest = min(MIN_WHOLE, len(specs))
+        fewest = min(MIN_WHOLE if parts else MIN_WHOLE_ROWS, len(specs))
         while kept > fewest and parts_s + sum(whole_s[:kept]) > 60 * budget_minutes:
             kept -= 1
         if (least_s := parts_s + sum(whole_s[:kept])) > 60 * budget_minutes:

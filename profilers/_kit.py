@@ -123,7 +123,7 @@ def kit(
         parts: whether the components are in it.
         max_params: only components and sub-DiTs of at most so many parameters.
         budget_minutes: minutes that measuring may take, as `estimate` expects them; whole sub-DiTs are left out to stay
-            within, but not below the 6 that a calibration needs.
+            within, but not below the 6 that a calibration needs, or the 10 that a kit without parts needs.
         force: replace a kit that is there.
         progress: reports models.
 
@@ -165,8 +165,8 @@ def kit(
     }
     manifest = {
         **plan,
-        "hash": _hash({entry.name: _digest(entry.model) for entry in components or wholes}),
-        "reference": _digest(reference),
+        "hash": _hash({entry.name: digest_of(entry.model) for entry in components or wholes}),
+        "reference": digest_of(reference),
         "components": {entry.name: _digests(entry) for entry in components},
         "whole": whole_digests,
     }
@@ -265,6 +265,8 @@ def _begin(out: Path, plan: Mapping[str, Any], *, force: bool) -> None:
         (out / _MANIFEST).unlink(missing_ok=True)
         for name in ("components", "whole", "timings"):
             shutil.rmtree(out / name, ignore_errors=True)
+        for suffix in FORMATS:
+            (out / f"reference{suffix}").unlink(missing_ok=True)
     elif out.exists() and any(out.iterdir()):
         raise RunError(f"The folder {out} is not empty and holds no kit; name another folder.")
     write_json(unfinished, plan)
@@ -275,10 +277,10 @@ def _entry(folder: Path, group: str, name: str, suffix: str, spec: SubDiTSpec | 
 
 
 def _digests(entry: KitEntry) -> dict[str, str]:
-    return {"model": _digest(entry.model), "tensors": _digest(entry.tensors)}
+    return {"model": digest_of(entry.model), "tensors": digest_of(entry.tensors)}
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
     """Of a file, and of the weights that lie beside a large ONNX model."""
     digest = hashlib.sha256()
     for part in (path, path.with_name(f"{path.name}.data")):
@@ -293,7 +295,7 @@ def _hash(digests: Mapping[str, str]) -> str:
 
 
 def _require(folder: Path, path: Path, digest: str) -> None:
-    problem = "is missing" if not path.is_file() else "has changed" if _digest(path) != digest else ""
+    problem = "is missing" if not path.is_file() else "has changed" if digest_of(path) != digest else ""
     if problem:
         raise KitError(
             f"The kit {folder} is damaged ({path.relative_to(folder)} {problem}); make it again with --force."

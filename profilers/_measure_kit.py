@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from device_profiles import DeviceProfile
@@ -13,6 +14,7 @@ from profilers._affinity import temperature_c
 from profilers._conditions import cpu_model
 from profilers._kit import Kit
 from profilers._kit import KitEntry
+from profilers._kit import digest_of
 from profilers._parity import limit_of
 from profilers._parity import require_parity
 from profilers._reference import reference_inputs
@@ -41,13 +43,13 @@ WHOLE_CI = 0.0075
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: a kit by a runtime, and other models beside it, on some cores (empty: on any)."""
+    """What is measured: a kit by a runtime, and other models beside it, by name, on some cores (empty: on any)."""
 
     kit: Kit
     runtime: Runtime
     profile: DeviceProfile
     sessions: SessionPool
-    beside: tuple[str, ...] = ()
+    beside: Mapping[str, Path]
     cpus: str = ""
 
 
@@ -79,17 +81,33 @@ def _load(entry: KitEntry, runtime: Runtime, threads: int) -> Session:
     return runtime.load(entry.model, entry.arrays()[0], threads=threads)
 
 
-def measure_kit(
-    plan: Plan, *, budget_s: float, relative_ci: float, progress: ProgressCallback
-) -> tuple[Timings, int, float | None]:
-    """The quietest of up to `ATTEMPTS` attempts, how many there were, and the highest temperature seen."""
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a `Plan`.
+
+    Attributes:
+        timings: of the quietest attempt.
+        attempts: how many there were, up to `ATTEMPTS`.
+        hottest_c: the highest temperature seen.
+        log: of all attempts, closed; to be finished when the profile is saved, for until then a next call goes on here.
+    """
+
+    timings: Timings
+    attempts: int
+    hottest_c: float | None
+    log: TimingLog
+
+
+def measure_kit(plan: Plan, *, budget_s: float, relative_ci: float, progress: ProgressCallback) -> Measured:
+    """Measure in up to `ATTEMPTS` attempts, and go on with those that the kit's `timings` has."""
     components, whole = [entry.name for entry in plan.kit.components], [entry.name for entry in plan.kit.whole]
     identity = plan.profile.id
     header: Mapping[str, Any] = {
         "subdit_timings": 2,
         "kit": plan.kit.hash,
         "whole": whole,
-        "beside": list(plan.beside),
+        # By content: another decoder is another measurement.
+        "beside": {name: digest_of(model)[:16] for name, model in plan.beside.items()},
         "id": identity,
         "cpu": plan.profile.conditions.cpu or cpu_model(),
         "cpus": plan.cpus,
@@ -104,30 +122,32 @@ def measure_kit(
         log = TimingLog(path, header, restart=True)
     hottest_c = temperature_c()
     tried: list[tuple[Timings, Noise]] = []
-    for attempt in range(ATTEMPTS):
-        note = f"attempt {attempt + 1} of {ATTEMPTS}, the machine was noisy, " if attempt else ""
+    try:
+        for attempt in range(ATTEMPTS):
+            note = f"attempt {attempt + 1} of {ATTEMPTS}, the machine was noisy, " if attempt else ""
 
-        def report(done: float, total: float, text: str, *, at: int = attempt, note: str = note) -> None:
-            nonlocal hottest_c
-            if (now_c := temperature_c()) is not None:
-                hottest_c = max(now_c, hottest_c or now_c)
-            progress(at * total + done, (at + 1) * total, note + text)
+            def report(done: float, total: float, text: str, *, at: int = attempt, note: str = note) -> None:
+                nonlocal hottest_c
+                if (now_c := temperature_c()) is not None:
+                    hottest_c = max(now_c, hottest_c or now_c)
+                progress(at * total + done, (at + 1) * total, note + text)
 
-        timings = measure_rounds(
-            plan.sessions,
-            reference,
-            is_enough=within([*whole, *plan.beside] or components, relative_ci),
-            budget_s=budget_s,
-            min_rounds=FULL_ROUNDS,
-            timings=log.attempt(attempt),
-            log=log,
-            attempt=attempt,
-            progress=report,
-        )
-        tried.append((timings, noise_of(timings, components, whole, attempts=attempt + 1)))
-        # Where 20 rounds take longer than the budget, another attempt would not end in any reasonable time.
-        if not is_noisy(tried[-1][1]) or timings.seconds > OVERDRAWN * budget_s:
-            break
-    log.finish()
+            timings = measure_rounds(
+                plan.sessions,
+                reference,
+                is_enough=within([*whole, *plan.beside] or components, relative_ci),
+                budget_s=budget_s,
+                min_rounds=FULL_ROUNDS,
+                timings=log.attempt(attempt),
+                log=log,
+                attempt=attempt,
+                progress=report,
+            )
+            tried.append((timings, noise_of(timings, components, whole, attempts=attempt + 1)))
+            # Where 20 rounds take longer than the budget, another attempt would not end in any reasonable time.
+            if not is_noisy(tried[-1][1]) or timings.seconds > OVERDRAWN * budget_s:
+                break
+    finally:
+        log.close()
     timings, _ = min(tried, key=lambda one: max(one[1].component_ci, one[1].whole_ci, one[1].split))
-    return timings, len(tried), hottest_c
+    return Measured(timings, len(tried), hottest_c, log)

@@ -31,6 +31,7 @@ from profilers._runtimes import get_runtime
 from profilers._selection import check_pipeline
 from profilers._selection import choose_whole
 from profilers._selection import drawn_inputs
+from profilers._selection import is_by_whole
 from subdit.errors import KitError
 from subdit.errors import ProfileError
 from subdit.errors import RunError
@@ -78,7 +79,8 @@ def profile(
             same rounds.
         pin: numbers of the cores to run on, by default any.
         progress: reports seconds.
-        force: replace the profile that is there, and measure anew.
+        force: replace the profile that is there. A measurement that was interrupted is gone on with all the same;
+            delete the kit's `timings` to begin it anew.
 
     Returns:
         The profile, as saved.
@@ -150,8 +152,7 @@ def profile_beside(
     if threads < 1:
         raise ProfileError(f"A runtime cannot use {threads} threads; pass at least 1.")
     kit = dataclasses.replace(kit, whole=choose_whole(kit, calibrate=calibrate, whole=whole))
-    # By default, what predicts sub-DiTs left out better.
-    by_whole = True if whole is not None or not kit.components else None if calibrate is None else False
+    by_whole = is_by_whole(kit, calibrate=calibrate, whole=whole)
     parts = check_pipeline(also or {})
     beside = {**models, **parts}
     empty = DeviceProfile(
@@ -181,14 +182,16 @@ def profile_beside(
             given = (inputs or {}).get(label) or drawn_inputs(beside[label], like)
             pool.add(label, partial(chosen.load, beside[label], given, threads=threads))
             _ = pool[label]
-        plan = Plan(kit, chosen, empty, pool, tuple(sorted(beside)), cpus=cpus_text(pin))
-        timings, attempts, hottest_c = measure_kit(plan, budget_s=budget_s, relative_ci=relative_ci, progress=progress)
+        plan = Plan(kit, chosen, empty, pool, beside, cpus=cpus_text(pin))
+        measured = measure_kit(plan, budget_s=budget_s, relative_ci=relative_ci, progress=progress)
     # Read again: when it ended, and how busy the machine was.
     conditions = read_conditions(chosen.version, reference_ms=None)
-    conditions = dataclasses.replace(conditions, affinity=plan.cpus, temperature_c=hottest_c)
+    conditions = dataclasses.replace(conditions, affinity=plan.cpus, temperature_c=measured.hottest_c)
     ended = dataclasses.replace(empty, conditions=conditions)
+    timings, attempts = measured.timings, measured.attempts
     made = profile_from_timings(kit, ended, timings, attempts=attempts, by_whole=by_whole, pipeline=tuple(parts))
     save_profile(made, target, force=force)
+    measured.log.finish()
     return made, measurements_of(timings, list(models))
 
 

@@ -29,6 +29,7 @@ from profilers._runtimes import time_runs
 from profilers._sessions import SessionPool
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
+from subdit.run import write_atomic
 
 REFERENCE = "reference"
 """Name of the reference kernel among the timings."""
@@ -124,13 +125,11 @@ class TimingLog:
         self.path = path
         self.attempts: list[Timings] = []
         self.finished = False
-        lines = [] if restart else _whole_lines(path)
+        lines, is_whole = ([], True) if restart else _whole_lines(path)
         if not lines or lines[0] != dict(header):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(dict(header)) + "\n", encoding="utf-8")
-            lines = []
-        else:
-            path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+            lines, is_whole = [dict(header)], False
+        if not is_whole:
+            write_atomic(path, "".join(json.dumps(line) + "\n" for line in lines))
         for line in lines[1:]:
             if line == "finished":
                 self.finished = True
@@ -160,12 +159,19 @@ class TimingLog:
         self._file.flush()
 
     def finish(self) -> None:
-        """Note that nothing more is to come."""
-        self._file.write(json.dumps("finished") + "\n")
+        """Note that nothing more is to come, for the profile is saved; closes the log, or comes after that."""
         self.close()
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps("finished") + "\n")
 
     def close(self) -> None:
         self._file.close()
+
+
+def is_finished(path: Path, header: Mapping[str, Any]) -> bool:
+    """Whether a log of this header is there and nothing more is to come; changes nothing."""
+    lines, _ = _whole_lines(path)
+    return bool(lines) and lines[0] == dict(header) and "finished" in lines
 
 
 def measure_rounds(
@@ -314,20 +320,20 @@ def quickest(time_batch: Callable[[], Timing], runs: Runs) -> Timing:
     return best
 
 
-def _whole_lines(path: Path) -> list[Any]:
-    """Values of all lines that were written whole, up to the first that was not."""
+def _whole_lines(path: Path) -> tuple[list[Any], bool]:
+    """Values of all lines that were written whole, up to the first that was not, and whether there is none such."""
     if not path.exists():
-        return []
+        return [], True
     values: list[Any] = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:
             value = json.loads(line)
         except ValueError:
-            break
+            return values, False
         if not line.endswith("\n") or (values and not _is_timing(value)):
-            break
+            return values, False
         values.append(value)
-    return values
+    return values, True
 
 
 def _is_timing(value: Any) -> bool:

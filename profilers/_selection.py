@@ -26,17 +26,21 @@ def choose_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> tuple
 
     Args:
         kit: the kit.
-        calibrate: the first so many of them, to calibrate the table on; all by default.
+        calibrate: the first so many of them, to calibrate the table on; all by default. A kit without parts has none.
         whole: the first so many of them, to predict from.
 
     Raises:
-        ProfileError: both are given, or too few to predict from.
+        ProfileError: both are given, too few to predict from, or a calibration of no parts.
         KitError: the kit has fewer than `whole`, or no parts and too few to predict from.
     """
     if whole is not None and calibrate is not None:
         raise ProfileError("A profile is either calibrated or fitted to whole sub-DiTs; pass --calibrate or --whole.")
     if whole is not None and whole < MIN_WHOLE_ROWS:
         raise ProfileError(f"Nothing can be predicted from {whole} whole sub-DiTs; pass at least {MIN_WHOLE_ROWS}.")
+    if calibrate is not None and not kit.components:
+        raise ProfileError(
+            f"The kit {kit.folder} has no parts to calibrate a table of; leave --calibrate out, or pass --whole."
+        )
     needed = whole if whole is not None else MIN_WHOLE_ROWS if not kit.components else 0
     if len(kit.whole) < needed:
         raise KitError(
@@ -44,6 +48,13 @@ def choose_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> tuple
             f"{kit.space} --whole {needed}'."
         )
     return kit.whole[: len(kit.whole) if whole is None and calibrate is None else whole or calibrate or 0]
+
+
+def is_by_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> bool | None:
+    """`by_whole` of `profile_from_timings`: what was asked for, or None for what predicts sub-DiTs left out better."""
+    if whole is not None or not kit.components:
+        return True
+    return None if calibrate is None else False
 
 
 def check_pipeline(also: Mapping[str, Path]) -> dict[str, Path]:

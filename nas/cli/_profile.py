@@ -51,7 +51,11 @@ from subdit.errors import ProfileError
 )
 @adb_options
 @serve_options
-@click.option("--force", is_flag=True, help="Measure anew and replace the profile that is there.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace the profile that is there. What was interrupted goes on; delete KIT/timings to begin it anew.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
 @click.pass_context
 def command(

@@ -10,10 +10,10 @@ from pathlib import Path
 from device_profiles import DeviceProfile
 from profilers._conditions import read_conditions
 from profilers._kit import Kit
+from profilers._operators import count_operators
 from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import Setting
 from profilers.adb._measure import Job
-from profilers.adb._operators import count_operators
 from profilers.adb._phone import Facts
 from profilers.adb._store import digest_of
 
@@ -32,7 +32,7 @@ class Plan:
     out: Path | None
     budget_s: float
     force: bool
-    by_whole: bool
+    by_whole: bool | None
     also: Mapping[str, Path]
 
 
@@ -60,6 +60,9 @@ def empty_profile(plan: Plan, facts: Facts, device: str, program: BenchmarkModel
             cores=len(facts.max_khz),
             os=facts.android,
             runtime_version=f"unknown version, {program.name} with SHA-256 {program.digest}",
+            # Nothing of this machine's: what runs there is no Python, and the phone tells its own temperature.
+            python_version="",
+            temperature_c=None,
             governor=facts.governor,
             load_average=None,
             model=facts.model,

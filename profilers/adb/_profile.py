@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import threading
 from collections.abc import Mapping
@@ -16,9 +17,11 @@ from device_profiles import save_profile
 from profilers._conditions import read_conditions
 from profilers._from_timings import profile_from_timings
 from profilers._kit import open_kit
+from profilers._operators import count_operators
 from profilers._rounds import TimingLog
 from profilers._selection import check_pipeline
 from profilers._selection import choose_whole
+from profilers._selection import is_by_whole
 from profilers._statistics import within
 from profilers.adb._adb import Phone
 from profilers.adb._adb import StoppedError
@@ -34,7 +37,6 @@ from profilers.adb._identity import timings_header
 from profilers.adb._measure import measure
 from profilers.adb._measure import place_kit
 from profilers.adb._measure import try_models
-from profilers.adb._operators import count_operators
 from profilers.adb._phone import Facts
 from profilers.adb._phone import choose_mask
 from profilers.adb._phone import fixed_performance
@@ -108,11 +110,12 @@ def profile_over_adb(
         cooling_s: seconds of a pause where the phone is warm, see `Guard`.
         out: file to write, by default in the user's registry; for one phone only.
         budget_s: seconds of measuring per phone.
-        calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all.
+        calibrate: how many of the kit's whole sub-DiTs to calibrate on. Where neither this nor `whole` is given, all of
+            them are measured, and predict the way that predicts those left out better.
         whole: measure so many of the kit's whole sub-DiTs and predict all others from them.
         also: what else a picture takes, .tflite files by "text_encoder" or "decoder", measured in the same rounds.
         progress: reports seconds, of all phones together.
-        force: replace profiles that are there, and measure anew.
+        force: replace profiles that are there, as `profile` does.
 
     Returns:
         One per phone, in the order of the serials. Where one of several phones fails, the others' profiles are saved.
@@ -149,7 +152,7 @@ def profile_over_adb(
         raise KitError(
             f"The kit {kit_dir} has other components than space {kit.space!r}; make it again with all parts."
         )
-    by_whole = whole is not None or not kit.components
+    by_whole = is_by_whole(kit, calibrate=calibrate, whole=whole)
     parts = check_pipeline(also or {})
     for file in parts.values():
         count_operators(file)
@@ -157,7 +160,9 @@ def profile_over_adb(
         kit, benchmark_model, threads, device, delegate, cores, cooling_s, out, budget_s, force, by_whole, parts
     )
     workers = [_Worker(phone, plan) for phone in phones]
-    _name_apart(workers)
+    names = names_apart([(worker.device, worker.phone.serial) for worker in workers])
+    for worker, name in zip(workers, names, strict=True):
+        worker.device = name
     _run_all(workers, stop, progress)
     if len(workers) == 1 and workers[0].problem is not None:
         raise workers[0].problem
@@ -206,12 +211,16 @@ class _Worker:
         self.at = (done, total, note)
 
 
-def _name_apart(workers: Sequence[_Worker]) -> None:
-    """Phones of one model get the end of their serial's letters and digits to their names."""
-    names = [worker.device for worker in workers]
-    for worker in workers:
-        if names.count(worker.device) > 1:
-            worker.device += "-" + re.sub(r"[^a-z0-9]+", "", worker.phone.serial.lower())[-6:]
+def names_apart(phones: Sequence[tuple[str, str]]) -> list[str]:
+    """Names of devices out of (name, serial); phones of one model get the begin of their serial's SHA-256 to them.
+
+    The serial itself stays here: profiles are for passing on.
+    """
+    names = [name for name, _ in phones]
+    return [
+        f"{name}-{hashlib.sha256(serial.encode()).hexdigest()[:6]}" if names.count(name) > 1 else name
+        for name, serial in phones
+    ]
 
 
 def _run_all(workers: Sequence[_Worker], stop: threading.Event, progress: ProgressCallback) -> None:
@@ -274,7 +283,6 @@ def _profile_phone(phone: Phone, plan: Plan, facts: Facts, device: str, progress
                 budget_s=plan.budget_s,
                 progress=_part(progress, _TRIED, 1.0),
             )
-            log.finish()
         finally:
             log.close()
     conditions = dataclasses.replace(
@@ -287,6 +295,8 @@ def _profile_phone(phone: Phone, plan: Plan, facts: Facts, device: str, progress
     ended = dataclasses.replace(empty, conditions=conditions)
     made = profile_from_timings(kit, ended, timings, by_whole=plan.by_whole, pipeline=tuple(plan.also))
     save_profile(made, plan.out or profile_path(made), force=plan.force)
+    # Not before: where the profile could not be made or written, the same command has all timings.
+    log.finish()
     return made
 
 

@@ -36,7 +36,7 @@ def lan_address() -> str:
 
 def listen(host: str, port: int | None = None) -> socket.socket:
     """A socket at an address of this machine; raises `ProfileError` where there is none such."""
-    last: OSError | None = None
+    last: Exception | None = None
     for wanted in (PORT, 0) if port is None else (port,):
         listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -45,14 +45,21 @@ def listen(host: str, port: int | None = None) -> socket.socket:
             # Only a socket that listens keeps others from the port.
             listening.listen()
             return listening
-        except OSError as error:
+        except (OSError, TypeError) as error:
+            # A name that cannot be written as one of the network is a TypeError.
             listening.close()
             last = error
     raise ProfileError(f"This machine cannot listen at {host}, port {port or PORT} ({last}); name another with --host.")
 
 
+def address_of(listening: socket.socket) -> str:
+    """Where others find a socket, in digits; for one that listens at all addresses, that in the local network."""
+    address = str(listening.getsockname()[0])
+    return lan_address() if ipaddress.ip_address(address).is_unspecified else address
+
+
 def self_made_certificate(host: str) -> tuple[ssl.SSLContext, str]:
-    """A TLS context with a new certificate for `host`, and the certificate's SHA-256 as browsers show it."""
+    """A TLS context with a new certificate for `host`, an address in digits, and its SHA-256 as browsers show it."""
     try:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes

@@ -6,7 +6,6 @@ that was interrupted goes on where it was, also with a server that was started a
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
 import time
 from collections.abc import Callable
@@ -18,7 +17,6 @@ from typing import Any
 from device_profiles import DeviceProfile
 from device_profiles import profile_path
 from device_profiles import save_profile
-from profilers._conditions import read_conditions
 from profilers._from_timings import profile_from_timings
 from profilers._kit import Kit
 from profilers._measure_kit import ATTEMPTS
@@ -26,19 +24,21 @@ from profilers._measure_kit import OVERDRAWN
 from profilers._measure_kit import WHOLE_CI
 from profilers._rounds import TimingLog
 from profilers._rounds import Timings
+from profilers._rounds import is_finished
 from profilers._runtimes import Timing
 from profilers._statistics import is_noisy
 from profilers._statistics import noise_of
 from profilers._statistics import within
+from profilers.browser._identity import empty_profile
+from profilers.browser._identity import made_before
+from profilers.browser._identity import timings_header
 from profilers.browser._messages import Begin
-from profilers.browser._messages import Environment
 from profilers.browser._messages import Outputs
 from profilers.browser._messages import Problem
 from profilers.browser._messages import Round
 from profilers.browser._web_kit import TOLERANCE
 from profilers.browser._web_kit import WebKit
 
-RUNTIME = "onnxruntime-web"
 MIN_ROUNDS = 20
 MAX_RUNS = 32
 """Phones that measure at once."""
@@ -122,13 +122,17 @@ class Phones:
         self.profiles: list[DeviceProfile] = []
         self.finished: set[str] = set()
         self._runs: dict[str, _Run] = {}
-        self._made_by: set[str] = set()
+        # Last answers, by run and by phone and profile: one that was lost on its way is asked for again.
+        self._done_runs: dict[str, dict[str, Any]] = {}
+        self._done: dict[tuple[str, str], dict[str, Any]] = {}
         self._say = say
 
     def begin(self, begin: Begin) -> dict[str, Any]:
-        """Begin a measurement, or go on with one; raises `RefusedError`."""
+        """Begin a measurement, go on with one, or say that it is done; raises `RefusedError`."""
         self._require_allowed(begin)
-        empty = _empty_profile(self.order, begin)
+        empty = empty_profile(self.order.kit, begin, runtime_version=self.order.runtime_version)
+        if (begin.client, empty.id) in self._done:
+            return self._done[begin.client, empty.id]
         target = profile_path(empty) if self.order.out is None else self.order.out
         for run in [run for run in self._runs.values() if run.empty.id == empty.id]:
             if run.begin.client != begin.client and time.monotonic() - run.seen < _SILENT_S:
@@ -137,19 +141,17 @@ class Phones:
             del self._runs[run.id]
         if len(self._runs) >= MAX_RUNS:
             raise RefusedError(503, f"{MAX_RUNS} phones are measuring already; wait for one to end.")
-        if target.exists() and (not self.order.force or begin.client in self._made_by):
-            raise RefusedError(
-                409, f"There is a profile of {empty.id} already; type another name, or start the computer with --force."
-            )
-        header = {
-            "subdit_timings": 2,
-            "kit": self.order.kit.hash,
-            "web_kit": self.order.web.digest,
-            "id": empty.id,
-            "browser": begin.environment.user_agent,
-            "runtime_version": self.order.runtime_version,
-        }
         path = self.order.kit.folder / "timings" / f"{empty.id.replace('/', '--')}.jsonl"
+        header = timings_header(self.order.kit, self.order.web.digest, empty, begin)
+        if target.exists() and not self.order.force:
+            made = made_before(empty, target) if is_finished(path, header) else None
+            if made is None:
+                raise RefusedError(
+                    409,
+                    f"There is a profile of {empty.id} already; type another name, or start the computer with --force.",
+                )
+            self._say(f"{made.id}: done before, saved at {target}; --force measures again")
+            return self._ended(begin.client, "", made)
         log = TimingLog(path, header)
         if log.finished:
             log.close()
@@ -163,6 +165,8 @@ class Phones:
 
     def check_outputs(self, outputs: Outputs) -> dict[str, Any]:
         """Compare a phone's outputs with those of this machine; raises `RefusedError`."""
+        if outputs.run in self._done_runs:
+            return self._done_runs[outputs.run]
         run = self._run(outputs.run)
         for model, found in zip(self.order.web.models, outputs.outputs, strict=True):
             off = model.expected.off(found) if len(found.samples) == len(model.places) else float("inf")
@@ -177,6 +181,8 @@ class Phones:
 
     def add_round(self, sent: Round) -> dict[str, Any]:
         """Keep a round and say what comes next; one that was sent twice counts once. Raises `RefusedError`."""
+        if sent.run in self._done_runs:
+            return self._done_runs[sent.run]
         run = self._run(sent.run)
         if not run.checked:
             raise RefusedError(409, "Outputs come before timings; load the page again.")
@@ -200,7 +206,7 @@ class Phones:
 
     def finish(self, client: str) -> None:
         """A phone has done everything that it could; counts where it made a profile."""
-        if client in self._made_by:
+        if any(made_by == client for made_by, _ in self._done):
             self.finished.add(client)
 
     def close(self) -> None:
@@ -273,51 +279,20 @@ class Phones:
             return max(noise.component_ci, noise.whole_ci, noise.split)
 
         # Its end is now.
-        empty = _empty_profile(self.order, run.begin)
+        empty = empty_profile(self.order.kit, run.begin, runtime_version=self.order.runtime_version)
         best = min(tried, key=noise_in)
         made = profile_from_timings(self.order.kit, empty, best, attempts=len(tried), by_whole=self.order.by_whole)
         save_profile(made, run.target, force=self.order.force)
         run.log.finish()
         del self._runs[run.id]
-        self.profiles.append(made)
-        self._made_by.add(run.begin.client)
         verdict = "done, but noisy" if made.noisy else "done"
         self._say(f"{made.id}: {verdict}, saved at {run.target}")
-        return {"state": "done", "run": run.id, "id": made.id, "noisy": made.noisy, "share": 1.0}
+        self._done_runs[run.id] = self._ended(run.begin.client, run.id, made)
+        return self._done_runs[run.id]
 
-
-def _empty_profile(order: Order, begin: Begin) -> DeviceProfile:
-    return DeviceProfile(
-        device=begin.name,
-        runtime=RUNTIME,
-        precision="fp32",
-        threads=begin.threads,
-        delegate=begin.delegate,
-        space=order.kit.space,
-        kit_hash=order.kit.hash,
-        max_params=order.kit.max_params,
-        provenance="measured",
-        noisy=True,
-        components={},
-        conditions=dataclasses.replace(
-            # Of this machine, but for the time and our version, everything is replaced.
-            read_conditions(order.runtime_version, reference_ms=None),
-            **_conditions_of(begin.environment),
-            machine=begin.name,
-        ),
-    )
-
-
-def _conditions_of(environment: Environment) -> dict[str, Any]:
-    gpu = environment.adapter if environment.adapter and not environment.adapter.is_software else None
-    return {
-        "cpu": "",
-        "cores": environment.cores,
-        "os": environment.os,
-        "python_version": "",
-        "governor": "",
-        "load_average": None,
-        "model": environment.model,
-        "soc": f"GPU {gpu.vendor} {gpu.architecture}".strip() if gpu else "",
-        "browser": environment.browser,
-    }
+    def _ended(self, client: str, run_id: str, made: DeviceProfile) -> dict[str, Any]:
+        """The last answer, kept for whoever asks for it again."""
+        self.profiles.append(made)
+        done = {"state": "done", "run": run_id, "id": made.id, "noisy": made.noisy, "share": 1.0}
+        self._done[client, made.id] = done
+        return done

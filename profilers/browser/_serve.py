@@ -18,6 +18,8 @@ from typing import Any
 from device_profiles import DeviceProfile
 from profilers._kit import open_kit
 from profilers._selection import choose_whole
+from profilers._selection import is_by_whole
+from profilers.browser._address import address_of
 from profilers.browser._address import lan_address
 from profilers.browser._address import listen
 from profilers.browser._address import qr_code
@@ -87,10 +89,10 @@ def serve(
         budget_s: seconds per attempt; there are up to three where a phone is noisy.
         min_rounds: rounds that are made whatever the budget says.
         cooling_s: how long a phone rests before it measures again, where it was too noisy.
-        calibrate: how many of the kit's whole sub-DiTs to calibrate on, by default all.
+        calibrate: how many of the kit's whole sub-DiTs to calibrate on; by default as `profile` does.
         whole: measure so many of them and predict all others from them, as `profile` does.
         progress: reports models while the kit is prepared.
-        force: replace profiles that are there.
+        force: replace profiles that are there, as `profile` does.
 
     Returns:
         The profiles as saved, in the order of their ends; fewer where it was interrupted.
@@ -122,16 +124,14 @@ def serve(
             f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
         )
     kit = dataclasses.replace(kit, whole=choose_whole(kit, calibrate=calibrate, whole=whole))
-    address = host or ("127.0.0.1" if usb else lan_address())
-    listening = listen(address, port)
+    listening = listen(host or ("127.0.0.1" if usb else lan_address()), port)
     try:
-        context, fingerprint = self_made_certificate(address) if https else (None, "")
+        context, fingerprint = self_made_certificate(address_of(listening)) if https else (None, "")
         order = Order(
             kit=kit,
             web=web_kit(kit, progress=progress),
             runtime_version=wanted().version,
-            # By default, what predicts sub-DiTs left out better.
-            by_whole=True if whole is not None or not kit.components else None if calibrate is None else False,
+            by_whole=is_by_whole(kit, calibrate=calibrate, whole=whole),
             threads=threads,
             webgpu=webgpu,
             device=device,
@@ -158,8 +158,8 @@ def serve(
 def _introduce(
     say: Callable[[str], None], listening: socket.socket, token: str, *, https: bool, usb: bool, fingerprint: str
 ) -> None:
-    address, port = listening.getsockname()[:2]
-    url = f"{'https' if https else 'http'}://{address}:{port}/{token}/"
+    port = listening.getsockname()[1]
+    url = f"{'https' if https else 'http'}://{address_of(listening)}:{port}/{token}/"
     if usb:
         say("Connect the phone, allow USB debugging on it, and run:")
         say(f"  adb reverse tcp:{port} tcp:{port}")

@@ -60,6 +60,8 @@ class ImportedLog:
         label: which measurement of a log that holds several.
         estimated_ms: a latency that the tool estimates, where it has one beside the timings.
         threads: of the runtime.
+        delegated_share: of the operators, on an accelerator that took some of them or all.
+        graph_operators: how many those are all together.
     """
 
     format: str
@@ -81,6 +83,8 @@ class ImportedLog:
     label: str | None = None
     estimated_ms: float | None = None
     threads: int | None = None
+    delegated_share: float | None = None
+    graph_operators: int | None = None
 
     @property
     def latency_ms(self) -> float | None:

@@ -10,6 +10,7 @@ import re
 from profilers.importers._counts import CountLine
 from profilers.importers._counts import is_count_line
 from profilers.importers._counts import read_count_line
+from profilers.importers._delegation import delegation
 from profilers.importers._imported import UNCONFIRMED
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import checked
@@ -67,6 +68,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
     if not log.ended and _PEAK.fullmatch(log.lines[-1].strip()):
         raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
     accelerated, notes = _delegate(log, parameters)
+    share, graph_operators = delegation(log) if accelerated in _ACCELERATORS else (None, None)
     if operators:
         notes.append("operator table: " + UNCONFIRMED)
     values = {key: value / 1000 for key, value in run.values.items()}
@@ -88,6 +90,8 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
         confirmed=True,
         warnings=(*notes, *warnings),
         threads=threads if threads and threads > 0 else None,
+        delegated_share=share,
+        graph_operators=graph_operators,
     )
     for key in ("first", "curr"):
         if key in values and made.min_ms is not None and made.max_ms is not None:

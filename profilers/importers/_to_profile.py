@@ -20,6 +20,7 @@ from profilers._from_timings import calibrate
 from profilers._from_timings import whole_latencies
 from profilers._kit import Kit
 from profilers._kit import open_kit
+from profilers._operators import count_operators
 from profilers._statistics import NOISE_LIMIT
 from profilers.importers._imported import ImportedLog
 from profilers.importers._registry import ReadOptions
@@ -147,6 +148,7 @@ def import_logs(
         ),
         calibration=calibrate(opened, timed, latencies) if opened else None,
         delegate=delegate,
+        delegated_share=_delegated_share(found, judged, opened) if delegate else None,
         max_params=_limit(opened),
         source=f"measured with {tool}",
         whole=whole_latencies(timed, latencies) if by_whole else (),
@@ -211,6 +213,29 @@ def _common(found: Mapping[str, ImportedLog], threads: int | None) -> tuple[str,
         delegate = re.sub(r"[^a-z0-9._-]+", "-", delegate.lower()).strip("-._") or None
     tools = "/".join(sorted({log.tool for log in logs}))
     return runtimes.pop(), stated.pop(), delegate, tools, versions.pop()
+
+
+def _delegated_share(found: Mapping[str, ImportedLog], names: Sequence[str], kit: Kit | None) -> float | None:
+    """Of the operators of all these models together, those on the accelerator; None where not all logs tell.
+
+    Raises `ImportLogError` where it differs and neither the kit nor the logs say how many operators each model has.
+    """
+    shares = [share for name in names if (share := found[name].delegated_share) is not None]
+    if len(shares) < len(names):
+        return None
+    if len(set(shares)) == 1:
+        return shares[0]
+    if kit is not None and kit.format == "tflite":
+        models = {entry.name: entry.model for entry in kit.components + kit.whole}
+        counts = [count_operators(models[name]) for name in names]
+    else:
+        counts = [count for name in names if (count := found[name].graph_operators) is not None]
+    if len(counts) < len(names) or not sum(counts):
+        raise ImportLogError(
+            "The accelerator took other shares of other models, and not all logs say of how many operators; name the "
+            "--kit that was measured."
+        )
+    return sum(count * share for count, share in zip(counts, shares, strict=True)) / sum(counts)
 
 
 def _spread(log: ImportedLog) -> float | None:

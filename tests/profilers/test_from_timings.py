@@ -19,6 +19,7 @@ from profilers._rounds import Timings
 from profilers._runtimes import Timing
 from profilers._selection import check_pipeline
 from profilers._selection import choose_whole
+from profilers._selection import is_by_whole
 from profilers._whole import calibration_specs
 from subdit.errors import KitError
 from subdit.errors import ProfileError
@@ -118,10 +119,22 @@ def test_which_whole_sub_dits_are_measured() -> None:
         choose_whole(kit, calibrate=None, whole=60)
     with pytest.raises(KitError, match="not 10"):
         choose_whole(dataclasses.replace(kit, components=(), whole=kit.whole[:5]), calibrate=None, whole=None)
+    for calibrate in (0, 5, 12):
+        with pytest.raises(ProfileError, match="has no parts to calibrate a table of; leave --calibrate out"):
+            choose_whole(dataclasses.replace(kit, components=()), calibrate=calibrate, whole=None)
     with pytest.raises(ProfileError, match="at least 10"):
         choose_whole(kit, calibrate=None, whole=9)
     with pytest.raises(ProfileError, match="either calibrated or fitted"):
         choose_whole(kit, calibrate=6, whole=10)
+
+
+def test_what_predicts_is_what_was_asked_for_or_what_predicts_better() -> None:
+    kit = kit_of(12)
+    assert is_by_whole(kit, calibrate=None, whole=None) is None
+    assert is_by_whole(kit, calibrate=0, whole=None) is False
+    assert is_by_whole(kit, calibrate=12, whole=None) is False
+    assert is_by_whole(kit, calibrate=None, whole=10) is True
+    assert is_by_whole(dataclasses.replace(kit, components=()), calibrate=None, whole=None) is True
 
 
 def test_a_pipeline_has_two_parts() -> None:

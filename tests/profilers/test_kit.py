@@ -8,13 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import profilers
+from benchmarks import latency_accuracy
 from device_profiles import load_profile
+from nas.cli import group
 from profilers._measure_kit import load_checked
 from profilers._models import read_static_inputs
 from subdit.errors import KitError
@@ -53,6 +57,12 @@ def run_until_killed(verb: str, folder: Path, calls: int) -> None:
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 
+def stop_in_round_3(done: float, total: float, note: str) -> None:
+    """Ctrl-C after three rounds, or after one more where those are there."""
+    if note.startswith("round") and not note.startswith(("round 1", "round 2")):
+        raise KeyboardInterrupt
+
+
 def test_a_kit_holds_every_component_with_what_torch_computes(kit_folder: Path) -> None:
     kit = profilers.open_kit(kit_folder)
     assert [entry.name for entry in kit.components] == [component.name for component in all_components(small_space())]
@@ -80,9 +90,25 @@ def test_a_killed_kit_is_finished_without_making_its_models_again(kit_folder: Pa
     assert profilers.open_kit(out).hash == profilers.open_kit(kit_folder).hash
 
 
+@pytest.mark.slow
+def test_the_accuracy_benchmark_finishes_a_kit_that_was_killed(tmp_path: Path) -> None:
+    run_until_killed("kit", tmp_path / "kit", 9)
+    options = latency_accuracy._parser().parse_args(["--whole", "2", "--count", "3", "--budget", "0.5", "--ci", "1"])
+    result = latency_accuracy.measure(small_space(), options, tmp_path)
+    assert len(result["held_out"]) == 3 and profilers.is_kit(tmp_path / "kit")
+
+
 def test_a_kit_is_replaced_only_with_force(kit_copy: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="--force"):
         profilers.kit("digits", kit_copy, whole=WHOLE)
+    reference = kit_copy / "reference.onnx"
+    whole = reference.read_bytes()
+    # Damaged, and of a kit of another format.
+    reference.write_bytes(b"x")
+    (kit_copy / "reference.json").write_bytes(b"x")
+    profilers.kit("digits", kit_copy, whole=1, force=True)
+    assert reference.read_bytes() == whole and not (kit_copy / "reference.json").exists()
+    assert profilers.open_kit(kit_copy).reference == reference
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     with pytest.raises(RunError, match="holds no kit"):
@@ -143,6 +169,17 @@ def test_a_killed_profile_goes_on_with_the_rounds_it_has(kit_copy: Path) -> None
         profilers.profile(kit_copy, device="bench", out=out, budget_s=2.0)
 
 
+def test_a_profile_that_cannot_be_written_costs_no_timing(kit_copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        profilers.profile(kit_copy, device="bench", out=tmp_path / "file" / "profile.json", budget_s=0.5, calibrate=0)
+    (log,) = (kit_copy / "timings").iterdir()
+    before = log.read_text()
+    made = profilers.profile(kit_copy, device="bench", out=tmp_path / "profile.json", budget_s=0.5, calibrate=0)
+    assert log.read_text() == before + '"finished"\n'
+    assert load_profile(tmp_path / "profile.json") == made
+
+
 def test_models_measured_beside_a_kit_teach_the_profile_nothing(kit_copy: Path, tmp_path: Path) -> None:
     entry = profilers.open_kit(kit_copy).whole[0]
     out = tmp_path / "profile.json"
@@ -156,6 +193,48 @@ def test_models_measured_beside_a_kit_teach_the_profile_nothing(kit_copy: Path, 
         name: {line[1] for line in lines if line[0] == attempt and line[3] == name} for name in ("it", entry.name)
     }
     assert rounds["it"] == rounds[entry.name], "the same rounds"
+
+
+def test_timings_of_another_decoder_are_not_gone_on_with(kit_copy: Path, tmp_path: Path) -> None:
+    first, second = profilers.open_kit(kit_copy).whole[:2]
+    decoder = tmp_path / "decoder.onnx"
+    shutil.copyfile(first.model, decoder)
+
+    def measure() -> list[str]:
+        with pytest.raises(KeyboardInterrupt):
+            out = tmp_path / "profile.json"
+            profilers.profile(
+                kit_copy, device="bench", out=out, calibrate=0, also={"decoder": decoder}, progress=stop_in_round_3
+            )
+        (log,) = (kit_copy / "timings").iterdir()
+        return log.read_text().splitlines()
+
+    cut = measure()
+    longer = measure()
+    assert longer[: len(cut)] == cut and len(longer) > len(cut), "the same decoder is"
+    shutil.copyfile(second.model, decoder)
+    assert not set(measure()) & set(longer)
+
+
+def test_force_replaces_the_profile_and_goes_on_with_what_was_interrupted(kit_copy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "profile.json"
+    measure = partial(profilers.profile, kit_copy, device="bench", out=out, budget_s=0.5, calibrate=0, force=True)
+    out.write_text("{}")
+
+    def interrupted() -> list[str]:
+        with pytest.raises(KeyboardInterrupt):
+            measure(progress=stop_in_round_3)
+        (log,) = (kit_copy / "timings").iterdir()
+        return log.read_text().splitlines()
+
+    cut = interrupted()
+    assert out.read_text() == "{}"
+    assert interrupted()[: len(cut)] == cut
+    shutil.rmtree(kit_copy / "timings")
+    assert interrupted()[: len(cut)] != cut
+    assert measure() == load_profile(out)
+    told = " ".join(CliRunner().invoke(group, ["profile", "--help"]).output.split())
+    assert "Replace the profile that is there. What was interrupted goes on; delete KIT/timings" in told
 
 
 def test_what_cannot_be_profiled_is_said_before_measuring(kit_folder: Path, tmp_path: Path) -> None:
@@ -201,9 +280,9 @@ def test_calibration_specs_reach_the_corners_and_differ() -> None:
 def test_weights_beside_a_large_model_are_watched_too(tmp_path: Path) -> None:
     model, weights = tmp_path / "model.onnx", tmp_path / "model.onnx.data"
     model.write_bytes(b"graph")
-    alone = profilers._kit._digest(model)
+    alone = profilers._kit.digest_of(model)
     assert alone == hashlib.sha256(b"graph").hexdigest()
     weights.write_bytes(b"weights")
-    beside = profilers._kit._digest(model)
+    beside = profilers._kit.digest_of(model)
     weights.write_bytes(b"weighty")
-    assert len({alone, beside, profilers._kit._digest(model)}) == 3
+    assert len({alone, beside, profilers._kit.digest_of(model)}) == 3

@@ -25,6 +25,7 @@ from subdit.errors import ProfileError
 from subdit.errors import SpaceError
 from supernet.space import all_components
 from supernet.space import components_up_to
+from supernet.space import count_flops
 from supernet.space import count_params
 from supernet.space import get_space
 from tests.profilers.small import small_space
@@ -158,9 +159,7 @@ def test_what_is_expected_is_what_is_written(int8_kit: Path) -> None:
     assert 0.5 < expected.bytes / written < 2.0
     fp32 = Expected(get_space("mid-256"), "onnx", "fp32")
     for spec in profilers.calibration_specs(get_space("mid-256"), 3):
-        assert fp32.flops(spec) == sum(
-            fp32.flops(one) * count for one, count in profilers._expected.components(fp32.space, spec).items()
-        )
+        assert fp32.flops(spec) == count_flops(fp32.space, fp32.space.encode([spec]))[0]
         assert fp32.weights(spec).params == count_params(fp32.space, fp32.space.encode([spec]))[0]
 
 
@@ -174,3 +173,11 @@ def test_a_budget_leaves_out_whole_sub_dits_and_says_so(monkeypatch: pytest.Monk
     assert few.measure_minutes <= budget
     with pytest.raises(KitError, match="components and 6 whole sub-DiTs .* --max-params"):
         profilers.estimate("mobile-1k", whole=12, budget_minutes=1)
+
+
+def test_a_budget_leaves_a_kit_without_parts_what_a_fit_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profilers._kit, "get_space", get_space)
+    with pytest.raises(KitError, match="0 components and 10 whole sub-DiTs") as refused:
+        profilers.estimate("mobile-1k", whole=30, parts=False, budget_minutes=0.01)
+    minutes = float(str(refused.value).partition("to take ")[2].split()[0])
+    assert profilers.estimate("mobile-1k", whole=30, parts=False, budget_minutes=minutes + 0.1).whole == 10

@@ -11,6 +11,7 @@ import pytest
 from profilers._rounds import REFERENCE
 from profilers._rounds import TimingLog
 from profilers._rounds import Timings
+from profilers._rounds import is_finished
 from profilers._rounds import measure_rounds
 from profilers._runtimes import Timing
 from profilers._statistics import QUANTILE
@@ -136,3 +137,31 @@ def test_the_log_goes_on_after_a_torn_line_and_begins_anew_for_another_measureme
     assert [json.loads(line) for line in path.read_text().splitlines()][-1] == "finished"
     other = TimingLog(path, {"kit": "b"})
     assert other.attempts == [] and not other.finished
+
+
+def test_a_log_is_not_written_again_but_for_a_torn_line_and_then_in_one_step(tmp_path: Path) -> None:
+    path, header = tmp_path / "log.jsonl", {"kit": "a"}
+    log = TimingLog(path, header)
+    log.attempt(0).rounds = 1
+    log.write(0, log.attempt(0), "a", Timing(0.1, 0.1))
+    log.close()
+    whole, before = path.read_bytes(), path.stat()
+    TimingLog(path, header).close()
+    assert path.read_bytes() == whole
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    path.write_bytes(whole + b"[0, 1, 0.")
+    with path.open("rb") as held:
+        TimingLog(path, header).close()
+        # Another file took its place: whenever a kill comes, one of the two is there, and each has the first line.
+        assert held.read() == whole + b"[0, 1, 0."
+    assert path.read_bytes() == whole
+
+
+def test_a_log_is_finished_after_it_was_closed(tmp_path: Path) -> None:
+    path, header = tmp_path / "log.jsonl", {"kit": "a"}
+    assert not is_finished(path, header) and not path.exists()
+    log = TimingLog(path, header)
+    log.close()
+    assert not is_finished(path, header)
+    log.finish()
+    assert is_finished(path, header) and not is_finished(path, {"kit": "b"})

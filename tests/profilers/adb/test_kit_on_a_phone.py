@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 
 import profilers
+from profilers._operators import count_operators
 from profilers.adb import profile_over_adb
-from profilers.adb._operators import count_operators
 from subdit.errors import KitError
 from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone
 from tests.profilers.adb.stand_in import write_stand_in
+from tests.profilers.litert import require_litert
 from tests.profilers.small import small_space
 
-tiny = pytest.importorskip("tests.profilers.adb.tiny", reason="needs ai-edge-litert: pip install 'subdit[litert]'")
+require_litert()
+
+from tests.profilers.adb import tiny  # noqa: E402 - it imports LiteRT.
 
 
 @pytest.fixture(autouse=True)

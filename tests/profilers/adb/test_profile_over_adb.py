@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from click.testing import Result
 
+from device_profiles import DeviceProfile
 from device_profiles import load_profile
 from device_profiles import read_profile
 from nas.cli import group
 from profilers.adb import profile_over_adb
+from profilers.adb._profile import names_apart
 from subdit.errors import DeviceError
 from tests.profilers.adb.phones import ROOT
 from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone
 from tests.profilers.adb.phones import set_states
 from tests.profilers.adb.stand_in import write_stand_in
+from tests.profilers.litert import require_litert
 
-tiny = pytest.importorskip("tests.profilers.adb.tiny", reason="needs ai-edge-litert: pip install 'subdit[litert]'")
+require_litert()
+
+from tests.profilers.adb import tiny  # noqa: E402 - it imports LiteRT.
 
 NAMES = [component.name for component in tiny.COMPONENTS]
 
@@ -75,6 +83,7 @@ def test_the_whole_way(desk: Bench, kit: Path, programs: dict[str, Path], tmp_pa
     conditions = profile.conditions
     assert (conditions.model, conditions.soc, conditions.os) == ("Acme Kettle 9", "Acme A900", "Android 15 (API 35)")
     assert (conditions.affinity, conditions.cores, conditions.temperature_c) == ("80", 8, 29.0)
+    assert (conditions.python_version, conditions.load_average) == ("", None)
     assert (conditions.governor, conditions.battery_percent) == ("schedutil, fixed performance mode", 80.0)
     assert conditions.reference_ms is not None and conditions.reference_ms > 0
     assert "TensorFlow Lite benchmark_model" in profile.source and "compared with torch's" in profile.source
@@ -90,6 +99,18 @@ def test_the_whole_way(desk: Bench, kit: Path, programs: dict[str, Path], tmp_pa
     assert again.exit_code == 2 and "There is a profile at" in again.output
 
 
+def test_names_of_several_phones_carry_no_serial() -> None:
+    serials = ["R58M123ABCD", "192.168.1.11:5555", "192.168.1.111:5555", "192.168.11.1:5555"]
+    names = names_apart([("acme-kettle-9", serial) for serial in serials])
+    assert len(set(names)) == len(serials)
+    assert all(re.fullmatch(r"acme-kettle-9-[0-9a-f]{6}", name) for name in names)
+    for name, serial in zip(names, serials, strict=True):
+        assert re.sub(r"[^a-z0-9]+", "", serial.lower())[-6:] not in name
+    # The same the next time, so that an interrupted measurement goes on; and nothing where there is nothing to tell.
+    assert names_apart([("acme-kettle-9", serials[3]), ("acme-kettle-9", serials[0])]) == [names[3], names[0]]
+    assert names_apart([("acme-kettle-9", "a"), ("acme-pot-1", "b")]) == ["acme-kettle-9", "acme-pot-1"]
+
+
 @pytest.mark.slow
 def test_two_phones_at_once_and_one_of_them_fails(
     desk: Bench, kit: Path, programs: dict[str, Path], tmp_path: Path
@@ -101,10 +122,9 @@ def test_two_phones_at_once_and_one_of_them_fails(
     said = subdit(kit, *options, "--benchmark-model", programs["litert"], "--threads", "3")
     assert said.exit_code == 2
     assert f"The battery of the phone {serials[1]} is at 15 %, below 20 %; charge it" in said.output
-    # Phones of one model are told apart by their serials.
+    # Phones of one model are told apart by hashes of their serials.
     for serial in (serials[0], serials[2]):
-        ending = "".join(letter for letter in serial if letter.isalnum())[-6:]
-        profile = load_profile(f"acme-kettle-9-{ending}/litert/fp32/t3")
+        profile = load_profile(f"acme-kettle-9-{sha256(serial.encode()).hexdigest()[:6]}/litert/fp32/t3")
         assert profile.conditions.affinity == "f0" and "outputs not checked" in profile.source
         assert "outputs not checked" in said.output
 
@@ -136,6 +156,20 @@ def test_a_phone_lost_in_the_middle_keeps_what_it_measured(
     assert result.profile == read_profile(out)
     # The second `true` is from the second time; the first phone was gone before it could be told `false`.
     assert (phone / "power.log").read_text().split() == ["true", "true", "false"]
+
+
+def test_a_profile_that_cannot_be_written_costs_no_timing(
+    desk: Bench, kit: Path, programs: dict[str, Path], tmp_path: Path
+) -> None:
+    serial = desk.plug_in(make_phone(tmp_path / "phone"))
+    (tmp_path / "file").touch()
+    options = {"benchmark_model": programs["tflite"], "cooling_s": 0.01, "budget_s": 0.1}
+    with pytest.raises(OSError, match="file"):
+        profile_over_adb(kit, out=tmp_path / "file" / "profile.json", **options)
+    (log,) = (kit / "timings").glob(f"*--{serial.replace(':', '_')}.jsonl")
+    before = log.read_text()
+    profile_over_adb(kit, out=tmp_path / "profile.json", **options)
+    assert log.read_text() == before + '"finished"\n' and read_profile(tmp_path / "profile.json").components
 
 
 @pytest.mark.slow
@@ -203,6 +237,25 @@ def test_an_accelerator_that_takes_a_part_shows_in_the_id(
     assert profile.delegated_share == pytest.approx((sum(operators) - 2) / sum(operators))
     assert profile.id == f"acme-kettle-9/tflite/fp32/t1/gpu-{round(100 * profile.delegated_share)}pct"
     assert profile.compute_precision is None
+
+
+def test_sub_dits_left_out_decide_what_predicts_as_on_this_machine(
+    desk: Bench, kit: Path, programs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.plug_in(make_phone(tmp_path / "phone"))
+    asked: list[object] = []
+    make = tiny.profilers.adb._profile.profile_from_timings
+
+    def watch(*arguments: Any, **options: Any) -> DeviceProfile:
+        asked.append(options["by_whole"])
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(tiny.profilers.adb._profile, "profile_from_timings", watch)
+    for at, calibrate in enumerate((None, 0)):
+        out = tmp_path / f"{at}.json"
+        options = {"cooling_s": 0.01, "budget_s": 0.1, "calibrate": calibrate}
+        profile_over_adb(kit, benchmark_model=programs["tflite"], out=out, **options)
+    assert asked == [None, False]
 
 
 def test_wrong_outputs_are_refused_by_name(desk: Bench, programs: dict[str, Path], tmp_path: Path) -> None:

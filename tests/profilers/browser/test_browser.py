@@ -270,7 +270,10 @@ def test_models_that_do_not_fit_together_take_turns(
 def test_a_page_reloaded_and_a_server_killed_go_on(
     serve: Callable[..., Served], page: Any, small_kit: Kit, tmp_path: Path, lan: None
 ) -> None:
-    rounds = {"min_rounds": 12, "budget_s": 0.1}
+    # A browser knows a page again by its whole address.
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    rounds = {"min_rounds": 12, "budget_s": 0.1, "port": port}
     served = serve(**rounds)
     page.goto(served.url)
     start_measuring(page, "kettle")
@@ -306,6 +309,35 @@ def test_a_page_reloaded_and_a_server_killed_go_on(
     for entry in small_kit.components:
         assert len([line for line in first if line[3] == entry.name]) in (11, 12)
     assert len(profile_files(tmp_path)) == 1
+
+
+@pytest.mark.slow
+def test_a_page_that_loses_its_last_answer_or_is_loaded_again_ends_all_the_same(
+    serve: Callable[..., Served], page: Any, tmp_path: Path
+) -> None:
+    served = serve(usb=True, threads=2)
+    lost = []
+
+    def lose_first_end(route: Any) -> None:
+        answer = route.fetch()
+        if answer.json()["state"] == "done" and not lost:
+            lost.append(answer.json()["id"])
+            route.abort()
+        else:
+            route.fulfill(response=answer)
+
+    page.route("**/round", lose_first_end)
+    page.goto(served.url)
+    start_measuring(page, "kettle")
+    wait_for_text(page, "#results", "kettle/onnxruntime-web/fp32/t1")
+    assert lost == ["kettle/onnxruntime-web/fp32/t1"]
+    # In its second phase; the first is not measured again.
+    page.reload()
+    start_measuring(page, "kettle")
+    wait_for_end(page)
+    assert page.inner_text("#error") == ""
+    assert "PROFILES kettle/onnxruntime-web/fp32/t1 kettle/onnxruntime-web/fp32/t2\n" in served.ends()
+    assert len(profile_files(tmp_path)) == 2
 
 
 @pytest.mark.slow

@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import profilers
 from device_profiles import read_profile
 from profilers import Kit
 from profilers.browser._phones import MAX_RUNS
@@ -62,7 +65,11 @@ def measure(server: Client, web: WebKit, rounds: range, **changes: Any) -> Any:
     return state
 
 
-def test_a_profile_has_the_times_that_were_sent(client: Client, small_web: WebKit, order: Order) -> None:
+def test_a_profile_has_the_times_that_were_sent(
+    client: Client, small_web: WebKit, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # This machine has a sensor, whatever it is.
+    monkeypatch.setattr(profilers._conditions, "temperature_c", lambda: 77.0)
     state = measure(client, small_web, range(1, 5))
     assert (state["state"], state["id"], state["noisy"]) == ("done", "kettle/onnxruntime-web/fp32/t1", False)
     assert order.out is not None
@@ -77,9 +84,68 @@ def test_a_profile_has_the_times_that_were_sent(client: Client, small_web: WebKi
     assert (conditions.cores, conditions.runtime_version, conditions.reference_ms) == (8, "1.30.0", 1.0)
     # Nothing of this machine's is said of the phone.
     assert (conditions.machine, conditions.cpu, conditions.governor) == ("kettle", "", "")
-    assert (conditions.load_average, conditions.python_version) == (None, "")
-    again = client.post("begin", begin())
+    assert (conditions.load_average, conditions.python_version, conditions.temperature_c) == (None, "", None)
+    # Another phone may not take its name.
+    again = client.post("begin", begin(client="f" * 32))
     assert again.status == 409 and "There is a profile" in again.json["error"]
+
+
+def test_a_last_answer_that_was_lost_is_given_again(client: Client, small_web: WebKit, phones: Phones) -> None:
+    state = measure(client, small_web, range(1, 5))
+    assert state["state"] == "done"
+    # The phone's retries, and what a page says first that was loaded again.
+    assert client.post("round", a_round(state["run"], 4, small_web)).json == state
+    assert client.post("outputs", right_outputs(state["run"], small_web)).json == state
+    assert client.post("begin", begin()).json == state
+    client.post("finish", {"client": CLIENT})
+    assert phones.finished == {CLIENT} and len(phones.profiles) == 1
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_page_loaded_again_in_its_second_phase_goes_on_there(small_kit: Kit, small_web: WebKit, force: bool) -> None:
+    isolated = {"environment": {"isolated": True}}
+    asked = {"min_rounds": 4, "budget_s": 4.0, "threads": 2, "force": force}
+    phones = Phones(Order(small_kit, small_web, "1.30.0", **asked), lambda line: None)
+    with serving(phones) as client:
+        measure(client, small_web, range(1, 5), **isolated)
+        assert measure(client, small_web, range(1, 3), threads=2, **isolated)["round"] == 2
+        assert client.post("begin", begin(**isolated)).json["state"] == "done"
+        state = measure(client, small_web, range(3, 5), threads=2, **isolated)
+    assert (state["state"], state["id"]) == ("done", "kettle/onnxruntime-web/fp32/t2")
+    assert [profile.threads for profile in phones.profiles] == [1, 2]
+
+
+def test_a_new_server_knows_what_this_phone_has_done(order: Order, small_web: WebKit) -> None:
+    with serving(Phones(order, lambda line: None)) as client:
+        state = measure(client, small_web, range(1, 5))
+    # Killed before the phone had the answer, or before the phone said that it had done everything.
+    said: list[str] = []
+    second = Phones(order, said.append)
+    with serving(second) as client:
+        other = client.post("begin", begin(client="f" * 32))
+        assert other.status == 409 and "There is a profile" in other.json["error"]
+        assert client.post("begin", begin()).json == {**state, "run": ""}
+        client.post("finish", {"client": CLIENT})
+    assert order.out is not None
+    assert second.finished == {CLIENT} and second.profiles == [read_profile(order.out)]
+    assert said == [f"kettle/onnxruntime-web/fp32/t1: done before, saved at {order.out}; --force measures again"]
+    # A profile that is another than these timings made is no answer.
+    order.out.write_text("{}")
+    with serving(Phones(order, lambda line: None)) as client:
+        assert client.post("begin", begin()).status == 409
+    with serving(Phones(Order(**{**vars(order), "force": True}), lambda line: None)) as client:
+        assert client.post("begin", begin()).json["state"] == "check"
+
+
+def test_force_replaces_the_profile_of_every_phase(small_kit: Kit, small_web: WebKit) -> None:
+    isolated = {"environment": {"isolated": True}}
+    for force in (False, True):
+        asked = {"min_rounds": 4, "budget_s": 4.0, "threads": 2, "force": force}
+        phones = Phones(Order(small_kit, small_web, "1.30.0", **asked), lambda line: None)
+        with serving(phones) as client:
+            for threads in (1, 2):
+                assert measure(client, small_web, range(1, 5), threads=threads, **isolated)["state"] == "done"
+        assert [profile.threads for profile in phones.profiles] == [1, 2]
 
 
 def test_a_round_counts_once_and_none_is_left_out(client: Client, small_web: WebKit, phones: Phones) -> None:
@@ -147,6 +213,14 @@ def test_another_browser_begins_anew(order: Order, small_web: WebKit) -> None:
         measure(client, small_web, range(1, 3))
         state = client.post("begin", begin(environment={"user_agent": "another"})).json
         assert state["round"] == 0
+
+
+def test_another_phone_with_the_same_browser_begins_anew(order: Order, small_web: WebKit) -> None:
+    with serving(Phones(order, lambda line: None)) as client:
+        measure(client, small_web, range(1, 3))
+    # A new server knows nobody, so the name is free.
+    with serving(Phones(order, lambda line: None)) as client:
+        assert client.post("begin", begin(client="f" * 32)).json["round"] == 0
 
 
 def test_two_phones_of_one_name_do_not_mix(small_kit: Kit, small_web: WebKit) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import ssl
 import threading
@@ -16,6 +17,7 @@ from nas.cli import group
 from profilers import Kit
 from profilers.browser import serve
 from profilers.browser._address import PORT
+from profilers.browser._address import lan_address
 from profilers.browser._address import listen
 from profilers.browser._address import qr_code
 from profilers.browser._address import self_made_certificate
@@ -51,6 +53,34 @@ def test_addresses_and_files_that_are_taken(small_kit: Kit, ort_web: Path, tmp_p
     (tmp_path / "there.json").write_text("{}")
     with pytest.raises(RunError, match="There is a profile at .*there.json already"):
         serve(small_kit.folder, ort_web=ort_web, out=tmp_path / "there.json")
+
+
+class StopError(Exception):
+    """Ends serving as soon as it waits."""
+
+
+@pytest.mark.parametrize(("host", "found"), [("localhost", "127.0.0.1"), ("0.0.0.0", ""), ("127.0.0.1", "127.0.0.1")])
+@pytest.mark.parametrize("https", [False, True])
+def test_what_is_shown_is_an_address_that_a_phone_can_open(
+    small_kit: Kit, ort_web: Path, host: str, found: str, https: bool
+) -> None:
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("Waiting"):
+            raise StopError
+
+    with pytest.raises(StopError):
+        serve(small_kit.folder, ort_web=ort_web, host=host, https=https, say=say)
+    scheme = "https" if https else "http"
+    assert re.search(rf" open {scheme}://{re.escape(found or lan_address())}:\d+/", "\n".join(said))
+
+
+def test_a_host_that_is_none_is_one_sentence() -> None:
+    for host in ("no such host", "é" * 70, "::1"):
+        with pytest.raises(ProfileError, match="cannot listen at"):
+            listen(host)
 
 
 def test_a_port_that_is_taken_is_left_to_its_owner() -> None:

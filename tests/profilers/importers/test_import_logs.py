@@ -29,6 +29,7 @@ from supernet.space import get_space
 from tests.device_profiles.made_up import component_ms
 from tests.profilers.importers.mutators import FILES
 from tests.profilers.importers.mutators import GOLDEN
+from tests.profilers.litert import require_litert
 
 SPACE = get_space("digits")
 NAMES = [component.name for component in all_components(SPACE)]
@@ -66,6 +67,27 @@ def write_logs(tmp_path: Path) -> WriteLogs:
         return paths
 
     return write
+
+
+@pytest.fixture
+def write_gpu_logs(tmp_path: Path) -> Callable[[dict[str, str]], list[Path]]:
+    """Logs of TensorFlow Lite's benchmark_model on the GPU, with what the delegate says of each model."""
+
+    def write(said: dict[str, str]) -> list[Path]:
+        paths = []
+        text = FILES["tflite_gpu.txt"].decode()
+        complete = "Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate."
+        assert complete in text and "ffn-w64-g16-f3" in text
+        for at, (name, line) in enumerate(said.items()):
+            paths.append(tmp_path / f"{at}.txt")
+            paths[-1].write_text(text.replace("ffn-w64-g16-f3", name).replace(complete, line or complete))
+        return paths
+
+    return write
+
+
+def split(gpu: int, rest: int) -> str:
+    return f"{gpu} operations will run on the GPU, and the remaining {rest} operations will run on the CPU."
 
 
 def call(*arguments: object) -> Result:
@@ -188,3 +210,43 @@ def test_logs_of_whole_sub_dits_alone_make_a_profile(
     assert {entry.spec.hash: entry.latency.latency_ms for entry in profile.whole} == pytest.approx(latency_ms)
     with pytest.raises(ImportLogError, match=f"no log of {specs[4].hash}"):
         subdit.import_logs(logs[:4] + logs[5:], device="tablet", kit=tmp_path)
+
+
+def test_the_share_of_an_accelerator_is_weighed_by_operators(
+    write_gpu_logs: Callable[[dict[str, str]], list[Path]], tmp_path: Path
+) -> None:
+    (shown,) = json.loads(call(*write_gpu_logs({"x": split(82, 55)}), "--show", "--json").stdout)
+    assert (shown["delegated_share"], shown["graph_operators"]) == (82 / 137, 137)
+    same = subdit.import_logs(write_gpu_logs(dict.fromkeys(NAMES, split(82, 55))), device="phone")
+    assert (same.id, same.delegated_share) == ("phone/tflite/fp32/t4/gpu-60pct", 82 / 137)
+    whole = subdit.import_logs(write_gpu_logs(dict.fromkeys(NAMES, "")), device="phone")
+    assert (whole.id, whole.delegated_share) == ("phone/tflite/fp32/t4/gpu", 1.0)
+    # A large model that was taken whole, and many small ones of which nearly nothing was.
+    said = dict.fromkeys(NAMES, split(1, 9)) | {NAMES[0]: split(500, 0)}
+    mixed = subdit.import_logs(write_gpu_logs(said), device="tablet")
+    assert mixed.delegated_share == pytest.approx((500 + len(NAMES) - 1) / (500 + 10 * (len(NAMES) - 1)))
+    # Of one that was taken whole, a log does not say how many operators it has.
+    with pytest.raises(ImportLogError, match="not all logs say of how many operators; name the --kit"):
+        subdit.import_logs(write_gpu_logs(said | {NAMES[0]: ""}), device="watch")
+    untold = subdit.import_logs(write_gpu_logs(said | {NAMES[0]: "Nothing."}), device="watch")
+    assert (untold.id, untold.delegated_share) == ("watch/tflite/fp32/t4/gpu", None)
+
+
+def test_the_kit_says_how_many_operators_its_models_have(
+    write_gpu_logs: Callable[[dict[str, str]], list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_litert()
+    from tests.profilers.adb.models import write_chain
+
+    limit = int(np.quantile(count_params(SPACE, SPACE.enumerate()), 0.02))
+    names = [component.name for component in components_up_to(SPACE, limit)]
+    operators = [2 * layers - 1 for layers in range(1, len(names) + 1)]
+    for layers, name in enumerate(names, 1):
+        write_chain(tmp_path / f"{name}.tflite", tokens=1, width=2, layers=layers, seed=0)
+    entries = tuple(KitEntry(name, tmp_path / f"{name}.tflite", tmp_path) for name in names)
+    kit = Kit(tmp_path, "digits", "litert", "fp32", "0123456789abcdef", entries, (), "tflite", limit)
+    monkeypatch.setattr("profilers.importers._to_profile.open_kit", lambda folder: kit)
+    made = subdit.import_logs(
+        write_gpu_logs(dict.fromkeys(names, split(1, 3)) | {names[-1]: ""}), device="phone", kit=tmp_path
+    )
+    assert made.delegated_share == pytest.approx((sum(operators[:-1]) / 4 + operators[-1]) / sum(operators))

@@ -198,6 +198,9 @@ def _evaluate(job: Job, trial: Trial, spec: SubDiTSpec, began: float, own: Any =
         "latency_high_ms": float(known.high_ms[0]),
         "params": int(known.params[0]),
         **{name: value for name, value in figures.items() if name not in ("latency_ms", "params")},
+        # For workers whose stores lack it: what was paid for elsewhere is in the study, not in their files.
+        "half_widths": {label: store.half_width(spec) for label, store in job.stores.items()},
+        "other_qualities": {label: value for label, value in qualities.items() if label not in job.question.objectives},
         "from_store": sum(store.evaluations for store in job.stores.values()) == paid,
         "redrawn": job.sampler.redrawn,
         "looked_at": job.sampler.looked_at,
@@ -249,27 +252,32 @@ def _forget(team: Team) -> None:
 
 
 def _row(job: Job, trial: Any) -> TrialRow:
+    """A finished trial, whoever evaluated it; from the study and the tables alone."""
     from nas._study import trial_spec
 
-    tables = job.tables
+    tables, notes = job.tables, trial.user_attrs
     spec = trial_spec(tables.space, trial)
     known = tables.look_up(tables.space.encode([spec]))
     values = dict(zip(job.question.objectives, trial.values, strict=True))
-    qualities = {label: store.value(spec) for label, store in job.stores.items()}
-    noise = {label: store.half_width(spec) for label, store in job.stores.items()}
+    qualities = {label: values[label] for label in job.stores if label in values} | notes.get("other_qualities", {})
+    noise = notes.get("half_widths")
+    if noise is None:
+        # A trial of an earlier version, which noted nothing of it.
+        qualities = {label: store.value(spec) for label, store in job.stores.items()} | qualities
+        noise = {label: store.half_width(spec) for label, store in job.stores.items()}
     figures = known.row(0) | {name: value for name, value in values.items() if name in tables.names}
     return TrialRow(
         number=trial.number,
         spec=spec,
         latency_ms=figures["latency_ms"],
-        latency_low_ms=trial.user_attrs["latency_low_ms"],
-        latency_high_ms=trial.user_attrs["latency_high_ms"],
-        quality=values.get("quality", qualities["quality"]),
-        params=int(trial.user_attrs["params"]),
+        latency_low_ms=notes["latency_low_ms"],
+        latency_high_ms=notes["latency_high_ms"],
+        quality=qualities["quality"],
+        params=int(notes["params"]),
         feasible=all(exceeded <= 0 for exceeded in tables.limits.violations(figures).values()),
         more={
             **{name: figures[name] for name in tables.columns},
-            **{label: values.get(label, value) for label, value in qualities.items() if label != "quality"},
+            **{label: qualities[label] for label in job.stores if label != "quality"},
         },
         noise=noise | {name: float(half[0]) for name, half in known.half_width.items()},
     )

@@ -22,6 +22,7 @@ from nas._limits import Limits
 from nas._question import Budget
 from nas._question import Question
 from nas._reach import find_reach
+from nas._results import SearchResult
 from nas._results import load_search
 from nas._samplers import Way
 from nas._storage import open_storage
@@ -30,6 +31,7 @@ from nas._study import SubDiTSampler
 from nas._study import open_study
 from nas._team import Team
 from nas._work import run_search
+from nas.proxies import Evaluation
 from subdit.errors import RunError
 from subdit.errors import SearchError
 from subdit.run import Run
@@ -37,6 +39,7 @@ from subdit.run import start_manifest
 from tests.nas import analytic
 from tests.nas import postgres
 
+TABLES = ("trials.csv", "front.csv", "picks.json")
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
 
 
@@ -166,6 +169,33 @@ def test_workers_share_a_journal_and_one_dies(tmp_path: Path) -> None:
     done = check_study(study_at(journal, "run-default"), 40)
     assert lost in {trial.user_attrs["spec_hash"] for trial in done}
     assert len(load_search(run.path).front) >= 3
+
+
+class Unsure(analytic.Loss):
+    """A loss that knows its own error."""
+
+    def evaluate(self, spec):  # type: ignore[no-untyped-def]
+        return Evaluation(super().evaluate(spec), 0.001)
+
+
+def test_machines_with_stores_of_their_own_pay_once_for_a_trial(tmp_path: Path) -> None:
+    """A copy of the run on each, one study: nothing is evaluated again to write down what others found."""
+    tables, question = analytic.tables(), Question("analytic")
+    team = Team(tmp_path / "shared.journal", "s", shared=True)
+    runs = [new_run(tmp_path / name) for name in ("here", "there")]
+    losses = [{"quality": Unsure(tables.space), "quality_two": Unsure(tables.space, id="two")} for _ in runs]
+
+    def work(at: int, trials: int) -> SearchResult:
+        return run_search(runs[at], "default", tables, losses[at], question, Budget(trials), team=team)
+
+    work(0, 12)
+    found = [work(1, 20), work(0, 20)]
+    for label in ("quality", "quality_two"):
+        # Beyond the goal each machine tries its supernet out on one sub-DiT, the first.
+        assert [len(loss[label].asked) for loss in losses] == [12, 9]
+    files = [[(run.search("default") / file).read_bytes() for file in TABLES] for run in runs]
+    assert files[0] == files[1]
+    assert found[0].front == found[1].front and any(row.tie for row in found[0].front)
 
 
 def test_a_worker_with_another_question_is_refused(tmp_path: Path) -> None:

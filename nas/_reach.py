@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ import numpy.typing as npt
 
 from nas._limits import Tables
 from subdit.errors import InfeasibleError
+from subdit.errors import SearchError
 from supernet.space import SubDiTSpec
 
 
@@ -135,6 +138,33 @@ def find_reach(tables: Tables) -> Reach:
         least=least,
         tightest={name: extremes["tightest", name] for name in limits},
     )
+
+
+def check_picks(reach: Reach, pick_at: Mapping[str, float], qualities: Collection[str] = ()) -> None:
+    """Raises `SearchError` where there is no such figure, or no sub-DiT within the limits has so little of it.
+
+    Args:
+        pick_at: largest value by figure.
+        qualities: what can be picked at beside the tables' figures; how low these reach nobody knows beforehand.
+    """
+    known = (*reach.least, *qualities)
+    for figure, value in pick_at.items():
+        if figure not in known:
+            raise SearchError(f"There is no figure {figure!r} to pick at; there is {', '.join(sorted(known))}.")
+        if not math.isfinite(value):
+            raise SearchError(f"One cannot pick at {figure}={value}; give a finite number.")
+    for refusal in out_of_reach(reach, pick_at).values():
+        raise SearchError(refusal)
+
+
+def out_of_reach(reach: Reach, pick_at: Mapping[str, float]) -> dict[str, str]:
+    """By figure why there can be no pick at that value."""
+    return {
+        figure: f"No sub-DiT within the limits has {figure} of at most {value:g}; the least is "
+        f"{round_up(least.figures[figure])}, of {least.spec} ({least.spec.hash})."
+        for figure, value in pick_at.items()
+        if (least := reach.least.get(figure)) is not None and least.figures[figure] > value
+    }
 
 
 def _refusal(tables: Tables, extremes: Mapping[Any, Extreme], kept_sets: set[int]) -> str:

@@ -26,11 +26,15 @@ from nas._front import scaled
 from nas._limits import Latencies
 from nas._limits import LatencySource
 from nas._question import Budget
+from nas._reach import find_reach
+from nas._reach import out_of_reach
 from nas._results import PickedSpec
 from nas._results import SearchResult
 from nas._results import TrialRow
+from nas._results import pick_name
 from nas._surrogate import described
 from nas._work import run_search
+from subdit.errors import InfeasibleError
 from subdit.errors import SearchError
 from subdit.progress import ProgressCallback
 from subdit.run import Run
@@ -98,8 +102,11 @@ def verify_search(
 ) -> SearchResult:
     """Measure `count` of the front's sub-DiTs, search again as NAME-verified, and say how wrong the first front was.
 
-    Writes searches/NAME/verify.json, last. `measure` measures specs by name; by default they are exported with
-    inherited weights and run here, which needs the profile to be of this machine. Raises `SearchError` where it is not.
+    Writes searches/NAME/verify.json: what was measured before the second search, so that it is kept whatever becomes of
+    that, and all of it last. `measure` measures specs by name; by default they are exported with inherited weights and
+    run here, which needs the profile to be of this machine. Raises `SearchError` where it is not, `InfeasibleError`
+    where by the corrected table no sub-DiT keeps the limits; a pick at a value that is now out of reach is left out and
+    named in `missed_picks` of the config.
     """
     profile = asked.profiles[0]
     chosen = most_promising(first, count)
@@ -115,6 +122,12 @@ def verify_search(
     measured = np.asarray([found[row.spec.hash].latency_ms for row in chosen])
     corrected = correct(space, asked.tables.latencies, encoded, measured)
     tables = dataclasses.replace(asked.tables, latencies=corrected)
+    said = measured_report(chosen, found, corrected, asked, machine_slower=slower)
+    file = write_json(first.folder / "verify.json", said)
+    try:
+        gone = out_of_reach(find_reach(tables), pick_at or {})
+    except InfeasibleError as error:
+        raise InfeasibleError(f"By the table as corrected in {file}: {error}") from None
     name = f"{first.folder.name}-verified"
     config = first.config
     second = run_search(
@@ -124,16 +137,16 @@ def verify_search(
         asked.proxies,
         asked.question,
         Budget(int(config["budget"]["trials"]), config["budget"]["budget_s"]),
-        pick_at=pick_at,
+        pick_at={figure: value for figure, value in (pick_at or {}).items() if figure not in gone},
         # What was measured this time is another question than what was measured last time.
         force=True,
         progress=progress,
     )
-    said = report(first, second, chosen, found, corrected, asked) | {"machine_slower": slower}
-    if slower != 1.0:
-        said["said"] += f" The reference kernel took {slower:.2f} of its time in the profile; that is taken out."
-    write_json(first.folder / "verify.json", said)
-    return dataclasses.replace(second, config={**second.config, "verified": said})
+    said = report(said, first, second, corrected, asked)
+    write_json(file, said)
+    missed = {pick_name(figure, (pick_at or {})[figure]): why for figure, why in gone.items()}
+    missed = {**second.config.get("missed_picks", {}), **missed}
+    return dataclasses.replace(second, config={**second.config, "verified": said, "missed_picks": missed})
 
 
 def _slower(profile: DeviceProfile, found: Mapping[str, Measurement]) -> float:
@@ -158,15 +171,15 @@ def most_promising(result: SearchResult, count: int) -> list[TrialRow]:
     return sorted(chosen, key=lambda row: row.latency_ms)
 
 
-def report(
-    first: SearchResult,
-    second: SearchResult,
+def measured_report(
     chosen: Sequence[TrialRow],
     found: Mapping[str, Measurement],
     corrected: CorrectedLatencies,
     asked: Asked,
+    *,
+    machine_slower: float,
 ) -> dict[str, Any]:
-    """How far the first front was wrong, which limits it broke, and what it would have cost."""
+    """How far predictions of the first front were wrong, and which limits it broke."""
     limit = asked.tables.limits.max_latency_ms
     rows: list[dict[str, Any]] = []
     for row in chosen:
@@ -185,15 +198,13 @@ def report(
         )
     errors = np.abs([entry["error"] for entry in rows])
     violations = sum(bool(entry["violates"]) for entry in rows)
-    regret = _regret(first, second, corrected, asked)
+    broken = "there was no latency limit to break" if limit is None else f"{violations} of them break the latency limit"
     said = (
         f"{len(rows)} sub-DiTs of the first front measured: predictions off by {errors.mean():.1%} in the mean and "
-        f"{errors.max():.1%} at worst, {corrected.shift:+.1%} of it common to all; "
-        f"{violations} of them break the latency limit. With the corrected table the first front has "
-        f"{regret:.2%} less hypervolume than the second."
+        f"{errors.max():.1%} at worst, {corrected.shift:+.1%} of it common to all; {broken}."
     )
-    if limit is None:
-        said = said.replace(f"{violations} of them break the latency limit", "there was no latency limit to break")
+    if machine_slower != 1.0:
+        said += f" The reference kernel took {machine_slower:.2f} of its time in the profile; that is taken out."
     return {
         "measured": rows,
         "mean_error": float(errors.mean()),
@@ -201,10 +212,23 @@ def report(
         "common_factor": float(np.exp(corrected.shift)),
         "left_over": corrected.left_over,
         "violations": violations,
+        "machine_slower": machine_slower,
+        "said": said,
+    }
+
+
+def report(
+    measured: Mapping[str, Any], first: SearchResult, second: SearchResult, corrected: CorrectedLatencies, asked: Asked
+) -> dict[str, Any]:
+    """What was measured, and what the first front would have cost next to the second."""
+    regret = _regret(first, second, corrected, asked)
+    return {
+        **measured,
         "regret": regret,
         "second_search": second.folder.name,
         "picks": {name: pick.to_dict() for name, pick in second.picks.items()},
-        "said": said,
+        "said": f"{measured['said']} With the corrected table the first front has {regret:.2%} less hypervolume than "
+        "the second.",
     }
 
 

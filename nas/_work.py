@@ -20,9 +20,11 @@ from nas._question import Budget
 from nas._question import Question
 from nas._question import describe
 from nas._question import is_finished
+from nas._reach import check_picks
 from nas._reach import find_reach
 from nas._results import SearchResult
 from nas._results import TrialRow
+from nas._results import find_picks
 from nas._results import load_search
 from nas._results import write_results
 from nas._samplers import check_sampler
@@ -33,6 +35,7 @@ from nas._team import Team
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
 from subdit.errors import RunError
+from subdit.errors import SearchError
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import Run
@@ -61,7 +64,11 @@ def run_search(
     progress: ProgressCallback = no_progress,
     started: float | None = None,
 ) -> SearchResult:
-    """`search` with the tables and the proxies at hand; `started` is when its clock began, by `time.monotonic`."""
+    """`search` with the tables and the proxies at hand; `started` is when its clock began, by `time.monotonic`.
+
+    Where the front turns out to have no point for one of `pick_at`, the search ends without it and says why in
+    `missed_picks` of its config; a search that was finished before raises `SearchError` and stays as it was.
+    """
     started = time.monotonic() if started is None else started
     folder = run.search(name)
     team = team or Team.of(run, name, storage=None, study_name=None, worker=False, stale_s=None)
@@ -76,11 +83,13 @@ def run_search(
         return load_search(run.path, name)
     progress(0.0, 1.0, "what the space reaches")
     reach = find_reach(tables)
+    check_picks(reach, pick_at or {}, [label for label in proxies if label != "quality"])
     check_sampler(question.sampler, reach.feasible)
     config = asked | {"reach": reach.to_dict()}
     with _held(folder, shared=team.shared):
         # Once more, as another process may have begun it meanwhile.
-        if answered() and not pick_at:
+        only_picks = answered()
+        if only_picks and not pick_at:
             return load_search(run.path, name)
         initial = initial_rows(tables.space, tables, reach)
         stores = {label: QualityStore(run.quality, one) for label, one in proxies.items()}
@@ -89,7 +98,7 @@ def run_search(
             store.value(tables.space.decode(initial[:1])[0])
         if force or not (folder / "search.json").exists():
             _remove(folder)
-        if not (folder / "search.json").exists() or not team.shared:
+        if not (folder / "search.json").exists() or not (team.shared or only_picks):
             write_json(folder / "search.json", config | {"state": "running", "budget": asdict(budget)})
 
         from nas._storage import patiently
@@ -109,10 +118,17 @@ def run_search(
 
         done = finished_trials(study)
         rows = [_row(job, trial) for trial in done]
-        front, picks = write_results(folder, rows, question.objectives, pick_at)
-        config |= {"state": "finished", "budget": asdict(budget), "seconds": seconds} | _summary(job, done, len(front))
+        found = find_picks(rows, question.objectives, pick_at)
+        if only_picks:
+            for missed in found.missed.values():
+                raise SearchError(missed)
+        write_results(folder, rows, found)
+        config |= {"state": "finished", "budget": asdict(budget), "seconds": seconds}
+        config |= _summary(job, done, len(found.front))
+        if found.missed:
+            config["missed_picks"] = dict(found.missed)
         write_json(folder / "search.json", config)
-        return SearchResult(folder, config, front, picks)
+        return SearchResult(folder, config, found.front, found.picks)
 
 
 @contextlib.contextmanager

@@ -190,6 +190,15 @@ def test_devices_figures_and_limits_by_name(run: Path) -> None:
     assert "file_mb=0.9" in found.picks
 
 
+def test_a_pick_that_the_front_lacks_is_said_when_all_else_is_written(run: Path) -> None:
+    limits = {"gflops": 1.0}
+    least = ask(run, limits=limits, trials=40).config["reach"]["tightest"]["gflops"]["value"]
+    with pytest.raises(SearchError, match="No point of the front has gflops.*finished without that pick"):
+        ask(run, limits=limits, trials=40, name="picky", pick_at={"gflops": least})
+    found = load_search(run, "picky")
+    assert found.config["trials"] == 40 and (found.folder / "device.json").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -14,11 +14,15 @@ from nas._limits import Limits
 from nas._limits import Tables
 from nas._question import Budget
 from nas._question import Question
+from nas._reach import find_reach
+from nas._results import load_search
+from nas._verify import Measure
 from nas._verify import correct
 from nas._verify import most_promising
 from nas._verify import verify_search
 from nas._work import run_search
 from profilers import Measurement
+from subdit.errors import InfeasibleError
 from subdit.errors import SearchError
 from subdit.progress import no_progress
 from subdit.run import Run
@@ -118,6 +122,48 @@ def test_a_machine_that_is_slower_as_a_whole_is_no_error_of_the_table(tmp_path: 
     said = second.config["verified"]
     assert said["machine_slower"] == 1.5 and said["mean_error"] < 1e-9 and said["violations"] == 0
     assert second.front == first.front and "1.50 of its time" in said["said"]
+
+
+def slower_by(factor: float) -> Measure:
+    def measured(specs):  # type: ignore[no-untyped-def]
+        exact = analytic.Latency(SPACE).estimate(SPACE.encode(specs.values())).latency_ms * factor
+        return {
+            name: Measurement(value, 0.99 * value, 1.01 * value, 30, 0.0, 0.0, 1.0)
+            for name, value in zip(specs, exact.tolist(), strict=True)
+        }
+
+    return measured
+
+
+def test_a_pick_that_the_corrected_table_puts_out_of_reach_is_left_out(tmp_path: Path, asked: Asked) -> None:
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    pick_at = {"latency_ms": 1.1 * find_reach(asked.tables).fastest.latency_ms}
+    first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(25), pick_at=pick_at)
+    (name,) = set(first.picks) - {"fastest", "balanced", "best"}
+    options = {"count": 4, "pick_at": pick_at, "progress": no_progress}
+    second = verify_search(run, first, asked, measure=slower_by(1.5), **options)
+    assert name not in second.picks and "No sub-DiT within the limits" in second.config["missed_picks"][name]
+    assert load_search(run.path, "default-verified").picks == second.picks
+    said = json.loads((first.folder / "verify.json").read_text())
+    assert len(said["measured"]) == 4 and "regret" in said
+
+
+def test_measurements_are_kept_where_nothing_keeps_the_limits_any_more(tmp_path: Path, asked: Asked) -> None:
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    limits = Limits(max_latency_ms=1.3 * find_reach(asked.tables).fastest.latency_ms)
+    tight = dataclasses.replace(
+        asked,
+        tables=dataclasses.replace(asked.tables, limits=limits),
+        question=dataclasses.replace(asked.question, limits=limits),
+    )
+    first = run_search(run, "default", tight.tables, tight.proxies, tight.question, Budget(12))
+    with pytest.raises(InfeasibleError, match="as corrected in .*verify.json: No sub-DiT of space"):
+        verify_search(run, first, tight, count=3, pick_at=None, progress=no_progress, measure=slower_by(2.0))
+    said = json.loads((first.folder / "verify.json").read_text())
+    assert [entry["spec_hash"] for entry in said["measured"]] == [row.spec.hash for row in most_promising(first, 3)]
+    assert said["violations"] == 3 and not run.search("default-verified").exists()
 
 
 def test_another_machine_is_not_verified_here(tmp_path: Path, asked: Asked) -> None:

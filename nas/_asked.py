@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -158,11 +159,13 @@ def _limits(
     max_params: int | None,
     limits: Mapping[str, float],
 ) -> Limits:
-    for name in limits:
+    for name, limit in limits.items():
         if name not in (*FIGURES.values(), "pipeline_ms"):
             raise SearchError(
                 f"There is no figure {name!r} to limit; there is pipeline_ms, {', '.join(FIGURES.values())}."
             )
+        if not math.isfinite(limit):
+            raise SearchError(f"The limit on {name} is {limit}; give a finite number, or leave it out.")
     each: list[float | None] = (
         [max_latency_ms] if max_latency_ms is None or isinstance(max_latency_ms, int | float) else [*max_latency_ms]
     )

@@ -97,7 +97,12 @@ def search(
         raise SearchError("Resuming and beginning anew exclude each other; give one of --resume and --force.")
     if worker and force:
         raise SearchError("A worker joins a search and replaces none; give one of --worker and --force.")
+    if verify < 0:
+        raise SearchError(
+            f"One cannot verify {verify} sub-DiTs; give --verify a number of at least 1, or leave it out."
+        )
     where = Run(Path(run)).require()
+    team = Team.of(where, name, storage=storage, study_name=study_name, worker=worker, stale_s=stale_s)
     asked = ask(
         where,
         devices=list(device) if isinstance(device, list | tuple) else [cast("str | DeviceProfile", device)],
@@ -113,6 +118,11 @@ def search(
         allow_noisy=allow_noisy,
         proxy=proxy,
     )
+    if verify:
+        from nas._verify import check_is_here
+
+        # Now, not when hours were spent on what is then not measured.
+        check_is_here(asked.profiles[0])
     result = run_search(
         where,
         name,
@@ -120,7 +130,7 @@ def search(
         asked.proxies,
         asked.question,
         Budget(trials, budget_s),
-        team=Team.of(where, name, storage=storage, study_name=study_name, worker=worker, stale_s=stale_s),
+        team=team,
         pick_at=pick_at,
         resume=resume,
         force=force,

@@ -111,7 +111,7 @@ def verify_search(
     profile = asked.profiles[0]
     chosen = most_promising(first, count)
     if measure is None:
-        _check_is_here(profile)
+        check_is_here(profile)
         measure = lambda specs: measure_exported(run, specs, profile, budget_s=budget_s, progress=progress)  # noqa: E731
     found = measure({row.spec.hash: row.spec for row in chosen})
     space = asked.tables.space
@@ -273,7 +273,8 @@ def measure_exported(
     )  # fmt: skip
 
 
-def _check_is_here(profile: DeviceProfile) -> None:
+def check_is_here(profile: DeviceProfile) -> None:
+    """Raises `SearchError` where sub-DiTs cannot be measured on the profile's device from here."""
     import platform
 
     if profile.precision != "fp32" or profile.delegate is not None or profile.runtime != "onnxruntime":

@@ -112,7 +112,16 @@ def test_a_profile_of_another_space_is_refused(run: Path) -> None:
         ({"budget_s": 0.0}, "budget_s"),
         ({"max_latency_ms": -1.0}, "max_latency_ms"),
         ({"max_latency_ms": float("nan")}, "max_latency_ms"),
+        ({"max_latency_ms": float("inf")}, "max_latency_ms"),
+        ({"budget_s": float("inf")}, "budget_s"),
+        ({"limits": {"file_mb": float("inf")}}, "file_mb"),
+        ({"limits": {"params": float("inf")}}, "limit on params"),
         ({"max_params": 0}, "max_params"),
+        ({"stale_s": 0.0}, "stale_s"),
+        ({"stale_s": -1.0, "worker": True}, "stale_s"),
+        ({"stale_s": float("nan")}, "stale_s"),
+        ({"verify": -1}, "cannot verify -1"),
+        ({"verify": 2}, "was measured on slate, not on this one"),
         ({"seed": -1}, "seed"),
         ({"name": "../elsewhere"}, "cannot be named"),
         ({"resume": True, "force": True}, "--resume"),
@@ -122,6 +131,14 @@ def test_senseless_options_are_refused(run: Path, options: dict[str, object], sa
     with pytest.raises(SearchError, match=says):
         ask(run, **options)
     assert not (run / "searches").exists()
+
+
+@pytest.mark.parametrize("option", ["max_latency_ms", "budget_s"])
+def test_a_number_that_cannot_be_written_replaces_nothing(run: Path, option: str) -> None:
+    first = ask(run)
+    with pytest.raises(SearchError, match="finite number"):
+        ask(run, force=True, **{option: float("inf")})
+    assert load_search(run) == first
 
 
 def test_impossible_limits_and_unknown_runs_leave_nothing_behind(run: Path) -> None:

@@ -23,12 +23,14 @@ import numpy.typing as npt
 from nas._front import hypervolume
 from nas._front import on_front
 from nas._front import scaled
+from nas._limits import LATENCY
+from nas._limits import PIPELINE
 from nas._limits import Latencies
 from nas._limits import LatencySource
+from nas._limits import Tables
 from nas._question import Budget
 from nas._reach import find_reach
 from nas._reach import out_of_reach
-from nas._results import PickedSpec
 from nas._results import SearchResult
 from nas._results import TrialRow
 from nas._results import pick_name
@@ -121,7 +123,7 @@ def verify_search(
     found = {name: _at_speed(one, slower) for name, one in found.items()}
     measured = np.asarray([found[row.spec.hash].latency_ms for row in chosen])
     corrected = correct(space, asked.tables.latencies, encoded, measured)
-    tables = dataclasses.replace(asked.tables, latencies=corrected)
+    tables = asked.with_latencies(corrected)
     said = measured_report(chosen, found, corrected, asked, machine_slower=slower)
     file = write_json(first.folder / "verify.json", said)
     try:
@@ -142,7 +144,7 @@ def verify_search(
         force=True,
         progress=progress,
     )
-    said = report(said, first, second, corrected, asked)
+    said = report(said, first, second, tables)
     write_json(file, said)
     missed = {pick_name(figure, (pick_at or {})[figure]): why for figure, why in gone.items()}
     missed = {**second.config.get("missed_picks", {}), **missed}
@@ -180,7 +182,8 @@ def measured_report(
     machine_slower: float,
 ) -> dict[str, Any]:
     """How far predictions of the first front were wrong, and which limits it broke."""
-    limit = asked.tables.limits.max_latency_ms
+    limits = asked.tables.limits.by_figure()
+    limited = [name for name in (LATENCY, PIPELINE) if name in limits]
     rows: list[dict[str, Any]] = []
     for row in chosen:
         measured = found[row.spec.hash]
@@ -193,12 +196,12 @@ def measured_report(
                 "low_ms": measured.low_ms,
                 "high_ms": measured.high_ms,
                 "error": row.latency_ms / measured.latency_ms - 1,
-                "violates": limit is not None and measured.latency_ms > limit,
+                "violates": any(_taken_ms(name, measured, asked) > limits[name] for name in limited),
             }
         )
     errors = np.abs([entry["error"] for entry in rows])
     violations = sum(bool(entry["violates"]) for entry in rows)
-    broken = "there was no latency limit to break" if limit is None else f"{violations} of them break the latency limit"
+    broken = f"{violations} of them break the latency limit" if limited else "there was no latency limit to break"
     said = (
         f"{len(rows)} sub-DiTs of the first front measured: predictions off by {errors.mean():.1%} in the mean and "
         f"{errors.max():.1%} at worst, {corrected.shift:+.1%} of it common to all; {broken}."
@@ -217,11 +220,21 @@ def measured_report(
     }
 
 
-def report(
-    measured: Mapping[str, Any], first: SearchResult, second: SearchResult, corrected: CorrectedLatencies, asked: Asked
-) -> dict[str, Any]:
+def _taken_ms(name: str, measured: Measurement, asked: Asked) -> float:
+    """Milliseconds of one step, or of a picture whose steps take as long as was measured."""
+    if name == LATENCY:
+        return measured.latency_ms
+    from device_profiles import LatencyEstimate
+    from device_profiles import pipeline_latency
+
+    step = LatencyEstimate(*(np.asarray([value]) for value in (measured.latency_ms, measured.low_ms, measured.high_ms)))
+    picture = pipeline_latency(asked.profiles[0], asked.tables.space, step, steps=asked.steps)
+    return float(picture.latency_ms[0])
+
+
+def report(measured: Mapping[str, Any], first: SearchResult, second: SearchResult, tables: Tables) -> dict[str, Any]:
     """What was measured, and what the first front would have cost next to the second."""
-    regret = _regret(first, second, corrected, asked)
+    regret = _regret(first, second, tables)
     return {
         **measured,
         "regret": regret,
@@ -232,19 +245,17 @@ def report(
     }
 
 
-def _regret(first: SearchResult, second: SearchResult, corrected: CorrectedLatencies, asked: Asked) -> float:
-    """Share of hypervolume that the first front lacks next to both together, by corrected latency and the limit."""
-    space, limit = asked.tables.space, asked.tables.limits.max_latency_ms
+def _regret(first: SearchResult, second: SearchResult, tables: Tables) -> float:
+    """Share of hypervolume that the first front lacks next to both together, by the corrected tables and the limits."""
 
-    def points(rows: Sequence[TrialRow | PickedSpec]) -> Floats:
-        latency = corrected.estimate(space.encode([row.spec for row in rows])).latency_ms
-        made = np.c_[latency, [row.quality for row in rows]].astype(np.float64)
-        return made if limit is None else made[made[:, 0] <= limit]
+    def points(rows: Sequence[TrialRow]) -> Floats:
+        known = tables.look_up(tables.space.encode([row.spec for row in rows]))
+        return np.c_[known.latency_ms, [row.quality for row in rows]].astype(np.float64)[known.feasible]
 
     before, after = points(first.front), points(second.front)
     both = np.concatenate([before, after])
     if not len(both):
-        raise SearchError("By the corrected table no sub-DiT of either front keeps the latency limit; set a wider one.")
+        raise SearchError("By the corrected table no sub-DiT of either front keeps the limits; set wider ones.")
     front = both[on_front(both)]
     whole = hypervolume(scaled(front, front), (1.1, 1.1))
     return float(1 - hypervolume(scaled(before, front), (1.1, 1.1)) / whole) if len(before) else 1.0

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nas._asked import Asked
+from nas._columns import pipeline_column
 from nas._limits import Limits
 from nas._limits import Tables
 from nas._question import Budget
@@ -147,6 +148,29 @@ def test_a_pick_that_the_corrected_table_puts_out_of_reach_is_left_out(tmp_path:
     assert load_search(run.path, "default-verified").picks == second.picks
     said = json.loads((first.folder / "verify.json").read_text())
     assert len(said["measured"]) == 4 and "regret" in said
+
+
+def test_pictures_are_corrected_too(tmp_path: Path, asked: Asked) -> None:
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    limits = Limits(others={"pipeline_ms": 10.0})
+    column = pipeline_column(asked.profiles[0], SPACE, 4, analytic.Latency(SPACE))
+    pictures = dataclasses.replace(
+        asked,
+        tables=dataclasses.replace(asked.tables, limits=limits, columns={"pipeline_ms": column}),
+        question=dataclasses.replace(asked.question, limits=limits, objectives=("pipeline_ms", "quality")),
+    )
+    first = run_search(run, "default", pictures.tables, pictures.proxies, pictures.question, Budget(40))
+    options = {"count": 6, "pick_at": None, "progress": no_progress}
+    second = verify_search(run, first, pictures, measure=slower_by(1.5), **options)
+    said = second.config["verified"]
+    # A picture of the digits is four steps and nothing else.
+    exact = [1.5 * 4 * row.latency_ms for row in most_promising(first, 6)]
+    assert said["violations"] == sum(value > 10.0 for value in exact) > 0
+    assert "break the latency limit" in said["said"] and said["regret"] > 0
+    for row in second.front:
+        slow = 1.5 * 4 * float(analytic.Latency(SPACE).estimate(SPACE.encode([row.spec])).latency_ms[0])
+        assert row.more["pipeline_ms"] == pytest.approx(slow, rel=1e-6) and slow <= 10.0
 
 
 def test_measurements_are_kept_where_nothing_keeps_the_limits_any_more(tmp_path: Path, asked: Asked) -> None:

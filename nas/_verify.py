@@ -2,7 +2,7 @@
 
 What is measured here is the latency of whole exported sub-DiTs. Their ratios to the predictions correct the estimator:
 one factor for all (the machine is faster or slower now, or sums are wrong alike), and what is left over as a smooth
-function of the architecture, shrunk as far as the measurements do not support it. Quality is not measured anew.
+function of the architecture, as far as measurements left out support it. Quality is not measured anew.
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Measure = Callable[[Mapping[str, SubDiTSpec]], Mapping[str, "Measurement"]]
 
-RIDGE = 0.5
-"""Against the sum of squares of the measured sub-DiTs' columns: some measurements' worth of belief in one factor."""
+RIDGES = (1e4, *np.logspace(3, -2, 11).tolist())
+"""Against the sum of squares of the measured sub-DiTs' columns; the first leaves one factor and nothing else."""
+_FEWEST = 3
+"""Measurements below which there is no telling a tendency from chance."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,38 @@ class CorrectedLatencies:
 def correct(
     space: SearchSpace, source: LatencySource, encoded: EncodedSpecs, measured_ms: Floats
 ) -> CorrectedLatencies:
-    """A source that has learned from latencies measured of specs (n, dimensions), n >= 1."""
-    ratio = np.log(measured_ms / np.asarray(source.estimate(encoded).latency_ms))
-    shift = float(np.mean(ratio))
+    """A source that has learned from latencies measured of specs (n, dimensions), n >= 1.
+
+    How far a tendency is believed, and what is left over, say predictions of each measured spec from all others
+    (leave-one-out, in closed form by scikit-learn's RidgeCV): with more columns than measurements a fit is near to what
+    it was fitted on whatever that is worth. The interval is Student's t. What is left over is never less than what one
+    does not know of the common factor, which is the source's own error over the root of the number of measurements.
+    """
+    plain = source.estimate(encoded)
+    latency_ms = np.asarray(plain.latency_ms)
+    ratio = np.log(measured_ms / latency_ms)
+    count = len(ratio)
     columns = described(space, encoded).astype(np.float64)
     middle = columns.mean(axis=0)
-    columns = columns - middle
-    square = columns.T @ columns + RIDGE * np.eye(columns.shape[1])
-    slopes = np.linalg.solve(square, columns.T @ (ratio - shift))
-    left = ratio - shift - columns @ slopes
-    return CorrectedLatencies(space, source, shift, middle, slopes, float(1.96 * np.sqrt(np.mean(np.square(left)))))
+    slopes, left = np.zeros(columns.shape[1]), 0.0
+    if count >= _FEWEST and columns.shape[1]:
+        from sklearn.linear_model import RidgeCV
+
+        # The first of equals is taken, so the cautious ones come first.
+        model: Any = RidgeCV(alphas=RIDGES, store_cv_results=True).fit(columns - middle, ratio)
+        slopes, left = np.asarray(model.coef_), float(model.cv_results_.mean(axis=0).min())
+    elif count > 1:
+        left = float(np.mean(np.square((ratio - ratio.mean()) * count / (count - 1))))
+    own = float(np.mean((np.asarray(plain.high_ms) - np.asarray(plain.low_ms)) / (2 * latency_ms)))
+    left_over = max(_t_95(count - 1) * np.sqrt(left), own / np.sqrt(count))
+    return CorrectedLatencies(space, source, float(ratio.mean()), middle, slopes, float(left_over))
+
+
+def _t_95(degrees: int) -> float:
+    """97.5 % quantile of Student's t; 0 where there are no degrees of freedom, and so no spread to multiply."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, 0.975)) if degrees else 0.0
 
 
 def verify_search(

@@ -97,6 +97,11 @@ def search(
         raise SearchError("Resuming and beginning anew exclude each other; give one of --resume and --force.")
     if worker and force:
         raise SearchError("A worker joins a search and replaces none; give one of --worker and --force.")
+    if worker and verify:
+        raise SearchError(
+            "Workers end together and would all measure at once; when they are done give --verify to one command with "
+            "--resume."
+        )
     if verify < 0:
         raise SearchError(
             f"One cannot verify {verify} sub-DiTs; give --verify a number of at least 1, or leave it out."

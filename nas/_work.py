@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
-from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nas._evolution import initial_rows
+from nas._held import held
 from nas._limits import Tables
 from nas._question import Budget
 from nas._question import Question
@@ -34,7 +33,6 @@ from nas._team import Job
 from nas._team import Team
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
-from subdit.errors import RunError
 from subdit.errors import SearchError
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
@@ -86,7 +84,7 @@ def run_search(
     check_picks(reach, pick_at or {}, [label for label in proxies if label != "quality"])
     check_sampler(question.sampler, reach.feasible)
     config = asked | {"reach": reach.to_dict()}
-    with _held(folder, shared=team.shared):
+    with held(folder, shared=team.shared, force=force) as prepared:
         # Once more, as another process may have begun it meanwhile.
         only_picks = answered()
         if only_picks and not pick_at:
@@ -101,6 +99,10 @@ def run_search(
         if not (folder / "search.json").exists() or not (team.shared or only_picks):
             write_json(folder / "search.json", config | {"state": "running", "budget": asdict(budget)})
 
+        if force and isinstance(team.where, str):
+            _forget(team)
+        prepared()
+
         from nas._storage import patiently
         from nas._study import SubDiTSampler
         from nas._study import finished_trials
@@ -108,8 +110,6 @@ def run_search(
         from nas._study import settle_question
 
         sampler = SubDiTSampler(tables, initial, question.way)
-        if force and isinstance(team.where, str):
-            _forget(team)
         study = patiently(lambda: open_study(team.where, team.study_name, sampler, question.objectives))
         patiently(lambda: settle_question(study, asked))
         goal = min(budget.trials, reach.feasible)
@@ -129,19 +129,6 @@ def run_search(
             config["missed_picks"] = dict(found.missed)
         write_json(folder / "search.json", config)
         return SearchResult(folder, config, found.front, found.picks)
-
-
-@contextlib.contextmanager
-def _held(folder: Path, *, shared: bool) -> Iterator[None]:
-    """Hold the search's folder: alone, or together with other workers."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError:
-            how = "start it with --worker too" if not shared else "wait for it, or start it with --worker"
-            raise RunError(f"The search at {folder} is in use by another subdit; {how}.") from None
-        yield
 
 
 def _work_alone(job: Job) -> float:

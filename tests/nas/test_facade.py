@@ -232,6 +232,7 @@ def test_a_pick_that_the_front_lacks_is_said_when_all_else_is_written(run: Path)
         ({"pick_at": {"weight_kg": 1.0}}, "no figure 'weight_kg' to pick at"),
         ({"storage": "nowhere"}, "is no address"),
         ({"worker": True, "force": True}, "--worker"),
+        ({"worker": True, "verify": 2}, "all measure at once"),
         ({"device": []}, "No device"),
     ],
 )

@@ -23,12 +23,12 @@ from reports._figures import percent
 from reports._figures import pick_lines
 from reports._figures import quality_lines
 from reports._other_devices import other_devices
-from reports._plot import latency_limit_ms
 from reports._plot import pareto_svg
 from reports._results import Results
 from subdit.errors import ProfileError
 from subdit.errors import RunError
 from subdit.errors import SpaceError
+from subdit.figures import limit_text
 from supernet.space import get_space
 
 UNKNOWN = "unknown"
@@ -175,14 +175,15 @@ def _search_facts(results: Results) -> list[Fact]:
     config = results.config
     space = get_space(config["space"])
     limits = config.get("limits")
-    limit_ms = latency_limit_ms(results)
-    max_params = limits.get("max_params") if isinstance(limits, dict) else None
-    kept = [] if limit_ms is None else [f"at most {limit_ms:g} ms"]
-    kept += [] if max_params is None else [f"at most {max_params:,} parameters"]
+    kept = [
+        limit_text(name.removeprefix("max_"), limit)
+        for name, limit in (limits.items() if isinstance(limits, dict) else ())
+        if limit is not None
+    ]
     facts = [
         Fact("search space", f"{space.name}, {space.size:,} sub-DiTs"),
         Fact("evaluated", f"{len(results.trials):,} sub-DiTs, {len(results.front)} on the front"),
-        Fact("limits", " and ".join(kept) or "none"),
+        Fact("limits", "; ".join(kept) or "none"),
     ]
     facts += [Fact("run", str(results.run.path)), Fact("search", results.search)]
     if "seed" in config:

@@ -144,7 +144,7 @@ def find_picks(
     # Picks weigh one cost against one quality; with more objectives they are taken from the front of these two.
     cost, quality = objectives[0], next(name for name in objectives if name.startswith("quality"))
     ends = pareto(front, (cost, quality))
-    chosen = choose_picks(np.asarray([(row.value(cost), row.value(quality)) for row in ends], dtype=np.float64))
+    chosen = choose_picks(np.asarray([(row.value(cost), row.value(quality)) for row in ends], dtype=np.float64), cost)
     picks = {name: _picked(ends[pick.index], pick.why) for name, pick in chosen.items()}
     missed = {}
     for figure, limit in (pick_at or {}).items():

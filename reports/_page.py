@@ -28,7 +28,9 @@ from reports._results import Results
 from subdit.errors import ProfileError
 from subdit.errors import RunError
 from subdit.errors import SpaceError
+from subdit.figures import is_latency
 from subdit.figures import limit_text
+from subdit.figures import noun
 from supernet.space import get_space
 
 UNKNOWN = "unknown"
@@ -117,6 +119,7 @@ def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
         "warnings": _warnings(results, profile, provenance, noisy),
         "facts": _search_facts(results),
         "quality_unit": quality_unit(results),
+        "beats_in": _objectives(results),
         "pick_lines": pick_lines(results.picks),
         "quality_lines": quality_lines(results.picks) if any(pick.quality for pick in results.picks) else [],
         "others": others,
@@ -191,6 +194,14 @@ def _search_facts(results: Results) -> list[Fact]:
     if "subdit_version" in config:
         facts.append(Fact("subdit", str(config["subdit_version"])))
     return facts
+
+
+def _objectives(results: Results) -> str:
+    """What points of the front are compared in, in words."""
+    # Searches of earlier versions name none.
+    names = results.config.get("objectives") or ("latency_ms", "quality")
+    said = [("predicted " if is_latency(name) else "") + noun(name) for name in map(str, names)]
+    return ("both " if len(said) == 2 else "all of ") + ", ".join(said[:-1]) + f" and {said[-1]}"
 
 
 def _device_facts(profile: DeviceProfile) -> list[Fact]:

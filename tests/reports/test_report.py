@@ -88,6 +88,15 @@ def test_every_limit_is_named(run: Path) -> None:
     assert "limits\n\nnone" in read(report(run, force=True)).replace("\n\n\n", "\n\n")
 
 
+def test_what_the_front_is_of_is_named(run: Path) -> None:
+    assert "beats in both predicted latency and quality loss." in read(report(run))
+    change(run, objectives=["latency_ms", "latency_ms@tablet", "file_mb", "quality", "quality_few_step_distance"])
+    assert (
+        "beats in all of predicted latency, predicted latency on tablet, file size, quality loss and quality loss by "
+        "few_step_distance."
+    ) in read(report(run, force=True))
+
+
 def test_page_shows_measurements_as_they_are_stored(run: Path) -> None:
     page = read(report(run))
     for pick in picks(run).values():

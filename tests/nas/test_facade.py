@@ -268,11 +268,14 @@ def test_the_verb_takes_limits_and_shows_what_they_leave(run: Path, monkeypatch:
         "0.8",
         "--max-file-mb",
         "1",
+        "--max-gflops",
+        "0.5",
     ]
     shown = CliRunner().invoke(group, [*command, "--pick-at", "latency_ms=0.7"])
     assert shown.exit_code == 0, shown.output
     for said in (
         "tightest reachable file_mb",
+        "tightest reachable gflops",
         "ruled out, without a trial",
         "Kendall tau",
         "latency_ms=0.7: The lowest",

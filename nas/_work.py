@@ -114,7 +114,10 @@ def run_search(
         patiently(lambda: settle_question(study, asked))
         goal = min(budget.trials, reach.feasible)
         job = Job(tables, stores, question, study, sampler, goal, budget, started, progress)
-        seconds = _work_shared(job, team) if team.shared else _work_alone(job)
+        if only_picks:
+            seconds = float(load_search(run.path, name).config["seconds"])
+        else:
+            seconds = _work_shared(job, team) if team.shared else _work_alone(job)
 
         done = finished_trials(study)
         rows = [_row(job, trial) for trial in done]

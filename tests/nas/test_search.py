@@ -253,6 +253,9 @@ def test_seconds_end_a_search_and_a_finished_one_is_read(tmp_path: Path) -> None
     result = ask(run, 10_000, budget_s=1.0, loss=analytic.Loss(SPACE, pause_s=0.05))
     assert 1 <= result.config["trials"] < 100
     assert ask(run, 10_000, budget_s=1.0, resume=True) == result
+    # Another pick is no reason to evaluate more, though trials alone took less than the budget.
+    picked = ask(run, 10_000, budget_s=1.0, resume=True, pick_at={"latency_ms": 3.0})
+    assert (picked.config, picked.front) == (result.config, result.front) and "latency_ms=3" in picked.picks
 
 
 def test_a_search_ends_when_the_space_does(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +18,9 @@ from nas._columns import memory_column
 from nas._columns import pipeline_column
 from nas._limits import LATENCY
 from nas._limits import PARAMS
+from nas._limits import PIPELINE
 from nas._limits import Column
+from nas._limits import LatencySource
 from nas._limits import Limits
 from nas._limits import Tables
 from nas._question import Budget
@@ -35,18 +39,26 @@ if TYPE_CHECKING:
 DEFAULT_OBJECTIVES = ("latency", "validation_loss")
 FIGURES = {"params": PARAMS, "memory": "memory_mb", "file": "file_mb", "flops": "gflops"}
 """Objectives that depend on no device, by the name of their figure."""
-PER_DEVICE = {"latency": LATENCY, "pipeline": "pipeline_ms"}
+PER_DEVICE = {"latency": LATENCY, "pipeline": PIPELINE}
 """Objectives that each device has one of."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A search as it was asked for; `proxies` by the names of their objectives, "quality" first."""
+    """A search as asked for; `proxies` by the names of their objectives, "quality" first; `steps` of a picture."""
 
     question: Question
     tables: Tables
     proxies: Mapping[str, QualityProxy]
     profiles: tuple[DeviceProfile, ...]
+    steps: int = 4
+
+    def with_latencies(self, latencies: LatencySource) -> Tables:
+        """The tables if one step takes so long on the first device: a picture on it takes its steps at that pace."""
+        columns = dict(self.tables.columns)
+        if PIPELINE in columns:
+            columns[PIPELINE] = pipeline_column(self.profiles[0], self.tables.space, self.steps, latencies)
+        return dataclasses.replace(self.tables, latencies=latencies, columns=columns)
 
 
 def ask(
@@ -112,7 +124,7 @@ def ask(
         (*names, *made),
         tuple(profile.id for profile in profiles[1:]),
     )
-    return Asked(question, make_tables(space, first, bounds, columns), made, profiles)
+    return Asked(question, make_tables(space, first, bounds, columns), made, profiles, steps)
 
 
 def make_tables(
@@ -158,11 +170,13 @@ def _limits(
     max_params: int | None,
     limits: Mapping[str, float],
 ) -> Limits:
-    for name in limits:
-        if name not in (*FIGURES.values(), "pipeline_ms"):
+    for name, limit in limits.items():
+        if name not in (*FIGURES.values(), PIPELINE):
             raise SearchError(
                 f"There is no figure {name!r} to limit; there is pipeline_ms, {', '.join(FIGURES.values())}."
             )
+        if not math.isfinite(limit):
+            raise SearchError(f"The limit on {name} is {limit}; give a finite number, or leave it out.")
     each: list[float | None] = (
         [max_latency_ms] if max_latency_ms is None or isinstance(max_latency_ms, int | float) else [*max_latency_ms]
     )
@@ -178,7 +192,7 @@ def _limits(
         if limit is not None
     }
     for name, limit in limits.items():
-        spread = [_on(name, profile) for profile in profiles[1:]] if name == "pipeline_ms" else []
+        spread = [_on(name, profile) for profile in profiles[1:]] if name == PIPELINE else []
         others |= dict.fromkeys([name, *spread], float(limit))
     others.pop(PARAMS, None)
     first = each[0] if each else None

@@ -44,20 +44,28 @@ def _figures(values: npt.NDArray[np.float64], low: npt.NDArray[np.float64], high
     return Figures(np.asarray(values, dtype=np.float64), half)
 
 
-def pipeline_column(profile: DeviceProfile, space: SearchSpace, steps: int) -> Column:
+def pipeline_column(
+    profile: DeviceProfile, space: SearchSpace, steps: int, latencies: LatencySource | None = None
+) -> Column:
     """Latency of a whole picture of `steps` steps in milliseconds, with what else the space says it takes.
 
-    Raises `ProfileError` where the profile lacks that, `SearchError` where there is no step.
+    Args:
+        latencies: of one step; by default as the profile has them.
+
+    Raises `ProfileError` where the profile lacks what else a picture takes, `SearchError` where there is no step.
     """
+    from device_profiles import LatencyEstimate
     from device_profiles import LatencyEstimator
     from device_profiles import pipeline_latency
 
     if steps < 1:
         raise SearchError(f"A picture cannot be drawn in {steps} steps; take at least 1.")
-    estimator = LatencyEstimator(profile, space)
+    source = latencies or LatencyEstimator(profile, space)
 
     def column(encoded: EncodedSpecs) -> Figures:
-        picture = pipeline_latency(profile, space, estimator.estimate(encoded), steps=steps)
+        found = source.estimate(encoded)
+        step = LatencyEstimate(np.asarray(found.latency_ms), np.asarray(found.low_ms), np.asarray(found.high_ms))
+        picture = pipeline_latency(profile, space, step, steps=steps)
         return _figures(picture.latency_ms, picture.low_ms, picture.high_ms)
 
     column(space.enumerate(0, 1))

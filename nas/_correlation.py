@@ -30,6 +30,17 @@ def kendall(first: Floats, second: Floats) -> float:
     return float(kendall_tau(first, second))
 
 
+def expected_agreement(tau: float) -> float:
+    """Kendall's tau of an expected value with one noisy look at it, where two such looks have the given one.
+
+    For normal values with normal noise: there tau is 2/pi asin(rho), the correlation of two looks is the share of their
+    variance that is no noise, and that of a look with what is expected is its root. So it is above what two looks
+    have, unless these agree perfectly or, at 0 and below, have nothing in common.
+    """
+    rho = np.sin(np.pi / 2 * max(tau, 0.0))
+    return float(2 / np.pi * np.arcsin(np.sqrt(rho)))
+
+
 def spearman(first: Floats, second: Floats) -> float:
     """Spearman's rho: the correlation of mean ranks; 0 where either is constant."""
     a, b = mean_ranks(first), mean_ranks(second)

@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 LATENCY = "latency_ms"
 PARAMS = "params"
+PIPELINE = "pipeline_ms"
 
 CHUNK = 16_384
 """Specs looked at in one go: bounds the memory of a scan, about 10 MB of component counts."""

@@ -10,6 +10,8 @@ import numpy as np
 
 from nas._front import Points
 from nas._front import scaled
+from subdit.figures import is_latency
+from subdit.figures import noun
 
 PICK_NAMES = ("fastest", "balanced", "best")
 
@@ -30,13 +32,13 @@ class Pick:
     why: str
 
 
-def choose_picks(front: Points) -> dict[str, Pick]:
-    """The picks of a front of (latency_ms, quality loss), shape (n, 2), ascending in latency, n >= 1.
+def choose_picks(front: Points, cost: str = "latency_ms") -> dict[str, Pick]:
+    """The picks of a front of (cost, quality loss), shape (n, 2), ascending in the cost, n >= 1.
 
-    `best` has the lowest loss of the front, `fastest` is the fastest point within `ACCEPTABLE_LOSS_SHARE` of the
-    front's range of loss, `balanced` is the knee between the two: the point farthest below the straight line from
-    the front's fast end to its good end, both objectives scaled to the front's range. With three points or more the
-    picks are three different ones.
+    `best` has the lowest loss of the front, `fastest` is the cheapest point within `ACCEPTABLE_LOSS_SHARE` of the
+    front's range of loss, the fastest where the figure `cost` is a latency. `balanced` is the knee between the two: the
+    point farthest below the straight line from the front's cheap end to its good end, both objectives scaled to the
+    front's range. With three points or more the picks are three different ones.
     """
     count = len(front)
     last = count - 1
@@ -47,28 +49,29 @@ def choose_picks(front: Points) -> dict[str, Pick]:
     between = np.arange(fastest + 1, last) if count > 2 else np.array([last])
     balanced = int(between[np.argmax(below_line[between])])
 
-    latency, loss = front[:, 0], front[:, 1]
+    costs, loss = front[:, 0], front[:, 1]
+    words = _Words.of(cost)
     share = f"{unit[fastest, 1]:.0%} of the way from the front's lowest quality loss to its highest"
     if fastest == acceptable:
         fastest_why = (
-            f"The fastest of the front's {count} points within {ACCEPTABLE_LOSS_SHARE:.0%} of its range of loss "
+            f"The {words.lowest} of the front's {count} points within {ACCEPTABLE_LOSS_SHARE:.0%} of its range of loss "
             f"({share})."
         )
     else:
         fastest_why = (
             f"The front has no point within {ACCEPTABLE_LOSS_SHARE:.0%} of its range of loss that leaves room for the "
-            f"other picks, so this is the slowest that does ({share})."
+            f"other picks, so this is the {words.most} that does ({share})."
         )
     if count == 1:
         only = "The only point of the front."
         return {name: Pick(0, only) for name in PICK_NAMES}
-    best_why = f"The lowest quality loss of the front's {count} points ({loss[last]:.4g}), and its slowest."
+    best_why = f"The lowest quality loss of the front's {count} points ({loss[last]:.4g}), and its {words.highest}."
     if count == 2:
         balanced_why = "The front has two points; this is the better of them, as there is none between."
     else:
-        saved = 1.0 - latency[balanced] / latency[last]
+        saved = 1.0 - costs[balanced] / costs[last]
         balanced_why = (
-            f"The knee of the front between the other two picks: {saved:.0%} faster than the best pick for "
+            f"The knee of the front between the other two picks: {saved:.0%} {words.lower} than the best pick for "
             f"{unit[balanced, 1]:.0%} of the front's range of quality loss."
         )
     return {
@@ -76,6 +79,23 @@ def choose_picks(front: Points) -> dict[str, Pick]:
         "balanced": Pick(balanced, balanced_why),
         "best": Pick(last, best_why),
     }
+
+
+@dataclass(frozen=True)
+class _Words:
+    """How the ends of a front are called in sentences."""
+
+    lowest: str
+    highest: str
+    most: str
+    lower: str
+
+    @classmethod
+    def of(cls, cost: str) -> _Words:
+        if is_latency(cost):
+            return cls("fastest", "slowest", "slowest", "faster")
+        what = noun(cost)
+        return cls(f"lowest {what}", f"highest {what}", f"one with the highest {what}", f"lower {what}")
 
 
 def mark_ties(points: Sequence[Sequence[float]], noise: Sequence[Sequence[float]]) -> list[str]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from nas._correlation import Agreement
 from nas._correlation import agreement
+from nas._correlation import expected_agreement
 from nas._correlation import kendall
 from nas._correlation import spearman
 from nas._results import load_search
@@ -75,7 +76,8 @@ class ProxyReport:
     """What `measure_proxies` found.
 
     Attributes:
-        ceiling: Kendall tau between two trainings of the same specs with other seeds, by truth; what no proxy can beat.
+        ceiling: Kendall tau between two trainings of the same specs with other seeds, by truth. Both are noisy, so
+            a proxy near to the expected quality can have a higher one, see `nas._correlation.expected_agreement`.
     """
 
     training: Training
@@ -104,7 +106,7 @@ def measure_proxies(
         proxies: ids, by default all of `nas.proxies.PROXIES`.
         count: specs drawn uniformly by `seed`.
         front: specs from the front of the finished search `search`, evenly spread; 0 for none.
-        twice: how many of the drawn specs are trained with a second seed too, for the ceiling.
+        twice: how many of the drawn specs are trained with a second seed too, for tau between two seeds.
         training: how each is trained.
 
     Writes proxies/truth.jsonl, a line for each training, as soon as it is done: called again it goes on where it was.
@@ -179,6 +181,11 @@ def report_to_dict(report: ProxyReport) -> dict[str, Any]:
         "specs": {name: [spec.hash for spec in specs] for name, specs in report.specs.items()},
         "proxies": [asdict(figures) for figures in report.proxies],
         "ceiling": {judged: asdict(found) for judged, found in report.ceiling.items()},
+        "expected_quality": {
+            judged: {end: expected_agreement(getattr(found, end)) for end in ("value", "low", "high")}
+            for judged, found in report.ceiling.items()
+            if found.value > 0
+        },
     }
 
 

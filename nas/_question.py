@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
@@ -174,7 +175,7 @@ def check_options(budget: Budget, limits: Limits, seed: int, sampler: str = SAMP
         "budget_s": budget.budget_s,
         **limits.to_dict(),
     }.items():
-        if value is not None and not value > 0:
-            raise SearchError(f"The option {label} is {value}; it must be above zero.")
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise SearchError(f"The option {label} is {value}; it must be a finite number above zero.")
     if seed < 0:
         raise SearchError(f"The seed is {seed}; it must not be negative.")

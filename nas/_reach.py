@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +16,10 @@ import numpy.typing as npt
 
 from nas._limits import Tables
 from subdit.errors import InfeasibleError
+from subdit.errors import SearchError
+from subdit.figures import limit_text
+from subdit.figures import noun
+from subdit.figures import unit
 from supernet.space import SubDiTSpec
 
 
@@ -137,6 +143,33 @@ def find_reach(tables: Tables) -> Reach:
     )
 
 
+def check_picks(reach: Reach, pick_at: Mapping[str, float], qualities: Collection[str] = ()) -> None:
+    """Raises `SearchError` where there is no such figure, or no sub-DiT within the limits has so little of it.
+
+    Args:
+        pick_at: largest value by figure.
+        qualities: what can be picked at beside the tables' figures; how low these reach nobody knows beforehand.
+    """
+    known = (*reach.least, *qualities)
+    for figure, value in pick_at.items():
+        if figure not in known:
+            raise SearchError(f"There is no figure {figure!r} to pick at; there is {', '.join(sorted(known))}.")
+        if not math.isfinite(value):
+            raise SearchError(f"One cannot pick at {figure}={value}; give a finite number.")
+    for refusal in out_of_reach(reach, pick_at).values():
+        raise SearchError(refusal)
+
+
+def out_of_reach(reach: Reach, pick_at: Mapping[str, float]) -> dict[str, str]:
+    """By figure why there can be no pick at that value."""
+    return {
+        figure: f"No sub-DiT within the limits has {figure} of at most {value:g}; the least is "
+        f"{round_up(least.figures[figure])}, of {least.spec} ({least.spec.hash})."
+        for figure, value in pick_at.items()
+        if (least := reach.least.get(figure)) is not None and least.figures[figure] > value
+    }
+
+
 def _refusal(tables: Tables, extremes: Mapping[Any, Extreme], kept_sets: set[int]) -> str:
     limits, space = tables.limits.by_figure(), tables.space.name
     alone = [name for name, limit in limits.items() if extremes["tightest", name].figures[name] > limit]
@@ -152,9 +185,9 @@ def _refusal(tables: Tables, extremes: Mapping[Any, Extreme], kept_sets: set[int
             extremes["with", kept, name] for kept in sorted(kept_sets) if kept & wanted == wanted
         ]  # fmt: skip
         best = min(candidates, key=lambda extreme: extreme.figures[name])
-        given = " and ".join(_limit_text(other, limits[other]) for other in others)
+        given = " and ".join(limit_text(other, limits[other]) for other in others)
         said.append(
-            f"with {given} the tightest reachable {_noun(name)} is {_amount(name, best.figures[name])}, of "
+            f"with {given} the tightest reachable {noun(name)} is {_amount(name, best.figures[name])}, of "
             f"{best.spec} ({best.spec.hash}), above the limit of {_amount(name, limits[name], exact=True)}"
         )
     both = "both limits" if len(limits) == 2 else f"all {len(limits)} limits together"
@@ -182,33 +215,13 @@ def _alone(name: str, limit: float, extreme: Extreme) -> str:
     if name.startswith("latency_ms"):
         where = f"on {name.partition('@')[2]}" if "@" in name else "on this device"
         return f"runs within {limit:g} ms {where}; the tightest reachable latency is {value}, of {spec}"
-    return f"keeps {_limit_text(name, limit)}; the tightest reachable {_noun(name)} is {value}, of {spec}"
-
-
-_UNITS = {"ms": "ms", "mb": "MB", "gflops": "GFLOP"}
-_NOUNS = {"latency": "latency", "pipeline": "latency of a picture", "memory": "peak memory", "file": "file size"}
-
-
-def _unit(name: str) -> str:
-    return _UNITS.get(name.partition("@")[0].rpartition("_")[2], "")
-
-
-def _noun(name: str) -> str:
-    figure, _, device = name.partition("@")
-    noun = "number of parameters" if name == "params" else _NOUNS.get(figure.rpartition("_")[0], figure)
-    return f"{noun} on {device}" if device else noun
+    return f"keeps {limit_text(name, limit)}; the tightest reachable {noun(name)} is {value}, of {spec}"
 
 
 def _amount(name: str, value: float, *, exact: bool = False) -> str:
     if name == "params":
         return f"{int(value):,} parameters"
-    return f"{value:g} {_unit(name)}".rstrip() if exact else f"{round_up(value)} {_unit(name)}".rstrip()
-
-
-def _limit_text(name: str, limit: float) -> str:
-    if name == "params":
-        return f"at most {int(limit):,} parameters"
-    return f"at most {limit:g} {_unit(name)} of {_noun(name)}"
+    return f"{value:g} {unit(name)}".rstrip() if exact else f"{round_up(value)} {unit(name)}".rstrip()
 
 
 def round_up(value: float) -> str:

@@ -19,8 +19,8 @@ from nas._front import on_front
 from nas._picks import PICK_NAMES
 from nas._picks import choose_picks
 from nas._picks import mark_ties
+from nas._reach import round_up
 from subdit.errors import RunError
-from subdit.errors import SearchError
 from subdit.errors import SubditError
 from subdit.run import Run
 from subdit.run import read_json
@@ -127,28 +127,50 @@ def pareto(rows: Sequence[TrialRow], objectives: Sequence[str] = OBJECTIVES) -> 
     return tuple(replace(row, tie=mark) for row, mark in zip(front, marks, strict=True))
 
 
-def write_results(
-    folder: Path,
-    rows: Sequence[TrialRow],
-    objectives: Sequence[str] = OBJECTIVES,
-    pick_at: Mapping[str, float] | None = None,
-) -> tuple[tuple[TrialRow, ...], dict[str, PickedSpec]]:
-    """Write trials.csv, front.csv and picks.json of at least one feasible row; returns front and picks."""
+@dataclass(frozen=True)
+class Found:
+    """What the trials come to: their front, its picks by name, and by name why one that was asked for is missing."""
+
+    front: tuple[TrialRow, ...]
+    picks: Mapping[str, PickedSpec]
+    missed: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_picks(
+    rows: Sequence[TrialRow], objectives: Sequence[str] = OBJECTIVES, pick_at: Mapping[str, float] | None = None
+) -> Found:
+    """Front and picks of at least one feasible row."""
     front = pareto(rows, objectives)
     # Picks weigh one cost against one quality; with more objectives they are taken from the front of these two.
     cost, quality = objectives[0], next(name for name in objectives if name.startswith("quality"))
     ends = pareto(front, (cost, quality))
-    chosen = choose_picks(np.asarray([(row.value(cost), row.value(quality)) for row in ends], dtype=np.float64))
+    chosen = choose_picks(np.asarray([(row.value(cost), row.value(quality)) for row in ends], dtype=np.float64), cost)
     picks = {name: _picked(ends[pick.index], pick.why) for name, pick in chosen.items()}
+    missed = {}
     for figure, limit in (pick_at or {}).items():
-        row = _pick_at(front, figure, limit, quality)
-        picks[f"{figure}={limit:g}"] = _picked(
+        name = pick_name(figure, limit)
+        within = [row for row in front if row.value(figure) <= limit]
+        if not within:
+            least = round_up(min(row.value(figure) for row in front))
+            missed[name] = f"No point of the front has {figure} of at most {limit:g}; the least is {least}."
+            continue
+        row = min(within, key=lambda row: (row.value(quality), row.value(figure)))
+        picks[name] = _picked(
             row, f"The lowest quality loss of those with {figure} of at most {limit:g} ({row.value(figure):.4g})."
         )
-    write_atomic(folder / "trials.csv", _table(rows, front, picks))
-    write_atomic(folder / "front.csv", _table(front, front, picks))
-    write_json(folder / "picks.json", {name: pick.to_dict() for name, pick in picks.items()})
-    return front, picks
+    return Found(front, picks, missed)
+
+
+def pick_name(figure: str, limit: float) -> str:
+    """What the pick at a value of a figure is called."""
+    return f"{figure}={limit:g}"
+
+
+def write_results(folder: Path, rows: Sequence[TrialRow], found: Found) -> None:
+    """Write trials.csv, front.csv and picks.json."""
+    write_atomic(folder / "trials.csv", _table(rows, found.front, found.picks))
+    write_atomic(folder / "front.csv", _table(found.front, found.front, found.picks))
+    write_json(folder / "picks.json", {name: pick.to_dict() for name, pick in found.picks.items()})
 
 
 def _picked(row: TrialRow, why: str) -> PickedSpec:
@@ -161,17 +183,6 @@ def _picked(row: TrialRow, why: str) -> PickedSpec:
         params=row.params,
         why=why,
     )
-
-
-def _pick_at(front: Sequence[TrialRow], figure: str, limit: float, quality: str) -> TrialRow:
-    known = {"latency_ms", "params", *front[0].more}
-    if figure not in known:
-        raise SearchError(f"There is no figure {figure!r} to pick at; there is {', '.join(sorted(known))}.")
-    within = [row for row in front if row.value(figure) <= limit]
-    if not within:
-        least = min(row.value(figure) for row in front)
-        raise SearchError(f"No point of the front has {figure} of at most {limit:g}; the least is {least:.4g}.")
-    return min(within, key=lambda row: (row.value(quality), row.value(figure)))
 
 
 def load_search(run: Path | str, name: str = "default") -> SearchResult:

@@ -14,6 +14,7 @@ from nas._question import DEFAULT_TRIALS
 from nas._question import Budget
 from nas._question import checked_name
 from nas._results import SearchResult
+from nas._results import pick_name
 from nas._team import Team
 from nas._work import run_search
 from nas.proxies import QualityProxy
@@ -82,6 +83,8 @@ def search(
         stale_s: seconds without a sign of life after which a worker's trial is given to another.
         verify: export and measure so many of the most promising on this machine, and search again with what they say.
 
+    A pick that the front turns out not to have raises `SearchError` when everything else is written.
+
     Raises `RunError` where the search exists already or the run is damaged, `ProfileError` where the device is unknown,
     of another space or noisy, `InfeasibleError` where no sub-DiT keeps the limits, `SearchError` where options are
     senseless or differ from those of the search to resume.
@@ -94,7 +97,17 @@ def search(
         raise SearchError("Resuming and beginning anew exclude each other; give one of --resume and --force.")
     if worker and force:
         raise SearchError("A worker joins a search and replaces none; give one of --worker and --force.")
+    if worker and verify:
+        raise SearchError(
+            "Workers end together and would all measure at once; when they are done give --verify to one command with "
+            "--resume."
+        )
+    if verify < 0:
+        raise SearchError(
+            f"One cannot verify {verify} sub-DiTs; give --verify a number of at least 1, or leave it out."
+        )
     where = Run(Path(run)).require()
+    team = Team.of(where, name, storage=storage, study_name=study_name, worker=worker, stale_s=stale_s)
     asked = ask(
         where,
         devices=list(device) if isinstance(device, list | tuple) else [cast("str | DeviceProfile", device)],
@@ -110,6 +123,11 @@ def search(
         allow_noisy=allow_noisy,
         proxy=proxy,
     )
+    if verify:
+        from nas._verify import check_is_here
+
+        # Now, not when hours were spent on what is then not measured.
+        check_is_here(asked.profiles[0])
     result = run_search(
         where,
         name,
@@ -117,7 +135,7 @@ def search(
         asked.proxies,
         asked.question,
         Budget(trials, budget_s),
-        team=Team.of(where, name, storage=storage, study_name=study_name, worker=worker, stale_s=stale_s),
+        team=team,
         pick_at=pick_at,
         resume=resume,
         force=force,
@@ -131,5 +149,9 @@ def search(
     if verify:
         from nas._verify import verify_search
 
-        return verify_search(where, result, asked, count=verify, pick_at=pick_at, progress=progress)
+        result = verify_search(where, result, asked, count=verify, pick_at=pick_at, progress=progress)
+    missed = result.config.get("missed_picks", {})
+    for pick in (pick_name(figure, limit) for figure, limit in (pick_at or {}).items()):
+        if pick not in result.picks:
+            raise SearchError(f"{missed[pick].removesuffix('.')}, so the search is finished without that pick.")
     return result

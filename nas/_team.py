@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -13,6 +14,7 @@ from nas._limits import Tables
 from nas._question import Budget
 from nas._question import Question
 from nas.proxies import QualityStore
+from subdit.errors import SearchError
 from subdit.progress import ProgressCallback
 from subdit.run import Run
 
@@ -24,7 +26,7 @@ STUDY_FILE = "study.journal"
 
 @dataclass(frozen=True)
 class Team:
-    """Who works on a study and where it is kept.
+    """Who works on a study and where it is kept; raises `SearchError` where `stale_s` is no time.
 
     Attributes:
         where: a journal file, or the address of a storage.
@@ -37,6 +39,13 @@ class Team:
     study_name: str
     shared: bool = False
     stale_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        # No longer than a thread can wait for.
+        if not 0 < self.stale_s < threading.TIMEOUT_MAX:
+            raise SearchError(
+                f"The option stale_s is {self.stale_s}; give seconds above zero, enough for some signs of life."
+            )
 
     @classmethod
     def of(

@@ -2,7 +2,7 @@
 
 What is measured here is the latency of whole exported sub-DiTs. Their ratios to the predictions correct the estimator:
 one factor for all (the machine is faster or slower now, or sums are wrong alike), and what is left over as a smooth
-function of the architecture, shrunk as far as the measurements do not support it. Quality is not measured anew.
+function of the architecture, as far as measurements left out support it. Quality is not measured anew.
 """
 
 from __future__ import annotations
@@ -23,14 +23,20 @@ import numpy.typing as npt
 from nas._front import hypervolume
 from nas._front import on_front
 from nas._front import scaled
+from nas._limits import LATENCY
+from nas._limits import PIPELINE
 from nas._limits import Latencies
 from nas._limits import LatencySource
+from nas._limits import Tables
 from nas._question import Budget
-from nas._results import PickedSpec
+from nas._reach import find_reach
+from nas._reach import out_of_reach
 from nas._results import SearchResult
 from nas._results import TrialRow
+from nas._results import pick_name
 from nas._surrogate import described
 from nas._work import run_search
+from subdit.errors import InfeasibleError
 from subdit.errors import SearchError
 from subdit.progress import ProgressCallback
 from subdit.run import Run
@@ -47,8 +53,10 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Measure = Callable[[Mapping[str, SubDiTSpec]], Mapping[str, "Measurement"]]
 
-RIDGE = 0.5
-"""Against the sum of squares of the measured sub-DiTs' columns: some measurements' worth of belief in one factor."""
+RIDGES = (1e4, *np.logspace(3, -2, 11).tolist())
+"""Against the sum of squares of the measured sub-DiTs' columns; the first leaves one factor and nothing else."""
+_FEWEST = 3
+"""Measurements below which there is no telling a tendency from chance."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +81,38 @@ class CorrectedLatencies:
 def correct(
     space: SearchSpace, source: LatencySource, encoded: EncodedSpecs, measured_ms: Floats
 ) -> CorrectedLatencies:
-    """A source that has learned from latencies measured of specs (n, dimensions), n >= 1."""
-    ratio = np.log(measured_ms / np.asarray(source.estimate(encoded).latency_ms))
-    shift = float(np.mean(ratio))
+    """A source that has learned from latencies measured of specs (n, dimensions), n >= 1.
+
+    How far a tendency is believed, and what is left over, say predictions of each measured spec from all others
+    (leave-one-out, in closed form by scikit-learn's RidgeCV): with more columns than measurements a fit is near to what
+    it was fitted on whatever that is worth. The interval is Student's t. What is left over is never less than what one
+    does not know of the common factor, which is the source's own error over the root of the number of measurements.
+    """
+    plain = source.estimate(encoded)
+    latency_ms = np.asarray(plain.latency_ms)
+    ratio = np.log(measured_ms / latency_ms)
+    count = len(ratio)
     columns = described(space, encoded).astype(np.float64)
     middle = columns.mean(axis=0)
-    columns = columns - middle
-    square = columns.T @ columns + RIDGE * np.eye(columns.shape[1])
-    slopes = np.linalg.solve(square, columns.T @ (ratio - shift))
-    left = ratio - shift - columns @ slopes
-    return CorrectedLatencies(space, source, shift, middle, slopes, float(1.96 * np.sqrt(np.mean(np.square(left)))))
+    slopes, left = np.zeros(columns.shape[1]), 0.0
+    if count >= _FEWEST and columns.shape[1]:
+        from sklearn.linear_model import RidgeCV
+
+        # The first of equals is taken, so the cautious ones come first.
+        model: Any = RidgeCV(alphas=RIDGES, store_cv_results=True).fit(columns - middle, ratio)
+        slopes, left = np.asarray(model.coef_), float(model.cv_results_.mean(axis=0).min())
+    elif count > 1:
+        left = float(np.mean(np.square((ratio - ratio.mean()) * count / (count - 1))))
+    own = float(np.mean((np.asarray(plain.high_ms) - np.asarray(plain.low_ms)) / (2 * latency_ms)))
+    left_over = max(_t_95(count - 1) * np.sqrt(left), own / np.sqrt(count))
+    return CorrectedLatencies(space, source, float(ratio.mean()), middle, slopes, float(left_over))
+
+
+def _t_95(degrees: int) -> float:
+    """97.5 % quantile of Student's t; 0 where there are no degrees of freedom, and so no spread to multiply."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, 0.975)) if degrees else 0.0
 
 
 def verify_search(
@@ -98,13 +128,16 @@ def verify_search(
 ) -> SearchResult:
     """Measure `count` of the front's sub-DiTs, search again as NAME-verified, and say how wrong the first front was.
 
-    Writes searches/NAME/verify.json, last. `measure` measures specs by name; by default they are exported with
-    inherited weights and run here, which needs the profile to be of this machine. Raises `SearchError` where it is not.
+    Writes searches/NAME/verify.json: what was measured before the second search, so that it is kept whatever becomes of
+    that, and all of it last. `measure` measures specs by name; by default they are exported with inherited weights and
+    run here, which needs the profile to be of this machine. Raises `SearchError` where it is not, `InfeasibleError`
+    where by the corrected table no sub-DiT keeps the limits; a pick at a value that is now out of reach is left out and
+    named in `missed_picks` of the config.
     """
     profile = asked.profiles[0]
     chosen = most_promising(first, count)
     if measure is None:
-        _check_is_here(profile)
+        check_is_here(profile)
         measure = lambda specs: measure_exported(run, specs, profile, budget_s=budget_s, progress=progress)  # noqa: E731
     found = measure({row.spec.hash: row.spec for row in chosen})
     space = asked.tables.space
@@ -114,7 +147,13 @@ def verify_search(
     found = {name: _at_speed(one, slower) for name, one in found.items()}
     measured = np.asarray([found[row.spec.hash].latency_ms for row in chosen])
     corrected = correct(space, asked.tables.latencies, encoded, measured)
-    tables = dataclasses.replace(asked.tables, latencies=corrected)
+    tables = asked.with_latencies(corrected)
+    said = measured_report(chosen, found, corrected, asked, machine_slower=slower)
+    file = write_json(first.folder / "verify.json", said)
+    try:
+        gone = out_of_reach(find_reach(tables), pick_at or {})
+    except InfeasibleError as error:
+        raise InfeasibleError(f"By the table as corrected in {file}: {error}") from None
     name = f"{first.folder.name}-verified"
     config = first.config
     second = run_search(
@@ -124,16 +163,16 @@ def verify_search(
         asked.proxies,
         asked.question,
         Budget(int(config["budget"]["trials"]), config["budget"]["budget_s"]),
-        pick_at=pick_at,
+        pick_at={figure: value for figure, value in (pick_at or {}).items() if figure not in gone},
         # What was measured this time is another question than what was measured last time.
         force=True,
         progress=progress,
     )
-    said = report(first, second, chosen, found, corrected, asked) | {"machine_slower": slower}
-    if slower != 1.0:
-        said["said"] += f" The reference kernel took {slower:.2f} of its time in the profile; that is taken out."
-    write_json(first.folder / "verify.json", said)
-    return dataclasses.replace(second, config={**second.config, "verified": said})
+    said = report(said, first, second, tables)
+    write_json(file, said)
+    missed = {pick_name(figure, (pick_at or {})[figure]): why for figure, why in gone.items()}
+    missed = {**second.config.get("missed_picks", {}), **missed}
+    return dataclasses.replace(second, config={**second.config, "verified": said, "missed_picks": missed})
 
 
 def _slower(profile: DeviceProfile, found: Mapping[str, Measurement]) -> float:
@@ -158,16 +197,17 @@ def most_promising(result: SearchResult, count: int) -> list[TrialRow]:
     return sorted(chosen, key=lambda row: row.latency_ms)
 
 
-def report(
-    first: SearchResult,
-    second: SearchResult,
+def measured_report(
     chosen: Sequence[TrialRow],
     found: Mapping[str, Measurement],
     corrected: CorrectedLatencies,
     asked: Asked,
+    *,
+    machine_slower: float,
 ) -> dict[str, Any]:
-    """How far the first front was wrong, which limits it broke, and what it would have cost."""
-    limit = asked.tables.limits.max_latency_ms
+    """How far predictions of the first front were wrong, and which limits it broke."""
+    limits = asked.tables.limits.by_figure()
+    limited = [name for name in (LATENCY, PIPELINE) if name in limits]
     rows: list[dict[str, Any]] = []
     for row in chosen:
         measured = found[row.spec.hash]
@@ -180,20 +220,18 @@ def report(
                 "low_ms": measured.low_ms,
                 "high_ms": measured.high_ms,
                 "error": row.latency_ms / measured.latency_ms - 1,
-                "violates": limit is not None and measured.latency_ms > limit,
+                "violates": any(_taken_ms(name, measured, asked) > limits[name] for name in limited),
             }
         )
     errors = np.abs([entry["error"] for entry in rows])
     violations = sum(bool(entry["violates"]) for entry in rows)
-    regret = _regret(first, second, corrected, asked)
+    broken = f"{violations} of them break the latency limit" if limited else "there was no latency limit to break"
     said = (
         f"{len(rows)} sub-DiTs of the first front measured: predictions off by {errors.mean():.1%} in the mean and "
-        f"{errors.max():.1%} at worst, {corrected.shift:+.1%} of it common to all; "
-        f"{violations} of them break the latency limit. With the corrected table the first front has "
-        f"{regret:.2%} less hypervolume than the second."
+        f"{errors.max():.1%} at worst, {corrected.shift:+.1%} of it common to all; {broken}."
     )
-    if limit is None:
-        said = said.replace(f"{violations} of them break the latency limit", "there was no latency limit to break")
+    if machine_slower != 1.0:
+        said += f" The reference kernel took {machine_slower:.2f} of its time in the profile; that is taken out."
     return {
         "measured": rows,
         "mean_error": float(errors.mean()),
@@ -201,26 +239,47 @@ def report(
         "common_factor": float(np.exp(corrected.shift)),
         "left_over": corrected.left_over,
         "violations": violations,
-        "regret": regret,
-        "second_search": second.folder.name,
-        "picks": {name: pick.to_dict() for name, pick in second.picks.items()},
+        "machine_slower": machine_slower,
         "said": said,
     }
 
 
-def _regret(first: SearchResult, second: SearchResult, corrected: CorrectedLatencies, asked: Asked) -> float:
-    """Share of hypervolume that the first front lacks next to both together, by corrected latency and the limit."""
-    space, limit = asked.tables.space, asked.tables.limits.max_latency_ms
+def _taken_ms(name: str, measured: Measurement, asked: Asked) -> float:
+    """Milliseconds of one step, or of a picture whose steps take as long as was measured."""
+    if name == LATENCY:
+        return measured.latency_ms
+    from device_profiles import LatencyEstimate
+    from device_profiles import pipeline_latency
 
-    def points(rows: Sequence[TrialRow | PickedSpec]) -> Floats:
-        latency = corrected.estimate(space.encode([row.spec for row in rows])).latency_ms
-        made = np.c_[latency, [row.quality for row in rows]].astype(np.float64)
-        return made if limit is None else made[made[:, 0] <= limit]
+    step = LatencyEstimate(*(np.asarray([value]) for value in (measured.latency_ms, measured.low_ms, measured.high_ms)))
+    picture = pipeline_latency(asked.profiles[0], asked.tables.space, step, steps=asked.steps)
+    return float(picture.latency_ms[0])
+
+
+def report(measured: Mapping[str, Any], first: SearchResult, second: SearchResult, tables: Tables) -> dict[str, Any]:
+    """What was measured, and what the first front would have cost next to the second."""
+    regret = _regret(first, second, tables)
+    return {
+        **measured,
+        "regret": regret,
+        "second_search": second.folder.name,
+        "picks": {name: pick.to_dict() for name, pick in second.picks.items()},
+        "said": f"{measured['said']} With the corrected table the first front has {regret:.2%} less hypervolume than "
+        "the second.",
+    }
+
+
+def _regret(first: SearchResult, second: SearchResult, tables: Tables) -> float:
+    """Share of hypervolume that the first front lacks next to both together, by the corrected tables and the limits."""
+
+    def points(rows: Sequence[TrialRow]) -> Floats:
+        known = tables.look_up(tables.space.encode([row.spec for row in rows]))
+        return np.c_[known.latency_ms, [row.quality for row in rows]].astype(np.float64)[known.feasible]
 
     before, after = points(first.front), points(second.front)
     both = np.concatenate([before, after])
     if not len(both):
-        raise SearchError("By the corrected table no sub-DiT of either front keeps the latency limit; set a wider one.")
+        raise SearchError("By the corrected table no sub-DiT of either front keeps the limits; set wider ones.")
     front = both[on_front(both)]
     whole = hypervolume(scaled(front, front), (1.1, 1.1))
     return float(1 - hypervolume(scaled(before, front), (1.1, 1.1)) / whole) if len(before) else 1.0
@@ -249,7 +308,8 @@ def measure_exported(
     )  # fmt: skip
 
 
-def _check_is_here(profile: DeviceProfile) -> None:
+def check_is_here(profile: DeviceProfile) -> None:
+    """Raises `SearchError` where sub-DiTs cannot be measured on the profile's device from here."""
     import platform
 
     if profile.precision != "fp32" or profile.delegate is not None or profile.runtime != "onnxruntime":

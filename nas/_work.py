@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
-from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,14 +13,17 @@ from typing import Any
 import numpy as np
 
 from nas._evolution import initial_rows
+from nas._held import held
 from nas._limits import Tables
 from nas._question import Budget
 from nas._question import Question
 from nas._question import describe
 from nas._question import is_finished
+from nas._reach import check_picks
 from nas._reach import find_reach
 from nas._results import SearchResult
 from nas._results import TrialRow
+from nas._results import find_picks
 from nas._results import load_search
 from nas._results import write_results
 from nas._samplers import check_sampler
@@ -32,7 +33,7 @@ from nas._team import Job
 from nas._team import Team
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
-from subdit.errors import RunError
+from subdit.errors import SearchError
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import Run
@@ -61,7 +62,11 @@ def run_search(
     progress: ProgressCallback = no_progress,
     started: float | None = None,
 ) -> SearchResult:
-    """`search` with the tables and the proxies at hand; `started` is when its clock began, by `time.monotonic`."""
+    """`search` with the tables and the proxies at hand; `started` is when its clock began, by `time.monotonic`.
+
+    Where the front turns out to have no point for one of `pick_at`, the search ends without it and says why in
+    `missed_picks` of its config; a search that was finished before raises `SearchError` and stays as it was.
+    """
     started = time.monotonic() if started is None else started
     folder = run.search(name)
     team = team or Team.of(run, name, storage=None, study_name=None, worker=False, stale_s=None)
@@ -76,11 +81,13 @@ def run_search(
         return load_search(run.path, name)
     progress(0.0, 1.0, "what the space reaches")
     reach = find_reach(tables)
+    check_picks(reach, pick_at or {}, [label for label in proxies if label != "quality"])
     check_sampler(question.sampler, reach.feasible)
     config = asked | {"reach": reach.to_dict()}
-    with _held(folder, shared=team.shared):
+    with held(folder, shared=team.shared, force=force) as prepared:
         # Once more, as another process may have begun it meanwhile.
-        if answered() and not pick_at:
+        only_picks = answered()
+        if only_picks and not pick_at:
             return load_search(run.path, name)
         initial = initial_rows(tables.space, tables, reach)
         stores = {label: QualityStore(run.quality, one) for label, one in proxies.items()}
@@ -89,8 +96,12 @@ def run_search(
             store.value(tables.space.decode(initial[:1])[0])
         if force or not (folder / "search.json").exists():
             _remove(folder)
-        if not (folder / "search.json").exists() or not team.shared:
+        if not (folder / "search.json").exists() or not (team.shared or only_picks):
             write_json(folder / "search.json", config | {"state": "running", "budget": asdict(budget)})
+
+        if force and isinstance(team.where, str):
+            _forget(team)
+        prepared()
 
         from nas._storage import patiently
         from nas._study import SubDiTSampler
@@ -99,33 +110,28 @@ def run_search(
         from nas._study import settle_question
 
         sampler = SubDiTSampler(tables, initial, question.way)
-        if force and isinstance(team.where, str):
-            _forget(team)
         study = patiently(lambda: open_study(team.where, team.study_name, sampler, question.objectives))
         patiently(lambda: settle_question(study, asked))
         goal = min(budget.trials, reach.feasible)
         job = Job(tables, stores, question, study, sampler, goal, budget, started, progress)
-        seconds = _work_shared(job, team) if team.shared else _work_alone(job)
+        if only_picks:
+            seconds = float(load_search(run.path, name).config["seconds"])
+        else:
+            seconds = _work_shared(job, team) if team.shared else _work_alone(job)
 
         done = finished_trials(study)
         rows = [_row(job, trial) for trial in done]
-        front, picks = write_results(folder, rows, question.objectives, pick_at)
-        config |= {"state": "finished", "budget": asdict(budget), "seconds": seconds} | _summary(job, done, len(front))
+        found = find_picks(rows, question.objectives, pick_at)
+        if only_picks:
+            for missed in found.missed.values():
+                raise SearchError(missed)
+        write_results(folder, rows, found)
+        config |= {"state": "finished", "budget": asdict(budget), "seconds": seconds}
+        config |= _summary(job, done, len(found.front))
+        if found.missed:
+            config["missed_picks"] = dict(found.missed)
         write_json(folder / "search.json", config)
-        return SearchResult(folder, config, front, picks)
-
-
-@contextlib.contextmanager
-def _held(folder: Path, *, shared: bool) -> Iterator[None]:
-    """Hold the search's folder: alone, or together with other workers."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError:
-            how = "start it with --worker too" if not shared else "wait for it, or start it with --worker"
-            raise RunError(f"The search at {folder} is in use by another subdit; {how}.") from None
-        yield
+        return SearchResult(folder, config, found.front, found.picks)
 
 
 def _work_alone(job: Job) -> float:
@@ -198,6 +204,9 @@ def _evaluate(job: Job, trial: Trial, spec: SubDiTSpec, began: float, own: Any =
         "latency_high_ms": float(known.high_ms[0]),
         "params": int(known.params[0]),
         **{name: value for name, value in figures.items() if name not in ("latency_ms", "params")},
+        # For workers whose stores lack it: what was paid for elsewhere is in the study, not in their files.
+        "half_widths": {label: store.half_width(spec) for label, store in job.stores.items()},
+        "other_qualities": {label: value for label, value in qualities.items() if label not in job.question.objectives},
         "from_store": sum(store.evaluations for store in job.stores.values()) == paid,
         "redrawn": job.sampler.redrawn,
         "looked_at": job.sampler.looked_at,
@@ -249,27 +258,32 @@ def _forget(team: Team) -> None:
 
 
 def _row(job: Job, trial: Any) -> TrialRow:
+    """A finished trial, whoever evaluated it; from the study and the tables alone."""
     from nas._study import trial_spec
 
-    tables = job.tables
+    tables, notes = job.tables, trial.user_attrs
     spec = trial_spec(tables.space, trial)
     known = tables.look_up(tables.space.encode([spec]))
     values = dict(zip(job.question.objectives, trial.values, strict=True))
-    qualities = {label: store.value(spec) for label, store in job.stores.items()}
-    noise = {label: store.half_width(spec) for label, store in job.stores.items()}
+    qualities = {label: values[label] for label in job.stores if label in values} | notes.get("other_qualities", {})
+    noise = notes.get("half_widths")
+    if noise is None:
+        # A trial of an earlier version, which noted nothing of it.
+        qualities = {label: store.value(spec) for label, store in job.stores.items()} | qualities
+        noise = {label: store.half_width(spec) for label, store in job.stores.items()}
     figures = known.row(0) | {name: value for name, value in values.items() if name in tables.names}
     return TrialRow(
         number=trial.number,
         spec=spec,
         latency_ms=figures["latency_ms"],
-        latency_low_ms=trial.user_attrs["latency_low_ms"],
-        latency_high_ms=trial.user_attrs["latency_high_ms"],
-        quality=values.get("quality", qualities["quality"]),
-        params=int(trial.user_attrs["params"]),
+        latency_low_ms=notes["latency_low_ms"],
+        latency_high_ms=notes["latency_high_ms"],
+        quality=qualities["quality"],
+        params=int(notes["params"]),
         feasible=all(exceeded <= 0 for exceeded in tables.limits.violations(figures).values()),
         more={
             **{name: figures[name] for name in tables.columns},
-            **{label: values.get(label, value) for label, value in qualities.items() if label != "quality"},
+            **{label: qualities[label] for label in job.stores if label != "quality"},
         },
         noise=noise | {name: float(half[0]) for name, half in known.half_width.items()},
     )

@@ -23,12 +23,14 @@ from reports._figures import percent
 from reports._figures import pick_lines
 from reports._figures import quality_lines
 from reports._other_devices import other_devices
-from reports._plot import latency_limit_ms
 from reports._plot import pareto_svg
 from reports._results import Results
 from subdit.errors import ProfileError
 from subdit.errors import RunError
 from subdit.errors import SpaceError
+from subdit.figures import is_latency
+from subdit.figures import limit_text
+from subdit.figures import noun
 from supernet.space import get_space
 
 UNKNOWN = "unknown"
@@ -118,6 +120,7 @@ def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
         "warnings": _warnings(results, profile, provenance, noisy),
         "facts": _search_facts(results),
         "quality_unit": quality_unit(results),
+        "beats_in": _objectives(results),
         "pick_lines": pick_lines(results.picks),
         "quality_lines": quality_lines(results.picks) if any(pick.quality for pick in results.picks) else [],
         "others": others,
@@ -176,14 +179,15 @@ def _search_facts(results: Results) -> list[Fact]:
     config = results.config
     space = get_space(config["space"])
     limits = config.get("limits")
-    limit_ms = latency_limit_ms(results)
-    max_params = limits.get("max_params") if isinstance(limits, dict) else None
-    kept = [] if limit_ms is None else [f"at most {limit_ms:g} ms"]
-    kept += [] if max_params is None else [f"at most {max_params:,} parameters"]
+    kept = [
+        limit_text(name.removeprefix("max_"), limit)
+        for name, limit in (limits.items() if isinstance(limits, dict) else ())
+        if limit is not None
+    ]
     facts = [
         Fact("search space", f"{space.name}, {space.size:,} sub-DiTs"),
         Fact("evaluated", f"{len(results.trials):,} sub-DiTs, {len(results.front)} on the front"),
-        Fact("limits", " and ".join(kept) or "none"),
+        Fact("limits", "; ".join(kept) or "none"),
     ]
     facts += [Fact("run", str(results.run.path)), Fact("search", results.search)]
     if "seed" in config:
@@ -191,6 +195,14 @@ def _search_facts(results: Results) -> list[Fact]:
     if "subdit_version" in config:
         facts.append(Fact("subdit", str(config["subdit_version"])))
     return facts
+
+
+def _objectives(results: Results) -> str:
+    """What points of the front are compared in, in words."""
+    # Searches of earlier versions name none.
+    names = results.config.get("objectives") or ("latency_ms", "quality")
+    said = [("predicted " if is_latency(name) else "") + noun(name) for name in map(str, names)]
+    return ("both " if len(said) == 2 else "all of ") + ", ".join(said[:-1]) + f" and {said[-1]}"
 
 
 def _device_facts(profile: DeviceProfile) -> list[Fact]:

@@ -84,9 +84,14 @@ def command(
                     )
                 )
     echo_table(("proxy", "against", "set", "n", "Kendall tau", "Spearman", "ms a query"), rows)
+    expected = report_to_dict(report)["expected_quality"]
     for judged, tau in report.ceiling.items():
-        click.echo(
-            f"ceiling of {judged}, tau between two seeds of {tau.count}: {tau.value:.2f} "
-            f"({tau.low:.2f} to {tau.high:.2f})"
-        )
+        said = f"tau between two seeds of {tau.count}, by {judged}: {tau.value:.2f} ({tau.low:.2f} to {tau.high:.2f})"
+        if judged in expected:
+            of = expected[judged]
+            said += (
+                f"; a proxy equal to the expected quality would have {of['value']:.2f} ({of['low']:.2f} to "
+                f"{of['high']:.2f}), if quality and noise are normal"
+            )
+        click.echo(said)
     click.echo(f"\n{report.file}")

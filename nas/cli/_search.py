@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--max-params", type=int, help="Hard limit on the number of parameters.")
 @click.option("--max-memory-mb", type=float, help="Hard limit on peak memory, estimated, in MB.")
 @click.option("--max-file-mb", type=float, help="Hard limit on the stored weights in MB.")
+@click.option("--max-gflops", type=float, help="Hard limit on the work of one step in GFLOP.")
 @click.option("--steps", type=int, default=4, show_default=True, help="Of a whole picture.")
 @click.option("--sampler", default="nsga2", show_default=True, help="nsga2, tpe, random or exhaustive.")
 @click.option("--no-surrogate", is_flag=True, help="Let nsga2 go without a surrogate.")
@@ -95,6 +96,7 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
             "pipeline_ms": options.pop("max_pipeline_ms"),
             "memory_mb": options.pop("max_memory_mb"),
             "file_mb": options.pop("max_file_mb"),
+            "gflops": options.pop("max_gflops"),
         }.items()
         if limit is not None
     }

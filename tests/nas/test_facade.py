@@ -112,7 +112,16 @@ def test_a_profile_of_another_space_is_refused(run: Path) -> None:
         ({"budget_s": 0.0}, "budget_s"),
         ({"max_latency_ms": -1.0}, "max_latency_ms"),
         ({"max_latency_ms": float("nan")}, "max_latency_ms"),
+        ({"max_latency_ms": float("inf")}, "max_latency_ms"),
+        ({"budget_s": float("inf")}, "budget_s"),
+        ({"limits": {"file_mb": float("inf")}}, "file_mb"),
+        ({"limits": {"params": float("inf")}}, "limit on params"),
         ({"max_params": 0}, "max_params"),
+        ({"stale_s": 0.0}, "stale_s"),
+        ({"stale_s": -1.0, "worker": True}, "stale_s"),
+        ({"stale_s": float("nan")}, "stale_s"),
+        ({"verify": -1}, "cannot verify -1"),
+        ({"verify": 2}, "was measured on slate, not on this one"),
         ({"seed": -1}, "seed"),
         ({"name": "../elsewhere"}, "cannot be named"),
         ({"resume": True, "force": True}, "--resume"),
@@ -122,6 +131,14 @@ def test_senseless_options_are_refused(run: Path, options: dict[str, object], sa
     with pytest.raises(SearchError, match=says):
         ask(run, **options)
     assert not (run / "searches").exists()
+
+
+@pytest.mark.parametrize("option", ["max_latency_ms", "budget_s"])
+def test_a_number_that_cannot_be_written_replaces_nothing(run: Path, option: str) -> None:
+    first = ask(run)
+    with pytest.raises(SearchError, match="finite number"):
+        ask(run, force=True, **{option: float("inf")})
+    assert load_search(run) == first
 
 
 def test_impossible_limits_and_unknown_runs_leave_nothing_behind(run: Path) -> None:
@@ -190,6 +207,15 @@ def test_devices_figures_and_limits_by_name(run: Path) -> None:
     assert "file_mb=0.9" in found.picks
 
 
+def test_a_pick_that_the_front_lacks_is_said_when_all_else_is_written(run: Path) -> None:
+    limits = {"gflops": 1.0}
+    least = ask(run, limits=limits, trials=40).config["reach"]["tightest"]["gflops"]["value"]
+    with pytest.raises(SearchError, match="No point of the front has gflops.*finished without that pick"):
+        ask(run, limits=limits, trials=40, name="picky", pick_at={"gflops": least})
+    found = load_search(run, "picky")
+    assert found.config["trials"] == 40 and (found.folder / "device.json").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -206,6 +232,7 @@ def test_devices_figures_and_limits_by_name(run: Path) -> None:
         ({"pick_at": {"weight_kg": 1.0}}, "no figure 'weight_kg' to pick at"),
         ({"storage": "nowhere"}, "is no address"),
         ({"worker": True, "force": True}, "--worker"),
+        ({"worker": True, "verify": 2}, "all measure at once"),
         ({"device": []}, "No device"),
     ],
 )
@@ -241,11 +268,14 @@ def test_the_verb_takes_limits_and_shows_what_they_leave(run: Path, monkeypatch:
         "0.8",
         "--max-file-mb",
         "1",
+        "--max-gflops",
+        "0.5",
     ]
     shown = CliRunner().invoke(group, [*command, "--pick-at", "latency_ms=0.7"])
     assert shown.exit_code == 0, shown.output
     for said in (
         "tightest reachable file_mb",
+        "tightest reachable gflops",
         "ruled out, without a trial",
         "Kendall tau",
         "latency_ms=0.7: The lowest",

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas._columns import file_column
 from nas._picks import ACCEPTABLE_LOSS_SHARE
 from nas._picks import PICK_NAMES
 from nas._picks import choose_picks
 from nas._picks import mark_ties
+from nas._question import Budget
+from nas._question import Question
+from nas._work import run_search
+from subdit.run import Run
+from subdit.run import start_manifest
+from tests.nas import analytic
 
 
 @st.composite
@@ -41,6 +51,27 @@ def test_knee_of_a_bent_front() -> None:
     picks = choose_picks(front)
     assert [picks[name].index for name in PICK_NAMES] == [1, 2, 4]
     assert "67% faster" in picks["balanced"].why
+
+
+def test_what_is_no_latency_is_not_called_fast() -> None:
+    front = np.array([[1.0, 10.0], [2.0, 5.0], [3.0, 2.0], [4.0, 1.8], [9.0, 1.0]])
+    short = np.array([[1.0, 10.0], [2.0, 9.0], [3.0, 8.0], [9.0, 1.0]])
+    for cost, words in (("file_mb", "file size"), ("params", "number of parameters"), ("memory_mb", "peak memory")):
+        sentences = [pick.why for points in (front, short) for pick in choose_picks(points, cost).values()]
+        assert not [why for why in sentences if any(said in why for said in ("fast", "slow", "latency"))]
+        assert f"67% lower {words} than the best pick" in choose_picks(front, cost)["balanced"].why
+        assert choose_picks(front, cost)["fastest"].why.startswith(f"The lowest {words} of the front's 5 points")
+    for cost in ("pipeline_ms", "latency_ms@tablet/litert/fp32/t1"):
+        assert choose_picks(front, cost) == choose_picks(front)
+
+
+def test_a_search_for_small_files_says_so(tmp_path: Path) -> None:
+    tables = dataclasses.replace(analytic.tables(), columns={"file_mb": file_column(analytic.tables().space, "fp32")})
+    start_manifest(Run(tmp_path / "run"), space="digits")
+    question = Question("analytic", objectives=("file_mb", "quality"), surrogate=False)
+    loss = analytic.Loss(tables.space)
+    found = run_search(Run(tmp_path / "run"), "default", tables, loss, question, Budget(25))
+    assert "lower file size than the best pick" in found.picks["balanced"].why
 
 
 def test_small_fronts() -> None:

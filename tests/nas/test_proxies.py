@@ -13,6 +13,7 @@ from scipy import stats
 
 from nas import measure_proxies
 from nas._correlation import agreement
+from nas._correlation import expected_agreement
 from nas._correlation import kendall
 from nas._correlation import spearman
 from nas._proxy_truth import Training
@@ -175,6 +176,17 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert held >= 50
 
 
+@pytest.mark.parametrize("noise", [0.2, 0.5, 1.0])
+def test_what_is_expected_agrees_better_with_a_look_than_two_looks_do(noise: float) -> None:
+    rng = np.random.default_rng(2)
+    quality = rng.standard_normal(20_000)
+    looks = [quality + noise * rng.standard_normal(len(quality)) for _ in range(2)]
+    between, with_expected = (stats.kendalltau(one, looks[0]).statistic for one in (looks[1], quality))
+    assert with_expected > between + 0.05
+    assert expected_agreement(between) == pytest.approx(with_expected, abs=0.01)
+    assert expected_agreement(1.0) == pytest.approx(1.0) and expected_agreement(-0.3) == 0.0
+
+
 SMALL = Training(updates=2, per_class=2, steps=2)
 
 
@@ -186,6 +198,9 @@ def test_proxies_are_measured_once_and_go_on(run: Run) -> None:
     stored = json.loads((run.proxies / "report.json").read_text())
     assert [entry["proxy"] for entry in stored["proxies"]] == names
     assert set(stored["ceiling"]) == {"loss", "fd"}
+    for judged, between in stored["ceiling"].items():
+        expected = stored["expected_quality"].get(judged)
+        assert expected is None if between["value"] <= 0 else expected["value"] >= between["value"]
     figures = report.proxies[0]
     truth = {entry["spec_hash"]: entry for entry in map(json.loads, lines) if entry["number"] == 0}
     store = QualityStore(run.quality, make_proxy("validation_loss", run.supernet, "digits"))
@@ -201,9 +216,12 @@ def test_proxies_are_measured_once_and_go_on(run: Run) -> None:
 
 def test_the_verb_measures_from_scratch_too(run: Run) -> None:
     options = ["--specs", "2", "--front", "0", "--updates", "1", "--per-class", "0", "--start", "scratch"]
+    options += ["--twice", "2"]
     shown = CliRunner().invoke(group, ["proxies", str(run.path), "--proxy", "parameters", *options])
     assert shown.exit_code == 0, shown.output
     assert "2 random sub-DiTs" in shown.stdout and "Kendall tau" in shown.stdout
+    (line,) = [line for line in shown.stdout.splitlines() if line.startswith("tau between two seeds of 2, by loss: ")]
+    assert ("a proxy equal to the expected quality would have 1.00" in line) == (": 1.00" in line)
     wrong = CliRunner().invoke(group, ["proxies", str(run.path), "--specs", "1"])
     assert wrong.exit_code == 2 and "at least 2 specs" in wrong.stderr
 

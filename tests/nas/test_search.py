@@ -19,10 +19,12 @@ import pytest
 from nas._front import hypervolume
 from nas._front import on_front
 from nas._front import scaled
+from nas._limits import Figures
 from nas._limits import Limits
 from nas._limits import Tables
 from nas._question import Budget
 from nas._question import Question
+from nas._reach import find_reach
 from nas._results import COLUMNS
 from nas._results import SearchResult
 from nas._results import load_search
@@ -251,6 +253,9 @@ def test_seconds_end_a_search_and_a_finished_one_is_read(tmp_path: Path) -> None
     result = ask(run, 10_000, budget_s=1.0, loss=analytic.Loss(SPACE, pause_s=0.05))
     assert 1 <= result.config["trials"] < 100
     assert ask(run, 10_000, budget_s=1.0, resume=True) == result
+    # Another pick is no reason to evaluate more, though trials alone took less than the budget.
+    picked = ask(run, 10_000, budget_s=1.0, resume=True, pick_at={"latency_ms": 3.0})
+    assert (picked.config, picked.front) == (result.config, result.front) and "latency_ms=3" in picked.picks
 
 
 def test_a_search_ends_when_the_space_does(tmp_path: Path) -> None:
@@ -355,8 +360,39 @@ def test_several_objectives_devices_and_picks_at_a_value(tmp_path: Path) -> None
         run, "default", tables, loss, question, Budget(45), resume=True, pick_at={"latency_ms@other": 2.5}
     )
     assert again.picks["latency_ms@other=2.5"].latency_ms + 0.01 <= 2.5
-    with pytest.raises(SearchError, match="no figure 'weight' to pick at"):
-        run_search(run, "default", tables, loss, question, Budget(45), resume=True, pick_at={"weight": 2.5})
+    for pick_at, says in (
+        ({"weight": 2.5}, "no figure 'weight' to pick at; there is file_mb, latency_ms,"),
+        ({"file_mb": 1e-3}, "No sub-DiT within the limits has file_mb of at most 0.001; the least is"),
+        ({"file_mb": float("nan")}, "finite number"),
+    ):
+        with pytest.raises(SearchError, match=says):
+            run_search(run, "default", tables, loss, question, Budget(45), resume=True, pick_at=pick_at)
+        with pytest.raises(SearchError, match=says):
+            run_search(run, "new", tables, loss, question, Budget(45), pick_at=pick_at)
+    # Neither is what was finished less so now, nor was anything begun.
+    assert load_search(run.path) == again and not run.search("new").exists()
     config = json.loads((result.folder / "search.json").read_text())
     assert set(config["reach"]["tightest"]) == {"latency_ms", "latency_ms@other", "file_mb"}
     assert config["limits"]["max_latency_ms@other"] == 4.0
+
+
+def test_a_pick_that_the_front_lacks_leaves_the_search_finished(tmp_path: Path) -> None:
+    limits = Limits(max_latency_ms=3.0)
+
+    def haste(encoded):  # type: ignore[no-untyped-def]
+        return Figures(100 - analytic.Latency(SPACE).estimate(encoded).latency_ms, np.zeros(len(encoded)))
+
+    tables = dataclasses.replace(analytic.tables(limits), columns={"haste": haste})
+    # The slowest within the limit has many strips, which the loss does not like: it is on no front.
+    slowest = {"haste": find_reach(tables).least["haste"].figures["haste"]}
+    run, question, loss = new_run(tmp_path / "run"), Question("analytic", limits=limits), analytic.Loss(SPACE)
+    result = run_search(run, "default", tables, loss, question, Budget(25), pick_at=slowest)
+    assert set(result.picks) == {"fastest", "balanced", "best"}
+    (missed,) = result.config["missed_picks"].values()
+    assert "No point of the front has haste of at most" in missed
+    assert load_search(run.path) == result
+    found = run_search(run, "default", tables, loss, question, Budget(25), resume=True, pick_at={"haste": 99.0})
+    assert "haste=99" in found.picks and "missed_picks" not in found.config
+    with pytest.raises(SearchError, match="No point of the front has haste"):
+        run_search(run, "default", tables, loss, question, Budget(25), resume=True, pick_at=slowest)
+    assert load_search(run.path) == found

@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -22,6 +24,7 @@ from nas._limits import Limits
 from nas._question import Budget
 from nas._question import Question
 from nas._reach import find_reach
+from nas._results import SearchResult
 from nas._results import load_search
 from nas._samplers import Way
 from nas._storage import open_storage
@@ -30,6 +33,7 @@ from nas._study import SubDiTSampler
 from nas._study import open_study
 from nas._team import Team
 from nas._work import run_search
+from nas.proxies import Evaluation
 from subdit.errors import RunError
 from subdit.errors import SearchError
 from subdit.run import Run
@@ -37,6 +41,7 @@ from subdit.run import start_manifest
 from tests.nas import analytic
 from tests.nas import postgres
 
+TABLES = ("trials.csv", "front.csv", "picks.json")
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
 
 
@@ -168,6 +173,33 @@ def test_workers_share_a_journal_and_one_dies(tmp_path: Path) -> None:
     assert len(load_search(run.path).front) >= 3
 
 
+class Unsure(analytic.Loss):
+    """A loss that knows its own error."""
+
+    def evaluate(self, spec):  # type: ignore[no-untyped-def]
+        return Evaluation(super().evaluate(spec), 0.001)
+
+
+def test_machines_with_stores_of_their_own_pay_once_for_a_trial(tmp_path: Path) -> None:
+    """A copy of the run on each, one study: nothing is evaluated again to write down what others found."""
+    tables, question = analytic.tables(), Question("analytic")
+    team = Team(tmp_path / "shared.journal", "s", shared=True)
+    runs = [new_run(tmp_path / name) for name in ("here", "there")]
+    losses = [{"quality": Unsure(tables.space), "quality_two": Unsure(tables.space, id="two")} for _ in runs]
+
+    def work(at: int, trials: int) -> SearchResult:
+        return run_search(runs[at], "default", tables, losses[at], question, Budget(trials), team=team)
+
+    work(0, 12)
+    found = [work(1, 20), work(0, 20)]
+    for label in ("quality", "quality_two"):
+        # Beyond the goal each machine tries its supernet out on one sub-DiT, the first.
+        assert [len(loss[label].asked) for loss in losses] == [12, 9]
+    files = [[(run.search("default") / file).read_bytes() for file in TABLES] for run in runs]
+    assert files[0] == files[1]
+    assert found[0].front == found[1].front and any(row.tie for row in found[0].front)
+
+
 def test_a_worker_with_another_question_is_refused(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     team = Team(tmp_path / "shared.journal", "s", shared=True)
@@ -195,6 +227,75 @@ def test_who_works_alone_lets_nobody_in(tmp_path: Path) -> None:
 
     run_search(run, "default", tables, Nosy(tables.space), Question("analytic"), Budget(8))
     assert len(says) == 1
+
+
+def test_a_search_is_not_replaced_beneath_living_workers(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    tables, loss = analytic.tables(), analytic.Loss(analytic.tables().space)
+    address = f"journal://{tmp_path}/shared.journal"
+    team = Team(address, "s", shared=True)
+    says = []
+
+    class Nosy(analytic.Loss):
+        def evaluate(self, spec):  # type: ignore[no-untyped-def]
+            if len(self.asked) == 3:
+                with pytest.raises(RunError, match="in use by another") as caught:
+                    run_search(run, "default", tables, loss, Question("analytic"), Budget(8), team=team, force=True)
+                says.append(str(caught.value))
+            return super().evaluate(spec)
+
+    run_search(run, "default", tables, Nosy(tables.space), Question("analytic"), Budget(8), team=team)
+    assert len(says) == 1 and "before you replace it" in says[0]
+    check_study(study_at(address, "s"), 8)
+    # When they are gone it is, and others may join what replaces it.
+    joined = []
+
+    class Friendly(analytic.Loss):
+        def evaluate(self, spec):  # type: ignore[no-untyped-def]
+            if len(self.asked) == 3:
+                # Two are done already, so it need not wait for the one that is evaluated here.
+                joined.append(run_search(run, "default", tables, loss, question, Budget(2), team=team))
+            return super().evaluate(spec)
+
+    question = Question("analytic", seed=1)
+    fresh = Friendly(tables.space, data_hash="dead")
+    loss = analytic.Loss(tables.space, data_hash="dead")
+    replaced = run_search(run, "default", tables, fresh, question, Budget(9), team=team, force=True)
+    assert len(joined) == 1 and replaced.config["seed"] == 1
+    check_study(study_at(address, "s"), 9)
+
+
+def test_of_two_first_workers_one_prepares(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    tables = analytic.tables()
+    preparing, go_on, other_came = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(analytic.Loss):
+        def evaluate(self, spec):  # type: ignore[no-untyped-def]
+            preparing.set()
+            assert go_on.wait(60)
+            return super().evaluate(spec)
+
+    first, second = Slow(tables.space), analytic.Loss(tables.space)
+
+    def work(loss: analytic.Loss, came: threading.Event) -> SearchResult:
+        team = Team.of(run, "default", storage=None, study_name=None, worker=True, stale_s=None)
+        question = Question("analytic", surrogate=False)
+        return run_search(
+            run, "default", tables, loss, question, Budget(12), team=team, progress=lambda *_: came.set()
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(2) as pool:
+        results = [pool.submit(work, first, threading.Event())]
+        assert preparing.wait(60)
+        results.append(pool.submit(work, second, other_came))
+        assert other_came.wait(60)
+        time.sleep(1.0)
+        waited = not second.asked
+        go_on.set()
+        assert [result.result(timeout=60).config["trials"] for result in results] == [12, 12]
+    assert waited and first.asked[0] not in second.asked
+    check_study(study_at(run.search("default") / "study.journal", "default"), 12)
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,8 @@ def corrected(calibration: Calibration, space: SearchSpace, plain_ms: Floats, ha
     """
     components = all_components(space)
     factors = np.asarray([calibration.factors[component.kind] for component in components])
-    added = calibration.per_run_ms
+    corrected_ms = factors * plain_ms + calibration.per_run_ms
     if calibration.per_million_params_ms:
         params = np.asarray([component_params(space, component) for component in components])
-        added = added + calibration.per_million_params_ms * params / 1e6
-    return factors * plain_ms + added, factors * half_ms
+        corrected_ms += calibration.per_million_params_ms * params / 1e6
+    return corrected_ms, factors * half_ms

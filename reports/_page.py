@@ -154,8 +154,8 @@ def _warnings(results: Results, profile: DeviceProfile | None, provenance: str, 
         warnings.append("The component latencies were reported by another tool; subdit did not measure them itself.")
     if profile is not None and _differs(results, profile):
         warnings.append(
-            f"The profile {profile.id} is not the one that the search went by: it was measured again, or the space has "
-            "changed. The latencies here are the search's; search again for the new ones."
+            f"The profile {profile.id} is not the one that the search went by: it was measured again, or the space or "
+            "the way to predict has changed. The latencies here are the search's; search again for the new ones."
         )
     if profile is None:
         warnings.append(

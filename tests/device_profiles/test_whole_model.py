@@ -48,7 +48,6 @@ def test_with_parts_what_no_sum_has_is_learned() -> None:
     assert covered > 0.9
     assert estimator.error.mean < 0.6 * estimator.plain_error.mean
     assert estimator.whole_model is not None and estimator.whole_model.fit.form == "parts"
-    assert estimator.whole_model.described_by == "sizes"
 
 
 def test_without_parts_flops_and_weights_are_what_is_expected() -> None:

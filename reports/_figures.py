@@ -129,7 +129,7 @@ def other_device_lines(others: Sequence[OtherDevice]) -> list[Line]:
                 "none is as fast" if pick.as_fast is None else f"{pick.as_fast.quality:.4f}",
                 "" if pick.quality_paid is None or not pick.allowed else f"{pick.quality_paid:+.4f}",
             ),
-            group=other.device if at == 0 else "",
+            group=f"searched for {other.device} (“{other.search}”)" if at == 0 else "",
         )
         for other in others
         for at, pick in enumerate(other.picks)
@@ -141,4 +141,6 @@ def _latency_paid(pick: OtherPick) -> str:
         return "over the limit"
     if pick.latency_paid is None:
         return ""
-    return percent(pick.latency_paid, sign=True) + (", within noise" if pick.within_noise else "")
+    # Where both are the same sub-DiT, rounding leaves a zero of either sign.
+    paid = percent(round(pick.latency_paid, 4) + 0.0, sign=True)
+    return paid + (", within noise" if pick.within_noise and paid != "+0.0 %" else "")

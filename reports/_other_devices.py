@@ -21,6 +21,10 @@ from subdit.errors import SubditError
 from supernet.space import get_space
 
 
+# What was predicted by the search and is predicted here again is the same number, but for the order of sums.
+_ROUNDING = 1e-6
+
+
 @dataclass(frozen=True)
 class OtherPick:
     """A pick of another search, on this search's device.
@@ -128,7 +132,7 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
                     default=None,
                 ),
                 min(
-                    (trial for trial in results.front if trial.latency_ms <= latency_ms),
+                    (trial for trial in results.front if trial.latency_ms <= latency_ms * (1 + _ROUNDING)),
                     key=lambda trial: trial.quality,
                     default=None,
                 ),

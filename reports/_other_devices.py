@@ -20,7 +20,6 @@ from reports._results import read_results
 from subdit.errors import SubditError
 from supernet.space import get_space
 
-
 # What was predicted by the search and is predicted here again is the same number, but for the order of sums.
 _ROUNDING = 1e-6
 

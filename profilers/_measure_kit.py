@@ -67,7 +67,7 @@ def load_checked(
     """
     entries = kit.components + kit.whole
     loaders = {entry.name: partial(_load, entry, runtime, threads) for entry in entries}
-    sizes = {entry.name: entry.model.stat().st_size for entry in entries}
+    sizes = {entry.name: _stored_bytes(entry.model) for entry in entries}
     pool = SessionPool(loaders, sizes, limit_bytes=limit_bytes)
     limit = limit_of(kit.precision)
     for done, entry in enumerate(entries):
@@ -75,6 +75,12 @@ def load_checked(
         # Loading ran it once.
         require_parity(entry.name, pool[entry.name].output(), entry.arrays()[1], runtime, limit)
     return pool
+
+
+def _stored_bytes(model: Path) -> int:
+    """Of a model, with the weights beside it where it is larger than an ONNX file may be."""
+    beside = model.with_name(f"{model.name}.data")
+    return model.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
 
 
 def _load(entry: KitEntry, runtime: Runtime, threads: int) -> Session:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -20,7 +22,8 @@ class SessionPool(Mapping[str, Session]):
     """Sessions by name, loaded when they are asked for; those unused for longest go when memory is short.
 
     What a session takes is how much the process grew when it was first loaded and run, or the size that was stated,
-    whichever is more: memory that was freed before is taken again without growth.
+    whichever is more: memory that was freed before is taken again without growth. Runtimes take more as they run, and
+    keep it, so the pool holds no more than the process has grown by in all, either.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class SessionPool(Mapping[str, Session]):
         self._limit = _available_bytes() * _SHARE if limit_bytes is None else limit_bytes
         self._loaded: dict[str, Session] = {}
         self._taken: dict[str, float] = {}
+        self._before = _resident_bytes()
         self.first_ms: dict[str, float] = {}
         """What the first run of a session took, after it was first loaded."""
 
@@ -75,11 +79,25 @@ class SessionPool(Mapping[str, Session]):
         return name in self._loaded
 
     def _make_room(self, wanted: float) -> None:
-        taken = sum(self._taken[name] for name in self._loaded)
-        while self._loaded and taken + wanted > self._limit:
-            name = next(iter(self._loaded))
-            del self._loaded[name]
-            taken -= self._taken[name]
+        while self._loaded and sum(self._taken[name] for name in self._loaded) + wanted > self._limit:
+            self._drop()
+        while self._loaded and (grown := _resident_bytes() - self._before) + wanted > self._limit:
+            self._drop()
+            if _resident_bytes() - self._before >= grown:
+                # What the process holds is not the sessions'.
+                break
+
+    def _drop(self) -> None:
+        del self._loaded[next(iter(self._loaded))]
+        _give_back()
+
+
+def _give_back() -> None:
+    """Let the system have what was freed; glibc keeps it otherwise, and the process looks as large as before."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def _available_bytes() -> float:

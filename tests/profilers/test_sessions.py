@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -53,6 +54,51 @@ def test_sessions_unused_for_longest_make_room_for_others() -> None:
     assert [name for name in NAMES if pool.is_loaded(name)] == ["a", "c", "d"]
     alone = pool_of(loading, 0)
     assert alone["a"] is alone["a"] and alone["b"] is not None and not alone.is_loaded("a")
+
+
+class Process:
+    """The memory of a process in which sessions take little when they are loaded and more as they run."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sessions: weakref.WeakSet[Growing] = weakref.WeakSet()
+        self.other = 7
+        monkeypatch.setattr("profilers._sessions._resident_bytes", self.resident)
+
+    def resident(self) -> int:
+        return self.other + sum(session.bytes for session in self.sessions)
+
+    def pool(self, limit_bytes: int) -> SessionPool:
+        def load() -> Growing:
+            session = Growing()
+            self.sessions.add(session)
+            return session
+
+        return SessionPool(dict.fromkeys(NAMES, load), limit_bytes=limit_bytes)
+
+
+class Growing(Doubling):
+    bytes = 1
+
+
+def test_sessions_that_grow_after_they_were_loaded_make_room_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Process(monkeypatch)
+    pool = process.pool(10)
+    for name in "abc":
+        pool[name].bytes = 4  # type: ignore[attr-defined]
+    assert process.resident() - 7 == 12
+    pool["d"]
+    assert [name for name in NAMES if pool.is_loaded(name)] == ["b", "c", "d"]
+    assert process.resident() - 7 <= 10
+
+
+def test_memory_that_is_not_the_sessions_drops_no_more_than_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Process(monkeypatch)
+    pool = process.pool(10)
+    for name in "abc":
+        pool[name].bytes = 0  # type: ignore[attr-defined]
+    process.other = 100
+    pool["d"]
+    assert [name for name in NAMES if pool.is_loaded(name)] == ["b", "c", "d"]
 
 
 @pytest.mark.parametrize("fitting", [1, 3, 8])

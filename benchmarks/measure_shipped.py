@@ -54,8 +54,8 @@ DIGITS = (
 )
 # Whole sub-DiTs of mobile-1k take half a minute a run and 2 GB each: a few calibrate the table.
 MOBILE = (
-    Combination("mobile-1k", "onnxruntime", whole=6, up_to="small", budget_s=1200.0),
-    Combination("mobile-1k", "litert", precision="int8", whole=6, up_to="small", budget_s=1200.0),
+    Combination("mobile-1k", "onnxruntime", whole=6, up_to="small", budget_s=900.0),
+    Combination("mobile-1k", "litert", precision="int8", whole=6, up_to="small", budget_s=900.0),
 )
 
 

@@ -41,8 +41,8 @@ SHORT_MS = 4.0
 """What takes less per run is run in batches until they get no quicker.
 
 Sampling runs one model many times in a row, so its weights lie in the nearest cache that holds them, but they get there
-slowly: on a shared third-level cache, after another model's runs, a model of some megabytes gets quicker from run to run
-for a while, which no sum of small parts would predict.
+slowly: on a shared third-level cache, after another model's runs, a model of some megabytes gets quicker from run to
+run for a while, which no sum of small parts would predict.
 """
 
 STEADY_BATCHES = 4

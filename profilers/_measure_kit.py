@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles import DeviceProfile
-from device_profiles import Noise
 from profilers._affinity import temperature_c
 from profilers._conditions import cpu_model
 from profilers._kit import Kit
@@ -22,6 +21,7 @@ from profilers._rounds import FULL_ROUNDS
 from profilers._rounds import TimingLog
 from profilers._rounds import Timings
 from profilers._rounds import measure_rounds
+from profilers._rounds import pooled
 from profilers._runtimes import Runtime
 from profilers._runtimes import Session
 from profilers._sessions import SessionPool
@@ -32,7 +32,8 @@ from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 
 ATTEMPTS = 3
-"""Too noisy a machine is measured twice more, unless that takes far more than the budget; the quietest one is kept."""
+"""Too noisy a machine is measured twice more, unless that takes far more than the budget. The quietest one is kept, or
+all together where that is quieter: a noise that goes up and down averages out."""
 
 OVERDRAWN = 1.5
 """An attempt that took so many budgets is not made again."""
@@ -92,7 +93,7 @@ class Measured:
     """What was measured of a `Plan`.
 
     Attributes:
-        timings: of the quietest attempt.
+        timings: of the quietest attempt, or of all.
         attempts: how many there were, up to `ATTEMPTS`.
         hottest_c: the highest temperature seen.
         log: of all attempts, closed; to be finished when the profile is saved, for until then a next call goes on here.
@@ -127,7 +128,7 @@ def measure_kit(plan: Plan, *, budget_s: float, relative_ci: float, progress: Pr
         log.close()
         log = TimingLog(path, header, restart=True)
     hottest_c = temperature_c()
-    tried: list[tuple[Timings, Noise]] = []
+    tried: list[Timings] = []
     try:
         for attempt in range(ATTEMPTS):
             note = f"attempt {attempt + 1} of {ATTEMPTS}, the machine was noisy, " if attempt else ""
@@ -149,11 +150,14 @@ def measure_kit(plan: Plan, *, budget_s: float, relative_ci: float, progress: Pr
                 attempt=attempt,
                 progress=report,
             )
-            tried.append((timings, noise_of(timings, components, whole, attempts=attempt + 1)))
+            tried.append(timings)
+            chosen = [*tried, pooled(tried)] if attempt else tried
+            noises = [noise_of(one, components, whole, attempts=attempt + 1) for one in chosen]
+            worst = [max(noise.component_ci, noise.whole_ci, noise.split) for noise in noises]
+            quietest = worst.index(min(worst))
             # Where 20 rounds take longer than the budget, another attempt would not end in any reasonable time.
-            if not is_noisy(tried[-1][1]) or timings.seconds > OVERDRAWN * budget_s:
+            if not is_noisy(noises[quietest]) or timings.seconds > OVERDRAWN * budget_s:
                 break
     finally:
         log.close()
-    timings, _ = min(tried, key=lambda one: max(one[1].component_ci, one[1].whole_ci, one[1].split))
-    return Measured(timings, len(tried), hottest_c, log)
+    return Measured(chosen[quietest], len(tried), hottest_c, log)

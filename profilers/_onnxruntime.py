@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,35 @@ class OnnxRuntime:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        _share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        # Weights stay outside of it, or the room between them would be lost when a session goes.
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         try:
             session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
             return OnnxSession(session, inputs)
         except Exception as error:  # ONNX Runtime's errors have no common base of their own.
             reason = str(error).strip().splitlines()[0]
             raise KitError(f"ONNX Runtime cannot load {model} ({reason}); export it again.") from error
+
+
+@cache
+def _share_arena() -> None:
+    """One arena for the activations of all sessions, as large as the largest needs, registered once per process.
+
+    Every session has one of its own otherwise, and keeps it: a hundred parts of a model for phones fill a server's
+    memory, and those that are loaded anew pay for its new pages in their first two runs.
+    """
+    import onnxruntime
+
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    # 1: it grows by what is asked for, not by powers of two; -1 and 0: ONNX Runtime's own defaults.
+    arena = onnxruntime.OrtArenaCfg(
+        {"max_mem": 0, "arena_extend_strategy": 1, "initial_chunk_size_bytes": -1, "max_dead_bytes_per_chunk": -1}
+    )
+    onnxruntime.create_and_register_allocator(memory, arena)
 
 
 class OnnxSession:

@@ -15,7 +15,7 @@ from profilers._runtimes import Session
 from profilers._runtimes import time_runs
 
 # Of the memory that is available when measuring begins; the rest is for others, and for what a run takes on top.
-_SHARE = 0.5
+_SHARE = 0.65
 
 
 class SessionPool(Mapping[str, Session]):
@@ -33,7 +33,7 @@ class SessionPool(Mapping[str, Session]):
         *,
         limit_bytes: int | None = None,
     ) -> None:
-        """A pool that holds `limit_bytes` of sessions at most, by default half of the memory that is free; or one."""
+        """A pool that holds `limit_bytes` of sessions at most, by default 65 % of the memory that is free; or one."""
         self._loaders = dict(loaders)
         self._stated = dict(sizes_bytes or {})
         self._limit = _available_bytes() * _SHARE if limit_bytes is None else limit_bytes

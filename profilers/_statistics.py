@@ -13,9 +13,12 @@ import numpy.typing as npt
 from device_profiles import Latency
 from device_profiles import Noise
 from profilers._rounds import REFERENCE
+from profilers._rounds import REFERENCE_LONG_MS
 from profilers._rounds import Timings
 
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
 
 QUANTILE = 0.25
 """The latency is the lower quartile of the timings: interference only ever adds time, and on a shared machine it adds
@@ -30,6 +33,14 @@ _RUNNING_SHARE = 0.98
 _CLOCK_MS = 0.002
 # Reference timings before and after each, whose median says how fast the machine was.
 _NEIGHBOURS = 2
+# Models of more than `REFERENCE_LONG_MS` are corrected by each other, where there are so many of them: by what was
+# timed within about a second, each timing for no more than so many ms of its length.
+_FEWEST_LONG = 4
+_LEVEL_MS = 1000.0
+_COUNTED_MS = 300.0
+_MOST_SLOWER = 0.15
+_PASSES = 3
+_TINY = 1e-300
 # Where fewer timings of a model than this went undisturbed, all of them count.
 _MIN_UNDISTURBED = 8
 
@@ -37,7 +48,9 @@ _MIN_UNDISTURBED = 8
 def corrected_ms(timings: Timings) -> dict[str, Floats]:
     """Undisturbed timings by name, corrected for drift; those of `REFERENCE` are not corrected.
 
-    Each is multiplied by the reference kernel's typical time over its time around that moment.
+    Each is multiplied by the reference kernel's typical time over its time around that moment. That kernel takes a
+    fraction of a millisecond and stays in a cache; what slows memory down for models of more than `REFERENCE_LONG_MS`
+    is seen by other such models only, so theirs are divided by how slow all others were around them (`_levels_out`).
     """
     names = np.asarray(timings.names)
     wall, cpu = np.asarray(timings.wall_ms), np.asarray(timings.cpu_ms)
@@ -50,13 +63,49 @@ def corrected_ms(timings: Timings) -> dict[str, Floats]:
     after = np.searchsorted(at, np.arange(len(names)))
     around = [at[np.clip(after + offset, 0, len(at) - 1)] for offset in range(-_NEIGHBOURS, _NEIGHBOURS)]
     corrected = np.where(is_reference, wall, wall * typical / np.median(wall[np.stack(around)], axis=0))
+    labels, model = np.unique(names, return_inverse=True)
+    corrected = _levels_out(wall, corrected, model, undisturbed)
     found: dict[str, Floats] = {}
-    order = np.argsort(names, kind="stable")
-    labels, starts = np.unique(names[order], return_index=True)
-    for label, rows in zip(labels.tolist(), np.split(order, starts[1:]), strict=True):
+    order = np.argsort(model, kind="stable")
+    starts = np.searchsorted(model[order], np.arange(1, len(labels)))
+    for label, rows in zip(labels.tolist(), np.split(order, starts), strict=True):
         kept = rows[undisturbed[rows]]
         found[label] = corrected[kept if len(kept) >= min(_MIN_UNDISTURBED, len(rows)) else rows]
     return found
+
+
+def _levels_out(wall: Floats, corrected: Floats, model: Places, undisturbed: Flags) -> Floats:
+    """`corrected`, but timings of long models are divided by how slow the others were around them.
+
+    How slow another timing was is its length over its model's typical one, which is made anew from the corrected ones
+    in every pass. It counts by its length, and less the longer the time between the two, on a clock of the timings
+    themselves. One of twice the length, as a page's first use makes it, says no more than one of 15 %.
+
+    Args:
+        wall: all timings in the order in which they were taken, in ms.
+        corrected: the same, corrected by the reference kernel.
+        model: number of what was timed.
+        undisturbed: which of them say how slow the machine was.
+    """
+    kinds = range(int(model.max()) + 1)
+    typical = np.asarray([np.median(corrected[model == kind]) for kind in kinds])
+    is_long = typical[model] > REFERENCE_LONG_MS
+    # Nothing else of its length, nothing better than the reference kernel.
+    if len(np.unique(model[is_long])) < _FEWEST_LONG:
+        return corrected
+    end = np.cumsum(wall)
+    begin = end - wall
+    weight = np.minimum(typical, _COUNTED_MS)[model] * undisturbed
+    rows = np.flatnonzero(is_long)
+    levelled = corrected.copy()
+    for _ in range(_PASSES):
+        slower = np.clip(np.log(wall / typical[model]), -_MOST_SLOWER, _MOST_SLOWER)
+        for row in rows:
+            gap = np.maximum(np.maximum(begin - end[row], begin[row] - end), 0.0)
+            around = np.exp(-gap / _LEVEL_MS) * weight * (model != model[row])
+            levelled[row] = wall[row] * math.exp(-float(around @ slower) / max(float(around.sum()), _TINY))
+        typical = np.asarray([np.median(levelled[model == kind]) for kind in kinds])
+    return levelled
 
 
 # Below so many timings even the smallest and the largest of them hold the lower quartile less than 19 times in 20.

@@ -13,6 +13,7 @@ from profilers._rounds import TimingLog
 from profilers._rounds import Timings
 from profilers._rounds import is_finished
 from profilers._rounds import measure_rounds
+from profilers._rounds import pooled
 from profilers._runtimes import Timing
 from profilers._statistics import QUANTILE
 from profilers._statistics import corrected_ms
@@ -66,6 +67,60 @@ def test_a_model_that_is_always_interrupted_keeps_its_timings() -> None:
     timings = timings_of(rounds=30)
     timings.wall_ms = [w + 5.0 if n == "slow" else w for n, w in zip(*_columns(timings), strict=True)]
     assert len(corrected_ms(timings)["slow"]) == 30
+
+
+def _memory_bound(seed: int, rounds: int = 20) -> tuple[Timings, dict[str, float]]:
+    """Long models on a machine whose memory, but not its cores, is up to 8 % slower or quicker for seconds."""
+    rng = np.random.default_rng(seed)
+    true_ms = {f"long-{at}": float(ms) for at, ms in enumerate(np.geomspace(150, 900, 12))}
+    timings, clock, level, told = Timings(rounds=rounds), 0.0, 0.0, 0.0
+    for _ in range(rounds):
+        for name in rng.permutation(list(true_ms)).tolist():
+            timings.add(REFERENCE, Timing(wall_ms=0.3, cpu_ms=0.3))
+            # A level of some seconds' memory (Ornstein and Uhlenbeck).
+            kept = np.exp(-(clock - told) / 5000)
+            level, told = kept * level + 0.05 * np.sqrt(1 - kept**2) * rng.standard_normal(), clock
+            wall_ms = true_ms[name] * np.exp(level)
+            timings.add(name, Timing(wall_ms=wall_ms, cpu_ms=wall_ms))
+            clock += wall_ms
+    return timings, true_ms
+
+
+def test_long_models_are_corrected_by_each_other_for_what_the_reference_kernel_does_not_feel() -> None:
+    errors, plain, widths = [], [], []
+    for seed in range(20):
+        timings, true_ms = _memory_bound(seed)
+        found = latencies(timings)
+        walls = {
+            name: np.asarray([w for n, w in zip(*_columns(timings), strict=True) if n == name]) for name in true_ms
+        }
+        ratios = np.asarray([[found[n].latency_ms, np.quantile(walls[n], QUANTILE)] for n in true_ms])
+        # What all have in common is the machine's typical speed; what differs between models is error.
+        spread = np.log(ratios / np.asarray(list(true_ms.values()))[:, None]).std(axis=0)
+        errors.append(spread[0])
+        plain.append(spread[1])
+        widths += [found[name].relative_ci / latency_of(walls[name]).relative_ci for name in true_ms]
+    assert np.mean(errors) < 0.7 * np.mean(plain)
+    assert np.median(widths) < 0.7
+
+
+def test_a_few_long_models_among_short_ones_keep_the_reference_kernels_correction() -> None:
+    timings, _ = _memory_bound(0)
+    few = Timings(rounds=timings.rounds)
+    for name, wall_ms, cpu_ms in zip(timings.names, timings.wall_ms, timings.cpu_ms, strict=True):
+        if name in (REFERENCE, "long-0", "long-1"):
+            few.add(name, Timing(wall_ms, cpu_ms))
+    found = corrected_ms(few)
+    assert found["long-0"].tolist() == [w for n, w in zip(*_columns(few), strict=True) if n == "long-0"]
+
+
+def test_attempts_together_have_narrower_intervals_than_each_alone() -> None:
+    attempts = [timings_of(noise=0.1, rounds=30, seed=seed) for seed in range(3)]
+    together = pooled(attempts)
+    assert together.rounds == 90 and len(together.names) == sum(len(one.names) for one in attempts)
+    names = list(TRUE_MS)
+    alone = [noise_of(one, names, names, attempts=1).component_ci for one in attempts]
+    assert noise_of(together, names, names, attempts=3).component_ci < 0.75 * min(alone)
 
 
 def test_the_interval_holds_the_quartile_nineteen_times_in_twenty() -> None:

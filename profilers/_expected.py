@@ -119,7 +119,7 @@ class Expected:
             a_timing = (STEADY_BATCHES + _WARMING_BATCHES) * math.ceil(BATCH_MS / run_ms) * run_ms
         else:
             a_timing = run_ms * (1 if run_ms > LONG_MS else 2)
-        before = run_ms * (1 if run_ms > FIRST_LONGER * LONG_MS else 6)
+        before = run_ms * (2 if run_ms > FIRST_LONGER * LONG_MS else 6)
         return (before + a_timing * timings_of_full_rounds(run_ms) * _REFERENCE_SHARE) / 1000
 
     def _tensor_bytes(self, what: Component | SubDiTSpec) -> int:

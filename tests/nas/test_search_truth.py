@@ -50,8 +50,8 @@ def test_the_sub_space_is_as_large_as_it_says(truth: Any) -> None:
 def test_every_method_finds_everything_in_the_end(truth: Any, points: np.ndarray) -> None:
     front = points[on_front(points)]
     for name, method in truth.methods().items():
-        found = truth.trace(TABLES, points, method, 30, 0)
-        assert len(np.unique(found, axis=0)) == 30, name
+        found, count = truth.trace(TABLES, points, method, 30, 0)
+        assert len(np.unique(found, axis=0)) == count == 30, name
         share = truth.shares(found, front)
         assert (np.diff(share) >= 0).all() and share[-1] > 0.9, name
     whole = truth.shares(points, front)
@@ -64,7 +64,7 @@ def test_the_default_method_is_the_default_search(truth: Any, points: np.ndarray
     result = run_search(run, "default", TABLES, analytic.Loss(SPACE), Question("analytic"), Budget(40))
     lines = (result.folder / "trials.csv").read_text().splitlines()[1:]
     hashes = [line.split(",")[1] for line in lines]
-    found = truth.trace(TABLES, points, truth.search_by_subdit, 40, 0)
+    found, _ = truth.trace(TABLES, points, truth.search_by_subdit, 40, 0)
     by_hash = {spec.hash: point for spec, point in zip(SPACE.decode(SPACE.enumerate()), points, strict=True)}
     np.testing.assert_array_equal(found, [by_hash[one] for one in hashes])
 

@@ -319,7 +319,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axes.plot(np.arange(1, len(regret) + 1), regret, label=name, linewidth=2 if name == DEFAULT else 1.2)
     axes.set(xlabel="quality evaluations", ylabel="1 - share of the true hypervolume", yscale="log")
     axes.axhline(0.01, color="grey", linewidth=0.8, linestyle=":")
-    axes.legend()
+    axes.legend(loc="upper right")
     figure.tight_layout()
     figure.savefig(path, dpi=150)
     plt.close(figure)

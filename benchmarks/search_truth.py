@@ -297,9 +297,8 @@ def describe(result: dict[str, Any]) -> str:
             f"{p:>15}  {found['seconds_per_search']:>11.1f}"
         )
     lines += ["", "subdit knows every latency beforehand; the others learn both numbers of a sub-DiT by asking for it."]
-    lines += [
-        f"Evaluations are of different sub-DiTs, in the median, among {PATIENCE * result['evaluations']:,} asked for."
-    ]
+    at_most = PATIENCE * result["evaluations"]
+    lines += [f"Evaluations are of different sub-DiTs, in the median, of at most {at_most:,} asked for."]
     lines += [f"Left out: {', '.join(result['left_out'])}."] if result["left_out"] else []
     if result["too_easy"]:
         lines += ["", "Random search is within 1 % of the truth: this space is too easy to tell methods apart."]

@@ -110,7 +110,7 @@ def measure_kit(plan: Plan, *, budget_s: float, relative_ci: float, progress: Pr
     components, whole = [entry.name for entry in plan.kit.components], [entry.name for entry in plan.kit.whole]
     identity = plan.profile.id
     header: Mapping[str, Any] = {
-        "subdit_timings": 2,
+        "subdit_timings": 3,
         "kit": plan.kit.hash,
         "whole": whole,
         # By content: another decoder is another measurement.

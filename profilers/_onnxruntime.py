@@ -64,7 +64,7 @@ class OnnxRuntime:
 
 @cache
 def _share_arena() -> None:
-    """One arena for the activations of all sessions, as large as the largest needs, registered once per process.
+    """One arena for the activations of all sessions, registered once per process; one that is there already is taken.
 
     Every session has one of its own otherwise, and keeps it: a hundred parts of a model for phones fill a server's
     memory, and those that are loaded anew pay for its new pages in their first two runs.
@@ -78,7 +78,11 @@ def _share_arena() -> None:
     arena = onnxruntime.OrtArenaCfg(
         {"max_mem": 0, "arena_extend_strategy": 1, "initial_chunk_size_bytes": -1, "max_dead_bytes_per_chunk": -1}
     )
-    onnxruntime.create_and_register_allocator(memory, arena)
+    try:
+        onnxruntime.create_and_register_allocator(memory, arena)
+    except Exception as error:  # ONNX Runtime's errors have no common base of their own.
+        if "already" not in str(error):
+            raise
 
 
 class OnnxSession:

@@ -50,7 +50,8 @@ def corrected_ms(timings: Timings) -> dict[str, Floats]:
 
     Each is multiplied by the reference kernel's typical time over its time around that moment. That kernel takes a
     fraction of a millisecond and stays in a cache; what slows memory down for models of more than `REFERENCE_LONG_MS`
-    is seen by other such models only, so theirs are divided by how slow all others were around them (`_levels_out`).
+    is seen by other such models only, so theirs are also divided by how slow all others were around them, beyond what
+    the kernel says (`_levels_out`).
     """
     names = np.asarray(timings.names)
     wall, cpu = np.asarray(timings.wall_ms), np.asarray(timings.cpu_ms)
@@ -77,9 +78,10 @@ def corrected_ms(timings: Timings) -> dict[str, Floats]:
 def _levels_out(wall: Floats, corrected: Floats, model: Places, undisturbed: Flags) -> Floats:
     """`corrected`, but timings of long models are divided by how slow the others were around them.
 
-    How slow another timing was is its length over its model's typical one, which is made anew from the corrected ones
-    in every pass. It counts by its length, and less the longer the time between the two, on a clock of the timings
-    themselves. One of twice the length, as a page's first use makes it, says no more than one of 15 %.
+    How slow another timing was is its corrected length over its model's typical one, which is made anew in every pass.
+    It counts by its length, and less the longer the time between the two, on a clock of the timings themselves. One of
+    twice the length, as a page's first use makes it, says no more than one of 15 %. In the median nothing is divided
+    out, or noise that only ever adds time would be taken for a machine that is slow throughout.
 
     Args:
         wall: all timings in the order in which they were taken, in ms.
@@ -99,11 +101,12 @@ def _levels_out(wall: Floats, corrected: Floats, model: Places, undisturbed: Fla
     rows = np.flatnonzero(is_long)
     levelled = corrected.copy()
     for _ in range(_PASSES):
-        slower = np.clip(np.log(wall / typical[model]), -_MOST_SLOWER, _MOST_SLOWER)
+        slower = np.clip(np.log(corrected / typical[model]), -_MOST_SLOWER, _MOST_SLOWER)
         for row in rows:
             gap = np.maximum(np.maximum(begin - end[row], begin[row] - end), 0.0)
             around = np.exp(-gap / _LEVEL_MS) * weight * (model != model[row])
-            levelled[row] = wall[row] * math.exp(-float(around @ slower) / max(float(around.sum()), _TINY))
+            levelled[row] = corrected[row] * math.exp(-float(around @ slower) / max(float(around.sum()), _TINY))
+        levelled[rows] *= np.median(corrected[rows] / levelled[rows])
         typical = np.asarray([np.median(levelled[model == kind]) for kind in kinds])
     return levelled
 

@@ -104,6 +104,29 @@ def test_long_models_are_corrected_by_each_other_for_what_the_reference_kernel_d
     assert np.median(widths) < 0.7
 
 
+@pytest.mark.parametrize(
+    ("throttled", "skewed"), [(1.0, 0.0), (1.4, 0.0), (2.0, 0.0), (1.0, 0.02), (1.0, 0.05), (1.4, 0.02)]
+)
+def test_correcting_long_models_by_each_other_keeps_them_true_next_to_short_ones(
+    throttled: float, skewed: float
+) -> None:
+    """On a machine that is slower for its last part, and with noise of each timing's own that only ever adds time."""
+    rng = np.random.default_rng(7)
+    true_ms = {f"long-{at}": float(ms) for at, ms in enumerate(np.geomspace(150, 1200, 8))}
+    true_ms |= {f"short-{at}": 50.0 for at in range(4)}
+    timings = Timings(rounds=30)
+    for at in range(30):
+        for name in rng.permutation(list(true_ms)).tolist():
+            for each in (REFERENCE, name):
+                own = {REFERENCE: 0.3, **true_ms}[each] * (throttled if at >= 12 else 1.0)
+                wall_ms = own * (1 + (rng.exponential(skewed) if skewed and each != REFERENCE else 0.0))
+                timings.add(each, Timing(wall_ms=wall_ms, cpu_ms=wall_ms))
+    found = latencies(timings)
+    ratio = {name: found[name].latency_ms / true_ms[name] for name in true_ms}
+    long, short = (np.mean([ratio[name] for name in ratio if kind in name]) for kind in ("long", "short"))
+    assert long / short == pytest.approx(1.0, abs=0.005 + 0.25 * skewed)
+
+
 def test_a_few_long_models_among_short_ones_keep_the_reference_kernels_correction() -> None:
     timings, _ = _memory_bound(0)
     few = Timings(rounds=timings.rounds)

@@ -100,7 +100,8 @@ def fit_calibration(
     best_form, best_left_out = _FORMS[0], _left_out(_FORMS[0], features, measured, spread)
     for form in _FORMS[1:]:
         left_out = _left_out(form, features, measured, spread)
-        if _mean_error(left_out, measured) < _PREFERENCE * _mean_error(best_left_out, measured):
+        is_better = _mean_error(left_out, measured) < _PREFERENCE * _mean_error(best_left_out, measured)
+        if is_better and (_alone(_fit(form, features, measured, spread), components, component_ms, params) > 0).all():
             best_form, best_left_out = form, left_out
     fitted = _fit(best_form, features, measured, spread)
     floor = noise_floor([entry.latency.relative_ci for entry in whole], split)
@@ -190,6 +191,12 @@ def _fit(form: _Form, features: Floats, measured: Floats, spread: Floats) -> Flo
     target = (1.0 - plain / measured) / spread
     solution = prior * np.linalg.solve(scaled.T @ scaled + np.eye(len(prior)), scaled.T @ target)
     return np.concatenate([1.0 + solution[0] + solution[1:-3], solution[-3:]])
+
+
+def _alone(fitted: Floats, components: Sequence[Component], component_ms: Floats, params: Floats) -> Floats:
+    """Corrected latency of each component, shape (components,); what fits a few sub-DiTs may be absurd for a part."""
+    factors = fitted[[KINDS.index(component.kind) for component in components]]
+    return factors * component_ms + fitted[-3] + fitted[-2] * params / 1e6
 
 
 def _left_out(form: _Form, features: Floats, measured: Floats, spread: Floats) -> Floats:

@@ -93,6 +93,24 @@ def test_the_calibration_finds_a_factor_and_costs_per_run_per_weight_and_per_mod
     assert errors.mean < 0.015
 
 
+def test_no_calibration_makes_a_part_take_less_than_no_time() -> None:
+    """Sub-DiTs that get quicker with every run of a part, as six noisy ones may by chance, would say so."""
+    latency_ms = component_ms(0)
+    encoded = SPACE.sample(np.random.default_rng(0), 6)
+    counts = component_counts(SPACE, encoded).astype(float)
+    # Each run takes off twice what the smallest part takes.
+    measured = 1.5 * counts @ latency_ms - 3.0 * latency_ms.min() * counts.sum(axis=1)
+    assert (measured > 0).all()
+    whole = [
+        WholeLatency(spec, Latency(value, value, value))
+        for spec, value in zip(SPACE.decode(encoded), measured, strict=True)
+    ]
+    found = fit_calibration(COMPONENTS, latency_ms, counts, whole, params=PARAMS)
+    for component, value, params in zip(COMPONENTS, latency_ms, PARAMS, strict=True):
+        alone = found.factors[component.kind] * value + found.per_run_ms
+        assert alone + found.per_million_params_ms * params / 1e6 > 0, component.name
+
+
 def test_a_calibration_needs_six_whole_sub_dits() -> None:
     whole = made_up_profile().calibration.whole[:5]  # type: ignore[union-attr]
     counts = component_counts(SPACE, SPACE.encode([entry.spec for entry in whole]))

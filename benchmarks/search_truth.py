@@ -312,13 +312,13 @@ def draw(result: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.5))
+    figure, axes = plt.subplots(figsize=(9, 4.5))
     for name, found in result["methods"].items():
         regret = np.maximum(1 - np.asarray(found["median_curve"]), 1e-4)
         axes.plot(np.arange(1, len(regret) + 1), regret, label=name, linewidth=2 if name == DEFAULT else 1.2)
     axes.set(xlabel="quality evaluations", ylabel="1 - share of the true hypervolume", yscale="log")
     axes.axhline(0.01, color="grey", linewidth=0.8, linestyle=":")
-    axes.legend(loc="upper right")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -67,7 +67,7 @@ def server() -> Iterator[str]:
         finally:
             # "Fast": it does not wait until the workers hang up.
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=30)
+            process.wait(timeout=300)
             shutil.rmtree(folder, ignore_errors=True)
             os.unlink(f"{folder}-log")
 
@@ -75,7 +75,7 @@ def server() -> Iterator[str]:
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
     import psycopg
 
-    for _ in range(300):
+    for _ in range(1200):
         assert process.poll() is None, "the server ended"
         with contextlib.suppress(psycopg.OperationalError):
             psycopg.connect(host="127.0.0.1", port=port, user="subdit", dbname="postgres").close()

@@ -146,12 +146,12 @@ def test_what_a_dead_worker_held_goes_to_another_once(shared: tuple[optuna.Study
 
 def test_a_living_worker_keeps_its_trial(shared: tuple[optuna.Study, SubDiTSampler], tmp_path: Path) -> None:
     study, sampler = shared
-    slow = crowd(study, sampler, stale_s=0.6)
-    other = crowd(study, sampler, stale_s=0.6)
+    slow = crowd(study, sampler, stale_s=3.0)
+    other = crowd(study, sampler, stale_s=3.0)
     with slow.alive(lambda: open_study(tmp_path / "study.journal", "s", sampler, ("latency_ms", "quality"))):
         held = slow.next_trial(5)
         assert held is not None
-        for _ in range(8):
+        for _ in range(20):
             other._give_back()
             time.sleep(0.2)
         assert slow.is_mine(held[0])
@@ -160,14 +160,14 @@ def test_a_living_worker_keeps_its_trial(shared: tuple[optuna.Study, SubDiTSampl
 def test_workers_share_a_journal_and_one_dies(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     journal = f"journal://{tmp_path}/shared.journal"
-    doomed, log = start(run, 40, 30.0, journal, 1.5)
+    doomed, log = start(run, 40, 30.0, journal, 4.0)
     while not log.read_text():
         time.sleep(0.02)
     doomed.send_signal(signal.SIGKILL)
     doomed.wait()
     lost = log.read_text().split()[-1]
-    workers = [start(run, 40, 0.01, journal, 1.5) for _ in range(2)]
-    assert [worker.wait(timeout=90) for worker, _ in workers] == [0, 0]
+    workers = [start(run, 40, 0.01, journal, 4.0) for _ in range(2)]
+    assert [worker.wait(timeout=300) for worker, _ in workers] == [0, 0]
     done = check_study(study_at(journal, "run-default"), 40)
     assert lost in {trial.user_attrs["spec_hash"] for trial in done}
     assert len(load_search(run.path).front) >= 3
@@ -273,7 +273,7 @@ def test_of_two_first_workers_one_prepares(tmp_path: Path) -> None:
     class Slow(analytic.Loss):
         def evaluate(self, spec):  # type: ignore[no-untyped-def]
             preparing.set()
-            assert go_on.wait(60)
+            assert go_on.wait(300)
             return super().evaluate(spec)
 
     first, second = Slow(tables.space), analytic.Loss(tables.space)
@@ -287,13 +287,13 @@ def test_of_two_first_workers_one_prepares(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         results = [pool.submit(work, first, threading.Event())]
-        assert preparing.wait(60)
+        assert preparing.wait(300)
         results.append(pool.submit(work, second, other_came))
-        assert other_came.wait(60)
+        assert other_came.wait(300)
         time.sleep(1.0)
         waited = not second.asked
         go_on.set()
-        assert [result.result(timeout=60).config["trials"] for result in results] == [12, 12]
+        assert [result.result(timeout=300).config["trials"] for result in results] == [12, 12]
     assert waited and first.asked[0] not in second.asked
     check_study(study_at(run.search("default") / "study.journal", "default"), 12)
 
@@ -363,5 +363,5 @@ def test_a_worker_behind_optunas_grpc_proxy(tmp_path: Path) -> None:
     _started.append(subprocess.Popen([sys.executable, "-c", program, str(journal)], env=ENVIRONMENT))
     run = new_run(tmp_path / "run")
     worker, _ = start(run, 8, 0.0, f"grpc://127.0.0.1:{port}", 30.0)
-    assert worker.wait(timeout=120) == 0
+    assert worker.wait(timeout=300) == 0
     check_study(study_at(journal, "run-default"), 8)

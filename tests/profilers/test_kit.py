@@ -52,7 +52,7 @@ def run_until_killed(verb: str, folder: Path, calls: int) -> None:
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 

@@ -13,6 +13,8 @@ const STEADY_BATCHES = 3;
 const QUICKER = 0.01;
 const VISIT_MS = 200;
 const MAX_RUNS = 5000;
+// Nothing of onnxruntime-web ends by itself where its WebAssembly or a thread cannot be loaded.
+const LOADING_MS = 180_000;
 const RETRY_MS = [500, 1000, 2000, 4000, 8000, 15000, 30000, 60000];
 
 const base = new URL('.', import.meta.url);
@@ -230,15 +232,26 @@ async function round(sessions, plans, note) {
   return timings;
 }
 
+/** onnxruntime-web, set up for a phase. */
+async function loadRuntime({ threads, delegate }) {
+  const gpu = delegate === 'webgpu';
+  const ort = await import(new URL(`ort/${gpu ? 'ort.webgpu' : 'ort.wasm'}.min.mjs`, base));
+  const name = `ort/ort-wasm-simd-threaded${gpu ? '.asyncify' : ''}`;
+  // Every thread loads this script again. Behind a certificate that is not trusted Chromium now and then aborts that
+  // (3 of 40 times in version 150), and the runtime waits forever; from memory it cannot.
+  const script = new Blob([await download(`${name}.mjs`)], { type: 'text/javascript' });
+  ort.env.logLevel = 'error';
+  ort.env.wasm.wasmPaths = { mjs: URL.createObjectURL(script), wasm: new URL(`${name}.wasm`, base).href };
+  ort.env.wasm.numThreads = threads;
+  ort.env.wasm.initTimeout = LOADING_MS;
+  return ort;
+}
+
 async function measure({ kit, begin, memoryBytes, coolingMs }) {
   let state = await post('begin', begin);
   if (state.state === 'done') return postMessage({ type: 'done', ...state });
   tell('Loading onnxruntime-web …', 0);
-  const bundle = begin.delegate === 'webgpu' ? 'ort.webgpu.min.mjs' : 'ort.wasm.min.mjs';
-  const ort = await import(new URL(`ort/${bundle}`, base));
-  ort.env.logLevel = 'error';
-  ort.env.wasm.wasmPaths = new URL('ort/', base).href;
-  ort.env.wasm.numThreads = begin.threads;
+  const ort = await loadRuntime(begin);
   const sessions = new Sessions(ort, kit, begin.delegate, memoryBytes);
   state = await check(sessions, state.run);
   sessions.step = timerStep();

@@ -108,7 +108,7 @@ class Bench:
     def adb(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run adb by hand."""
         return subprocess.run(
-            [self.program, *arguments], env=dict(self.environment), capture_output=True, text=True, timeout=60
+            [self.program, *arguments], env=dict(self.environment), capture_output=True, text=True, timeout=300
         )
 
     def plug_in(self, folder: Path, port: int = 0) -> str:

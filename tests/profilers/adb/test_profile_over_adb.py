@@ -184,11 +184,11 @@ def test_a_killed_measurement_goes_on_and_ctrl_c_lets_go_of_the_clocks(
     command += ["--benchmark-model", str(programs["tflite"]), "--out", str(out), "--budget-s", "1"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ})
     log = kit / "timings" / f"acme-kettle-9--tflite--fp32--t1--{serial.replace(':', '_')}.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (log.exists() and len(log.read_text().splitlines()) > 4) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(ending)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert not out.exists()
     if ending == signal.SIGINT:
         assert process.returncode == 130 and "run the same command again" in err

@@ -55,7 +55,7 @@ class Client:
     port: int
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body=body, headers=named)
@@ -73,7 +73,7 @@ class Client:
 
     def raw(self, text: bytes) -> bytes:
         """First line of the answer to a request that no library would send."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=120) as connection:
             connection.sendall(text)
             return connection.makefile("rb").readline()
 

@@ -23,7 +23,7 @@ def call(function: str, arguments: list[Any]) -> list[Any]:
     source = files("profilers.browser").joinpath("page/device.js").read_text(encoding="utf-8")
     code = f"{source}\nconsole.log(JSON.stringify({json.dumps(arguments)}.map((one) => {function}(one))));"
     command = [program("node"), "--input-type=module", "-"]
-    ran = subprocess.run(command, input=code, capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run(command, input=code, capture_output=True, text=True, check=True, timeout=300)
     return list(json.loads(ran.stdout))
 
 

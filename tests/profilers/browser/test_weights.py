@@ -45,7 +45,7 @@ def value_at(recipe: Generated, index: int) -> float:
 def run_in_node(code: str) -> object:
     source = files("profilers.browser").joinpath("page/generate.js").read_text(encoding="utf-8")
     command = [program("node"), "--input-type=module", "-"]
-    ran = subprocess.run(command, input=f"{source}\n{code}", capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run(command, input=f"{source}\n{code}", capture_output=True, text=True, check=True, timeout=300)
     return json.loads(ran.stdout)
 
 

@@ -102,17 +102,15 @@ def ask(
     profiles = tuple(_profile(device, space, allow_noisy=allow_noisy) for device in devices)
     if len({profile.id for profile in profiles}) < len(profiles):
         raise SearchError(f"The device {profiles[0].id} is named twice; name each once.")
-    bounds = _limits(profiles, max_latency_ms, max_params, limits)
+    labels = {name: "quality" if at == 0 else f"quality_{name}" for at, name in enumerate(qualities)}
+    bounds = _limits(profiles, max_latency_ms, max_params, limits, labels)
     check_options(budget, bounds, seed, sampler)
     names = [figure for name in costs for figure in _figures_of(name, profiles)]
     needed = dict.fromkeys([*names, *bounds.others])
     columns = {
         name: _column(name, space, profiles, steps=steps) for name in needed if name not in (LATENCY, PARAMS)
     }  # fmt: skip
-    made = {
-        "quality" if at == 0 else f"quality_{name}": _proxy(run, space, name, proxy)
-        for at, name in enumerate(qualities)
-    }
+    made = {label: _proxy(run, space, name, proxy) for name, label in labels.items()}
     first = profiles[0]
     question = Question(
         first.id,
@@ -169,11 +167,14 @@ def _limits(
     max_latency_ms: float | Sequence[float] | None,
     max_params: int | None,
     limits: Mapping[str, float],
+    labels: Mapping[str, str],
 ) -> Limits:
+    """`labels` are names of objectives by ids of the quality proxies that are asked."""
     for name, limit in limits.items():
-        if name not in (*FIGURES.values(), PIPELINE):
+        if name not in (*FIGURES.values(), PIPELINE, *labels):
             raise SearchError(
-                f"There is no figure {name!r} to limit; there is pipeline_ms, {', '.join(FIGURES.values())}."
+                f"There is no figure {name!r} to limit; there is pipeline_ms, {', '.join(FIGURES.values())}, and of "
+                f"quality proxies those that are objectives: {', '.join(labels)}."
             )
         if not math.isfinite(limit):
             raise SearchError(f"The limit on {name} is {limit}; give a finite number, or leave it out.")
@@ -192,6 +193,8 @@ def _limits(
         if limit is not None
     }
     for name, limit in limits.items():
+        if name in labels:
+            continue
         spread = [_on(name, profile) for profile in profiles[1:]] if name == PIPELINE else []
         others |= dict.fromkeys([name, *spread], float(limit))
     others.pop(PARAMS, None)
@@ -199,7 +202,8 @@ def _limits(
     # What a profile does not cover, no limit can be kept on.
     covered = [profile.max_params for profile in profiles if profile.max_params is not None]
     asked = max_params if PARAMS not in limits else int(limits[PARAMS])
-    return Limits(first, min([*covered, *([] if asked is None else [asked])], default=None), others)
+    on_qualities = {label: float(limits[name]) for name, label in labels.items() if name in limits}
+    return Limits(first, min([*covered, *([] if asked is None else [asked])], default=None), others, on_qualities)
 
 
 def _on(figure: str, profile: DeviceProfile) -> str:

@@ -40,10 +40,12 @@ NEIGHBOUR_SHARE = 0.8
 @dataclass(frozen=True)
 class Evaluated:
     """What a proposal may know: encoded specs proposed so far, (n, dimensions), and their objectives, (n, objectives);
-    a quality is NaN where another worker's evaluation is not finished."""
+    a quality is NaN where another worker's evaluation is not finished. `excess` (n,) is how far limits on qualities are
+    exceeded, None where there are none."""
 
     encoded: EncodedSpecs
     points: Points
+    excess: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,10 @@ def children(space: SearchSpace, evaluated: Evaluated, rng: np.random.Generator,
     points = evaluated.points[done]
     rank = ranks(points)
     distance = crowding(points, rank)
-    order = np.lexsort((np.arange(len(points)), -distance, rank))[:POPULATION]
+    # Constrained domination (Deb et al., section VI): what keeps the limits first, then what exceeds them least. No
+    # point beyond a limit on an objective dominates one within it, so ranks need not know of it.
+    excess = np.zeros(len(points)) if evaluated.excess is None else evaluated.excess[done]
+    order = np.lexsort((np.arange(len(points)), -distance, rank, excess))[:POPULATION]
     population = evaluated.encoded[done[order]]
     # The population is in order of fitness, so a tournament's winner is the lower place.
     winners = rng.integers(0, len(population), size=(2, count, 2)).min(axis=2)

@@ -65,24 +65,31 @@ class Limits:
         max_latency_ms: on the first device.
         max_params: on the number of parameters.
         others: upper limits on further figures, by the name of their column.
+        qualities: upper limits on what quality proxies say, by the name of their objective. No table knows them, so
+            trials are spent on finding out; a sub-DiT beyond one is never on the front.
     """
 
     max_latency_ms: float | None = None
     max_params: int | None = None
     others: Mapping[str, float] = field(default_factory=dict)
+    qualities: Mapping[str, float] = field(default_factory=dict)
 
     def by_figure(self) -> dict[str, float]:
-        """The limits there are, by the name of what they limit."""
+        """The limits that tables can judge, by the name of what they limit."""
         first = {LATENCY: self.max_latency_ms, PARAMS: self.max_params}
         return {name: limit for name, limit in first.items() if limit is not None} | dict(self.others)
 
     def violations(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """By limit how far it is exceeded, in its own unit; at most zero where it is kept, as in Optuna."""
-        return {f"max_{name}": figures[name] - limit for name, limit in self.by_figure().items()}
+        """By limit how far it is exceeded, in its own unit; at most zero where it is kept, as in Optuna.
+
+        `figures` are those of a sub-DiT and its qualities, by name.
+        """
+        limits = self.by_figure() | dict(self.qualities)
+        return {f"max_{name}": figures[name] - limit for name, limit in limits.items()}
 
     def to_dict(self) -> dict[str, Any]:
         first = {"max_latency_ms": self.max_latency_ms, "max_params": self.max_params}
-        return first | {f"max_{name}": limit for name, limit in self.others.items()}
+        return first | {f"max_{name}": limit for name, limit in (*self.others.items(), *self.qualities.items())}
 
 
 @dataclass(frozen=True)

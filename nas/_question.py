@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from nas._limits import Limits
 from nas._limits import Tables
+from nas._samplers import MOST_EXHAUSTIVE
 from nas._samplers import SAMPLERS
 from nas._samplers import Way
 from nas.proxies import QualityProxy
@@ -27,6 +28,11 @@ from subdit.run import read_json
 DEFAULT_TRIALS = 400
 PROPOSALS = 2
 """Named in search.json; a change of what samplers propose is a new number, so no study goes on with another one."""
+
+
+def default_trials(sampler: str) -> int:
+    """When a search ends that was not told: an exhaustive one when everything is evaluated."""
+    return MOST_EXHAUSTIVE if sampler == "exhaustive" else DEFAULT_TRIALS
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,8 @@ class Question:
     def way(self) -> Way:
         """How proposals are made."""
         qualities = sum(name.startswith("quality") for name in self.objectives)
-        return Way(self.sampler, self.surrogate, self.seed, self.objectives, qualities)
+        bounds = tuple(self.limits.qualities.get(name, math.inf) for name in self.objectives)
+        return Way(self.sampler, self.surrogate, self.seed, self.objectives, qualities, bounds)
 
 
 def describe(tables: Tables, proxies: Mapping[str, QualityProxy], question: Question) -> dict[str, Any]:
@@ -171,10 +178,8 @@ def check_options(budget: Budget, limits: Limits, seed: int, sampler: str = SAMP
         raise SearchError(f"There is no sampler {sampler!r}; there is {', '.join(SAMPLERS)}.")
     if budget.trials < 1:
         raise SearchError(f"A search of {budget.trials} trials finds nothing; give --trials at least 1.")
-    for label, value in {
-        "budget_s": budget.budget_s,
-        **limits.to_dict(),
-    }.items():
+    on_figures = {name: limit for name, limit in limits.to_dict().items() if name[4:] not in limits.qualities}
+    for label, value in {"budget_s": budget.budget_s, **on_figures}.items():
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise SearchError(f"The option {label} is {value}; it must be a finite number above zero.")
     if seed < 0:

@@ -56,6 +56,7 @@ class Way:
         seed: of the draws.
         objectives: names; figures of the tables first, then qualities. In the order of `Evaluated.points`.
         qualities: how many of the objectives are qualities.
+        bounds: the limit on each objective that no table knows, infinite where there is none; empty for no such limits.
     """
 
     sampler: str = "nsga2"
@@ -63,6 +64,16 @@ class Way:
     seed: int = 0
     objectives: tuple[str, ...] = ("latency_ms", "quality")
     qualities: int = 1
+    bounds: tuple[float, ...] = ()
+
+    def excess(self, points: Points) -> Floats:
+        """How far points (n, objectives) are beyond `bounds`, in shares of these, summed; 0 where kept, shape (n,)."""
+        if not self.bounds:
+            return np.zeros(len(points))
+        bounds = np.asarray(self.bounds)
+        limited = np.isfinite(bounds)
+        beyond = np.maximum(np.nan_to_num(points[:, limited] - bounds[limited]), 0.0)
+        return np.asarray((beyond / np.maximum(np.abs(bounds[limited]), 1e-12)).sum(axis=1))
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -91,14 +102,20 @@ def next_spec(tables: Tables, way: Way, *, initial: EncodedSpecs, evaluated: Eva
     raise SearchError(f"There is no sampler {way.sampler!r} here; there is {', '.join(SAMPLERS)}.")
 
 
-def check_sampler(sampler: str, feasible: int) -> None:
-    """Raises `SearchError` on an unknown sampler, or where there is too much to look at all of it."""
+def check_sampler(sampler: str, feasible: int, trials: int | None = None) -> None:
+    """Raises `SearchError` on an unknown sampler, or where an exhaustive one has too much to look at."""
     if sampler not in SAMPLERS:
         raise SearchError(f"There is no sampler {sampler!r}; there is {', '.join(SAMPLERS)}.")
     if sampler == "exhaustive" and feasible > MOST_EXHAUSTIVE:
         raise SearchError(
             f"There are {feasible:,} sub-DiTs within the limits, too many to evaluate each (at most "
             f"{MOST_EXHAUSTIVE:,}); set tighter limits or take another sampler."
+        )
+    if sampler == "exhaustive" and trials is not None and trials < feasible:
+        # They would be the first of an enumeration, all from one corner of the space.
+        raise SearchError(
+            f"There are {feasible:,} sub-DiTs within the limits and exhaustive evaluates each, which {trials} trials "
+            "do not; leave --trials out, or take another sampler."
         )
 
 
@@ -176,11 +193,17 @@ def _guided(tables: Tables, way: Way, *, initial: EncodedSpecs, evaluated: Evalu
     for at in range(len(way.figures), len(way.objectives)):
         surrogate = latest_surrogate(tables.space, evaluated.encoded[fitted], evaluated.points[fitted, at])
         columns.append(surrogate.predict_drawn(pool[usable], surrogate.draw(rng)))
-    points = evaluated.points[done]
-    front = points[on_front(points)]
-    gain = gained(scaled(np.stack(columns, axis=1), front), scaled(front, front), rng)
-    if not gain.max() > 0:
-        return None
+    points, candidates = evaluated.points[done], np.stack(columns, axis=1)
+    kept = way.excess(points) == 0
+    if kept.any():
+        front = points[kept][on_front(points[kept])]
+        gain = gained(scaled(candidates, front), scaled(front, front), rng)
+        gain[way.excess(candidates) > 0] = 0.0
+        if not gain.max() > 0:
+            return None
+    else:
+        # Nothing keeps the limits on quality yet: toward them first.
+        gain = -way.excess(candidates)
     return Proposal(pool[usable[np.argmax(gain)]], int((new & ~known.feasible).sum()), looked_at=len(usable))
 
 

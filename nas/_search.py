@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from typing import cast
 
 from nas._asked import ask
-from nas._question import DEFAULT_TRIALS
 from nas._question import Budget
 from nas._question import checked_name
+from nas._question import default_trials
 from nas._results import SearchResult
 from nas._results import pick_name
 from nas._team import Team
@@ -41,7 +41,7 @@ def search(
     pick_at: Mapping[str, float] | None = None,
     sampler: str = "nsga2",
     surrogate: bool = True,
-    trials: int = DEFAULT_TRIALS,
+    trials: int | None = None,
     budget_s: float | None = None,
     seed: int = 0,
     steps: int = 4,
@@ -68,11 +68,12 @@ def search(
             quality proxies (`nas.proxies.PROXIES`), at least one of each kind; latency and validation loss by default.
         max_latency_ms: hard limit on one step, for all devices or for each.
         max_params: hard limit on the number of parameters.
-        limits: hard limits on other figures by name: "pipeline_ms", "memory_mb", "file_mb", "gflops".
+        limits: hard limits on other figures by name: "pipeline_ms", "memory_mb", "file_mb", "gflops"; or on a quality
+            proxy by its id, where it is an objective.
         pick_at: further picks: the best quality of the front at most at this value of a figure.
         sampler: "nsga2", "tpe", "random", or "exhaustive" where few sub-DiTs are within the limits.
         surrogate: whether nsga2 lets a surrogate fitted on the evaluations so far choose among its children.
-        trials, budget_s: when it ends, by sub-DiTs and by seconds.
+        trials, budget_s: when it ends, by sub-DiTs and by seconds; by default after 400, or all where it is exhaustive.
         seed: of the proposals.
         steps: of a picture, where "pipeline" is asked for.
         allow_noisy: accept profiles measured on too noisy a machine.
@@ -86,7 +87,8 @@ def search(
     A pick that the front turns out not to have raises `SearchError` when everything else is written.
 
     Raises `RunError` where the search exists already or the run is damaged, `ProfileError` where the device is unknown,
-    of another space or noisy, `InfeasibleError` where no sub-DiT keeps the limits, `SearchError` where options are
+    of another space or noisy, `InfeasibleError` where no sub-DiT keeps the limits (none that was evaluated, those on
+    qualities), `SearchError` where options are
     senseless or differ from those of the search to resume.
     """
     from device_profiles import save_profile
@@ -106,6 +108,7 @@ def search(
         raise SearchError(
             f"One cannot verify {verify} sub-DiTs; give --verify a number of at least 1, or leave it out."
         )
+    budget = Budget(default_trials(sampler) if trials is None else trials, budget_s)
     where = Run(Path(run)).require()
     team = Team.of(where, name, storage=storage, study_name=study_name, worker=worker, stale_s=stale_s)
     asked = ask(
@@ -117,7 +120,7 @@ def search(
         limits=limits or {},
         sampler=sampler,
         surrogate=surrogate,
-        budget=Budget(trials, budget_s),
+        budget=budget,
         seed=seed,
         steps=steps,
         allow_noisy=allow_noisy,
@@ -134,7 +137,7 @@ def search(
         asked.tables,
         asked.proxies,
         asked.question,
-        Budget(trials, budget_s),
+        budget,
         team=team,
         pick_at=pick_at,
         resume=resume,

@@ -197,4 +197,5 @@ def evaluated_before(tables: Tables, study: Study, way: Way, *, without: int) ->
         return evaluated_from(tables.space, [], [], len(way.objectives))
     figures = tables.look_up(encoded).figures
     columns = [figures[name] for name in way.figures]
-    return Evaluated(encoded, np.column_stack([*columns, np.asarray(qualities, dtype=np.float64)]))
+    points = np.column_stack([*columns, np.asarray(qualities, dtype=np.float64)])
+    return Evaluated(encoded, points, way.excess(points))

@@ -33,7 +33,9 @@ from nas._team import Job
 from nas._team import Team
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
+from subdit.errors import InfeasibleError
 from subdit.errors import SearchError
+from subdit.figures import noun
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import Run
@@ -82,7 +84,7 @@ def run_search(
     progress(0.0, 1.0, "what the space reaches")
     reach = find_reach(tables)
     check_picks(reach, pick_at or {}, [label for label in proxies if label != "quality"])
-    check_sampler(question.sampler, reach.feasible)
+    check_sampler(question.sampler, reach.feasible, budget.trials)
     config = asked | {"reach": reach.to_dict()}
     with held(folder, shared=team.shared, force=force) as prepared:
         # Once more, as another process may have begun it meanwhile.
@@ -121,6 +123,7 @@ def run_search(
 
         done = finished_trials(study)
         rows = [_row(job, trial) for trial in done]
+        _check_qualities(rows, question.limits.qualities)
         found = find_picks(rows, question.objectives, pick_at)
         if only_picks:
             for missed in found.missed.values():
@@ -212,7 +215,7 @@ def _evaluate(job: Job, trial: Trial, spec: SubDiTSpec, began: float, own: Any =
         "looked_at": job.sampler.looked_at,
         "seconds": round(time.monotonic() - began, 4),
     }
-    note_trial(trial, job.tables.limits.violations(figures), notes)
+    note_trial(trial, job.tables.limits.violations(figures | qualities), notes)
     return [figures[name] if name in figures else qualities[name] for name in job.question.objectives]
 
 
@@ -239,6 +242,23 @@ def _summary(job: Job, done: list[Any], front_size: int) -> dict[str, Any]:
         summary["surrogate_error"] = errors
         summary["looked_at"] = looked_at
     return summary
+
+
+def _check_qualities(rows: list[TrialRow], limits: Mapping[str, float]) -> None:
+    """Raises `InfeasibleError` where none of at least one row keeps the limits on qualities."""
+    if not limits or any(row.feasible for row in rows):
+        return
+    said = []
+    for name, limit in limits.items():
+        best = min(rows, key=lambda row: row.value(name))
+        said.append(
+            f"of {noun(name)} at most {limit:g} is asked for, and the least is {best.value(name):.6g}, of "
+            f"{best.spec} ({best.spec.hash})"
+        )
+    raise InfeasibleError(
+        f"None of the {len(rows)} sub-DiTs that were evaluated keeps the limits on quality: {'; '.join(said)}; give "
+        "more --trials with --resume, or looser limits under another --name."
+    )
 
 
 def _remove(folder: Path) -> None:
@@ -280,7 +300,7 @@ def _row(job: Job, trial: Any) -> TrialRow:
         latency_high_ms=notes["latency_high_ms"],
         quality=qualities["quality"],
         params=int(notes["params"]),
-        feasible=all(exceeded <= 0 for exceeded in tables.limits.violations(figures).values()),
+        feasible=all(exceeded <= 0 for exceeded in tables.limits.violations(figures | qualities).values()),
         more={
             **{name: figures[name] for name in tables.columns},
             **{label: qualities[label] for label in job.stores if label != "quality"},

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 @click.option("--max-memory-mb", type=float, help="Hard limit on peak memory, estimated, in MB.")
 @click.option("--max-file-mb", type=float, help="Hard limit on the stored weights in MB.")
 @click.option("--max-gflops", type=float, help="Hard limit on the work of one step in GFLOP.")
+@click.option("--max-quality", multiple=True, metavar="PROXY=VALUE", help="Hard limit on what a proxy says; repeat.")
 @click.option("--steps", type=int, default=4, show_default=True, help="Of a whole picture.")
 @click.option("--sampler", default="nsga2", show_default=True, help="nsga2, tpe, random or exhaustive.")
 @click.option("--no-surrogate", is_flag=True, help="Let nsga2 go without a surrogate.")
-@click.option("--trials", type=int, default=400, show_default=True, help="End after so many sub-DiTs.")
+@click.option("--trials", type=int, help="End after so many sub-DiTs; by default 400, or all of an exhaustive search.")
 @click.option("--budget-s", type=float, help="End after so many seconds, if that is sooner.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the proposals.")
 @click.option("--name", default="default", show_default=True, help="The search's folder in the run.")
@@ -59,13 +60,15 @@ def command(run: Path, as_json: bool, **options: Any) -> None:
         subdit search runs/digits --device my-laptop --max-latency-ms 2 --name under-2ms
         subdit search runs/digits --device my-laptop --max-latency-ms 2 --name under-2ms --resume
         subdit search runs/digits --device my-phone --device my-tablet --max-file-mb 1.5 --pick-at latency_ms=2
+        subdit search runs/digits --device my-laptop --max-quality validation_loss=0.41
         subdit search runs/digits --device my-laptop --verify 8
         subdit search runs/digits --device my-laptop --worker --storage postgresql://me@db/optuna
     """
     from nas import search
 
+    arguments = _arguments(options)
     with progress_bar("Searching") as progress:
-        result = search(run, progress=progress, **_arguments(options))
+        result = search(run, progress=progress, **arguments)
     if as_json:
         echo_json(
             {
@@ -99,7 +102,7 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
             "gflops": options.pop("max_gflops"),
         }.items()
         if limit is not None
-    }
+    } | _values(options.pop("max_quality"), "--max-quality", "PROXY=VALUE such as validation_loss=0.4")
     surrogate = not options.pop("no_surrogate")
     return {
         **options,
@@ -107,19 +110,24 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
         "objectives": options["objectives"] or None,
         "max_latency_ms": options["max_latency_ms"] or None,
         "limits": limits,
-        "pick_at": dict(_figure_and_value(text) for text in options["pick_at"]),
+        "pick_at": _values(options["pick_at"], "--pick-at", "FIGURE=VALUE such as latency_ms=20"),
         "surrogate": surrogate,
     }
 
 
-def _figure_and_value(text: str) -> tuple[str, float]:
-    figure, _, value = text.partition("=")
-    try:
-        return figure, float(value)
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is no FIGURE=VALUE such as latency_ms=20.", param_hint="--pick-at"
-        ) from None
+def _values(texts: tuple[str, ...], option: str, form: str) -> dict[str, float]:
+    """NAME=VALUE by name."""
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is no {form}.", param_hint=option) from None
+        if name in found:
+            raise click.BadParameter(f"{name} is there twice; give it once.", param_hint=option)
+        found[name] = number
+    return found
 
 
 def _print(result: SearchResult) -> None:

@@ -119,8 +119,14 @@ def measure_proxies(
     names = list(proxies or PROXIES)
     if training.start not in STARTS:
         raise SearchError(f"Sub-DiTs cannot start from {training.start!r}; there is {', '.join(STARTS)}.")
-    if count < 2 or training.updates < 0 or min(front, twice, training.per_class) < 0 or twice > count:
-        raise SearchError("A rank correlation needs at least 2 specs, and no number below zero; mend the options.")
+    if count < 2:
+        raise SearchError(f"A rank correlation needs at least 2 specs, not {count}; give --specs more.")
+    numbers = {"updates": training.updates, "front": front, "twice": twice, "per-class": training.per_class}
+    for option, number in {**numbers, "seed": seed}.items():
+        if number < 0:
+            raise SearchError(f"The option --{option} is {number}; it must not be negative.")
+    if twice > count:
+        raise SearchError(f"Of {count} specs {twice} cannot be trained twice; give --twice at most {count}.")
     made = [make_proxy(name, where.supernet, space.name) for name in names]
     drawn = space.decode(np.unique(space.sample(np.random.default_rng(seed), 4 * count), axis=0))
     order = np.random.default_rng([seed, 1]).permutation(len(drawn))[:count]

@@ -131,6 +131,8 @@ def _values(texts: tuple[str, ...], option: str, form: str) -> dict[str, float]:
 
 
 def _print(result: SearchResult) -> None:
+    from nas._reach import round_up
+
     config = result.config
     reach = config["reach"]
     click.echo(
@@ -138,7 +140,8 @@ def _print(result: SearchResult) -> None:
         f"({reach['size']:,} in the space); {len(result.front)} are on the front"
     )
     for name, tightest in reach.get("tightest", {}).items():
-        click.echo(f"tightest reachable {name}: {tightest['value']:.4g}, of {tightest['spec']}")
+        value = f"{tightest['value']:,.0f}" if name == "params" else round_up(tightest["value"])
+        click.echo(f"tightest reachable {name}: {value}, of {tightest['spec']}")
     if config["limits"] and reach["feasible"] < reach["size"]:
         click.echo(f"candidates that the limits ruled out, without a trial: {config['redrawn_share']:.1%}")
     for name, error in (config.get("surrogate_error") or {}).items():

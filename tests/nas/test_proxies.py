@@ -222,8 +222,13 @@ def test_the_verb_measures_from_scratch_too(run: Run) -> None:
     assert "2 random sub-DiTs" in shown.stdout and "Kendall tau" in shown.stdout
     (line,) = [line for line in shown.stdout.splitlines() if line.startswith("tau between two seeds of 2, by loss: ")]
     assert ("a proxy equal to the expected quality would have 1.00" in line) == (": 1.00" in line)
-    wrong = CliRunner().invoke(group, ["proxies", str(run.path), "--specs", "1"])
-    assert wrong.exit_code == 2 and "at least 2 specs" in wrong.stderr
+    for wrong, says in (
+        (["--specs", "1"], "at least 2 specs"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--specs", "3", "--twice", "4"], "--twice at most 3"),
+    ):
+        refused = CliRunner().invoke(group, ["proxies", str(run.path), *wrong])
+        assert refused.exit_code == 2 and says in refused.stderr
 
 
 def test_training_alone_is_repeatable_and_learns() -> None:

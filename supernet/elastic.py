@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -158,7 +159,7 @@ class ElasticDiT(DiffusersModel):
             return Share(f"apart.{key}", tuple((1, length) for length in shape), shape)
         if _PER_WIDTH.search(name):
             return Share(f"full.{owner}", tuple((1, length) for length in shape), shape)
-        kinds = next(axes for pattern, axes in _AXES if re.search(f"({pattern})$", name))
+        kinds = _kinds(name)
         groups = {"heads": self.space.kv_heads, "2 widths": 2}
         axes = tuple(
             (groups.get(kind, 1), length // groups.get(kind, 1)) for kind, length in zip(kinds, shape, strict=False)
@@ -210,9 +211,17 @@ class ElasticDiT(DiffusersModel):
         owners = dict(self.named_parameters())
         copies = {name: share.copy(owners[share.owner]) for name, share in self.shares(spec, made).items()}
         made.load_state_dict(copies, assign=True)
+        # Asked for once: to say it, diffusers goes through the whole model.
+        dtype = self.dtype
         for buffer in made.buffers():
-            buffer.data = buffer.to(self.dtype)
+            buffer.data = buffer.to(dtype)
         return made.train(self.training)
+
+
+@cache
+def _kinds(name: str) -> tuple[str, ...]:
+    """The kind of each axis of the parameter of that name."""
+    return next(axes for pattern, axes in _AXES if re.search(f"({pattern})$", name))
 
 
 def _key(name: str, where: str) -> str:

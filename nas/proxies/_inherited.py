@@ -14,11 +14,6 @@ from supernet.space import get_space
 if TYPE_CHECKING:
     from supernet.validation import ValidationSet
 
-FEW_TOKENS = 256
-"""Up to so many a sub-DiT is evaluated on one thread: on a machine that others use too, threads that wait for each
-other at every small product took three times as long on `digits`, and so values do not depend on their number."""
-
-
 class Inherited:
     """The supernet is loaded at the first evaluation: a search whose evaluations are all in the store needs none.
 
@@ -52,8 +47,11 @@ class Inherited:
         """The proxy's value for this sub-DiT, lower is better."""
         import torch
 
+        from supernet.validation import FEW_TOKENS
+
         before = torch.get_num_threads()
         if get_space(self._space_name).tokens <= FEW_TOKENS:
+            # Products this small gain nothing from a second thread, and values do not depend on the number of cores.
             torch.set_num_threads(1)
         try:
             return self._evaluate(spec)

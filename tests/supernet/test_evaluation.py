@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -17,11 +19,13 @@ from supernet.evaluation import frechet_distance
 from supernet.evaluation import nearest_neighbor_distances
 from supernet.evaluation import novelty
 from supernet.evaluation import recognised
+from supernet.flow_matching import add_noise
 from supernet.judging import bootstrap_fd
 from supernet.judging import class_labels
 from supernet.judging import generate
 from supernet.judging import judge
 from supernet.space import get_space
+from supernet.validation import predicted_velocities
 from supernet.validation import validation_loss
 from supernet.validation import validation_set
 
@@ -133,6 +137,28 @@ def test_validation_loss_by_hand(supernet: ElasticDiT) -> None:
         errors.append(float(np.mean((predicted - (noise - clean)).numpy() ** 2)))
     assert found == pytest.approx(np.mean(errors), rel=1e-5)
     assert validation_loss(supernet, SPACE.named["full"], data) != found
+
+
+@pytest.mark.parametrize("name", ["tiny", "full"])
+def test_predictions_are_the_sub_networks_within_the_supernet_on_any_number_of_threads(
+    supernet: ElasticDiT, name: str
+) -> None:
+    spec = replace(SPACE.named[name], bna_radius=(2, 0))
+    data = validation_set("digits", data=DATA.validation.take(range(11)), per_image=1)
+    x_t = add_noise(data.latents, data.noise, data.sigma)
+    with torch.no_grad():
+        expected = supernet(x_t, 1000 * data.sigma, *data.text, spec=spec).numpy()
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(predicted_velocities(supernet, spec, data))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].shape == expected.shape
+    np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-5 * float(np.abs(expected).max()))
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
 
 
 def test_a_silent_model_has_the_loss_of_the_target_itself() -> None:

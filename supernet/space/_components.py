@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import fields
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -143,6 +145,7 @@ def components_by_stage(space: SearchSpace, spec: SubDiTSpec) -> dict[str, Count
     }
 
 
+@cache
 def all_components(space: SearchSpace) -> tuple[Component, ...]:
     """Every distinct component of the space, sorted; the order of a kit, of a profile and of `component_counts`."""
     found = {Component("text_projection", 0)}
@@ -187,12 +190,20 @@ def component_columns(space: SearchSpace, encoded: EncodedSpecs) -> dict[str, Co
 
     A place is a kind, followed by the stage where there are several, such as `ffn_down`.
     """
+    return {
+        place: table[tuple(encoded[:, at] for at in dimensions)] if dimensions else np.full(len(encoded), table)
+        for place, (table, dimensions) in _places(space).items()
+    }
+
+
+@cache
+def _places(space: SearchSpace) -> Mapping[str, tuple[Columns, tuple[int, ...]]]:
+    """Each place's look-up table from value indices to a component's number, and which dimensions these are of."""
     columns = {component: column for column, component in enumerate(all_components(space))}
     at = {label: column for column, label in enumerate(space.dimensions)}
     grid, middle = space.grid, space.middle_grid
 
-    def column_of(kind: str, at_grid: int, **dimensions: str) -> Columns:
-        # A look-up table from the value indices of the kind's dimensions to a column.
+    def column_of(kind: str, at_grid: int, **dimensions: str) -> tuple[Columns, tuple[int, ...]]:
         labels = {"width": "width", **dimensions}
         allowed = [space.dimensions[label] for label in labels.values()]
         table = np.asarray(
@@ -201,10 +212,10 @@ def component_columns(space: SearchSpace, encoded: EncodedSpecs) -> dict[str, Co
                 for point in itertools.product(*allowed)
             ]
         ).reshape([len(entry) for entry in allowed])
-        found: Columns = table[tuple(encoded[:, at[label]] for label in labels.values())]
-        return found
+        return table, tuple(at[label] for label in labels.values())
 
-    places = {"text_projection": np.full(len(encoded), columns[Component("text_projection", 0)])}
+    places: dict[str, tuple[Columns, tuple[int, ...]]]
+    places = {"text_projection": (np.asarray(columns[Component("text_projection", 0)]), ())}
     for kind, at_grid in (("patch_embed", grid), ("time_embed", 0), ("downsample", grid), ("upsample", middle)):
         places[kind] = column_of(kind, at_grid)
     places["final_layer"] = column_of("final_layer", grid)

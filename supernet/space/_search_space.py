@@ -83,7 +83,7 @@ class SearchSpace:
     time_width: int
     rope_theta: float
     down_up_skip: bool = False
-    named: Mapping[str, SubDiTSpec] = field(default_factory=dict)
+    named: Mapping[str, SubDiTSpec] = field(default_factory=dict, hash=False)
     pipeline: tuple[str, ...] = PIPELINE_PARTS
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import astuple
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -223,6 +224,10 @@ def components_up_to(space: SearchSpace, max_params: int | None) -> tuple[Compon
 def _total(
     space: SearchSpace, encoded: EncodedSpecs, size_of: Callable[[SearchSpace, Component], int]
 ) -> npt.NDArray[np.int64]:
+    return np.rint(sum_components(component_terms(space, encoded), _each(space, size_of))).astype(np.int64)
+
+
+@cache
+def _each(space: SearchSpace, size_of: Callable[[SearchSpace, Component], int]) -> npt.NDArray[np.float64]:
     # In double precision the sums are exact up to 2^53, about 9e15; the largest space stays below 1e14.
-    each = np.asarray([size_of(space, component) for component in all_components(space)], dtype=np.float64)
-    return np.rint(sum_components(component_terms(space, encoded), each)).astype(np.int64)
+    return np.asarray([size_of(space, component) for component in all_components(space)], dtype=np.float64)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from profilers.importers._imported import CPU
 from profilers.importers._imported import UNCONFIRMED
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import OperatorRow
@@ -107,7 +108,7 @@ def _layers(log: Log, detail: list[Any]) -> Iterator[OperatorRow]:
 
 def _unit(units: set[str]) -> str | None:
     accelerators = sorted(units & {"GPU", "NPU"})
-    return "+".join(accelerators).lower() or None
+    return "+".join(accelerators).lower() or (CPU if units == {"CPU"} else None)
 
 
 def _measurements(log: Log, precisions: dict[Any, Any]) -> Iterator[ImportedLog]:

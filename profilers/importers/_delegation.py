@@ -1,4 +1,4 @@
-"""Which share of a graph an accelerator took, by what TensorFlow Lite's and LiteRT's benchmark_model say of it."""
+"""What ran a graph, and which share of it, by what TensorFlow Lite's and LiteRT's benchmark_model say of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,26 @@ _SPLIT = re.compile(
     r"\b(\d{1,9}) operations will run on the GPU, and the remaining (\d{1,9})(?: operations will run)? on the CPU"
 )
 _REPLACED = re.compile(r"Replacing (\d{1,9}) out of (\d{1,9}) node\(s\) with delegate \(([^)]{1,80})\)")
+_USE = re.compile(r"Use (\w{1,20}): \[(?:1|true)\]")
+_APPLIED = re.compile(r"(?:explicitly applied|though) ([a-z0-9_-]{1,40}) delegate\b")
+_ACCELERATORS = ("gpu", "npu", "nnapi", "hexagon", "coreml")
+
+
+def applied(log: Log) -> str | None:
+    """The accelerator, or another delegate, that was applied; "xnnpack" where that is all, None where none was."""
+    known = (*_ACCELERATORS, "xnnpack")
+    used: set[str] = set()
+    for line in log.lines:
+        text = line.strip()
+        if match := _USE.fullmatch(text):
+            used |= {match[1].lower()} & set(known)
+        text = text.lower()
+        if match := _APPLIED.match(text):
+            used.add(match[1])
+        elif text.startswith(("created tensorflow lite", "applying")) and "delegate" in text:
+            used |= set(known) & set(re.findall(r"\w+", text))
+    named = [*(name for name in _ACCELERATORS if name in used), *sorted(used - set(known))]
+    return named[0] if named else "xnnpack" if used else None
 
 
 def delegated_share(log: Log) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from profilers.importers._imported import CPU
 from profilers.importers._imported import UNCONFIRMED
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import OperatorRow
@@ -83,7 +84,7 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
             OperatorRow(name, kind, ms, ms / total if total else None, 1, node)
             for node, (name, kind, ms, _) in enumerate(rows)
         ),
-        delegate="delegated" if any(row[3] for row in rows) else None,
+        delegate=_delegate(columns, rows),
         warnings=(UNCONFIRMED,),
     )
     return (checked(log, made, line=at, step_ms=1e-9),)
@@ -120,7 +121,8 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
             "ExecuTorch minibench",
             model_file=facts[name]["name"],
             mean_ms=metrics[f"{_LATENCY}(ms)"],
-            delegate=backend if isinstance(backend, str) and backend else None,
+            # The app reads it from the model's name, which need not have one.
+            delegate={"portable": CPU}.get(backend, backend) if isinstance(backend, str) and backend else None,
             warnings=(UNCONFIRMED,),
             label=facts[name]["name"] if len(models) > 1 else None,
         )
@@ -128,6 +130,13 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
     if not made:
         raise log.cut("a metric", "give the whole file")
     return tuple(made)
+
+
+def _delegate(columns: list[str], rows: list[tuple[str, str, float, bool]]) -> str | None:
+    """What ran: portable kernels are the plain path, and XNNPACK is a backend that a model may lack."""
+    if any(delegated or name == "DELEGATE_CALL" for name, _, _, delegated in rows):
+        return "delegated"
+    return CPU if rows and "is_delegated_op" in columns else None
 
 
 def _row_times(log: Log, at: int, values: dict[str, str]) -> tuple[list[float], dict[str, float]]:

@@ -13,6 +13,9 @@ from subdit.errors import ImportLogError
 
 UNCONFIRMED = "unconfirmed format: read from the tool's source or from reports, never checked on a file it wrote"
 
+CPU = "cpu"
+"""The `delegate` of a log that says that the plain CPU path ran."""
+
 # Tools print six digits of a mean.
 _DIGITS = 1e-5
 
@@ -53,7 +56,7 @@ class ImportedLog:
         percentiles_ms: such as {"p95": 1.2}.
         operators: rows of its operator table.
         peak_memory_bytes: peak memory that the tool reports.
-        delegate: accelerator or execution provider, None for the plain CPU path.
+        delegate: accelerator or execution provider, `CPU` for the plain path of the processor.
         runtime_version: of the runtime that ran the model.
         confirmed: whether the importer was checked on a file that the tool wrote.
         warnings: what a reader should know.

@@ -8,6 +8,8 @@ from typing import Any
 from profilers.importers._counts import CountLine
 from profilers.importers._counts import is_count_line
 from profilers.importers._counts import read_count_line
+from profilers.importers._delegation import applied
+from profilers.importers._imported import CPU
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import checked
 from profilers.importers._imported import disagree
@@ -87,6 +89,7 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
         max_ms=times["max"],
         std_ms=times["std"],
         peak_memory_bytes=_peak_memory(log, fields),
+        delegate=_accelerators(log),
         confirmed=python,
         threads=_threads(log),
         warnings=() if python else ("unconfirmed format: the C++ tool's block is read from its source",),
@@ -118,7 +121,7 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
         min_ms=times["min_ms"],
         max_ms=times["max_ms"],
         std_ms=times["std_ms"],
-        delegate="+".join(name.lower() for name in accelerators if name.upper() != "CPU") or None,
+        delegate=_joined(accelerators),
         confirmed=True,
         threads=int(threads) if threads else None,
     )
@@ -184,6 +187,22 @@ def _threads(log: Log) -> int | None:
     if len(set(stated)) > 1:
         raise disagree(log, None, "threads", *stated[:2])
     return int(stated[0]) if stated else None
+
+
+def _accelerators(log: Log) -> str | None:
+    """What ran; the C++ tool's results do not say, and of its parameters only those that were given are printed."""
+    stated = _stated(log, r"^.*benchmark_litert_model: Accelerators: +(\S.{0,100})")
+    if len(set(stated)) > 1:
+        raise disagree(log, None, "accelerators", *stated[:2])
+    if stated:
+        return _joined([name.strip() for name in stated[0].split("|")])
+    return None if (used := applied(log)) == "xnnpack" else used
+
+
+def _joined(accelerators: list[str]) -> str | None:
+    """Those beside the processor, which is always there for what they leave."""
+    named = "+".join(name.lower() for name in accelerators if name.upper() != "CPU")
+    return named or (CPU if accelerators else None)
 
 
 def _stated(log: Log, pattern: str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from profilers.importers._imported import CPU
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import OperatorRow
 from profilers.importers._imported import checked
@@ -70,7 +71,7 @@ def read(log: Log, warmup_runs: int) -> tuple[ImportedLog, ...]:
         warnings.append("device kernels left out: their time overlaps with that of the nodes")
     ms = np.asarray([run.dur_us for run in runs[dropped:]], dtype=np.float64) / 1000
     operators, providers = _operators(log, by_run[dropped:])
-    others = sorted(providers - {"CPUExecutionProvider"})
+    others = [name.removesuffix("ExecutionProvider").lower() for name in sorted(providers - {"CPUExecutionProvider"})]
     made = ImportedLog(
         "onnxruntime-profile",
         "ONNX Runtime profiler",
@@ -81,7 +82,7 @@ def read(log: Log, warmup_runs: int) -> tuple[ImportedLog, ...]:
         max_ms=float(ms.max()),
         std_ms=float(ms.std(ddof=1)) if len(ms) > 1 else 0.0,
         operators=operators,
-        delegate="+".join(name.removesuffix("ExecutionProvider").lower() for name in others) or None,
+        delegate="+".join(others) or (CPU if providers else None),
         confirmed=True,
         warnings=tuple(warnings),
     )

@@ -25,6 +25,8 @@ from profilers._statistics import NOISE_LIMIT
 from profilers.importers._imported import ImportedLog
 from profilers.importers._registry import ReadOptions
 from profilers.importers._registry import read_log
+from profilers.importers._setting import RUNTIMES
+from profilers.importers._setting import common
 from subdit.errors import ImportLogError
 from subdit.errors import ProfileError
 from subdit.progress import ProgressCallback
@@ -34,22 +36,6 @@ from supernet.space import all_components
 from supernet.space import components_up_to
 from supernet.space import get_space
 from supernet.space import space_names
-
-RUNTIMES = {
-    "tflite": "tflite",
-    "tflite-result": "tflite",
-    "litert-text": "litert",
-    "litert-json": "litert",
-    "onnxruntime-perf-test": "onnxruntime",
-    "onnxruntime-perf-csv": "onnxruntime",
-    "onnxruntime-profile": "onnxruntime",
-    "aihub-json": "aihub",
-    "aihub-perf-yaml": "aihub",
-    "coreml-report": "coreml",
-    "executorch-inspector": "executorch",
-    "executorch-minibench": "executorch",
-}
-"""Format to the runtime of a profile; a format that states no latency is not here."""
 
 # The standard error of a median, over that of a mean, for a normal distribution.
 _MEDIAN = 1.2533
@@ -62,6 +48,7 @@ def import_logs(
     kit: Path | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    delegate: str | None = None,
     out: Path | None = None,
     force: bool = False,
     options: ReadOptions | None = None,
@@ -78,6 +65,7 @@ def import_logs(
         kit: folder of the kit that was measured; without, the space is the one whose components these are.
         precision: that the components were computed in, by default the kit's, else fp32.
         threads: of the runtime, where the logs do not say.
+        delegate: what ran the models, where the logs do not say: an accelerator, or "none" for the plain CPU path.
         out: file to write, by default in the user's registry.
         force: replace the profile that is there.
         options: how to read what logs leave open.
@@ -113,7 +101,7 @@ def import_logs(
             found[name] = log
     progress(len(logs), len(logs), "")
     space_name = _space(found, opened)
-    facts = _common(found, threads)
+    setting = common(found, threads=threads, delegate=delegate)
     components = [component.name for component in components_up_to(get_space(space_name), _limit(opened))]
     latencies = {name: _latency(log) for name, log in found.items()}
     timed = [entry for entry in opened.whole if entry.name in latencies] if opened else []
@@ -124,12 +112,11 @@ def import_logs(
         raise ImportLogError(f"{min(unused)!r} is no model of {space_name!r}; leave its log out, or name its --kit.")
     judged = [entry.name for entry in timed] if by_whole else components
     known = [latencies[name].relative_ci for name in judged if _spread(found[name]) is not None]
-    runtime, used_threads, delegate, tool, version = facts
     made = DeviceProfile(
         device=device,
-        runtime=runtime,
+        runtime=setting.runtime,
         precision=precision or (opened.precision if opened else "fp32"),
-        threads=used_threads,
+        threads=setting.threads,
         space=space_name,
         kit_hash=opened.hash if opened else _hash(components),
         provenance="measured",
@@ -141,16 +128,16 @@ def import_logs(
             cpu="",
             cores=0,
             os="",
-            runtime_version=version or "",
+            runtime_version=setting.version or "",
             python_version="",
             measured_at=_newest(logs),
             subdit_version=VERSION,
         ),
         calibration=calibrate(opened, timed, latencies) if opened else None,
-        delegate=delegate,
-        delegated_share=_delegated_share(found, judged, opened) if delegate else None,
+        delegate=setting.delegate,
+        delegated_share=_delegated_share(found, judged, opened) if setting.delegate else None,
         max_params=_limit(opened),
-        source=f"measured with {tool}",
+        source=f"measured with {setting.tool}",
         whole=whole_latencies(timed, latencies) if by_whole else (),
     )
     save_profile(made, out, force=force)
@@ -193,26 +180,6 @@ def _space(found: Mapping[str, ImportedLog], kit: Kit | None) -> str:
     raise ImportLogError(
         f"The table of {nearest!r} has gaps: there is no log of {shown}; measure these too and import all together."
     )
-
-
-def _common(found: Mapping[str, ImportedLog], threads: int | None) -> tuple[str, int, str | None, str, str | None]:
-    """Runtime, threads, delegate, tool and version, which all logs must share."""
-    logs = list(found.values())
-    runtimes = {RUNTIMES[log.format] for log in logs}
-    delegates = {log.delegate for log in logs}
-    versions = {log.runtime_version for log in logs}
-    stated = {log.threads for log in logs if log.threads is not None} | ({threads} if threads is not None else set())
-    for what, values in (("runtimes", runtimes), ("delegates", delegates), ("versions", versions), ("threads", stated)):
-        if len(values) > 1:
-            shown = ", ".join(sorted(map(str, values)))
-            raise ImportLogError(f"The logs have different {what} ({shown}); import those of one setting together.")
-    if not stated:
-        raise ImportLogError("The logs do not say how many threads were used; pass --threads.")
-    delegate = delegates.pop()
-    if delegate is not None:
-        delegate = re.sub(r"[^a-z0-9._-]+", "-", delegate.lower()).strip("-._") or None
-    tools = "/".join(sorted({log.tool for log in logs}))
-    return runtimes.pop(), stated.pop(), delegate, tools, versions.pop()
 
 
 def _delegated_share(found: Mapping[str, ImportedLog], names: Sequence[str], kit: Kit | None) -> float | None:

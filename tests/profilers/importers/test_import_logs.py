@@ -86,6 +86,19 @@ def write_gpu_logs(tmp_path: Path) -> Callable[[dict[str, str]], list[Path]]:
     return write
 
 
+@pytest.fixture
+def write_cpp_logs(tmp_path: Path) -> Callable[..., list[Path]]:
+    """Logs of LiteRT's C++ program, whose results do not say what ran."""
+
+    def write(first: str = "") -> list[Path]:
+        paths = [tmp_path / f"{name}.txt" for name in NAMES]
+        for path in paths:
+            path.write_text((first if path == paths[0] else "") + FILES["litert_cpp.txt"].decode())
+        return paths
+
+    return write
+
+
 def split(gpu: int, rest: int) -> str:
     return f"{gpu} operations will run on the GPU, and the remaining {rest} operations will run on the CPU."
 
@@ -147,6 +160,36 @@ def test_logs_of_two_settings_are_refused(write_logs: WriteLogs) -> None:
     rest = write_logs({name: ms for name, ms in LATENCY_MS.items() if name not in half})
     with pytest.raises(ImportLogError, match=r"different threads \(1, 4\)"):
         subdit.import_logs([*first, *rest], device="phone")
+
+
+def test_where_logs_do_not_say_what_ran_the_user_must(write_cpp_logs: Callable[..., list[Path]]) -> None:
+    arguments = (*write_cpp_logs(), "--device", "phone", "--threads", 1)
+    assert call(*arguments[: len(NAMES)], "--show").exit_code == 0
+    refused = call(*arguments)
+    assert refused.exit_code == 2
+    assert "The logs do not say what ran the models; pass --delegate with" in refused.output
+    for given, last in (("none", "t1"), ("gpu", "t1/gpu")):
+        made = call(*arguments, "--delegate", given, "--json")
+        assert made.exit_code == 0, made.output
+        assert json.loads(made.stdout)["id"] == f"phone/litert/fp32/{last}"
+    odd = call(*arguments, "--delegate", "GPU/0")
+    assert (odd.exit_code, "'GPU/0' cannot name a delegate; use lower-case" in odd.output) == (2, True)
+    # One that says it speaks for all.
+    said = subdit.import_logs(write_cpp_logs("Use gpu: [1]\n"), device="tablet", threads=1)
+    assert said.delegate == "gpu"
+
+
+def test_what_logs_say_of_the_accelerator_cannot_be_contradicted(
+    write_logs: WriteLogs, write_gpu_logs: Callable[[dict[str, str]], list[Path]]
+) -> None:
+    plain = write_logs(LATENCY_MS)
+    with pytest.raises(ImportLogError, match="the plain CPU path ran the models, not gpu; leave --delegate out"):
+        subdit.import_logs(plain, device="phone", delegate="gpu")
+    assert subdit.import_logs(plain, device="phone", delegate="none").delegate is None
+    accelerated = write_gpu_logs(dict.fromkeys(NAMES, ""))
+    with pytest.raises(ImportLogError, match="say that gpu ran the models, not none; leave --delegate out"):
+        subdit.import_logs(accelerated, device="phone", delegate="none")
+    assert subdit.import_logs(accelerated, device="phone", delegate="gpu").id == "phone/tflite/fp32/t4/gpu"
 
 
 def test_nothing_is_overwritten_without_force(write_logs: WriteLogs, tmp_path: Path) -> None:

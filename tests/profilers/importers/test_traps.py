@@ -129,6 +129,45 @@ def test_a_delegate_that_runs_a_part_or_fails_is_told() -> None:
     assert "line 13: the tool failed" in refusal("tflite_gpu.txt", failed)
 
 
+# What each golden file says that ran; None where it does not say.
+RAN = {name: "cpu" for name in ("litert.json", "litert_python.txt", "onnxruntime_profile.json")}
+RAN |= {"tflite_old.txt": "cpu", "tflite_issue_42507.txt": "cpu", "tflite_new.txt": "xnnpack", "tflite_gpu.txt": "gpu"}
+RAN |= {"aihub_profile.json": "npu", "aihub_perf.yaml": "npu", "coreml_report.csv": "coreml"}
+RAN |= {"coreml_report.txt": "coreml", "executorch_inspector.tsv": "delegated", "executorch_minibench.json": "xnnpack"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_log_says_what_ran_or_that_it_does_not(name: str) -> None:
+    assert {log.delegate for log in read_log(GOLDEN / name)} == {RAN.get(name)}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "ran"),
+    [
+        ("litert_python.txt", ("Accelerators:    CPU", "Accelerators:    GPU | CPU"), "gpu"),
+        ("litert_python.txt", ("Accelerators:    CPU", "Accelerators:    NPU | GPU"), "npu+gpu"),
+        ("litert.json", ('"CPU"', '"NPU", "CPU"'), "npu"),
+        ("litert.json", ('"CPU"', ""), None),
+        ("litert_cpp.txt", ("94] ========== B", "94]\nUse gpu: [1]\n========== B"), "gpu"),
+        ("litert_cpp.txt", ("94] ========== B", "94]\nUse xnnpack: [1]\n========== B"), None),
+        ("tflite_new.txt", ("XNNPACK delegate for CPU.", "delegate for NNAPI."), "nnapi"),
+        ("tflite_gpu.txt", ("Use gpu: [1]", "Use gpu: [0]"), "gpu"),
+        ("coreml_report.txt", ("Compute units: All", "Compute units: CPU Only"), "cpu"),
+        ("aihub_profile.json", ('"NPU"', '"CPU"'), "cpu"),
+        ("aihub_profile.json", ('"NPU"', '"UNSPECIFIED"'), None),
+        ("executorch_minibench.json", ('"xnnpack"', '"portable"'), "cpu"),
+        ("executorch_minibench.json", ('"xnnpack"', '""'), None),
+    ],
+)
+def test_accelerators_are_told_from_the_processor(name: str, change: tuple[str, str], ran: str | None) -> None:
+    assert edited(name, change).delegate == ran
+
+
+def test_a_delegate_that_no_one_knows_is_no_plain_run() -> None:
+    changes = (("Use gpu: [1]", "Use gpu: [0]"), ("GPU delegate", "X delegate"), ("delegate for GPU", "delegate"))
+    assert edited("tflite_gpu.txt", *changes).delegate == "x"
+
+
 def test_failed_jobs_of_a_perf_yaml_are_left_out() -> None:
     text = FILES["aihub_perf.yaml"].decode().replace("job_status: Passed", "job_status: Failed", 1)
     found = read(make_log(text.encode(), "perf.yaml"))

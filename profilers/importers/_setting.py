@@ -1,0 +1,101 @@
+"""What the logs of one profile must have in common: the runtime, its threads, and what ran the models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from profilers.importers._imported import CPU
+from profilers.importers._imported import ImportedLog
+from subdit.errors import ImportLogError
+
+RUNTIMES = {
+    "tflite": "tflite",
+    "tflite-result": "tflite",
+    "litert-text": "litert",
+    "litert-json": "litert",
+    "onnxruntime-perf-test": "onnxruntime",
+    "onnxruntime-perf-csv": "onnxruntime",
+    "onnxruntime-profile": "onnxruntime",
+    "aihub-json": "aihub",
+    "aihub-perf-yaml": "aihub",
+    "coreml-report": "coreml",
+    "executorch-inspector": "executorch",
+    "executorch-minibench": "executorch",
+}
+"""Format to the runtime of a profile; a format that states no latency is not here."""
+
+NO_DELEGATE = "none"
+"""How a user names the plain CPU path."""
+
+_WORD = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all logs share; `delegate` is None for the plain CPU path of the runtime."""
+
+    runtime: str
+    threads: int
+    delegate: str | None
+    tool: str
+    version: str | None
+
+
+def common(found: Mapping[str, ImportedLog], *, threads: int | None, delegate: str | None) -> Setting:
+    """The setting of the logs, with what the user says where they do not.
+
+    Args:
+        found: the logs by component.
+        threads: as the user states them.
+        delegate: as the user states it, `NO_DELEGATE` for the plain CPU path.
+
+    Raises:
+        ImportLogError: the logs differ, they contradict the user, or neither says it.
+    """
+    logs = list(found.values())
+    runtimes = {RUNTIMES[log.format] for log in logs}
+    versions = {log.runtime_version for log in logs}
+    stated = {log.threads for log in logs if log.threads is not None} | ({threads} if threads is not None else set())
+    for what, values in (("runtimes", runtimes), ("versions", versions), ("threads", stated)):
+        _one(what, values)
+    ran = _delegate(logs, delegate)
+    if not stated:
+        raise ImportLogError("The logs do not say how many threads were used; pass --threads.")
+    tools = "/".join(sorted({log.tool for log in logs}))
+    return Setting(runtimes.pop(), stated.pop(), None if ran == CPU else ran, tools, versions.pop())
+
+
+def _delegate(logs: list[ImportedLog], given: str | None) -> str:
+    """`CPU`, or the delegate's name as in an id."""
+    words = {_id_word(log.delegate) for log in logs if log.delegate is not None}
+    _one("delegates", words)
+    if given is None:
+        if not words:
+            raise ImportLogError(
+                "The logs do not say what ran the models; pass --delegate with the accelerator's name, or --delegate "
+                f"{NO_DELEGATE} for the plain CPU path."
+            )
+        return words.pop()
+    if not _WORD.fullmatch(given):
+        raise ImportLogError(
+            f"{given!r} cannot name a delegate; use lower-case letters, digits, '.', '_' and '-', or {NO_DELEGATE} for "
+            "the plain CPU path."
+        )
+    meant = CPU if given == NO_DELEGATE else given
+    if words and words != {meant}:
+        said = "the plain CPU path" if words == {CPU} else f"{words.pop()}"
+        raise ImportLogError(f"The logs say that {said} ran the models, not {given}; leave --delegate out.")
+    return meant
+
+
+def _id_word(name: str) -> str:
+    """A name as it may stand in an id."""
+    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._") or "unnamed"
+
+
+def _one(what: str, values: set[str] | set[int] | set[str | None]) -> None:
+    if len(values) > 1:
+        shown = ", ".join(sorted(map(str, values)))
+        raise ImportLogError(f"The logs have different {what} ({shown}); import those of one setting together.")

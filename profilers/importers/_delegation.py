@@ -37,6 +37,12 @@ def delegated_share(log: Log) -> float | None:
     return delegation(log)[0]
 
 
+def partly_delegated(log: Log) -> bool | None:
+    """True where the log says that an accelerator took a part of the graph; None where it does not say so."""
+    said = "model graph will be partially executed by the delegate"
+    return True if any(said in line and "XNNPACK" not in line for line in log.lines) else None
+
+
 def delegation(log: Log) -> tuple[float | None, int | None]:
     """Operators on the accelerator over all operators, and how many all are; None for what the log does not tell.
 

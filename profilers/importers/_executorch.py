@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,22 @@ from profilers.importers._log import parse_json
 _STATISTICS = ("p10", "p50", "p90", "avg", "min", "max")
 _WHOLE = "Method::execute"
 _LATENCY = "avg_inference_latency"
+_CALL = "DELEGATE_CALL"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An operator of the method, or of a delegate, or a call of a delegate."""
+
+    name: str
+    type: str
+    ms: float
+    delegated: bool
+    backend: str
+
+    @property
+    def on_delegate(self) -> bool:
+        return self.delegated or self.name == _CALL
 
 
 def claims_tsv(log: Log) -> bool:
@@ -43,7 +61,7 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
     if not log.ended:
         raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
     whole: tuple[int, dict[str, float], list[float]] | None = None
-    rows: list[tuple[str, str, float, bool]] = []
+    rows: list[_Row] = []
     for at, line in enumerate(log.lines[1:], 2):
         cells = line.split("\t")
         if len(cells) != len(columns):
@@ -58,17 +76,19 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
         if name == _WHOLE:
             whole = (at, times, raw)
         elif name != "OPERATOR_CALL" and not name.startswith(("Method::", "Program::")):
-            delegated = values.get("is_delegated_op", "False")
-            if delegated not in ("True", "False"):
-                raise log.refuse(at, f"is_delegated_op is {delegated[:20]!r}", "give the file as it was saved")
-            rows.append((name, values.get("op_types", ""), times["avg"], delegated == "True"))
+            rows.append(_row(log, at, values, times["avg"]))
     if whole is None:
         raise log.cut(f"the row {_WHOLE!r}", "give the whole file")
     at, times, raw = whole
-    if any(delegated for _, _, _, delegated in rows):
+    ran = _ran(columns, rows)
+    counted = any(row.delegated for row in rows)
+    if counted:
         # A delegate's call spans its operators.
-        rows = [row for row in rows if row[0] != "DELEGATE_CALL"]
-    total = sum(row[2] for row in rows)
+        rows = [row for row in rows if row.name != _CALL]
+    on_delegate = sum(row.on_delegate for row in rows)
+    # A delegate that does not profile itself shows no operator but its calls.
+    known = counted or on_delegate in (0, len(rows))
+    total = sum(row.ms for row in rows)
     if total > times["avg"] * 1.02 + 1e-3 * len(rows):
         raise disagree(log, at, f"{_WHOLE} and its operators", f"{times['avg']:g} ms", f"{total:g} ms in sum")
     made = ImportedLog(
@@ -81,11 +101,14 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
         min_ms=times["min"],
         max_ms=times["max"],
         operators=tuple(
-            OperatorRow(name, kind, ms, ms / total if total else None, 1, node)
-            for node, (name, kind, ms, _) in enumerate(rows)
+            OperatorRow(row.name, row.type, row.ms, row.ms / total if total else None, 1, node)
+            for node, row in enumerate(rows)
         ),
-        delegate=_delegate(columns, rows),
+        delegate=ran,
         warnings=(UNCONFIRMED,),
+        delegated_share=on_delegate / len(rows) if on_delegate and known else None,
+        graph_operators=len(rows) if counted or not on_delegate else None,
+        partly_delegated=True if 0 < on_delegate < len(rows) else None,
     )
     return (checked(log, made, line=at, step_ms=1e-9),)
 
@@ -132,10 +155,21 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
     return tuple(made)
 
 
-def _delegate(columns: list[str], rows: list[tuple[str, str, float, bool]]) -> str | None:
-    """What ran: portable kernels are the plain path, and XNNPACK is a backend that a model may lack."""
-    if any(delegated or name == "DELEGATE_CALL" for name, _, _, delegated in rows):
-        return "delegated"
+def _row(log: Log, at: int, values: dict[str, str], ms: float) -> _Row:
+    delegated = values.get("is_delegated_op", "False")
+    if delegated not in ("True", "False"):
+        raise log.refuse(at, f"is_delegated_op is {delegated[:20]!r}", "give the file as it was saved")
+    backend = values.get("delegate_backend_name", "").strip()
+    row = _Row(values["event_name"], values.get("op_types", ""), ms, delegated == "True", backend)
+    if backend and not (row.on_delegate and re.fullmatch(r"[A-Za-z]\w{0,60}", backend)):
+        raise log.refuse(at, f"delegate_backend_name is {backend[:40]!r}", "give the file as it was saved")
+    return row
+
+
+def _ran(columns: list[str], rows: list[_Row]) -> str | None:
+    """The backends; portable kernels are the plain path, for XNNPACK is a backend that a model may lack."""
+    if any(row.on_delegate for row in rows):
+        return "+".join(sorted({row.backend.lower().removesuffix("backend") for row in rows} - {""})) or "delegated"
     return CPU if rows and "is_delegated_op" in columns else None
 
 

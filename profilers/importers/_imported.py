@@ -65,6 +65,7 @@ class ImportedLog:
         threads: of the runtime.
         delegated_share: of the operators, on an accelerator that took some of them or all.
         graph_operators: how many those are all together.
+        partly_delegated: True where the accelerator took some of the operators, also where no log says how many.
     """
 
     format: str
@@ -88,6 +89,7 @@ class ImportedLog:
     threads: int | None = None
     delegated_share: float | None = None
     graph_operators: int | None = None
+    partly_delegated: bool | None = None
 
     @property
     def latency_ms(self) -> float | None:

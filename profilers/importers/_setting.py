@@ -26,6 +26,9 @@ RUNTIMES = {
 }
 """Format to the runtime of a profile; a format that states no latency is not here."""
 
+PLACEMENTS = ("onnxruntime-profile", "aihub-json", "aihub-perf-yaml", "executorch-inspector")
+"""Formats that say where each operator ran, and not what was asked for."""
+
 NO_DELEGATE = "none"
 """How a user names the plain CPU path."""
 
@@ -70,7 +73,13 @@ def common(found: Mapping[str, ImportedLog], *, threads: int | None, delegate: s
 def _delegate(logs: list[ImportedLog], given: str | None) -> str:
     """`CPU`, or the delegate's name as in an id."""
     words = {_id_word(log.delegate) for log in logs if log.delegate is not None}
-    _one("delegates", words)
+    placed = all(log.format in PLACEMENTS for log in logs if log.delegate == CPU)
+    if placed and given in words:
+        # A model of which the accelerator took nothing looks like one that was never given to it.
+        words.discard(CPU)
+    others = sorted(words - {CPU})
+    hint = f", or pass --delegate {others[0]} if all were run with it" if placed and len(words) == 2 and others else ""
+    _one("delegates", words, hint)
     if given is None:
         if not words:
             raise ImportLogError(
@@ -95,7 +104,7 @@ def _id_word(name: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._") or "unnamed"
 
 
-def _one(what: str, values: set[str] | set[int] | set[str | None]) -> None:
+def _one(what: str, values: set[str] | set[int] | set[str | None], hint: str = "") -> None:
     if len(values) > 1:
         shown = ", ".join(sorted(map(str, values)))
-        raise ImportLogError(f"The logs have different {what} ({shown}); import those of one setting together.")
+        raise ImportLogError(f"The logs have different {what} ({shown}); import those of one setting together{hint}.")

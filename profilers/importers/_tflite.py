@@ -12,6 +12,7 @@ from profilers.importers._counts import is_count_line
 from profilers.importers._counts import read_count_line
 from profilers.importers._delegation import applied
 from profilers.importers._delegation import delegation
+from profilers.importers._delegation import partly_delegated
 from profilers.importers._imported import CPU
 from profilers.importers._imported import UNCONFIRMED
 from profilers.importers._imported import ImportedLog
@@ -69,7 +70,8 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
     if not log.ended and _PEAK.fullmatch(log.lines[-1].strip()):
         raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
     accelerated, notes = _delegate(log)
-    share, graph_operators = delegation(log) if accelerated not in (CPU, "xnnpack") else (None, None)
+    on_accelerator = accelerated not in (CPU, "xnnpack")
+    share, graph_operators = delegation(log) if on_accelerator else (None, None)
     if operators:
         notes.append("operator table: " + UNCONFIRMED)
     values = {key: value / 1000 for key, value in run.values.items()}
@@ -93,6 +95,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
         threads=threads if threads and threads > 0 else None,
         delegated_share=share,
         graph_operators=graph_operators,
+        partly_delegated=partly_delegated(log) if on_accelerator else None,
     )
     for key in ("first", "curr"):
         if key in values and made.min_ms is not None and made.max_ms is not None:

@@ -22,6 +22,7 @@ from profilers._kit import Kit
 from profilers._kit import open_kit
 from profilers._operators import count_operators
 from profilers._statistics import NOISE_LIMIT
+from profilers.importers._imported import CPU
 from profilers.importers._imported import ImportedLog
 from profilers.importers._registry import ReadOptions
 from profilers.importers._registry import read_log
@@ -185,9 +186,18 @@ def _space(found: Mapping[str, ImportedLog], kit: Kit | None) -> str:
 def _delegated_share(found: Mapping[str, ImportedLog], names: Sequence[str], kit: Kit | None) -> float | None:
     """Of the operators of all these models together, those on the accelerator; None where not all logs tell.
 
-    Raises `ImportLogError` where it differs and neither the kit nor the logs say how many operators each model has.
+    Raises `ImportLogError` where a log says that it is a part and not how large, and where it differs and neither the
+    kit nor the logs say how many operators each model has.
     """
-    shares = [share for name in names if (share := found[name].delegated_share) is not None]
+    for name in names:
+        if found[name].partly_delegated and found[name].delegated_share is None:
+            raise ImportLogError(
+                f"The log of {name} says that {found[name].delegate} took a part of the operators, and not how many; "
+                "measure where it takes all of them, or with a tool that counts them, as TensorFlow Lite's "
+                "benchmark_model does."
+            )
+    told = [0.0 if found[name].delegate == CPU else found[name].delegated_share for name in names]
+    shares = [share for share in told if share is not None]
     if len(shares) < len(names):
         return None
     if len(set(shares)) == 1:

@@ -133,7 +133,7 @@ def test_a_delegate_that_runs_a_part_or_fails_is_told() -> None:
 RAN = {name: "cpu" for name in ("litert.json", "litert_python.txt", "onnxruntime_profile.json")}
 RAN |= {"tflite_old.txt": "cpu", "tflite_issue_42507.txt": "cpu", "tflite_new.txt": "xnnpack", "tflite_gpu.txt": "gpu"}
 RAN |= {"aihub_profile.json": "npu", "aihub_perf.yaml": "npu", "coreml_report.csv": "coreml"}
-RAN |= {"coreml_report.txt": "coreml", "executorch_inspector.tsv": "delegated", "executorch_minibench.json": "xnnpack"}
+RAN |= {"coreml_report.txt": "coreml", "executorch_inspector.tsv": "xnnpack", "executorch_minibench.json": "xnnpack"}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--kit", type=click.Path(path_type=Path), help="The kit that was measured.  [default: found by the names]"
 )
-@click.option("--precision", help="Of the components.  [default: the kit's, else fp32]")
+@click.option("--precision", help="Of the components.  [default: the kit's, else the logs', else fp32]")
 @click.option("--threads", type=click.IntRange(min=1), help="Of the runtime, where the logs do not say.")
 @click.option(
     "--delegate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import OperatorRow
 from profilers.importers._imported import checked
 from profilers.importers._imported import disagree
+from profilers.importers._imported import precision_word
 from profilers.importers._log import Log
 from profilers.importers._log import json_number
 from profilers.importers._log import parse_json
@@ -130,7 +132,9 @@ def _measurements(log: Log, precisions: dict[Any, Any]) -> Iterator[ImportedLog]
                     if isinstance(metrics, dict) and metrics.get("job_status") == "Failed":
                         continue
                     found = True
-                    yield _measurement(log, f"{precision}/{component}/{device}/{runtime}", component, metrics)
+                    label = f"{precision}/{component}/{device}/{runtime}"
+                    made = _measurement(log, label, component, metrics)
+                    yield dataclasses.replace(made, precision=precision_word(str(precision)))
     if not found:
         raise log.cut("a measurement", "give the whole file")
 

@@ -15,6 +15,7 @@ from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import OperatorRow
 from profilers.importers._imported import checked
 from profilers.importers._imported import disagree
+from profilers.importers._imported import precision_word
 from profilers.importers._log import Log
 from profilers.importers._log import json_number
 from profilers.importers._log import parse_json
@@ -138,7 +139,7 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
     for name, metrics in models.items():
         if f"{_LATENCY}(ms)" not in metrics:
             raise log.refuse(None, f"there is no metric '{_LATENCY}(ms)'", "give the file as minibench wrote it")
-        backend = facts[name].get("backend")
+        backend, quantization = (facts[name].get(key) for key in ("backend", "quantization"))
         one = ImportedLog(
             "executorch-minibench",
             "ExecuTorch minibench",
@@ -148,6 +149,7 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
             delegate={"portable": CPU}.get(backend, backend) if isinstance(backend, str) and backend else None,
             warnings=(UNCONFIRMED,),
             label=facts[name]["name"] if len(models) > 1 else None,
+            precision=precision_word(quantization) if isinstance(quantization, str) else None,
         )
         made.append(checked(log, one))
     if not made:

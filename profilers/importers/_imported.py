@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -16,6 +17,7 @@ UNCONFIRMED = "unconfirmed format: read from the tool's source or from reports, 
 CPU = "cpu"
 """The `delegate` of a log that says that the plain CPU path ran."""
 
+_PRECISIONS = {"float": "fp32", "float32": "fp32", "float16": "fp16", "q8": "int8", "w8a8": "int8"}
 # Tools print six digits of a mean.
 _DIGITS = 1e-5
 
@@ -65,6 +67,7 @@ class ImportedLog:
         threads: of the runtime.
         delegated_share: of the operators, on an accelerator that took some of them or all.
         graph_operators: how many those are all together.
+        precision: of the weights, in the words of kits where they have one.
         partly_delegated: True where the accelerator took some of the operators, also where no log says how many.
     """
 
@@ -90,6 +93,7 @@ class ImportedLog:
     delegated_share: float | None = None
     graph_operators: int | None = None
     partly_delegated: bool | None = None
+    precision: str | None = None
 
     @property
     def latency_ms(self) -> float | None:
@@ -146,6 +150,15 @@ def disagree(log: Log, line: int | None, what: str, first: object, second: objec
     return log.refuse(
         line, f"{what}: {first} here, {second} there", "the log was changed or joined; give it as written"
     )
+
+
+def precision_word(stated: str) -> str | None:
+    """A tool's word for the numbers of the weights as one of kits, or as it is; None where it has none.
+
+    Weights and activations of 8 bits are int8; other mixtures have latencies of their own, and keep their names.
+    """
+    word = re.sub(r"[^a-z0-9._]+", "_", stated.lower()).strip("._")
+    return _PRECISIONS.get(word, word) or None
 
 
 def file_name(path: str) -> str:

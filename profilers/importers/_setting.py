@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from profilers._kit import Kit
 from profilers.importers._imported import CPU
 from profilers.importers._imported import ImportedLog
 from subdit.errors import ImportLogError
@@ -68,6 +69,34 @@ def common(found: Mapping[str, ImportedLog], *, threads: int | None, delegate: s
         raise ImportLogError("The logs do not say how many threads were used; pass --threads.")
     tools = "/".join(sorted({log.tool for log in logs}))
     return Setting(runtimes.pop(), stated.pop(), None if ran == CPU else ran, tools, versions.pop())
+
+
+def check_precision(given: str | None, kit: Kit | None) -> None:
+    """Raise `ImportLogError` where the user's word for a precision is none, or the kit has another."""
+    if given is not None and not re.fullmatch(r"[a-z0-9][a-z0-9._]*", given):
+        raise ImportLogError(
+            f"{given!r} cannot name a precision; use fp32, fp16 or int8, or a word of lower-case letters, digits, '.' "
+            "and '_'."
+        )
+    if kit is not None and given not in (None, kit.precision):
+        raise ImportLogError(
+            f"The kit {kit.folder} was made in {kit.precision}, not in {given}; leave --precision out."
+        )
+
+
+def precision_of(found: Mapping[str, ImportedLog], given: str | None, kit: Kit | None) -> str:
+    """What the kit, the logs or the user say, else fp32; raises `ImportLogError` where they contradict each other."""
+    stated = {log.precision for log in found.values() if log.precision is not None}
+    _one("precisions", stated)
+    said = next(iter(stated), None)
+    if kit is not None and said not in (None, kit.precision):
+        raise ImportLogError(
+            f"The logs say that the models are in {said}, and the kit {kit.folder} was made in {kit.precision}; name "
+            "the kit that was measured."
+        )
+    if said is not None and given not in (None, said):
+        raise ImportLogError(f"The logs say that the models are in {said}, not in {given}; leave --precision out.")
+    return kit.precision if kit is not None else said or given or "fp32"
 
 
 def _delegate(logs: list[ImportedLog], given: str | None) -> str:

@@ -27,7 +27,9 @@ from profilers.importers._imported import ImportedLog
 from profilers.importers._registry import ReadOptions
 from profilers.importers._registry import read_log
 from profilers.importers._setting import RUNTIMES
+from profilers.importers._setting import check_precision
 from profilers.importers._setting import common
+from profilers.importers._setting import precision_of
 from subdit.errors import ImportLogError
 from subdit.errors import ProfileError
 from subdit.progress import ProgressCallback
@@ -64,7 +66,7 @@ def import_logs(
         logs: one per component; together they must cover a search space.
         device: name of the device.
         kit: folder of the kit that was measured; without, the space is the one whose components these are.
-        precision: that the components were computed in, by default the kit's, else fp32.
+        precision: of the components' weights, where neither the kit nor the logs say; by default fp32.
         threads: of the runtime, where the logs do not say.
         delegate: what ran the models, where the logs do not say: an accelerator, or "none" for the plain CPU path.
         out: file to write, by default in the user's registry.
@@ -86,10 +88,7 @@ def import_logs(
     if not logs:
         raise ImportLogError("There are no logs to import; name the files.")
     opened = None if kit is None else open_kit(kit)
-    if opened is not None and precision not in (None, opened.precision):
-        raise ImportLogError(
-            f"The kit {kit} was made in {opened.precision}, not in {precision}; leave --precision out."
-        )
+    check_precision(precision, opened)
     found: dict[str, ImportedLog] = {}
     for done, path in enumerate(logs):
         progress(done, len(logs), path.name)
@@ -116,7 +115,7 @@ def import_logs(
     made = DeviceProfile(
         device=device,
         runtime=setting.runtime,
-        precision=precision or (opened.precision if opened else "fp32"),
+        precision=precision_of(found, precision, opened),
         threads=setting.threads,
         space=space_name,
         kit_hash=opened.hash if opened else _hash(components),

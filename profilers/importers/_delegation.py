@@ -43,20 +43,25 @@ def partly_delegated(log: Log) -> bool | None:
     return True if any(said in line and "XNNPACK" not in line for line in log.lines) else None
 
 
-def delegation(log: Log) -> tuple[float | None, int | None]:
+def delegation(log: Log, *, xnnpack: bool = False) -> tuple[float | None, int | None]:
     """Operators on the accelerator over all operators, and how many all are; None for what the log does not tell.
 
-    XNNPACK is the processor, and does not count. Where a run says it twice, the first saying counts.
+    XNNPACK is the processor, and does not count; with `xnnpack`, of a run without an accelerator, nothing else does.
+    Where a run says it twice, the first saying counts.
     """
+
+    def meant(text: str) -> bool:
+        return ("xnnpack" in text.lower()) == xnnpack
+
     split = [(int(match[1]), int(match[2])) for line in log.lines if (match := _SPLIT.search(line))]
-    if split and sum(split[0]):
+    if split and sum(split[0]) and not xnnpack:
         return split[0][0] / sum(split[0]), sum(split[0])
-    replaced = [match for line in log.lines if (match := _REPLACED.search(line)) and "xnnpack" not in match[3].lower()]
+    replaced = [match for line in log.lines if (match := _REPLACED.search(line)) and meant(match[3])]
     if total := sum(int(match[2]) for match in replaced):
         return min(sum(int(match[1]) for match in replaced) / total, 1.0), total
     for line in log.lines:
-        if "model graph will be completely executed by the delegate" in line and "XNNPACK" not in line:
+        if "model graph will be completely executed by the delegate" in line and meant(line):
             return 1.0, None
-        if "model graph will not be executed by the delegate" in line and "XNNPACK" not in line:
+        if "model graph will not be executed by the delegate" in line and meant(line):
             return 0.0, None
     return None, None

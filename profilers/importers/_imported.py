@@ -65,7 +65,7 @@ class ImportedLog:
         label: which measurement of a log that holds several.
         estimated_ms: a latency that the tool estimates, where it has one beside the timings.
         threads: of the runtime.
-        delegated_share: of the operators, on an accelerator that took some of them or all.
+        delegated_share: of the operators, on an accelerator that took some of them or all; without one, on XNNPACK.
         graph_operators: how many those are all together.
         precision: of the weights, in the words of kits where they have one.
         partly_delegated: True where the accelerator took some of the operators, also where no log says how many.

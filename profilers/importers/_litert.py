@@ -81,7 +81,7 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
         raise log.refuse(at, "lines of the results block are missing", "give the whole log")
     delegate = _accelerators(log)
     fully = _fully(log, fields["Fully accelerated"]) if python else None
-    share, graph_operators = delegation(log) if delegate not in (None, CPU) else (None, None)
+    share, graph_operators = delegation(log, xnnpack=delegate == CPU) if delegate is not None else (None, None)
     made = ImportedLog(
         "litert-text",
         "litert-benchmark" if python else "LiteRT benchmark_model",

@@ -30,6 +30,9 @@ RUNTIMES = {
 PLACEMENTS = ("onnxruntime-profile", "aihub-json", "aihub-perf-yaml", "executorch-inspector")
 """Formats that say where each operator ran, and not what was asked for."""
 
+XNNPACK_IS_PLAIN = ("tflite", "litert")
+"""Runtimes whose plain path on a processor hands operators to XNNPACK."""
+
 NO_DELEGATE = "none"
 """How a user names the plain CPU path."""
 
@@ -62,9 +65,11 @@ def common(found: Mapping[str, ImportedLog], *, threads: int | None, delegate: s
     runtimes = {RUNTIMES[log.format] for log in logs}
     versions = {log.runtime_version for log in logs}
     stated = {log.threads for log in logs if log.threads is not None} | ({threads} if threads is not None else set())
-    for what, values in (("runtimes", runtimes), ("versions", versions), ("threads", stated)):
+    for what, values in (("versions", versions), ("threads", stated)):
         _one(what, values)
-    ran = _delegate(logs, delegate)
+    _one("runtimes", runtimes)
+    plain = (CPU, NO_DELEGATE, *(("xnnpack",) if runtimes <= set(XNNPACK_IS_PLAIN) else ()))
+    ran = _delegate(logs, delegate, plain)
     if not stated:
         raise ImportLogError("The logs do not say how many threads were used; pass --threads.")
     tools = "/".join(sorted({log.tool for log in logs}))
@@ -99,9 +104,10 @@ def precision_of(found: Mapping[str, ImportedLog], given: str | None, kit: Kit |
     return kit.precision if kit is not None else said or given or "fp32"
 
 
-def _delegate(logs: list[ImportedLog], given: str | None) -> str:
-    """`CPU`, or the delegate's name as in an id."""
-    words = {_id_word(log.delegate) for log in logs if log.delegate is not None}
+def _delegate(logs: list[ImportedLog], given: str | None, plain: tuple[str, ...]) -> str:
+    """`CPU`, or the delegate's name as in an id; `plain` are the words for the processor's own path."""
+    named = {_id_word(log.delegate) for log in logs if log.delegate is not None}
+    words = {CPU if word in plain else word for word in named}
     placed = all(log.format in PLACEMENTS for log in logs if log.delegate == CPU)
     if placed and given in words:
         # A model of which the accelerator took nothing looks like one that was never given to it.
@@ -121,7 +127,7 @@ def _delegate(logs: list[ImportedLog], given: str | None) -> str:
             f"{given!r} cannot name a delegate; use lower-case letters, digits, '.', '_' and '-', or {NO_DELEGATE} for "
             "the plain CPU path."
         )
-    meant = CPU if given == NO_DELEGATE else given
+    meant = CPU if given in plain else given
     if words and words != {meant}:
         said = "the plain CPU path" if words == {CPU} else f"{words.pop()}"
         raise ImportLogError(f"The logs say that {said} ran the models, not {given}; leave --delegate out.")

@@ -71,7 +71,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
         raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
     accelerated, notes = _delegate(log)
     on_accelerator = accelerated not in (CPU, "xnnpack")
-    share, graph_operators = delegation(log) if on_accelerator else (None, None)
+    share, graph_operators = delegation(log, xnnpack=not on_accelerator)
     if operators:
         notes.append("operator table: " + UNCONFIRMED)
     values = {key: value / 1000 for key, value in run.values.items()}

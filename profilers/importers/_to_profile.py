@@ -27,6 +27,8 @@ from profilers.importers._imported import ImportedLog
 from profilers.importers._registry import ReadOptions
 from profilers.importers._registry import read_log
 from profilers.importers._setting import RUNTIMES
+from profilers.importers._setting import XNNPACK_IS_PLAIN
+from profilers.importers._setting import Setting
 from profilers.importers._setting import check_precision
 from profilers.importers._setting import common
 from profilers.importers._setting import precision_of
@@ -135,7 +137,7 @@ def import_logs(
         ),
         calibration=calibrate(opened, timed, latencies) if opened else None,
         delegate=setting.delegate,
-        delegated_share=_delegated_share(found, judged, opened) if setting.delegate else None,
+        delegated_share=_delegated_share(found, judged, opened, setting),
         max_params=_limit(opened),
         source=f"measured with {setting.tool}",
         whole=whole_latencies(timed, latencies) if by_whole else (),
@@ -182,12 +184,19 @@ def _space(found: Mapping[str, ImportedLog], kit: Kit | None) -> str:
     )
 
 
-def _delegated_share(found: Mapping[str, ImportedLog], names: Sequence[str], kit: Kit | None) -> float | None:
+def _delegated_share(
+    found: Mapping[str, ImportedLog], names: Sequence[str], kit: Kit | None, setting: Setting
+) -> float | None:
     """Of the operators of all these models together, those on the accelerator; None where not all logs tell.
+
+    Without an accelerator it is XNNPACK's, where that is the plain path of the runtime, as in native profiles.
 
     Raises `ImportLogError` where a log says that it is a part and not how large, and where it differs and neither the
     kit nor the logs say how many operators each model has.
     """
+    plain = setting.delegate is None
+    if plain and setting.runtime not in XNNPACK_IS_PLAIN:
+        return None
     for name in names:
         if found[name].partly_delegated and found[name].delegated_share is None:
             raise ImportLogError(
@@ -195,7 +204,7 @@ def _delegated_share(found: Mapping[str, ImportedLog], names: Sequence[str], kit
                 "measure where it takes all of them, or with a tool that counts them, as TensorFlow Lite's "
                 "benchmark_model does."
             )
-    told = [0.0 if found[name].delegate == CPU else found[name].delegated_share for name in names]
+    told = [0.0 if found[name].delegate == CPU and not plain else found[name].delegated_share for name in names]
     shares = [share for share in told if share is not None]
     if len(shares) < len(names):
         return None
@@ -207,6 +216,9 @@ def _delegated_share(found: Mapping[str, ImportedLog], names: Sequence[str], kit
     else:
         counts = [count for name in names if (count := found[name].graph_operators) is not None]
     if len(counts) < len(names) or not sum(counts):
+        if plain:
+            # No part of the id hangs on it.
+            return None
         raise ImportLogError(
             "The accelerator took other shares of other models, and not all logs say of how many operators; name the "
             "--kit that was measured."

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import subdit
+from device_profiles import check_physics
 from profilers.importers import ImportedLog
 from profilers.importers import make_log
 from profilers.importers import read
@@ -164,3 +165,50 @@ def test_a_model_that_stayed_on_the_processor_counts_where_the_user_says_what_wa
     assert made.delegated_share == pytest.approx((len(NAMES) - 1) / (len(NAMES) + 1))
     with pytest.raises(ImportLogError, match="different delegates"):
         subdit.import_logs(logs, device="tablet", threads=1, delegate="none")
+
+
+XNNPACK = "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
+
+
+def processor(name: str, *lines: str) -> str:
+    """The golden log of a run on the processor, with these lines in place of the one of XNNPACK's."""
+    text = FILES["tflite_new.txt"].decode()
+    assert XNNPACK in text
+    said = "".join(f"INFO: {line}\n" for line in lines)
+    return text.replace(XNNPACK, said).replace("Use xnnpack", "Use nothing").replace("assa-w64-g16-b4-r1-c2", name)
+
+
+def replaced(some: int, every: int) -> str:
+    return f"Replacing {some} out of {every} node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 2 partitions."
+
+
+def test_xnnpack_is_the_plain_path_of_tensorflow_lite(write_logs: WriteLogs) -> None:
+    created = XNNPACK.removeprefix("INFO: ").rstrip()
+    assert understood(processor("x", created))[0] == "xnnpack"
+    named = subdit.import_logs(write_logs({name: processor(name, created) for name in NAMES}), device="phone")
+    assert (named.id, named.delegate, named.delegated_share) == ("phone/tflite/fp32/t4", None, None)
+    # Builds differ in whether they say so; it is one setting.
+    some = {name: processor(name, *[created][: at % 2]) for at, name in enumerate(NAMES)}
+    assert subdit.import_logs(write_logs(some), device="tablet", delegate="xnnpack").id == "tablet/tflite/fp32/t4"
+
+
+def test_the_share_of_xnnpack_is_kept_and_is_no_part_of_the_id(write_logs: WriteLogs) -> None:
+    said = {name: processor(name, replaced(1, 10)) for name in NAMES}
+    said[NAMES[0]] = processor(NAMES[0], replaced(500, 500))
+    made = subdit.import_logs(write_logs(said), device="phone")
+    assert made.delegated_share == pytest.approx((500 + len(NAMES) - 1) / (500 + 10 * (len(NAMES) - 1)))
+    assert made.id == "phone/tflite/fp32/t4"
+    assert not [one for one in check_physics(made) if one.rule == "identity"]
+    # Where it differs and the logs do not say of how many operators, it is left out.
+    complete = "Explicitly applied XNNPACK delegate, and the model graph will be completely executed by the delegate."
+    said[NAMES[0]] = processor(NAMES[0], complete)
+    assert subdit.import_logs(write_logs(said), device="tablet").delegated_share is None
+
+
+def test_xnnpack_stays_a_delegate_where_the_plain_path_is_another(write_logs: WriteLogs) -> None:
+    names = [event["name"] for event in json.loads(FILES["onnxruntime_profile.json"]) if event["cat"] == "Node"]
+    text = onnxruntime("XnnpackExecutionProvider", *(name.removesuffix("_kernel_time") for name in names))
+    made = subdit.import_logs(write_logs(dict.fromkeys(NAMES, text)), device="phone", threads=1)
+    assert made.id == "phone/onnxruntime/fp32/t1/xnnpack"
+    made = subdit.import_logs(write_logs(dict.fromkeys(NAMES, inspector(*range(8)))), device="phone", threads=1)
+    assert made.id == "phone/executorch/fp32/t1/xnnpack-67pct"

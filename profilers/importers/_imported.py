@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from dataclasses import field
 
 from profilers.importers._log import Log
+from profilers.importers._log import is_text
 from subdit.errors import ImportLogError
 
 UNCONFIRMED = "unconfirmed format: read from the tool's source or from reports, never checked on a file it wrote"
@@ -109,8 +110,9 @@ def checked(log: Log, made: ImportedLog, *, step_ms: float = 0.0, line: int | No
         line: where its statistics stand, for the message.
 
     Raises:
-        ImportLogError: a number is not finite, below zero, or out of order with another.
+        ImportLogError: a name is no text, or a number is not finite, below zero, or out of order with another.
     """
+    _all_text(log, line, made)
     times = {"mean": made.mean_ms, "median": made.median_ms, "std": made.std_ms, "estimate": made.estimated_ms}
     times |= {"min": made.min_ms, "max": made.max_ms, **made.percentiles_ms}
     times |= {f"the mean of {row.name}": row.mean_ms for row in made.operators}
@@ -164,6 +166,19 @@ def precision_word(stated: str) -> str | None:
 def file_name(path: str) -> str:
     """The last part of a path of any system."""
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2] or path
+
+
+def _all_text(log: Log, line: int | None, made: ImportedLog) -> None:
+    """Refuse names that JSON, YAML and protocol buffers can hold and a terminal should not be given."""
+    names = [(key, getattr(made, key)) for key in ("model_file", "runtime_version", "delegate", "label")]
+    names += [(f"the {key} of an operator", getattr(row, key)) for row in made.operators for key in ("name", "type")]
+    for what, value in names:
+        if value is not None and not is_text(value):
+            raise log.refuse(
+                line,
+                f"{what} is {ascii(value[:60])}, with characters that are no text",
+                "name the model and its operators in plain text and run the tool again",
+            )
 
 
 def _in_order(log: Log, line: int | None, low_key: str, low: float, high_key: str, high: float, step: float) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from nas.cli import group
 from profilers.importers import IMPORTERS
 from profilers.importers import MAX_BYTES
 from profilers.importers import ImportedLog
@@ -388,6 +390,54 @@ def test_too_large_or_empty_or_missing_a_file_is_refused(tmp_path: Path) -> None
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(ImportLogError, match="above the limit"):
         read_log(tmp_path / "large")
+
+
+@pytest.mark.parametrize("bad", ["\\ud800", "\\u001b[31m", "\\u0085", "\\n", "\\u202e"])
+@pytest.mark.parametrize(
+    ("name", "old", "what"),
+    [
+        ("litert.json", '"graph', "model_file"),
+        ("litert.json", '"CPU', "delegate"),
+        ("executorch_minibench.json", '"ffn', "model_file"),
+        ("aihub_profile.json", '"model/', "the name of an operator"),
+        ("onnxruntime_profile.json", '"/up/', "the name of an operator"),
+        ("aihub_perf.yaml", "Example Phone A:", "label"),
+    ],
+)
+def test_a_name_that_is_no_text_is_refused_by_its_field(
+    name: str, old: str, what: str, bad: str, tmp_path: Path
+) -> None:
+    text = FILES[name].decode()
+    new = f'"{bad}Phone A":' if old.endswith(":") else old + bad
+    assert old in text
+    (tmp_path / "log").write_text(text.replace(old, new))
+    result = CliRunner().invoke(group, ["import", str(tmp_path / "log"), "--show"])
+    # A quoted scalar of YAML cannot be a lone surrogate.
+    assert result.exit_code == 2 and ("is not whole YAML" in result.output or f"log: {what} is '" in result.output)
+    assert result.output.count("\n") == 1 and result.output.removesuffix("\n").isprintable()
+
+
+def test_a_name_in_a_protocol_buffer_or_a_line_that_is_no_text_is_refused() -> None:
+    data = FILES["tflite_ops.pb"]
+    assert b"Softmax" in data
+    with pytest.raises(ImportLogError, match=r"the name of an operator is .*Soft\\x1bax"):
+        read(make_log(data.replace(b"Softmax", b"Soft\x1bax"), "x"))
+    for bad in ("\x1b]0;title", "\x1b7", "\x9b31m", "\x7f"):
+        text = FILES["tflite_new.txt"].decode().replace("STARTING!", f"STARTING!\nhello{bad}")
+        with pytest.raises(ImportLogError, match="line 2: here are bytes that are no text"):
+            read(make_log(text.encode(), "x"))
+    # What programs colour, clear and hide with is taken off.
+    coloured = "\x1b[?25l\x1b[2K\x1b[38;5;9m" + FILES["tflite_new.txt"].decode() + "\x1b[?25h\n"
+    assert read(make_log(coloured.encode(), "x")) == read_log(GOLDEN / "tflite_new.txt")
+
+
+def test_a_message_shows_what_it_quotes() -> None:
+    values = json.loads(FILES["aihub_profile.json"])
+    del values["execution_detail"][0]["compute_unit"]
+    values["execution_detail"][0]["name"] = "\ud800\x1b[2J"
+    with pytest.raises(ImportLogError, match="has no known compute unit") as caught:
+        read(make_log(json.dumps(values).encode(), "\x1b[31mlog"))
+    assert str(caught.value).isprintable()
 
 
 LONG = 200_000

@@ -98,7 +98,11 @@ def import_logs(
             name = _stem(log.model_file or path.name)
             if name in found:
                 raise ImportLogError(f"{path} is a second log of {name}; give one log for each.")
-            if log.format not in RUNTIMES or not log.latency_ms:
+            if log.latency_ms == 0:
+                raise ImportLogError(
+                    f"{path} states a latency of 0 ms, which no model has; measure larger models, or by a finer clock."
+                )
+            if log.format not in RUNTIMES or log.latency_ms is None:
                 raise ImportLogError(f"{path} states no latency of a whole model; give the tool's main output instead.")
             found[name] = log
     progress(len(logs), len(logs), "")

@@ -150,6 +150,22 @@ def test_gaps_are_named(write_logs: WriteLogs) -> None:
         subdit.import_logs([*logs, logs[0]], device="phone")
 
 
+def test_a_latency_of_zero_is_not_one_that_is_missing(write_logs: WriteLogs, tmp_path: Path) -> None:
+    with pytest.raises(ImportLogError, match=r"0\.json states a latency of 0 ms, which no model has; measure larger"):
+        subdit.import_logs(write_logs(LATENCY_MS | {NAMES[0]: 0.0}), device="phone")
+    text = (
+        FILES["tflite_gpu.txt"]
+        .decode()
+        .replace("curr=2012", "curr=0")
+        .replace("Inference (avg): 2012", "Inference (avg): 0")
+    )
+    (tmp_path / "zero.txt").write_text(text.split("Profiling Info")[0].replace("Enable op profiling: [1]", ""))
+    with pytest.raises(ImportLogError, match=r"zero\.txt states a latency of 0 ms"):
+        subdit.import_logs([tmp_path / "zero.txt"], device="phone")
+    with pytest.raises(ImportLogError, match="states no latency of a whole model"):
+        subdit.import_logs([GOLDEN / "tflite_ops.csv"], device="phone")
+
+
 def test_logs_that_vary_make_a_noisy_profile(write_logs: WriteLogs) -> None:
     assert subdit.import_logs(write_logs(LATENCY_MS, spread=0.2), device="phone").noisy
 

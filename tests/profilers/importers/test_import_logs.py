@@ -15,6 +15,7 @@ import subdit
 from device_profiles import LatencyEstimator
 from device_profiles import check_physics
 from device_profiles import load_profile
+from device_profiles import profile_from_dict
 from nas.cli import group
 from profilers._kit import Kit
 from profilers._kit import KitEntry
@@ -206,6 +207,23 @@ def test_what_logs_say_of_the_accelerator_cannot_be_contradicted(
     with pytest.raises(ImportLogError, match="say that gpu ran the models, not none; leave --delegate out"):
         subdit.import_logs(accelerated, device="phone", delegate="none")
     assert subdit.import_logs(accelerated, device="phone", delegate="gpu").id == "phone/tflite/fp32/t4/gpu"
+
+
+def test_quiet_logs_of_a_whole_space_make_a_profile_that_can_be_true(write_logs: WriteLogs, tmp_path: Path) -> None:
+    shipped = load_profile("linux-amd-epyc/litert/fp32/t1", space="digits")
+    rng = np.random.default_rng(5)
+    # Medians of 30 runs that vary by 0.5 %, so that the intervals of the logs are true of them.
+    off = 1 + 1.2533 * 0.005 / np.sqrt(30) * rng.standard_normal(len(NAMES))
+    latency_ms = {name: shipped.latency_ms[name] * factor for name, factor in zip(NAMES, off.tolist(), strict=True)}
+    out = tmp_path / "phone.json"
+    made = subdit.import_logs(write_logs(latency_ms, spread=0.005), device="phone", out=out)
+    assert not made.noisy and made.noise is None and made.source == "measured with litert-benchmark"
+    assert profile_from_dict(json.loads(out.read_text()), "phone.json") == made
+    for latency in made.components.values():
+        assert latency.low_ms < latency.latency_ms < latency.high_ms and latency.rounds == 30
+    covered = [one.low_ms <= shipped.latency_ms[name] <= one.high_ms for name, one in made.components.items()]
+    assert sum(covered) >= 0.9 * len(NAMES)
+    assert not [one for one in check_physics(made) if one.rule != "noise"]
 
 
 def test_nothing_is_overwritten_without_force(write_logs: WriteLogs, tmp_path: Path) -> None:

@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 @click.option(
     "--kit", type=click.Path(path_type=Path), help="The kit that was measured.  [default: found by the names]"
 )
-@click.option("--precision", help="Of the components.  [default: the kit's, else fp32]")
+@click.option("--precision", help="Of the components.  [default: the kit's, else the logs', else fp32]")
 @click.option("--threads", type=click.IntRange(min=1), help="Of the runtime, where the logs do not say.")
+@click.option(
+    "--delegate",
+    metavar="NAME",
+    help="What ran the models, where the logs do not say: an accelerator, or none for the plain CPU path.",
+)
 @click.option(
     "--warmup-runs", type=click.IntRange(min=0), default=1, show_default=True, help="Of an ORT profile, to drop."
 )
@@ -41,6 +46,7 @@ def command(
     kit: Path | None,
     precision: str | None,
     threads: int | None,
+    delegate: str | None,
     warmup_runs: int,
     runs: int | None,
     out: Path | None,
@@ -57,6 +63,7 @@ def command(
     Examples:
         subdit import bench.txt --show --json
         subdit import logs/*.txt --device pixel-8 --kit kits/digits
+        subdit import logs/*.csv --device pixel-8 --kit kits/onnx --threads 1 --delegate none
     """
     from profilers.importers import ReadOptions
     from profilers.importers import import_logs
@@ -79,6 +86,7 @@ def command(
             kit=kit,
             precision=precision,
             threads=threads,
+            delegate=delegate,
             out=out,
             force=force,
             options=options,

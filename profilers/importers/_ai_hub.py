@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from profilers.importers._imported import CPU
 from profilers.importers._imported import UNCONFIRMED
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import OperatorRow
 from profilers.importers._imported import checked
 from profilers.importers._imported import disagree
+from profilers.importers._imported import precision_word
 from profilers.importers._log import Log
 from profilers.importers._log import json_number
 from profilers.importers._log import parse_json
@@ -55,6 +58,7 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
         raise log.refuse(None, "all_inference_times is no list of times", _AS_WRITTEN)
     ms = np.asarray([required(log, json_number(log, {"": one}, ""), "a time") for one in samples or ()]) / 1000
     operators = tuple(_layers(log, detail))
+    units = [layer["compute_unit"] for layer in detail]
     warnings = [UNCONFIRMED, "device, system and runtime are not in this file: they are in the job"]
     if operators:
         warnings.append("the times of layers do not add up to the inference time: layers are fused")
@@ -70,9 +74,11 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
         std_ms=float(ms.std(ddof=1)) if len(ms) > 1 else None,
         operators=operators,
         peak_memory_bytes=int(peak) if peak is not None else None,
-        delegate=_unit({row.type.rpartition("@")[2] for row in operators}),
+        delegate=_unit(set(units)),
         warnings=tuple(warnings),
         estimated_ms=None if estimated is None else estimated / 1000,
+        delegated_share=_share({unit: units.count(unit) for unit in _UNITS}),
+        graph_operators=len(units) or None,
     )
     return (checked(log, made),)
 
@@ -107,7 +113,14 @@ def _layers(log: Log, detail: list[Any]) -> Iterator[OperatorRow]:
 
 def _unit(units: set[str]) -> str | None:
     accelerators = sorted(units & {"GPU", "NPU"})
-    return "+".join(accelerators).lower() or None
+    return "+".join(accelerators).lower() or (CPU if units == {"CPU"} else None)
+
+
+def _share(layers: dict[str, int]) -> float | None:
+    """Of the layers by unit, those on accelerators; None where there is none, or the unit of a layer is not known."""
+    if layers.get("UNSPECIFIED") or _unit({unit for unit, count in layers.items() if count}) in (None, CPU):
+        return None
+    return 1 - layers.get("CPU", 0) / sum(layers.values())
 
 
 def _measurements(log: Log, precisions: dict[Any, Any]) -> Iterator[ImportedLog]:
@@ -119,7 +132,9 @@ def _measurements(log: Log, precisions: dict[Any, Any]) -> Iterator[ImportedLog]
                     if isinstance(metrics, dict) and metrics.get("job_status") == "Failed":
                         continue
                     found = True
-                    yield _measurement(log, f"{precision}/{component}/{device}/{runtime}", component, metrics)
+                    label = f"{precision}/{component}/{device}/{runtime}"
+                    made = _measurement(log, label, component, metrics)
+                    yield dataclasses.replace(made, precision=precision_word(str(precision)))
     if not found:
         raise log.cut("a measurement", "give the whole file")
 
@@ -138,15 +153,18 @@ def _measurement(log: Log, label: str, component: str, metrics: Any) -> Imported
         raise disagree(log, None, f"layers of {label}", f"total {total}", f"{sum(counts.values()):g} in units")
     if not isinstance(unit, str) or not counts.get(unit.lower()):
         raise disagree(log, None, f"compute unit of {label}", unit, "no layers on it")
+    placed = {key.upper(): int(count) for key, count in counts.items() if count}
     made = ImportedLog(
         "aihub-perf-yaml",
         "Qualcomm AI Hub Models",
         model_file=component,
         peak_memory_bytes=round(peak * 2**20),
-        delegate=_unit({unit}),
+        delegate=_unit(set(placed)),
         warnings=(UNCONFIRMED,),
         label=label,
         estimated_ms=_scalar(log, metrics, wanted[0], label),
+        delegated_share=_share(placed),
+        graph_operators=int(total),
     )
     return checked(log, made)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 
+from profilers.importers._imported import CPU
 from profilers.importers._imported import UNCONFIRMED
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import OperatorRow
@@ -82,7 +83,7 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
         model_file=file_name(texts["Model"]),
         median_ms=times["Prediction"],
         operators=tuple(rows),
-        delegate=None if units == "cpuonly" else "coreml",
+        delegate=CPU if units == "cpuonly" else "coreml",
         runtime_version=texts.get("OS"),
         warnings=(UNCONFIRMED, "typed from Xcode's report, which states a median alone"),
     )

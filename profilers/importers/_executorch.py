@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from profilers.importers._imported import CPU
 from profilers.importers._imported import UNCONFIRMED
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import OperatorRow
 from profilers.importers._imported import checked
 from profilers.importers._imported import disagree
+from profilers.importers._imported import precision_word
 from profilers.importers._log import Log
 from profilers.importers._log import json_number
 from profilers.importers._log import parse_json
@@ -19,6 +23,22 @@ from profilers.importers._log import parse_json
 _STATISTICS = ("p10", "p50", "p90", "avg", "min", "max")
 _WHOLE = "Method::execute"
 _LATENCY = "avg_inference_latency"
+_CALL = "DELEGATE_CALL"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An operator of the method, or of a delegate, or a call of a delegate."""
+
+    name: str
+    type: str
+    ms: float
+    delegated: bool
+    backend: str
+
+    @property
+    def on_delegate(self) -> bool:
+        return self.delegated or self.name == _CALL
 
 
 def claims_tsv(log: Log) -> bool:
@@ -42,7 +62,7 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
     if not log.ended:
         raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
     whole: tuple[int, dict[str, float], list[float]] | None = None
-    rows: list[tuple[str, str, float, bool]] = []
+    rows: list[_Row] = []
     for at, line in enumerate(log.lines[1:], 2):
         cells = line.split("\t")
         if len(cells) != len(columns):
@@ -57,17 +77,19 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
         if name == _WHOLE:
             whole = (at, times, raw)
         elif name != "OPERATOR_CALL" and not name.startswith(("Method::", "Program::")):
-            delegated = values.get("is_delegated_op", "False")
-            if delegated not in ("True", "False"):
-                raise log.refuse(at, f"is_delegated_op is {delegated[:20]!r}", "give the file as it was saved")
-            rows.append((name, values.get("op_types", ""), times["avg"], delegated == "True"))
+            rows.append(_row(log, at, values, times["avg"]))
     if whole is None:
         raise log.cut(f"the row {_WHOLE!r}", "give the whole file")
     at, times, raw = whole
-    if any(delegated for _, _, _, delegated in rows):
+    ran = _ran(columns, rows)
+    counted = any(row.delegated for row in rows)
+    if counted:
         # A delegate's call spans its operators.
-        rows = [row for row in rows if row[0] != "DELEGATE_CALL"]
-    total = sum(row[2] for row in rows)
+        rows = [row for row in rows if row.name != _CALL]
+    on_delegate = sum(row.on_delegate for row in rows)
+    # A delegate that does not profile itself shows no operator but its calls.
+    known = counted or on_delegate in (0, len(rows))
+    total = sum(row.ms for row in rows)
     if total > times["avg"] * 1.02 + 1e-3 * len(rows):
         raise disagree(log, at, f"{_WHOLE} and its operators", f"{times['avg']:g} ms", f"{total:g} ms in sum")
     made = ImportedLog(
@@ -80,11 +102,14 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
         min_ms=times["min"],
         max_ms=times["max"],
         operators=tuple(
-            OperatorRow(name, kind, ms, ms / total if total else None, 1, node)
-            for node, (name, kind, ms, _) in enumerate(rows)
+            OperatorRow(row.name, row.type, row.ms, row.ms / total if total else None, 1, node)
+            for node, row in enumerate(rows)
         ),
-        delegate="delegated" if any(row[3] for row in rows) else None,
+        delegate=ran,
         warnings=(UNCONFIRMED,),
+        delegated_share=on_delegate / len(rows) if on_delegate and known else None,
+        graph_operators=len(rows) if counted or not on_delegate else None,
+        partly_delegated=True if 0 < on_delegate < len(rows) else None,
     )
     return (checked(log, made, line=at, step_ms=1e-9),)
 
@@ -114,20 +139,40 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
     for name, metrics in models.items():
         if f"{_LATENCY}(ms)" not in metrics:
             raise log.refuse(None, f"there is no metric '{_LATENCY}(ms)'", "give the file as minibench wrote it")
-        backend = facts[name].get("backend")
+        backend, quantization = (facts[name].get(key) for key in ("backend", "quantization"))
         one = ImportedLog(
             "executorch-minibench",
             "ExecuTorch minibench",
             model_file=facts[name]["name"],
             mean_ms=metrics[f"{_LATENCY}(ms)"],
-            delegate=backend if isinstance(backend, str) and backend else None,
+            # The app reads it from the model's name, which need not have one.
+            delegate={"portable": CPU}.get(backend, backend) if isinstance(backend, str) and backend else None,
             warnings=(UNCONFIRMED,),
             label=facts[name]["name"] if len(models) > 1 else None,
+            precision=precision_word(quantization) if isinstance(quantization, str) else None,
         )
         made.append(checked(log, one))
     if not made:
         raise log.cut("a metric", "give the whole file")
     return tuple(made)
+
+
+def _row(log: Log, at: int, values: dict[str, str], ms: float) -> _Row:
+    delegated = values.get("is_delegated_op", "False")
+    if delegated not in ("True", "False"):
+        raise log.refuse(at, f"is_delegated_op is {delegated[:20]!r}", "give the file as it was saved")
+    backend = values.get("delegate_backend_name", "").strip()
+    row = _Row(values["event_name"], values.get("op_types", ""), ms, delegated == "True", backend)
+    if backend and not (row.on_delegate and re.fullmatch(r"[A-Za-z]\w{0,60}", backend)):
+        raise log.refuse(at, f"delegate_backend_name is {backend[:40]!r}", "give the file as it was saved")
+    return row
+
+
+def _ran(columns: list[str], rows: list[_Row]) -> str | None:
+    """The backends; portable kernels are the plain path, for XNNPACK is a backend that a model may lack."""
+    if any(row.on_delegate for row in rows):
+        return "+".join(sorted({row.backend.lower().removesuffix("backend") for row in rows} - {""})) or "delegated"
+    return CPU if rows and "is_delegated_op" in columns else None
 
 
 def _row_times(log: Log, at: int, values: dict[str, str]) -> tuple[list[float], dict[str, float]]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 
 from profilers.importers._log import Log
+from profilers.importers._log import is_text
 from subdit.errors import ImportLogError
 
 UNCONFIRMED = "unconfirmed format: read from the tool's source or from reports, never checked on a file it wrote"
 
+CPU = "cpu"
+"""The `delegate` of a log that says that the plain CPU path ran."""
+
+_PRECISIONS = {"float": "fp32", "float32": "fp32", "float16": "fp16", "q8": "int8", "w8a8": "int8"}
 # Tools print six digits of a mean.
 _DIGITS = 1e-5
 
@@ -53,15 +59,17 @@ class ImportedLog:
         percentiles_ms: such as {"p95": 1.2}.
         operators: rows of its operator table.
         peak_memory_bytes: peak memory that the tool reports.
-        delegate: accelerator or execution provider, None for the plain CPU path.
+        delegate: accelerator or execution provider, `CPU` for the plain path of the processor.
         runtime_version: of the runtime that ran the model.
         confirmed: whether the importer was checked on a file that the tool wrote.
         warnings: what a reader should know.
         label: which measurement of a log that holds several.
         estimated_ms: a latency that the tool estimates, where it has one beside the timings.
         threads: of the runtime.
-        delegated_share: of the operators, on an accelerator that took some of them or all.
+        delegated_share: of the operators, on an accelerator that took some of them or all; without one, on XNNPACK.
         graph_operators: how many those are all together.
+        precision: of the weights, in the words of kits where they have one.
+        partly_delegated: True where the accelerator took some of the operators, also where no log says how many.
     """
 
     format: str
@@ -85,6 +93,8 @@ class ImportedLog:
     threads: int | None = None
     delegated_share: float | None = None
     graph_operators: int | None = None
+    partly_delegated: bool | None = None
+    precision: str | None = None
 
     @property
     def latency_ms(self) -> float | None:
@@ -100,8 +110,9 @@ def checked(log: Log, made: ImportedLog, *, step_ms: float = 0.0, line: int | No
         line: where its statistics stand, for the message.
 
     Raises:
-        ImportLogError: a number is not finite, below zero, or out of order with another.
+        ImportLogError: a name is no text, or a number is not finite, below zero, or out of order with another.
     """
+    _all_text(log, line, made)
     times = {"mean": made.mean_ms, "median": made.median_ms, "std": made.std_ms, "estimate": made.estimated_ms}
     times |= {"min": made.min_ms, "max": made.max_ms, **made.percentiles_ms}
     times |= {f"the mean of {row.name}": row.mean_ms for row in made.operators}
@@ -143,9 +154,31 @@ def disagree(log: Log, line: int | None, what: str, first: object, second: objec
     )
 
 
+def precision_word(stated: str) -> str | None:
+    """A tool's word for the numbers of the weights as one of kits, or as it is; None where it has none.
+
+    Weights and activations of 8 bits are int8; other mixtures have latencies of their own, and keep their names.
+    """
+    word = re.sub(r"[^a-z0-9._]+", "_", stated.lower()).strip("._")
+    return _PRECISIONS.get(word, word) or None
+
+
 def file_name(path: str) -> str:
     """The last part of a path of any system."""
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2] or path
+
+
+def _all_text(log: Log, line: int | None, made: ImportedLog) -> None:
+    """Refuse names that JSON, YAML and protocol buffers can hold and a terminal should not be given."""
+    names = [(key, getattr(made, key)) for key in ("model_file", "runtime_version", "delegate", "label")]
+    names += [(f"the {key} of an operator", getattr(row, key)) for row in made.operators for key in ("name", "type")]
+    for what, value in names:
+        if value is not None and not is_text(value):
+            raise log.refuse(
+                line,
+                f"{what} is {ascii(value[:60])}, with characters that are no text",
+                "name the model and its operators in plain text and run the tool again",
+            )
 
 
 def _in_order(log: Log, line: int | None, low_key: str, low: float, high_key: str, high: float, step: float) -> None:

@@ -8,6 +8,10 @@ from typing import Any
 from profilers.importers._counts import CountLine
 from profilers.importers._counts import is_count_line
 from profilers.importers._counts import read_count_line
+from profilers.importers._delegation import applied
+from profilers.importers._delegation import delegation
+from profilers.importers._delegation import partly_delegated
+from profilers.importers._imported import CPU
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import checked
 from profilers.importers._imported import disagree
@@ -75,6 +79,9 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
     python = "Fully accelerated" in fields
     if python != ("Inference (median)" in fields):
         raise log.refuse(at, "lines of the results block are missing", "give the whole log")
+    delegate = _accelerators(log)
+    fully = _fully(log, fields["Fully accelerated"]) if python else None
+    share, graph_operators = delegation(log, xnnpack=delegate == CPU) if delegate is not None else (None, None)
     made = ImportedLog(
         "litert-text",
         "litert-benchmark" if python else "LiteRT benchmark_model",
@@ -87,8 +94,12 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
         max_ms=times["max"],
         std_ms=times["std"],
         peak_memory_bytes=_peak_memory(log, fields),
+        delegate=delegate,
         confirmed=python,
         threads=_threads(log),
+        delegated_share=1.0 if share is None and fully and delegate not in (None, CPU) else share,
+        graph_operators=graph_operators,
+        partly_delegated=_in_part(delegate, fully) or (partly_delegated(log) if delegate not in (None, CPU) else None),
         warnings=() if python else ("unconfirmed format: the C++ tool's block is read from its source",),
     )
     return (checked(log, made, step_ms=STEP_MS, line=at),)
@@ -107,6 +118,9 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
     accelerators = values.get("accelerators")
     if not isinstance(accelerators, list) or not all(isinstance(name, str) for name in accelerators):
         raise log.refuse(None, "accelerators is no list of names", "give the file as litert-benchmark wrote it")
+    delegate, fully = _joined(accelerators), values.get("fully_accelerated")
+    if fully is not None and not isinstance(fully, bool):
+        raise log.refuse(None, "fully_accelerated is neither true nor false", "give the file as written")
     made = ImportedLog(
         "litert-json",
         "litert-benchmark",
@@ -118,9 +132,11 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
         min_ms=times["min_ms"],
         max_ms=times["max_ms"],
         std_ms=times["std_ms"],
-        delegate="+".join(name.lower() for name in accelerators if name.upper() != "CPU") or None,
+        delegate=delegate,
         confirmed=True,
         threads=int(threads) if threads else None,
+        delegated_share=1.0 if fully and delegate not in (None, CPU) else None,
+        partly_delegated=_in_part(delegate, fully),
     )
     return (checked(log, made, step_ms=STEP_MS),)
 
@@ -184,6 +200,34 @@ def _threads(log: Log) -> int | None:
     if len(set(stated)) > 1:
         raise disagree(log, None, "threads", *stated[:2])
     return int(stated[0]) if stated else None
+
+
+def _accelerators(log: Log) -> str | None:
+    """What ran; the C++ tool's results do not say, and of its parameters only those that were given are printed."""
+    stated = _stated(log, r"^.*benchmark_litert_model: Accelerators: +(\S.{0,100})")
+    if len(set(stated)) > 1:
+        raise disagree(log, None, "accelerators", *stated[:2])
+    if stated:
+        return _joined([name.strip() for name in stated[0].split("|")])
+    return None if (used := applied(log)) == "xnnpack" else used
+
+
+def _joined(accelerators: list[str]) -> str | None:
+    """Those beside the processor, which is always there for what they leave."""
+    named = "+".join(name.lower() for name in accelerators if name.upper() != "CPU")
+    return named or (CPU if accelerators else None)
+
+
+def _in_part(delegate: str | None, fully: bool | None) -> bool | None:
+    """Whether an accelerator is said to have taken not all; of the processor's own runs the tool says it too."""
+    return True if fully is False and delegate not in (None, CPU) else None
+
+
+def _fully(log: Log, field: tuple[int, str]) -> bool:
+    at, text = field
+    if text not in ("True", "False"):
+        raise log.refuse(at, f"Fully accelerated is {text[:40]!r}", "give the log as the tool wrote it")
+    return text == "True"
 
 
 def _stated(log: Log, pattern: str) -> list[str]:

@@ -18,8 +18,10 @@ MAX_BYTES = 64 * 2**20
 MAX_LINES = 1_000_000
 """One of more lines is refused, too."""
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_BAD_CHARACTER = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+_BAD_CHARACTER = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufffd]")
+# What no terminal may be given, or no encoding has: control characters, changes of direction, lone surrogates.
+_NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # "06-01 12:00:00.123  1234  1234 I tflite  : ", "06-01 12:00:00.123 I/tflite(1234): " and "I/tflite  ( 1234): ".
 _LOGCAT = re.compile(
     r"(?:\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} +)?(?:\d{1,7} +\d{1,7} +)?"
@@ -59,7 +61,8 @@ class Log:
     def refuse(self, line: int | None, what: str, remedy: str) -> ImportLogError:
         """The error to raise; `line` counts from 1."""
         where = self.name if line is None else f"{self.name}, line {line}"
-        return ImportLogError(f"{where}: {what}; {remedy}.")
+        # A message may quote what it refuses.
+        return ImportLogError(_NO_TEXT.sub(lambda found: ascii(found[0])[1:-1], f"{where}: {what}; {remedy}."))
 
     def cut(self, what: str, remedy: str = "run the tool to its end and give the whole log") -> ImportLogError:
         """The error for a log that ends too early."""
@@ -115,6 +118,11 @@ def make_log(data: bytes, name: str) -> Log:
     while lines and not lines[-1].strip():
         lines.pop()
     return Log(name, data, tuple(lines), ended)
+
+
+def is_text(value: str) -> bool:
+    """Whether a value may be printed, and stand in a file, as it is."""
+    return _NO_TEXT.search(value) is None
 
 
 def parse_json(log: Log) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from profilers.importers._imported import CPU
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import OperatorRow
 from profilers.importers._imported import checked
@@ -23,6 +24,7 @@ from profilers.importers._log import parse_json
 EVENT_CAP = 1_000_000
 """The runtime silently records no more events than this."""
 
+_CPU = "CPUExecutionProvider"
 _SUFFIX = "_kernel_time"
 _CONTROL_FLOW = {"If", "Loop", "Scan"}
 _REWRITE = "end the profile with session.end_profiling() and give the whole file"
@@ -70,7 +72,10 @@ def read(log: Log, warmup_runs: int) -> tuple[ImportedLog, ...]:
         warnings.append("device kernels left out: their time overlaps with that of the nodes")
     ms = np.asarray([run.dur_us for run in runs[dropped:]], dtype=np.float64) / 1000
     operators, providers = _operators(log, by_run[dropped:])
-    others = sorted(providers - {"CPUExecutionProvider"})
+    others = sorted(set(providers) - {_CPU})
+    on_cpu = providers.count(_CPU)
+    # A provider that compiles makes one node of many, which is named after it: how many, the profile does not say.
+    compiled = any(row.name.startswith(name) for row, name in zip(operators, providers, strict=True) if name != _CPU)
     made = ImportedLog(
         "onnxruntime-profile",
         "ONNX Runtime profiler",
@@ -81,9 +86,13 @@ def read(log: Log, warmup_runs: int) -> tuple[ImportedLog, ...]:
         max_ms=float(ms.max()),
         std_ms=float(ms.std(ddof=1)) if len(ms) > 1 else 0.0,
         operators=operators,
-        delegate="+".join(name.removesuffix("ExecutionProvider").lower() for name in others) or None,
+        delegate="+".join(name.removesuffix("ExecutionProvider").lower() for name in others)
+        or (CPU if providers else None),
         confirmed=True,
         warnings=tuple(warnings),
+        delegated_share=1 - on_cpu / len(providers) if others and not (compiled and on_cpu) else None,
+        graph_operators=len(providers) if providers and not compiled else None,
+        partly_delegated=True if others and on_cpu else None,
     )
     return (checked(log, made),)
 
@@ -161,10 +170,10 @@ def _nodes_by_run(log: Log, runs: list[_Event], nodes: list[_Event], *, sequenti
     return by_run
 
 
-def _operators(log: Log, by_run: list[list[_Event]]) -> tuple[tuple[OperatorRow, ...], set[str]]:
+def _operators(log: Log, by_run: list[list[_Event]]) -> tuple[tuple[OperatorRow, ...], list[str]]:
+    """The nodes of a run, and the execution provider of each."""
     times: dict[tuple[str, str], list[int]] = defaultdict(list)
-    facts: dict[tuple[str, str], tuple[str, int | None]] = {}
-    providers: set[str] = set()
+    facts: dict[tuple[str, str], tuple[str, int | None, str]] = {}
     keys = {
         key for inside in by_run for node in inside for key in ("node_index", "exec_plan_index") if key in node.args
     }
@@ -179,15 +188,15 @@ def _operators(log: Log, by_run: list[list[_Event]]) -> tuple[tuple[OperatorRow,
             name = node.name.removesuffix(_SUFFIX)
             if index is not None and not (isinstance(index, str) and index.isdecimal() and len(index) < 10):
                 raise log.refuse(None, f"node_index of event {node.at} is no index", "give the file as written")
-            fact = (kind, int(index) if index is not None else None)
-            if facts.setdefault((name, str(index)), fact) != fact:
-                raise disagree(log, None, f"operator of {name[:60]}", facts[name, str(index)][0], kind)
+            fact = (kind, int(index) if index is not None else None, provider)
+            if (known := facts.setdefault((name, str(index)), fact)) != fact:
+                first, second = (f"{one[0]} on {one[2]}" for one in (known, fact))
+                raise disagree(log, None, f"operator of {name[:60]}", first, second)
             times[name, str(index)].append(node.dur_us)
-            providers.add(provider)
     means = {key: float(np.mean(values)) / 1000 for key, values in times.items()}
     total = sum(means.values())
     rows = [
         OperatorRow(key[0], facts[key][0], ms, ms / total if total else None, 1, facts[key][1])
         for key, ms in means.items()
     ]
-    return tuple(rows), providers
+    return tuple(rows), [facts[key][2] for key in means]

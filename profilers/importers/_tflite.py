@@ -10,7 +10,10 @@ import re
 from profilers.importers._counts import CountLine
 from profilers.importers._counts import is_count_line
 from profilers.importers._counts import read_count_line
+from profilers.importers._delegation import applied
 from profilers.importers._delegation import delegation
+from profilers.importers._delegation import partly_delegated
+from profilers.importers._imported import CPU
 from profilers.importers._imported import UNCONFIRMED
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import checked
@@ -27,7 +30,6 @@ _PEAK = re.compile(
     r"(?: via periodic monitoring:|:)(?: init=\S{1,30} overall=)? ?(\S{1,30})"
 )
 _PARAMETER = re.compile(r"([#A-Za-z][\w #()-]{1,80}): \[(.{0,500})\]")
-_ACCELERATORS = ("gpu", "nnapi", "hexagon", "coreml")
 
 
 def claims_output(log: Log) -> bool:
@@ -67,8 +69,9 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
     operators, warnings = read_operators(log) if promised else ((), ())
     if not log.ended and _PEAK.fullmatch(log.lines[-1].strip()):
         raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
-    accelerated, notes = _delegate(log, parameters)
-    share, graph_operators = delegation(log) if accelerated in _ACCELERATORS else (None, None)
+    accelerated, notes = _delegate(log)
+    on_accelerator = accelerated not in (CPU, "xnnpack")
+    share, graph_operators = delegation(log, xnnpack=not on_accelerator)
     if operators:
         notes.append("operator table: " + UNCONFIRMED)
     values = {key: value / 1000 for key, value in run.values.items()}
@@ -92,6 +95,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
         threads=threads if threads and threads > 0 else None,
         delegated_share=share,
         graph_operators=graph_operators,
+        partly_delegated=partly_delegated(log) if on_accelerator else None,
     )
     for key in ("first", "curr"):
         if key in values and made.min_ms is not None and made.max_ms is not None:
@@ -192,18 +196,14 @@ def _peak_memory(log: Log) -> int | None:
     return round(found[0] * 2**20) if found else None
 
 
-def _delegate(log: Log, parameters: dict[str, tuple[int, str]]) -> tuple[str | None, list[str]]:
-    used = {name for name in (*_ACCELERATORS, "xnnpack") if parameters.get(f"Use {name}", (0, "0"))[1] in ("1", "true")}
+def _delegate(log: Log) -> tuple[str, list[str]]:
     # A delegate says so of operators that it leaves to the CPU, and the run goes on.
     notes = [f"the tool said: {line.strip()[:120]!r}" for line in log.lines if line.startswith("ERROR: ")][:3]
-    for line in log.lines:
-        text = line.strip().lower()
-        if "delegate" in text and text.startswith(("created tensorflow lite", "explicitly applied", "applying")):
-            used |= {name for name in (*_ACCELERATORS, "xnnpack") if name in text}
-            if "partially executed" in text:
-                notes.append("the delegate ran only a part of the graph")
-    accelerators = [name for name in _ACCELERATORS if name in used]
-    return (accelerators[0] if accelerators else "xnnpack" if "xnnpack" in used else None), notes
+    # The program names every delegate that it applies.
+    used = applied(log) or CPU
+    if used != CPU and any("partially executed by the delegate" in line for line in log.lines):
+        notes.append("the delegate ran only a part of the graph")
+    return used, notes
 
 
 def _refuse_failures(log: Log) -> None:

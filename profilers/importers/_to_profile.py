@@ -22,9 +22,16 @@ from profilers._kit import Kit
 from profilers._kit import open_kit
 from profilers._operators import count_operators
 from profilers._statistics import NOISE_LIMIT
+from profilers.importers._imported import CPU
 from profilers.importers._imported import ImportedLog
 from profilers.importers._registry import ReadOptions
 from profilers.importers._registry import read_log
+from profilers.importers._setting import RUNTIMES
+from profilers.importers._setting import XNNPACK_IS_PLAIN
+from profilers.importers._setting import Setting
+from profilers.importers._setting import check_precision
+from profilers.importers._setting import common
+from profilers.importers._setting import precision_of
 from subdit.errors import ImportLogError
 from subdit.errors import ProfileError
 from subdit.progress import ProgressCallback
@@ -34,22 +41,6 @@ from supernet.space import all_components
 from supernet.space import components_up_to
 from supernet.space import get_space
 from supernet.space import space_names
-
-RUNTIMES = {
-    "tflite": "tflite",
-    "tflite-result": "tflite",
-    "litert-text": "litert",
-    "litert-json": "litert",
-    "onnxruntime-perf-test": "onnxruntime",
-    "onnxruntime-perf-csv": "onnxruntime",
-    "onnxruntime-profile": "onnxruntime",
-    "aihub-json": "aihub",
-    "aihub-perf-yaml": "aihub",
-    "coreml-report": "coreml",
-    "executorch-inspector": "executorch",
-    "executorch-minibench": "executorch",
-}
-"""Format to the runtime of a profile; a format that states no latency is not here."""
 
 # The standard error of a median, over that of a mean, for a normal distribution.
 _MEDIAN = 1.2533
@@ -62,6 +53,7 @@ def import_logs(
     kit: Path | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    delegate: str | None = None,
     out: Path | None = None,
     force: bool = False,
     options: ReadOptions | None = None,
@@ -76,8 +68,9 @@ def import_logs(
         logs: one per component; together they must cover a search space.
         device: name of the device.
         kit: folder of the kit that was measured; without, the space is the one whose components these are.
-        precision: that the components were computed in, by default the kit's, else fp32.
+        precision: of the components' weights, where neither the kit nor the logs say; by default fp32.
         threads: of the runtime, where the logs do not say.
+        delegate: what ran the models, where the logs do not say: an accelerator, or "none" for the plain CPU path.
         out: file to write, by default in the user's registry.
         force: replace the profile that is there.
         options: how to read what logs leave open.
@@ -97,10 +90,7 @@ def import_logs(
     if not logs:
         raise ImportLogError("There are no logs to import; name the files.")
     opened = None if kit is None else open_kit(kit)
-    if opened is not None and precision not in (None, opened.precision):
-        raise ImportLogError(
-            f"The kit {kit} was made in {opened.precision}, not in {precision}; leave --precision out."
-        )
+    check_precision(precision, opened)
     found: dict[str, ImportedLog] = {}
     for done, path in enumerate(logs):
         progress(done, len(logs), path.name)
@@ -108,12 +98,16 @@ def import_logs(
             name = _stem(log.model_file or path.name)
             if name in found:
                 raise ImportLogError(f"{path} is a second log of {name}; give one log for each.")
-            if log.format not in RUNTIMES or not log.latency_ms:
+            if log.latency_ms == 0:
+                raise ImportLogError(
+                    f"{path} states a latency of 0 ms, which no model has; measure larger models, or by a finer clock."
+                )
+            if log.format not in RUNTIMES or log.latency_ms is None:
                 raise ImportLogError(f"{path} states no latency of a whole model; give the tool's main output instead.")
             found[name] = log
     progress(len(logs), len(logs), "")
     space_name = _space(found, opened)
-    facts = _common(found, threads)
+    setting = common(found, threads=threads, delegate=delegate)
     components = [component.name for component in components_up_to(get_space(space_name), _limit(opened))]
     latencies = {name: _latency(log) for name, log in found.items()}
     timed = [entry for entry in opened.whole if entry.name in latencies] if opened else []
@@ -124,12 +118,11 @@ def import_logs(
         raise ImportLogError(f"{min(unused)!r} is no model of {space_name!r}; leave its log out, or name its --kit.")
     judged = [entry.name for entry in timed] if by_whole else components
     known = [latencies[name].relative_ci for name in judged if _spread(found[name]) is not None]
-    runtime, used_threads, delegate, tool, version = facts
     made = DeviceProfile(
         device=device,
-        runtime=runtime,
-        precision=precision or (opened.precision if opened else "fp32"),
-        threads=used_threads,
+        runtime=setting.runtime,
+        precision=precision_of(found, precision, opened),
+        threads=setting.threads,
         space=space_name,
         kit_hash=opened.hash if opened else _hash(components),
         provenance="measured",
@@ -141,16 +134,16 @@ def import_logs(
             cpu="",
             cores=0,
             os="",
-            runtime_version=version or "",
+            runtime_version=setting.version or "",
             python_version="",
             measured_at=_newest(logs),
             subdit_version=VERSION,
         ),
         calibration=calibrate(opened, timed, latencies) if opened else None,
-        delegate=delegate,
-        delegated_share=_delegated_share(found, judged, opened) if delegate else None,
+        delegate=setting.delegate,
+        delegated_share=_delegated_share(found, judged, opened, setting),
         max_params=_limit(opened),
-        source=f"measured with {tool}",
+        source=f"measured with {setting.tool}",
         whole=whole_latencies(timed, latencies) if by_whole else (),
     )
     save_profile(made, out, force=force)
@@ -195,32 +188,28 @@ def _space(found: Mapping[str, ImportedLog], kit: Kit | None) -> str:
     )
 
 
-def _common(found: Mapping[str, ImportedLog], threads: int | None) -> tuple[str, int, str | None, str, str | None]:
-    """Runtime, threads, delegate, tool and version, which all logs must share."""
-    logs = list(found.values())
-    runtimes = {RUNTIMES[log.format] for log in logs}
-    delegates = {log.delegate for log in logs}
-    versions = {log.runtime_version for log in logs}
-    stated = {log.threads for log in logs if log.threads is not None} | ({threads} if threads is not None else set())
-    for what, values in (("runtimes", runtimes), ("delegates", delegates), ("versions", versions), ("threads", stated)):
-        if len(values) > 1:
-            shown = ", ".join(sorted(map(str, values)))
-            raise ImportLogError(f"The logs have different {what} ({shown}); import those of one setting together.")
-    if not stated:
-        raise ImportLogError("The logs do not say how many threads were used; pass --threads.")
-    delegate = delegates.pop()
-    if delegate is not None:
-        delegate = re.sub(r"[^a-z0-9._-]+", "-", delegate.lower()).strip("-._") or None
-    tools = "/".join(sorted({log.tool for log in logs}))
-    return runtimes.pop(), stated.pop(), delegate, tools, versions.pop()
-
-
-def _delegated_share(found: Mapping[str, ImportedLog], names: Sequence[str], kit: Kit | None) -> float | None:
+def _delegated_share(
+    found: Mapping[str, ImportedLog], names: Sequence[str], kit: Kit | None, setting: Setting
+) -> float | None:
     """Of the operators of all these models together, those on the accelerator; None where not all logs tell.
 
-    Raises `ImportLogError` where it differs and neither the kit nor the logs say how many operators each model has.
+    Without an accelerator it is XNNPACK's, where that is the plain path of the runtime, as in native profiles.
+
+    Raises `ImportLogError` where a log says that it is a part and not how large, and where it differs and neither the
+    kit nor the logs say how many operators each model has.
     """
-    shares = [share for name in names if (share := found[name].delegated_share) is not None]
+    plain = setting.delegate is None
+    if plain and setting.runtime not in XNNPACK_IS_PLAIN:
+        return None
+    for name in names:
+        if found[name].partly_delegated and found[name].delegated_share is None:
+            raise ImportLogError(
+                f"The log of {name} says that {found[name].delegate} took a part of the operators, and not how many; "
+                "measure where it takes all of them, or with a tool that counts them, as TensorFlow Lite's "
+                "benchmark_model does."
+            )
+    told = [0.0 if found[name].delegate == CPU and not plain else found[name].delegated_share for name in names]
+    shares = [share for share in told if share is not None]
     if len(shares) < len(names):
         return None
     if len(set(shares)) == 1:
@@ -231,6 +220,9 @@ def _delegated_share(found: Mapping[str, ImportedLog], names: Sequence[str], kit
     else:
         counts = [count for name in names if (count := found[name].graph_operators) is not None]
     if len(counts) < len(names) or not sum(counts):
+        if plain:
+            # No part of the id hangs on it.
+            return None
         raise ImportLogError(
             "The accelerator took other shares of other models, and not all logs say of how many operators; name the "
             "--kit that was measured."

@@ -15,6 +15,7 @@ import subdit
 from device_profiles import LatencyEstimator
 from device_profiles import check_physics
 from device_profiles import load_profile
+from device_profiles import profile_from_dict
 from nas.cli import group
 from profilers._kit import Kit
 from profilers._kit import KitEntry
@@ -86,6 +87,19 @@ def write_gpu_logs(tmp_path: Path) -> Callable[[dict[str, str]], list[Path]]:
     return write
 
 
+@pytest.fixture
+def write_cpp_logs(tmp_path: Path) -> Callable[..., list[Path]]:
+    """Logs of LiteRT's C++ program, whose results do not say what ran."""
+
+    def write(first: str = "") -> list[Path]:
+        paths = [tmp_path / f"{name}.txt" for name in NAMES]
+        for path in paths:
+            path.write_text((first if path == paths[0] else "") + FILES["litert_cpp.txt"].decode())
+        return paths
+
+    return write
+
+
 def split(gpu: int, rest: int) -> str:
     return f"{gpu} operations will run on the GPU, and the remaining {rest} operations will run on the CPU."
 
@@ -137,6 +151,22 @@ def test_gaps_are_named(write_logs: WriteLogs) -> None:
         subdit.import_logs([*logs, logs[0]], device="phone")
 
 
+def test_a_latency_of_zero_is_not_one_that_is_missing(write_logs: WriteLogs, tmp_path: Path) -> None:
+    with pytest.raises(ImportLogError, match=r"0\.json states a latency of 0 ms, which no model has; measure larger"):
+        subdit.import_logs(write_logs(LATENCY_MS | {NAMES[0]: 0.0}), device="phone")
+    text = (
+        FILES["tflite_gpu.txt"]
+        .decode()
+        .replace("curr=2012", "curr=0")
+        .replace("Inference (avg): 2012", "Inference (avg): 0")
+    )
+    (tmp_path / "zero.txt").write_text(text.split("Profiling Info")[0].replace("Enable op profiling: [1]", ""))
+    with pytest.raises(ImportLogError, match=r"zero\.txt states a latency of 0 ms"):
+        subdit.import_logs([tmp_path / "zero.txt"], device="phone")
+    with pytest.raises(ImportLogError, match="states no latency of a whole model"):
+        subdit.import_logs([GOLDEN / "tflite_ops.csv"], device="phone")
+
+
 def test_logs_that_vary_make_a_noisy_profile(write_logs: WriteLogs) -> None:
     assert subdit.import_logs(write_logs(LATENCY_MS, spread=0.2), device="phone").noisy
 
@@ -147,6 +177,53 @@ def test_logs_of_two_settings_are_refused(write_logs: WriteLogs) -> None:
     rest = write_logs({name: ms for name, ms in LATENCY_MS.items() if name not in half})
     with pytest.raises(ImportLogError, match=r"different threads \(1, 4\)"):
         subdit.import_logs([*first, *rest], device="phone")
+
+
+def test_where_logs_do_not_say_what_ran_the_user_must(write_cpp_logs: Callable[..., list[Path]]) -> None:
+    arguments = (*write_cpp_logs(), "--device", "phone", "--threads", 1)
+    assert call(*arguments[: len(NAMES)], "--show").exit_code == 0
+    refused = call(*arguments)
+    assert refused.exit_code == 2
+    assert "The logs do not say what ran the models; pass --delegate with" in refused.output
+    for given, last in (("none", "t1"), ("gpu", "t1/gpu")):
+        made = call(*arguments, "--delegate", given, "--json")
+        assert made.exit_code == 0, made.output
+        assert json.loads(made.stdout)["id"] == f"phone/litert/fp32/{last}"
+    odd = call(*arguments, "--delegate", "GPU/0")
+    assert (odd.exit_code, "'GPU/0' cannot name a delegate; use lower-case" in odd.output) == (2, True)
+    # One that says it speaks for all.
+    said = subdit.import_logs(write_cpp_logs("Use gpu: [1]\n"), device="tablet", threads=1)
+    assert said.delegate == "gpu"
+
+
+def test_what_logs_say_of_the_accelerator_cannot_be_contradicted(
+    write_logs: WriteLogs, write_gpu_logs: Callable[[dict[str, str]], list[Path]]
+) -> None:
+    plain = write_logs(LATENCY_MS)
+    with pytest.raises(ImportLogError, match="the plain CPU path ran the models, not gpu; leave --delegate out"):
+        subdit.import_logs(plain, device="phone", delegate="gpu")
+    assert subdit.import_logs(plain, device="phone", delegate="none").delegate is None
+    accelerated = write_gpu_logs(dict.fromkeys(NAMES, ""))
+    with pytest.raises(ImportLogError, match="say that gpu ran the models, not none; leave --delegate out"):
+        subdit.import_logs(accelerated, device="phone", delegate="none")
+    assert subdit.import_logs(accelerated, device="phone", delegate="gpu").id == "phone/tflite/fp32/t4/gpu"
+
+
+def test_quiet_logs_of_a_whole_space_make_a_profile_that_can_be_true(write_logs: WriteLogs, tmp_path: Path) -> None:
+    shipped = load_profile("linux-amd-epyc/litert/fp32/t1", space="digits")
+    rng = np.random.default_rng(5)
+    # Medians of 30 runs that vary by 0.5 %, so that the intervals of the logs are true of them.
+    off = 1 + 1.2533 * 0.005 / np.sqrt(30) * rng.standard_normal(len(NAMES))
+    latency_ms = {name: shipped.latency_ms[name] * factor for name, factor in zip(NAMES, off.tolist(), strict=True)}
+    out = tmp_path / "phone.json"
+    made = subdit.import_logs(write_logs(latency_ms, spread=0.005), device="phone", out=out)
+    assert not made.noisy and made.noise is None and made.source == "measured with litert-benchmark"
+    assert profile_from_dict(json.loads(out.read_text()), "phone.json") == made
+    for latency in made.components.values():
+        assert latency.low_ms < latency.latency_ms < latency.high_ms and latency.rounds == 30
+    covered = [one.low_ms <= shipped.latency_ms[name] <= one.high_ms for name, one in made.components.items()]
+    assert sum(covered) >= 0.9 * len(NAMES)
+    assert not [one for one in check_physics(made) if one.rule != "noise"]
 
 
 def test_nothing_is_overwritten_without_force(write_logs: WriteLogs, tmp_path: Path) -> None:

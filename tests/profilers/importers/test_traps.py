@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from nas.cli import group
 from profilers.importers import IMPORTERS
 from profilers.importers import MAX_BYTES
 from profilers.importers import ImportedLog
@@ -127,6 +129,45 @@ def test_a_delegate_that_runs_a_part_or_fails_is_told() -> None:
     assert any("not supported by GPU delegate" in warning for warning in part.warnings)
     failed = ("INFO: Initialized session", "ERROR: Failed to apply GPU delegate.\nINFO: Initialized session")
     assert "line 13: the tool failed" in refusal("tflite_gpu.txt", failed)
+
+
+# What each golden file says that ran; None where it does not say.
+RAN = {name: "cpu" for name in ("litert.json", "litert_python.txt", "onnxruntime_profile.json")}
+RAN |= {"tflite_old.txt": "cpu", "tflite_issue_42507.txt": "cpu", "tflite_new.txt": "xnnpack", "tflite_gpu.txt": "gpu"}
+RAN |= {"aihub_profile.json": "npu", "aihub_perf.yaml": "npu", "coreml_report.csv": "coreml"}
+RAN |= {"coreml_report.txt": "coreml", "executorch_inspector.tsv": "xnnpack", "executorch_minibench.json": "xnnpack"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_log_says_what_ran_or_that_it_does_not(name: str) -> None:
+    assert {log.delegate for log in read_log(GOLDEN / name)} == {RAN.get(name)}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "ran"),
+    [
+        ("litert_python.txt", ("Accelerators:    CPU", "Accelerators:    GPU | CPU"), "gpu"),
+        ("litert_python.txt", ("Accelerators:    CPU", "Accelerators:    NPU | GPU"), "npu+gpu"),
+        ("litert.json", ('"CPU"', '"NPU", "CPU"'), "npu"),
+        ("litert.json", ('"CPU"', ""), None),
+        ("litert_cpp.txt", ("94] ========== B", "94]\nUse gpu: [1]\n========== B"), "gpu"),
+        ("litert_cpp.txt", ("94] ========== B", "94]\nUse xnnpack: [1]\n========== B"), None),
+        ("tflite_new.txt", ("XNNPACK delegate for CPU.", "delegate for NNAPI."), "nnapi"),
+        ("tflite_gpu.txt", ("Use gpu: [1]", "Use gpu: [0]"), "gpu"),
+        ("coreml_report.txt", ("Compute units: All", "Compute units: CPU Only"), "cpu"),
+        ("aihub_profile.json", ('"NPU"', '"CPU"'), "cpu"),
+        ("aihub_profile.json", ('"NPU"', '"UNSPECIFIED"'), None),
+        ("executorch_minibench.json", ('"xnnpack"', '"portable"'), "cpu"),
+        ("executorch_minibench.json", ('"xnnpack"', '""'), None),
+    ],
+)
+def test_accelerators_are_told_from_the_processor(name: str, change: tuple[str, str], ran: str | None) -> None:
+    assert edited(name, change).delegate == ran
+
+
+def test_a_delegate_that_no_one_knows_is_no_plain_run() -> None:
+    changes = (("Use gpu: [1]", "Use gpu: [0]"), ("GPU delegate", "X delegate"), ("delegate for GPU", "delegate"))
+    assert edited("tflite_gpu.txt", *changes).delegate == "x"
 
 
 def test_failed_jobs_of_a_perf_yaml_are_left_out() -> None:
@@ -349,6 +390,54 @@ def test_too_large_or_empty_or_missing_a_file_is_refused(tmp_path: Path) -> None
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(ImportLogError, match="above the limit"):
         read_log(tmp_path / "large")
+
+
+@pytest.mark.parametrize("bad", ["\\ud800", "\\u001b[31m", "\\u0085", "\\n", "\\u202e"])
+@pytest.mark.parametrize(
+    ("name", "old", "what"),
+    [
+        ("litert.json", '"graph', "model_file"),
+        ("litert.json", '"CPU', "delegate"),
+        ("executorch_minibench.json", '"ffn', "model_file"),
+        ("aihub_profile.json", '"model/', "the name of an operator"),
+        ("onnxruntime_profile.json", '"/up/', "the name of an operator"),
+        ("aihub_perf.yaml", "Example Phone A:", "label"),
+    ],
+)
+def test_a_name_that_is_no_text_is_refused_by_its_field(
+    name: str, old: str, what: str, bad: str, tmp_path: Path
+) -> None:
+    text = FILES[name].decode()
+    new = f'"{bad}Phone A":' if old.endswith(":") else old + bad
+    assert old in text
+    (tmp_path / "log").write_text(text.replace(old, new))
+    result = CliRunner().invoke(group, ["import", str(tmp_path / "log"), "--show"])
+    # A quoted scalar of YAML cannot be a lone surrogate.
+    assert result.exit_code == 2 and ("is not whole YAML" in result.output or f"log: {what} is '" in result.output)
+    assert result.output.count("\n") == 1 and result.output.removesuffix("\n").isprintable()
+
+
+def test_a_name_in_a_protocol_buffer_or_a_line_that_is_no_text_is_refused() -> None:
+    data = FILES["tflite_ops.pb"]
+    assert b"Softmax" in data
+    with pytest.raises(ImportLogError, match=r"the name of an operator is .*Soft\\x1bax"):
+        read(make_log(data.replace(b"Softmax", b"Soft\x1bax"), "x"))
+    for bad in ("\x1b]0;title", "\x1b7", "\x9b31m", "\x7f"):
+        text = FILES["tflite_new.txt"].decode().replace("STARTING!", f"STARTING!\nhello{bad}")
+        with pytest.raises(ImportLogError, match="line 2: here are bytes that are no text"):
+            read(make_log(text.encode(), "x"))
+    # What programs colour, clear and hide with is taken off.
+    coloured = "\x1b[?25l\x1b[2K\x1b[38;5;9m" + FILES["tflite_new.txt"].decode() + "\x1b[?25h\n"
+    assert read(make_log(coloured.encode(), "x")) == read_log(GOLDEN / "tflite_new.txt")
+
+
+def test_a_message_shows_what_it_quotes() -> None:
+    values = json.loads(FILES["aihub_profile.json"])
+    del values["execution_detail"][0]["compute_unit"]
+    values["execution_detail"][0]["name"] = "\ud800\x1b[2J"
+    with pytest.raises(ImportLogError, match="has no known compute unit") as caught:
+        read(make_log(json.dumps(values).encode(), "\x1b[31mlog"))
+    assert str(caught.value).isprintable()
 
 
 LONG = 200_000

@@ -13,6 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
@@ -110,13 +111,18 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     return {label: CategoricalDistribution(values) for label, values in space.dimensions.items()}
 
 
-def open_study(where: Path | str, name: str, sampler: BaseSampler, objectives: Sequence[str]) -> Study:
-    """Open the study of that name in a storage, or begin it; raises `RunError` where its file is damaged."""
+def open_study(
+    where: Path | str, name: str, sampler: BaseSampler, objectives: Sequence[str], *, storage: BaseStorage | None = None
+) -> Study:
+    """Open the study of that name in a storage, or begin it; raises `RunError` where its file is damaged.
+
+    Over a connection of its own, or over `storage`, which was opened there before.
+    """
     try:
         with quiet():
             study = optuna.create_study(
                 study_name=name,
-                storage=open_storage(where),
+                storage=storage or open_storage(where),
                 sampler=sampler,
                 directions=[StudyDirection.MINIMIZE] * len(objectives),
                 load_if_exists=True,
@@ -128,7 +134,7 @@ def open_study(where: Path | str, name: str, sampler: BaseSampler, objectives: S
     return study
 
 
-def settle_question(study: Study, asked: dict[str, Any]) -> None:
+def settle_question(study: Study, asked: Mapping[str, Any]) -> None:
     """Write into the study what is asked, or raise `SearchError` where it is about something else."""
     told = {key: value for key, value in asked.items() if key != "subdit_version"}
     stored = study.user_attrs.get("question")

@@ -11,8 +11,8 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
+from nas._database import patiently
 from nas._question import Question
-from nas._storage import patiently
 from nas._storage import quiet
 from nas._study import SubDiTSampler
 from nas._study import open_study
@@ -46,9 +46,7 @@ def begin(
     if force and storage is not None:
         with quiet(), contextlib.suppress(KeyError):
             optuna.delete_study(study_name=team.study_name, storage=storage)
-    study = patiently(
-        lambda: open_study(team.where, team.study_name, sampler, question.objectives, storage=storage)
-    )  # fmt: skip
+    study = open_study(team.where, team.study_name, sampler, question.objectives, storage=storage)
     patiently(lambda: settle_question(study, asked))
     if anew and storage is not None:
         # An address may name the very file that a study in the folder has.

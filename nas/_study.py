@@ -20,6 +20,9 @@ from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from nas._database import in_words
+from nas._database import patiently
+from nas._database import shown
 from nas._evolution import WARM_UP
 from nas._evolution import Evaluated
 from nas._evolution import evaluated_from
@@ -31,7 +34,6 @@ from nas._samplers import nearest_usable
 from nas._samplers import next_spec
 from nas._storage import open_storage
 from nas._storage import quiet
-from nas._storage import shown
 from subdit.errors import RunError
 from subdit.errors import SearchError
 from supernet.space import EncodedSpecs
@@ -119,18 +121,23 @@ def open_study(
     Over a connection of its own, or over `storage`, which was opened there before.
     """
     try:
-        with quiet():
-            study = optuna.create_study(
-                study_name=name,
-                storage=storage or open_storage(where),
-                sampler=sampler,
-                directions=[StudyDirection.MINIMIZE] * len(objectives),
-                load_if_exists=True,
-            )
-            if study.metric_names is None:
-                study.set_metric_names(list(objectives))
+        with quiet(), in_words(where):
+            opened = open_storage(where) if storage is None else storage
+            return patiently(lambda: _study(opened, name, sampler, objectives))
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise RunError(f"The study at {shown(where)} is damaged ({error}); search again with --force.") from error
+
+
+def _study(storage: BaseStorage, name: str, sampler: BaseSampler, objectives: Sequence[str]) -> Study:
+    study = optuna.create_study(
+        study_name=name,
+        storage=storage,
+        sampler=sampler,
+        directions=[StudyDirection.MINIMIZE] * len(objectives),
+        load_if_exists=True,
+    )
+    if study.metric_names is None:
+        study.set_metric_names(list(objectives))
     return study
 
 

@@ -78,6 +78,7 @@ def run_search(
         return load_search(run.path, name)
 
     from nas._begin import begin
+    from nas._database import in_words
     from nas._storage import open_storage
     from nas._study import SubDiTSampler
     from nas._study import finished_trials
@@ -89,7 +90,7 @@ def run_search(
     check_picks(reach, pick_at or {}, [label for label in proxies if label != "quality"])
     check_sampler(question.sampler, reach.feasible)
     config = asked | {"reach": reach.to_dict()}
-    with held(folder, shared=team.shared, force=force) as prepared:
+    with held(folder, shared=team.shared, force=force) as prepared, in_words(team.where):
         # Once more, as another process may have begun it meanwhile.
         only_picks = answered()
         if only_picks and not pick_at:

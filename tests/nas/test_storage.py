@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nas._database import patiently
 from nas._question import Budget
 from nas._question import Question
 from nas._results import SearchResult
+from nas._storage import open_storage
 from nas._team import Team
 from nas._work import run_search
 from subdit.errors import RunError
@@ -17,6 +21,7 @@ from subdit.errors import SearchError
 from subdit.run import Run
 from subdit.run import start_manifest
 from tests.nas import analytic
+from tests.nas import postgres
 
 NOBODY = "postgresql://nobody@localhost:1/x"
 TABLES = analytic.tables()
@@ -34,7 +39,8 @@ def ask(
 ) -> SearchResult:  # fmt: skip
     team = Team.of(run, name, storage=storage, study_name=study_name, worker=worker, stale_s=None)
     question = Question("analytic", seed=seed)
-    return run_search(run, name, TABLES, analytic.Loss(TABLES.space), question, Budget(trials), team=team, **rest)
+    loss = rest.pop("loss", None) or analytic.Loss(TABLES.space)
+    return run_search(run, name, TABLES, loss, question, Budget(trials), team=team, **rest)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -69,3 +75,98 @@ def test_the_address_of_the_folders_own_file_is_not_swept_away(tmp_path: Path) -
     size = own.stat().st_size
     assert size and ask(run, storage=f"journal://{own}", trials=12).config["trials"] == 12
     assert own.stat().st_size > size
+
+
+def test_only_what_two_workers_can_do_at_once_is_tried_again(tmp_path: Path) -> None:
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/x.db")
+    tried: list[str] = []
+
+    def act(statement: str) -> None:
+        tried.append(statement)
+        with engine.begin() as connection:
+            # The other worker is done by the third time.
+            connection.execute(sqlalchemy.text(statement if len(tried) < 3 else "SELECT 1"))
+
+    act("CREATE TABLE studies (id INTEGER UNIQUE)")
+    act("INSERT INTO studies VALUES (1)")
+    for statement, times in (
+        ("CREATE TABLE studies (id INTEGER)", 3),
+        ("INSERT INTO studies VALUES (1)", 3),
+        ("SELECT nothing FROM nowhere", 1),
+    ):
+        tried.clear()
+        with contextlib.suppress(sqlalchemy.exc.OperationalError):
+            patiently(lambda statement=statement: act(statement))  # type: ignore[misc]
+        assert len(tried) == times, statement
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    postgres.require()
+    with postgres.server() as address:
+        yield address
+
+
+def on(address: str, *statements: str) -> None:
+    """Statements on a server, as its owner."""
+    import psycopg
+
+    with psycopg.connect(address, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_a_role_that_may_make_no_tables_is_told_so_at_once(tmp_path: Path, server: str) -> None:
+    import psycopg
+
+    run = new_run(tmp_path / "run")
+    before = contents(ask(run).folder)
+    on(server, "CREATE ROLE poor LOGIN", "CREATE DATABASE reserved")
+    poor = server.replace("subdit@", "poor@")
+    with pytest.raises(RunError, match="may not keep a study there .permission denied for schema public.*GRANT CREATE"):
+        ask(run, storage=poor, force=True)
+    # As PostgreSQL itself says it, it is tried once.
+    tried = []
+
+    def act() -> None:
+        tried.append(1)
+        sqlalchemy = pytest.importorskip("sqlalchemy")
+        with sqlalchemy.create_engine(poor.replace("postgresql:", "postgresql+psycopg:")).begin() as connection:
+            connection.execute(sqlalchemy.text("CREATE TABLE studies (id INTEGER)"))
+
+    with pytest.raises(Exception, match="permission denied") as caught:
+        patiently(act)
+    assert len(tried) == 1 and isinstance(caught.value.__cause__, psycopg.errors.InsufficientPrivilege)
+    # Tables are there, made by another role: what may not be read, and what may be read but not written.
+    reserved = server.rsplit("/", 1)[0] + "/reserved"
+    open_storage(reserved)
+    with pytest.raises(RunError, match="may not keep a study there .permission denied for table"):
+        ask(run, storage=reserved.replace("subdit@", "poor@"), force=True)
+    on(reserved, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO poor")
+    with pytest.raises(RunError, match="may not keep a study there .permission denied for"):
+        ask(run, storage=reserved.replace("subdit@", "poor@"), force=True)
+    assert contents(run.search("default")) == before
+
+
+def test_a_database_of_something_else_is_told_so(server: str) -> None:
+    foreign = server.rsplit("/", 1)[0] + "/foreign_tables"
+    on(server, "CREATE DATABASE foreign_tables")
+    on(foreign, "CREATE TABLE studies (id INTEGER)")
+    with pytest.raises(RunError, match="cannot keep a study .*give the address of another database"):
+        open_storage(foreign)
+
+
+def test_a_server_that_ends_meanwhile_is_told_so_and_the_search_goes_on_later(tmp_path: Path, server: str) -> None:
+    run = new_run(tmp_path / "run")
+    on(server, "CREATE DATABASE passing")
+    passing = server.rsplit("/", 1)[0] + "/passing"
+
+    class Ending(analytic.Loss):
+        def evaluate(self, spec):  # type: ignore[no-untyped-def]
+            if len(self.asked) == 4:
+                on(server, "DROP DATABASE passing WITH (FORCE)")
+            return super().evaluate(spec)
+
+    with pytest.raises(RunError, match="[Nn]o database answers at|does not exist"):
+        ask(run, storage=passing, loss=Ending(TABLES.space))

@@ -19,6 +19,7 @@ import pytest
 from optuna.trial import TrialState
 
 from nas._crowd import Crowd
+from nas._database import shown
 from nas._evolution import initial_rows
 from nas._limits import Limits
 from nas._question import Budget
@@ -28,7 +29,6 @@ from nas._results import SearchResult
 from nas._results import load_search
 from nas._samplers import Way
 from nas._storage import open_storage
-from nas._storage import shown
 from nas._study import SubDiTSampler
 from nas._study import open_study
 from nas._team import Team

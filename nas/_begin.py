@@ -11,6 +11,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
+from nas._address import local_file
 from nas._database import patiently
 from nas._question import Question
 from nas._storage import quiet
@@ -50,7 +51,7 @@ def begin(
     patiently(lambda: settle_question(study, asked))
     if anew and storage is not None:
         # An address may name the very file that a study in the folder has.
-        _clear(folder, but=STUDY_FILE if team.where == f"journal://{(folder / STUDY_FILE).resolve()}" else None)
+        _clear(folder, but=STUDY_FILE if local_file(str(team.where)) == (folder / STUDY_FILE).resolve() else None)
     return study
 
 

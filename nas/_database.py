@@ -16,6 +16,8 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 
+from nas._address import local_file
+from nas._address import shown
 from subdit.errors import MissingExtraError
 from subdit.errors import RunError
 from subdit.errors import SearchError
@@ -28,6 +30,8 @@ _SAME_INSTANT = frozenset(
     ("42710", "42P07", "40001", "40P01", 1050, 1061, 1213)
 )
 _NOT_ALLOWED = frozenset(("42501", 1044, 1142))
+_LET_NOBODY_IN = frozenset((1040, 1045))
+_NO_DATABASE = re.compile(r'database ".*" does not exist|Unknown database')
 _NOT_ALLOWED_SAID = ("readonly database",)
 _LONGEST = 160
 
@@ -50,23 +54,34 @@ def patiently(act: Callable[[], _T]) -> _T:
 
 
 def open_database(where: str) -> BaseStorage:
-    """Optuna's storage in the database at an address, which `shown` may print."""
-    from sqlalchemy.exc import ArgumentError
-    from sqlalchemy.exc import NoSuchModuleError
-
+    """Optuna's storage in the database at an address; tables that a study needs are made there."""
+    file = local_file(where)
+    if file is not None and (file.is_dir() or not file.parent.is_dir()):
+        raise RunError(
+            f"The storage {where} is {'a folder' if file.is_dir() else 'in a folder that is not there'}; give the "
+            "path of a file, in a folder that is."
+        )
+    # Optuna would put its own words in place of what stands in braces.
+    plain = where.replace("{", "{{").replace("}", "}}")
     try:
         with in_words(where):
             # A connection that a restarted server closed is noticed before it is used.
-            return patiently(lambda: optuna.storages.RDBStorage(where, engine_kwargs={"pool_pre_ping": True}))
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise SearchError(
-            f"The storage {shown(where)!r} is no address that SQLAlchemy reads; give one such as "
-            "postgresql://USER@HOST/DATABASE."
-        ) from error
+            return patiently(lambda: optuna.storages.RDBStorage(plain, engine_kwargs={"pool_pre_ping": True}))
     except ImportError as error:
         raise MissingExtraError(
             f"The driver of {shown(where)!r} is not installed; run pip install 'subdit[postgresql]', or for another "
             "database install the driver that SQLAlchemy wants."
+        ) from error
+    except RuntimeError as error:
+        # So says Optuna, and nobody else, of tables in another shape than its own.
+        raise RunError(
+            f"The studies at {shown(where)} were begun with another version of Optuna; run 'optuna storage upgrade' "
+            "on them if that was an older one, or give another database."
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise SearchError(
+            f"The storage {shown(where)!r} has an option that its driver does not take; mend what follows the question "
+            "mark."
         ) from error
 
 
@@ -80,11 +95,6 @@ def in_words(where: Path | str) -> Iterator[None]:
         if refused is None:
             raise
         raise _said(where, refused) from error
-
-
-def shown(where: Path | str) -> str:
-    """The address without its password."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", str(where))
 
 
 def _refused(error: BaseException) -> Any:
@@ -115,17 +125,30 @@ def _is_collision(error: Exception) -> bool:
 def _said(where: Path | str, refused: Any) -> SubditError:
     """An error that tells what to do about it, from the most special case to the most general."""
     address, numbers, text = shown(where), _numbers(refused), str(refused.orig)
-    # The last part of a line such as: connection to server at "db", port 5432 failed: FATAL:  role "me" does not exist.
-    reason = (text.strip() or type(refused.orig).__name__).splitlines()[0].split("FATAL: ")[-1].strip()[:_LONGEST]
+    reason = _reason(text) or type(refused.orig).__name__
     if _NOT_ALLOWED & numbers or any(said in text for said in _NOT_ALLOWED_SAID):
         return RunError(
             f"The user of {address} may not keep a study there ({reason}); let the database's owner grant what is "
             "missing (in PostgreSQL: GRANT CREATE ON SCHEMA public TO the user), or give a database of the user's own."
         )
+    if _NO_DATABASE.search(text):
+        return RunError(f"A server answers at {address}, but {reason}; create it there, or mend the address.")
+    if "FATAL:" in text or "no password supplied" in text or _LET_NOBODY_IN & numbers:
+        return RunError(
+            f"The server at {address} lets nobody in ({reason}); mend user and password, or what the server allows."
+        )
     if "database is locked" in text:
         return RunError(f"Another program holds {address} ({reason}); end it, then go on with --resume.")
+    if "file is not a database" in text or "disk image is malformed" in text:
+        return RunError(f"What {address} names is no database of SQLite's, or a damaged one; give another path.")
     if type(refused).__name__ == "OperationalError":
         return RunError(f"No database answers at {address} ({reason}); start it, or mend the address.")
     return RunError(
-        f"The database at {address} cannot keep a study ({reason}); give the address of another database, an empty one."
+        f"The database at {address} cannot keep a study ({reason}); mend the address, or give that of an empty database."
     )
+
+
+def _reason(text: str) -> str:
+    """What a driver says in the end: connection to server at "db", port 5432 failed: FATAL:  role "me" is not there."""
+    lines = text.split("FATAL:")[-1].strip().splitlines() or [""]
+    return lines[0].strip().rstrip(".")[:_LONGEST]

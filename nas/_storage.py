@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,40 +17,44 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal import JournalFileOpenLock
 
+from nas._address import GRPC
+from nas._address import JOURNAL
+from nas._address import checked_address
+from nas._address import proxy_at
 from nas._database import open_database
 from nas.proxies._store import drop_torn_line
 from subdit.errors import MissingExtraError
 from subdit.errors import RunError
-from subdit.errors import SearchError
-
-_JOURNAL = "journal:///"
-_GRPC = "grpc://"
 
 
 def open_storage(where: Path | str) -> BaseStorage:
-    """The storage at a journal file, or at an address.
+    """The storage at a journal file, or at an address as `checked_address` takes it.
 
-    An address is `journal:///PATH`, `grpc://HOST:PORT` of Optuna's storage proxy, or what SQLAlchemy reads, such as
-    `postgresql://USER@HOST/DATABASE`, `mysql+pymysql://...` and `sqlite:///PATH`. Raises `SearchError` where it is none
-    of these, `RunError` where nothing answers there.
+    Raises `SearchError` where it is none, `RunError` where nothing answers there, or something else than a storage.
     """
     if isinstance(where, Path):
         where.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(_Journal(where))
-    if where.startswith(_JOURNAL):
-        return open_storage(Path("/" + where.removeprefix(_JOURNAL)))
-    if where.startswith(_GRPC):
-        match = re.fullmatch(r"([^:/]+):(\d+)", where.removeprefix(_GRPC))
-        if match is None:
-            raise SearchError(f"The storage {where!r} is no grpc://HOST:PORT; give host and port of the proxy.")
-        return _grpc(match[1], int(match[2]))
-    if "://" not in where:
-        raise SearchError(
-            f"The storage {where!r} is no address; give one such as postgresql://USER@HOST/DATABASE, grpc://HOST:PORT "
-            "or journal:///PATH."
-        )
+    checked_address(where)
+    if where.startswith(JOURNAL):
+        return _shared_journal(where)
+    if where.startswith(GRPC):
+        return _grpc(*proxy_at(where))
     with quiet():
         return open_database(where)
+
+
+def _shared_journal(where: str) -> BaseStorage:
+    try:
+        return open_storage(Path(where.removeprefix(JOURNAL)))
+    except OSError as error:
+        raise RunError(
+            f"No journal can be kept at {where} ({error.strerror}); give the path of a file that may be written."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"What {where} names is no journal of Optuna's, or a damaged one ({error}); give another path."
+        ) from error
 
 
 def _grpc(host: str, port: int) -> BaseStorage:

@@ -20,9 +20,9 @@ from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from nas._address import shown
 from nas._database import in_words
 from nas._database import patiently
-from nas._database import shown
 from nas._evolution import WARM_UP
 from nas._evolution import Evaluated
 from nas._evolution import evaluated_from
@@ -125,7 +125,9 @@ def open_study(
             opened = open_storage(where) if storage is None else storage
             return patiently(lambda: _study(opened, name, sampler, objectives))
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise RunError(f"The study at {shown(where)} is damaged ({error}); search again with --force.") from error
+        # A study that others share is not to be replaced on a mere suspicion.
+        remedy = "search again with --force" if isinstance(where, Path) else "take another study name"
+        raise RunError(f"The study {name!r} at {shown(where)} is damaged ({error}); {remedy}.") from error
 
 
 def _study(storage: BaseStorage, name: str, sampler: BaseSampler, objectives: Sequence[str]) -> Study:

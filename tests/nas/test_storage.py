@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nas._address import shown
 from nas._database import patiently
 from nas._question import Budget
 from nas._question import Question
@@ -75,6 +76,75 @@ def test_the_address_of_the_folders_own_file_is_not_swept_away(tmp_path: Path) -
     size = own.stat().st_size
     assert size and ask(run, storage=f"journal://{own}", trials=12).config["trials"] == 12
     assert own.stat().st_size > size
+
+
+@pytest.mark.parametrize(
+    ("storage", "says"),
+    [
+        ("study.db", "is no address"),
+        ("grpc://somewhere", "no grpc://HOST:PORT"),
+        ("nonsense://x", "no address that SQLAlchemy reads"),
+        ("postgresql+nonsense://me:secret@db/x", "no address that SQLAlchemy reads"),
+        ("journal://tmp/x", "three slashes, as in journal:///tmp/x,"),
+        ("journal:///", "three slashes"),
+        ("postgresql://me:secret@localhost:notaport/x", "a port that is no number"),
+        ("postgresql://me:secret", "a port that is no number"),
+        ("postgresql://me:secret@localhost:99999/x", "the port 99999"),
+        ("postgresql://me:sec@secret@localhost/x", "write that as %40"),
+        ("postgresql://me:sec@secret/x@localhost/x", "write that as %40"),
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+    ],
+)
+def test_addresses_that_are_none(storage: str, says: str) -> None:
+    with pytest.raises(SearchError, match=says) as caught:
+        open_storage(storage)
+    assert "secret" not in str(caught.value) and "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "printed"),
+    [
+        ("postgresql://me:secret@db/optuna", "postgresql://me:***@db/optuna"),
+        ("postgresql://me:sec/r@e?t@db:5432/optuna", "postgresql://me:***@db:5432/optuna"),
+        ("postgresql://me@db:5432/optuna", "postgresql://me@db:5432/optuna"),
+        ("postgresql://db:5432", "postgresql://db:5432"),
+        ("postgresql://me:secret", "postgresql://me:***"),
+        ("postgresql://db/x?user=me&password=secret&a=b", "postgresql://db/x?user=me&password=***&a=b"),
+        ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
+        ("grpc://proxy:13000", "grpc://proxy:13000"),
+        ("journal:////tmp/a:b@c", "journal:////tmp/a:b@c"),
+    ],
+)
+def test_passwords_are_not_shown(address: str, printed: str) -> None:
+    assert shown(address) == printed
+
+
+def test_files_that_are_no_storage_stay_as_they_are(tmp_path: Path) -> None:
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("not a database\n" * 40 + "and no line feed at its end")
+    before = thesis.read_bytes()
+    for scheme, says in (("sqlite", "no database of SQLite's"), ("journal", "no journal of Optuna's")):
+        with pytest.raises(RunError, match=says):
+            open_storage(f"{scheme}:///{thesis}".replace("journal:///", "journal://"))
+    assert thesis.read_bytes() == before
+    for address, says in (
+        (f"sqlite:///{tmp_path}", "is a folder"),
+        (f"sqlite:///{tmp_path}/absent/x.db", "in a folder that is not there"),
+        (f"sqlite:///{tmp_path}/x.db?timeout=soon", "an option that its driver does not take"),
+        (f"journal://{tmp_path}", "No journal can be kept at .*directory"),
+        (f"journal://{thesis}/x", "No journal can be kept at"),
+    ):
+        with pytest.raises((RunError, SearchError), match=says):
+            open_storage(address)
+
+
+def test_a_study_at_an_address_keeps_a_search_in_sqlite(tmp_path: Path) -> None:
+    """Braces and all: Optuna takes addresses for templates."""
+    run = new_run(tmp_path / "run")
+    address = f"sqlite:///{tmp_path}/a{{b}}.db"
+    ask(run, storage=address)
+    assert ask(run, storage=address, trials=12).config["trials"] == 12 and (tmp_path / "a{b}.db").exists()
 
 
 def test_only_what_two_workers_can_do_at_once_is_tried_again(tmp_path: Path) -> None:
@@ -153,8 +223,29 @@ def test_a_database_of_something_else_is_told_so(server: str) -> None:
     foreign = server.rsplit("/", 1)[0] + "/foreign_tables"
     on(server, "CREATE DATABASE foreign_tables")
     on(foreign, "CREATE TABLE studies (id INTEGER)")
-    with pytest.raises(RunError, match="cannot keep a study .*give the address of another database"):
+    with pytest.raises(RunError, match="cannot keep a study .*give that of an empty database"):
         open_storage(foreign)
+
+
+def test_a_server_that_answers_says_what_is_missing(server: str) -> None:
+    on(server, "CREATE ROLE shut LOGIN CONNECTION LIMIT 0")
+    for address, says in (
+        (server.rsplit("/", 1)[0] + "/absent", 'answers at .*database "absent" does not exist; create it'),
+        (server.replace("subdit@", "ghost:secret@"), 'lets nobody in .role "ghost" does not exist'),
+        (server.replace("subdit@", "shut:secret@"), "lets nobody in .too many connections"),
+    ):
+        with pytest.raises(RunError, match=says) as caught:
+            open_storage(address)
+        assert "secret" not in str(caught.value) and "No database answers" not in str(caught.value)
+
+
+def test_tables_of_another_optuna_are_told_so(server: str) -> None:
+    old = server.rsplit("/", 1)[0] + "/old"
+    on(server, "CREATE DATABASE old")
+    open_storage(old)
+    on(old, "UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+    with pytest.raises(RunError, match="another version of Optuna"):
+        open_storage(old)
 
 
 def test_a_server_that_ends_meanwhile_is_told_so_and_the_search_goes_on_later(tmp_path: Path, server: str) -> None:
@@ -168,5 +259,5 @@ def test_a_server_that_ends_meanwhile_is_told_so_and_the_search_goes_on_later(tm
                 on(server, "DROP DATABASE passing WITH (FORCE)")
             return super().evaluate(spec)
 
-    with pytest.raises(RunError, match="[Nn]o database answers at|does not exist"):
+    with pytest.raises(RunError, match="No database answers at|does not exist"):
         ask(run, storage=passing, loss=Ending(TABLES.space))

@@ -68,6 +68,15 @@ def local_file(where: str) -> Path | None:
     return None
 
 
+def lasting(where: str) -> str:
+    """The address as it may be kept: without its password, and a file by its whole path."""
+    file = local_file(checked_address(where))
+    if file is None:
+        return shown(where)
+    options = where.partition("?")[1:] if where.startswith("sqlite") else ()
+    return f"{where.partition('://')[0]}://{'/' if where.startswith('sqlite') else ''}{file}{''.join(options)}"
+
+
 def _check_database(where: str) -> None:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError

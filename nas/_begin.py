@@ -13,6 +13,7 @@ from optuna.study import Study
 
 from nas._address import local_file
 from nas._database import patiently
+from nas._kept import Kept
 from nas._question import Question
 from nas._storage import quiet
 from nas._study import SubDiTSampler
@@ -29,6 +30,7 @@ def begin(
     folder: Path,
     team: Team,
     storage: BaseStorage | None,
+    kept: Kept,
     sampler: SubDiTSampler,
     question: Question,
     asked: Mapping[str, Any],
@@ -36,7 +38,7 @@ def begin(
     anew: bool,
     force: bool,
 ) -> Study:
-    """Open a search's study, with what is asked written into it; where it begins `anew`, its folder is cleared.
+    """Open a search's study, with what is asked and the folder's mark written into it; where it begins `anew`, its folder is cleared.
 
     A study at an address, whose `storage` is open already, comes before the folder: where a database refuses to delete
     or to make a study, or has one about another question, what was found before stays. A study in the folder is itself
@@ -49,6 +51,8 @@ def begin(
             optuna.delete_study(study_name=team.study_name, storage=storage)
     study = open_study(team.where, team.study_name, sampler, question.objectives, storage=storage)
     patiently(lambda: settle_question(study, asked))
+    if kept.mark is not None and kept.attribute not in study.user_attrs:
+        patiently(lambda: study.set_user_attr(kept.attribute, True))
     if anew and storage is not None:
         # An address may name the very file that a study in the folder has.
         _clear(folder, but=STUDY_FILE if local_file(str(team.where)) == (folder / STUDY_FILE).resolve() else None)

@@ -144,7 +144,8 @@ def _said(where: Path | str, refused: Any) -> SubditError:
     if type(refused).__name__ == "OperationalError":
         return RunError(f"No database answers at {address} ({reason}); start it, or mend the address.")
     return RunError(
-        f"The database at {address} cannot keep a study ({reason}); mend the address, or give that of an empty database."
+        f"The database at {address} cannot keep a study ({reason}); mend the address, or give that of an empty "
+        "database."
     )
 
 

@@ -77,8 +77,9 @@ def search(
         steps: of a picture, where "pipeline" is asked for.
         allow_noisy: accept profiles measured on too noisy a machine.
         proxy: in place of the default quality proxy.
-        storage: address of an Optuna storage, see `nas._storage.open_storage`; a file in the run by default.
-        study_name: in that storage; by default the names of run and search.
+        storage: address of an Optuna storage, see `nas._storage.open_storage`; by default a file in the run, or where
+            the search that is gone on with was begun.
+        study_name: in that storage; by default the names of run and search, or as it was begun.
         worker: share the search with others that were started alike.
         stale_s: seconds without a sign of life after which a worker's trial is given to another.
         verify: export and measure so many of the most promising on this machine, and search again with what they say.
@@ -107,7 +108,16 @@ def search(
             f"One cannot verify {verify} sub-DiTs; give --verify a number of at least 1, or leave it out."
         )
     where = Run(Path(run)).require()
-    team = Team.of(where, name, storage=storage, study_name=study_name, worker=worker, stale_s=stale_s)
+    team = Team.of(
+        where,
+        name,
+        storage=storage,
+        study_name=study_name,
+        worker=worker,
+        stale_s=stale_s,
+        resume=resume,
+        force=force,
+    )
     asked = ask(
         where,
         devices=list(device) if isinstance(device, list | tuple) else [cast("str | DeviceProfile", device)],

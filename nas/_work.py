@@ -12,6 +12,9 @@ import numpy as np
 
 from nas._evolution import initial_rows
 from nas._held import held
+from nas._kept import check_is_same
+from nas._kept import check_is_there
+from nas._kept import kept_now
 from nas._limits import Tables
 from nas._question import Budget
 from nas._question import Question
@@ -66,13 +69,19 @@ def run_search(
     """
     started = time.monotonic() if started is None else started
     folder = run.search(name)
-    team = team or Team.of(run, name, storage=None, study_name=None, worker=False, stale_s=None)
+    team = team or Team.of(
+        run, name, storage=None, study_name=None, worker=False, stale_s=None, resume=resume, force=force
+    )  # fmt: skip
     proxies = dict(proxy) if isinstance(proxy, Mapping) else {"quality": proxy}
     asked = describe(tables, proxies, question)
     resume = resume or team.shared
 
     def answered() -> bool:
-        return not force and is_finished(folder, asked, budget, name, resume=resume)
+        if force:
+            return False
+        finished = is_finished(folder, asked, budget, name, resume=resume)
+        check_is_same(folder, team, name)
+        return finished
 
     if answered() and not pick_at:
         return load_search(run.path, name)
@@ -84,6 +93,8 @@ def run_search(
     from nas._study import finished_trials
 
     # Before anything is written or replaced: an address where nothing answers must cost nothing.
+    if not force:
+        check_is_there(folder, team, name)
     storage = open_storage(team.where) if isinstance(team.where, str) else None
     progress(0.0, 1.0, "what the space reaches")
     reach = find_reach(tables)
@@ -102,7 +113,9 @@ def run_search(
             store.value(tables.space.decode(initial[:1])[0])
         anew = force or not (folder / "search.json").exists()
         sampler = SubDiTSampler(tables, initial, question.way)
-        study = begin(folder, team, storage, sampler, question, asked, anew=anew, force=force)
+        kept = kept_now(folder, team, anew=anew)
+        config["study"] = kept.to_dict()
+        study = begin(folder, team, storage, kept, sampler, question, asked, anew=anew, force=force)
         if anew or not (team.shared or only_picks):
             write_json(folder / "search.json", config | {"state": "running", "budget": asdict(budget)})
         prepared()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,8 @@ def ask(
     run: Run, *, name: str = "default", trials: int = 8, seed: int = 0, storage: str | None = None,
     study_name: str | None = None, worker: bool = False, **rest: Any,
 ) -> SearchResult:  # fmt: skip
-    team = Team.of(run, name, storage=storage, study_name=study_name, worker=worker, stale_s=None)
+    going_on = {key: rest.get(key, False) for key in ("resume", "force")}
+    team = Team.of(run, name, storage=storage, study_name=study_name, worker=worker, stale_s=None, **going_on)
     question = Question("analytic", seed=seed)
     loss = rest.pop("loss", None) or analytic.Loss(TABLES.space)
     return run_search(run, name, TABLES, loss, question, Budget(trials), team=team, **rest)
@@ -76,6 +79,75 @@ def test_the_address_of_the_folders_own_file_is_not_swept_away(tmp_path: Path) -
     size = own.stat().st_size
     assert size and ask(run, storage=f"journal://{own}", trials=12).config["trials"] == 12
     assert own.stat().st_size > size
+
+
+def kept(run: Run) -> dict[str, str | None]:
+    config: dict[str, Any] = json.loads((run.search("default") / "search.json").read_text())
+    told: dict[str, str | None] = config["study"]
+    return told
+
+
+def copied(run: Run, path: Path) -> Run:
+    shutil.copytree(run.path, path)
+    return Run(path)
+
+
+@pytest.mark.parametrize("scheme", ["journal://", "sqlite:///"])
+def test_resuming_finds_the_storage_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    run = new_run(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    ask(run, storage="sqlite:///shared" if scheme == "sqlite:///" else f"journal://{tmp_path}/x/../shared")
+    assert (kept(run)["storage"], kept(run)["study_name"]) == (f"{scheme}{tmp_path}/shared", "run-default")
+    # From elsewhere, and after the run was given another name.
+    monkeypatch.chdir("/")
+    run.path.rename(tmp_path / "renamed")
+    run = Run(tmp_path / "renamed")
+    loss = analytic.Loss(TABLES.space, data_hash="feed")
+    assert ask(run, trials=12, resume=True, loss=loss).config["trials"] == 12
+    assert len(loss.asked) == 4 and not (run.search("default") / "study.journal").exists()
+    assert ask(run, trials=14, worker=True).config["trials"] == 14
+    # The file went elsewhere; that is the same study, and where it was is not begun anew.
+    (tmp_path / "shared").rename(tmp_path / "moved")
+    assert ask(run, trials=14, resume=True).config["trials"] == 14
+    with pytest.raises(RunError, match="which is not there any more; say with --storage where it is"):
+        ask(run, trials=16, resume=True)
+    assert ask(run, trials=16, resume=True, storage=f"{scheme}{tmp_path}/moved").config["trials"] == 16
+    assert kept(run)["storage"] == f"{scheme}{tmp_path}/moved" and not (tmp_path / "shared").exists()
+
+
+def test_another_storage_or_name_than_the_studys_is_refused(tmp_path: Path) -> None:
+    one, other = new_run(tmp_path / "one"), new_run(tmp_path / "other")
+    first, second = (f"journal://{tmp_path}/{file}.journal" for file in ("first", "second"))
+    ask(one, storage=first)
+    ask(other)
+    before = contents(one.search("default")), contents(other.search("default"))
+    for trials in (8, 12):
+        for run, options, says in (
+            (one, {"storage": second}, f"at {first}, and it is not in {second}"),
+            (one, {"storage": second, "worker": True}, "leave out --storage"),
+            (one, {"study_name": "mine"}, "under the name 'one-default', not 'mine'"),
+            (one, {"storage": first, "study_name": "mine"}, "under the name 'one-default', not 'mine'"),
+            (other, {"storage": second}, "in a file of its own folder, and it is not in"),
+            (other, {"study_name": "mine"}, "under the name 'default', not 'mine'"),
+        ):
+            with pytest.raises(SearchError, match=says):
+                ask(run, trials=trials, resume=True, **options)  # type: ignore[arg-type]
+    # A study of the same name there is not the same study for that.
+    ask(new_run(tmp_path / "third"), storage=second, study_name="one-default")
+    with pytest.raises(SearchError, match="it is not in"):
+        ask(one, storage=second, resume=True)
+    assert (contents(one.search("default")), contents(other.search("default"))) == before
+    # To begin anew it may be where one likes.
+    assert ask(one, storage=second, study_name="new", force=True).config["study"]["storage"] == second
+
+
+def test_a_search_of_an_earlier_version_goes_on_where_it_is_told_to(tmp_path: Path) -> None:
+    run, address = new_run(tmp_path / "run"), f"journal://{tmp_path}/shared.journal"
+    config = dict(ask(run, storage=address).config)
+    del config["study"]
+    (run.search("default") / "search.json").write_text(json.dumps(config))
+    assert ask(run, storage=address, trials=12).config["trials"] == 12
+    assert kept(run)["storage"] == address
 
 
 @pytest.mark.parametrize(
@@ -246,6 +318,36 @@ def test_tables_of_another_optuna_are_told_so(server: str) -> None:
     on(old, "UPDATE alembic_version SET version_num = 'v0.9.0.a'")
     with pytest.raises(RunError, match="another version of Optuna"):
         open_storage(old)
+
+
+def test_machines_may_call_one_server_by_many_names(tmp_path: Path, server: str) -> None:
+    here, there = new_run(tmp_path / "run"), new_run(tmp_path / "there" / "run")
+    by_name = server.replace("127.0.0.1", "localhost")
+    ask(here, storage=server)
+    # A machine with a folder of its own, and one with a copy of this folder, its searches and all.
+    assert ask(there, storage=by_name, worker=True, trials=12).config["trials"] == 12
+    copy = copied(here, tmp_path / "copy" / "run")
+    assert ask(copy, storage=by_name, worker=True, trials=14).config["trials"] == 14
+    assert [kept(run)["storage"] for run in (here, there, copy)] == [server, by_name, by_name]
+    # Where no password is needed, the address is not either.
+    assert ask(here, resume=True, trials=16).config["trials"] == 16
+    with pytest.raises(SearchError, match="it is not in"):
+        ask(here, storage=server.replace("/postgres", "/template1"), resume=True)
+
+
+def test_a_password_is_kept_nowhere_and_asked_for(tmp_path: Path, server: str) -> None:
+    run = new_run(tmp_path / "run")
+    with_password = server.replace("subdit@", "subdit:secret@")
+    ask(run, storage=with_password, study_name="guarded")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files and not any(b"secret" in path.read_bytes() for path in files)
+    for options in ({"resume": True}, {"worker": True}):
+        with pytest.raises(SearchError, match=r"at postgresql://subdit:\*\*\*@.*whole address with --storage"):
+            ask(run, trials=12, **options)  # type: ignore[arg-type]
+    assert ask(run, trials=12, resume=True, storage=with_password).config["trials"] == 12
+    # One that is not in the address any more, as it stands in ~/.pgpass now.
+    assert ask(run, trials=14, resume=True, storage=server).config["trials"] == 14
+    assert ask(run, trials=16, resume=True).config["trials"] == 16
 
 
 def test_a_server_that_ends_meanwhile_is_told_so_and_the_search_goes_on_later(tmp_path: Path, server: str) -> None:

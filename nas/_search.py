@@ -78,8 +78,9 @@ def search(
         steps: of a picture, where "pipeline" is asked for.
         allow_noisy: accept profiles measured on too noisy a machine.
         proxy: in place of the default quality proxy.
-        storage: address of an Optuna storage, see `nas._storage.open_storage`; a file in the run by default.
-        study_name: in that storage; by default the names of run and search.
+        storage: address of an Optuna storage, see `nas._storage.open_storage`; by default a file in the run, or where
+            the search that is gone on with was begun.
+        study_name: in that storage; by default the names of run and search, or as it was begun.
         worker: share the search with others that were started alike.
         stale_s: seconds without a sign of life after which a worker's trial is given to another.
         verify: export and measure so many of the most promising on this machine, and search again with what they say.
@@ -110,7 +111,16 @@ def search(
         )
     budget = Budget(default_trials(sampler) if trials is None else trials, budget_s)
     where = Run(Path(run)).require()
-    team = Team.of(where, name, storage=storage, study_name=study_name, worker=worker, stale_s=stale_s)
+    team = Team.of(
+        where,
+        name,
+        storage=storage,
+        study_name=study_name,
+        worker=worker,
+        stale_s=stale_s,
+        resume=resume,
+        force=force,
+    )
     asked = ask(
         where,
         devices=list(device) if isinstance(device, list | tuple) else [cast("str | DeviceProfile", device)],

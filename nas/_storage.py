@@ -6,15 +6,10 @@ import contextlib
 import fcntl
 import json
 import os
-import random
-import re
-import time
 import warnings
-from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from typing import TypeVar
 
 import optuna
 from optuna.storages import BaseStorage
@@ -22,47 +17,44 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal import JournalFileOpenLock
 
+from nas._address import GRPC
+from nas._address import JOURNAL
+from nas._address import checked_address
+from nas._address import proxy_at
+from nas._database import open_database
 from nas.proxies._store import drop_torn_line
 from subdit.errors import MissingExtraError
 from subdit.errors import RunError
-from subdit.errors import SearchError
-
-_JOURNAL = "journal:///"
-_GRPC = "grpc://"
-_T = TypeVar("_T")
-_ATTEMPTS = 8
-_COLLISIONS = ("IntegrityError", "ProgrammingError", "StorageInternalError")
-"""Names of what SQLAlchemy and Optuna raise; the one is not imported unless it is used."""
 
 
 def open_storage(where: Path | str) -> BaseStorage:
-    """The storage at a journal file, or at an address.
+    """The storage at a journal file, or at an address as `checked_address` takes it.
 
-    An address is `journal:///PATH`, `grpc://HOST:PORT` of Optuna's storage proxy, or what SQLAlchemy reads, such as
-    `postgresql://USER@HOST/DATABASE`, `mysql+pymysql://...` and `sqlite:///PATH`. Raises `SearchError` where it is none
-    of these, `RunError` where nothing answers there.
+    Raises `SearchError` where it is none, `RunError` where nothing answers there, or something else than a storage.
     """
     if isinstance(where, Path):
         where.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(_Journal(where))
-    if where.startswith(_JOURNAL):
-        return open_storage(Path("/" + where.removeprefix(_JOURNAL)))
-    if where.startswith(_GRPC):
-        match = re.fullmatch(r"([^:/]+):(\d+)", where.removeprefix(_GRPC))
-        if match is None:
-            raise SearchError(f"The storage {where!r} is no grpc://HOST:PORT; give host and port of the proxy.")
-        return _grpc(match[1], int(match[2]))
-    if "://" not in where:
-        raise SearchError(
-            f"The storage {where!r} is no address; give one such as postgresql://USER@HOST/DATABASE, grpc://HOST:PORT "
-            "or journal:///PATH."
-        )
-    return _database(where)
+    checked_address(where)
+    if where.startswith(JOURNAL):
+        return _shared_journal(where)
+    if where.startswith(GRPC):
+        return _grpc(*proxy_at(where))
+    with quiet():
+        return open_database(where)
 
 
-def shown(where: Path | str) -> str:
-    """The address without its password."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", str(where))
+def _shared_journal(where: str) -> BaseStorage:
+    try:
+        return open_storage(Path(where.removeprefix(JOURNAL)))
+    except OSError as error:
+        raise RunError(
+            f"No journal can be kept at {where} ({error.strerror}); give the path of a file that may be written."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"What {where} names is no journal of Optuna's, or a damaged one ({error}); give another path."
+        ) from error
 
 
 def _grpc(host: str, port: int) -> BaseStorage:
@@ -78,45 +70,6 @@ def _grpc(host: str, port: int) -> BaseStorage:
             f"No storage proxy answers at {host}:{port}; start it with optuna's run_grpc_proxy_server."
         ) from (error)
     return storage
-
-
-def patiently(act: Callable[[], _T]) -> _T:
-    """Act, and again where another worker did the same to a database in the same instant.
-
-    Workers that start together on an empty database all create its tables; Optuna lets all but one fail.
-    """
-    for attempt in range(_ATTEMPTS):
-        try:
-            return act()
-        except Exception as error:
-            if type(error).__name__ not in _COLLISIONS or attempt == _ATTEMPTS - 1:
-                raise
-            # Apart from each other, so that they do not collide again.
-            time.sleep(random.uniform(0.1, 0.5) * (attempt + 1))
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _database(where: str) -> BaseStorage:
-    from sqlalchemy.exc import ArgumentError
-    from sqlalchemy.exc import NoSuchModuleError
-    from sqlalchemy.exc import OperationalError
-
-    try:
-        with quiet():
-            # A connection that a restarted server closed is noticed before it is used.
-            return patiently(lambda: optuna.storages.RDBStorage(where, engine_kwargs={"pool_pre_ping": True}))
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise SearchError(
-            f"The storage {shown(where)!r} is no address that SQLAlchemy reads; give one such as "
-            "postgresql://USER@HOST/DATABASE."
-        ) from error
-    except ImportError as error:
-        raise MissingExtraError(
-            f"The driver of {shown(where)!r} is not installed; run pip install 'subdit[postgresql]', or for another "
-            "database install the driver that SQLAlchemy wants."
-        ) from error
-    except OperationalError as error:
-        raise RunError(f"No database answers at {shown(where)}; start it, or mend the address.") from error
 
 
 @contextlib.contextmanager

@@ -13,12 +13,16 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from nas._address import shown
+from nas._database import in_words
+from nas._database import patiently
 from nas._evolution import WARM_UP
 from nas._evolution import Evaluated
 from nas._evolution import evaluated_from
@@ -30,7 +34,6 @@ from nas._samplers import nearest_usable
 from nas._samplers import next_spec
 from nas._storage import open_storage
 from nas._storage import quiet
-from nas._storage import shown
 from subdit.errors import RunError
 from subdit.errors import SearchError
 from supernet.space import EncodedSpecs
@@ -110,25 +113,37 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     return {label: CategoricalDistribution(values) for label, values in space.dimensions.items()}
 
 
-def open_study(where: Path | str, name: str, sampler: BaseSampler, objectives: Sequence[str]) -> Study:
-    """Open the study of that name in a storage, or begin it; raises `RunError` where its file is damaged."""
+def open_study(
+    where: Path | str, name: str, sampler: BaseSampler, objectives: Sequence[str], *, storage: BaseStorage | None = None
+) -> Study:
+    """Open the study of that name in a storage, or begin it; raises `RunError` where its file is damaged.
+
+    Over a connection of its own, or over `storage`, which was opened there before.
+    """
     try:
-        with quiet():
-            study = optuna.create_study(
-                study_name=name,
-                storage=open_storage(where),
-                sampler=sampler,
-                directions=[StudyDirection.MINIMIZE] * len(objectives),
-                load_if_exists=True,
-            )
-            if study.metric_names is None:
-                study.set_metric_names(list(objectives))
+        with quiet(), in_words(where):
+            opened = open_storage(where) if storage is None else storage
+            return patiently(lambda: _study(opened, name, sampler, objectives))
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise RunError(f"The study at {shown(where)} is damaged ({error}); search again with --force.") from error
+        # A study that others share is not to be replaced on a mere suspicion.
+        remedy = "search again with --force" if isinstance(where, Path) else "take another study name"
+        raise RunError(f"The study {name!r} at {shown(where)} is damaged ({error}); {remedy}.") from error
+
+
+def _study(storage: BaseStorage, name: str, sampler: BaseSampler, objectives: Sequence[str]) -> Study:
+    study = optuna.create_study(
+        study_name=name,
+        storage=storage,
+        sampler=sampler,
+        directions=[StudyDirection.MINIMIZE] * len(objectives),
+        load_if_exists=True,
+    )
+    if study.metric_names is None:
+        study.set_metric_names(list(objectives))
     return study
 
 
-def settle_question(study: Study, asked: dict[str, Any]) -> None:
+def settle_question(study: Study, asked: Mapping[str, Any]) -> None:
     """Write into the study what is asked, or raise `SearchError` where it is about something else."""
     told = {key: value for key, value in asked.items() if key != "subdit_version"}
     stored = study.user_attrs.get("question")

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+from nas._address import checked_address
+from nas._kept import recorded
 from nas._limits import Tables
 from nas._question import Budget
 from nas._question import Question
@@ -49,11 +51,32 @@ class Team:
 
     @classmethod
     def of(
-        cls, run: Run, name: str, *, storage: str | None, study_name: str | None, worker: bool, stale_s: float | None
+        cls,
+        run: Run,
+        name: str,
+        *,
+        storage: str | None,
+        study_name: str | None,
+        worker: bool,
+        stale_s: float | None,
+        resume: bool = False,
+        force: bool = False,
     ) -> Team:
-        where: Path | str = storage or run.search(name) / STUDY_FILE
+        """As options say it, and where they do not, as the search that is gone on with was begun.
+
+        Raises `SearchError` where `storage` is no address, or is needed for its password.
+        """
+        goes_on = resume or worker or (storage is not None and not force)
+        known = recorded(run.search(name)) if goes_on else None
+        if storage is not None:
+            checked_address(storage)
+        elif known is not None:
+            storage = known.to_reopen(name)
         # A database holds the studies of many runs.
         by_default = name if storage is None else f"{run.path.resolve().name}-{name}"
+        if known is not None and (known.address is None) == (storage is None):
+            by_default = known.study_name
+        where: Path | str = storage or run.search(name) / STUDY_FILE
         shared = worker or storage is not None
         return cls(where, study_name or by_default, shared, 60.0 if stale_s is None else stale_s)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -14,6 +12,9 @@ import numpy as np
 
 from nas._evolution import initial_rows
 from nas._held import held
+from nas._kept import check_is_same
+from nas._kept import check_is_there
+from nas._kept import kept_now
 from nas._limits import Tables
 from nas._question import Budget
 from nas._question import Question
@@ -28,7 +29,6 @@ from nas._results import load_search
 from nas._results import write_results
 from nas._samplers import check_sampler
 from nas._surrogate import surrogate_error
-from nas._team import STUDY_FILE
 from nas._team import Job
 from nas._team import Team
 from nas.proxies import QualityProxy
@@ -71,22 +71,39 @@ def run_search(
     """
     started = time.monotonic() if started is None else started
     folder = run.search(name)
-    team = team or Team.of(run, name, storage=None, study_name=None, worker=False, stale_s=None)
+    team = team or Team.of(
+        run, name, storage=None, study_name=None, worker=False, stale_s=None, resume=resume, force=force
+    )  # fmt: skip
     proxies = dict(proxy) if isinstance(proxy, Mapping) else {"quality": proxy}
     asked = describe(tables, proxies, question)
     resume = resume or team.shared
 
     def answered() -> bool:
-        return not force and is_finished(folder, asked, budget, name, resume=resume)
+        if force:
+            return False
+        finished = is_finished(folder, asked, budget, name, resume=resume)
+        check_is_same(folder, team, name)
+        return finished
 
     if answered() and not pick_at:
         return load_search(run.path, name)
+
+    from nas._begin import begin
+    from nas._database import in_words
+    from nas._storage import open_storage
+    from nas._study import SubDiTSampler
+    from nas._study import finished_trials
+
+    # Before anything is written or replaced: an address where nothing answers must cost nothing.
+    if not force:
+        check_is_there(folder, team, name)
+    storage = open_storage(team.where) if isinstance(team.where, str) else None
     progress(0.0, 1.0, "what the space reaches")
     reach = find_reach(tables)
     check_picks(reach, pick_at or {}, [label for label in proxies if label != "quality"])
     check_sampler(question.sampler, reach.feasible, budget.trials)
     config = asked | {"reach": reach.to_dict()}
-    with held(folder, shared=team.shared, force=force) as prepared:
+    with held(folder, shared=team.shared, force=force) as prepared, in_words(team.where):
         # Once more, as another process may have begun it meanwhile.
         only_picks = answered()
         if only_picks and not pick_at:
@@ -96,24 +113,14 @@ def run_search(
         for store in stores.values():
             # Every search evaluates this one; before anything is replaced, as it may show that the supernet is damaged.
             store.value(tables.space.decode(initial[:1])[0])
-        if force or not (folder / "search.json").exists():
-            _remove(folder)
-        if not (folder / "search.json").exists() or not (team.shared or only_picks):
-            write_json(folder / "search.json", config | {"state": "running", "budget": asdict(budget)})
-
-        if force and isinstance(team.where, str):
-            _forget(team)
-        prepared()
-
-        from nas._storage import patiently
-        from nas._study import SubDiTSampler
-        from nas._study import finished_trials
-        from nas._study import open_study
-        from nas._study import settle_question
-
+        anew = force or not (folder / "search.json").exists()
         sampler = SubDiTSampler(tables, initial, question.way)
-        study = patiently(lambda: open_study(team.where, team.study_name, sampler, question.objectives))
-        patiently(lambda: settle_question(study, asked))
+        kept = kept_now(folder, team, anew=anew)
+        config["study"] = kept.to_dict()
+        study = begin(folder, team, storage, kept, sampler, question, asked, anew=anew, force=force)
+        if anew or not (team.shared or only_picks):
+            write_json(folder / "search.json", config | {"state": "running", "budget": asdict(budget)})
+        prepared()
         goal = min(budget.trials, reach.feasible)
         job = Job(tables, stores, question, study, sampler, goal, budget, started, progress)
         if only_picks:
@@ -259,22 +266,6 @@ def _check_qualities(rows: list[TrialRow], limits: Mapping[str, float]) -> None:
         f"None of the {len(rows)} sub-DiTs that were evaluated keeps the limits on quality: {'; '.join(said)}; give "
         "more --trials with --resume, or looser limits under another --name."
     )
-
-
-def _remove(folder: Path) -> None:
-    # search.json first: without it the rest is litter of a beginning that a kill cut short.
-    for file in ("search.json", "verify.json", "picks.json", "front.csv", "trials.csv", STUDY_FILE):
-        (folder / file).unlink(missing_ok=True)
-
-
-def _forget(team: Team) -> None:
-    import optuna
-
-    from nas._storage import open_storage
-    from nas._storage import quiet
-
-    with quiet(), contextlib.suppress(KeyError):
-        optuna.delete_study(study_name=team.study_name, storage=open_storage(team.where))
 
 
 def _row(job: Job, trial: Any) -> TrialRow:

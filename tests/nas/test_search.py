@@ -281,7 +281,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         load_search(run.path, "other")
     ask(run, 10, force=True)
     (folder / "study.journal").write_bytes(b"not json\n" * 3)
-    with pytest.raises(RunError, match="study at .* is damaged"):
+    with pytest.raises(RunError, match="study .* is damaged.*--force"):
         ask(run, 20, resume=True)
 
 

@@ -28,7 +28,6 @@ from nas._results import SearchResult
 from nas._results import load_search
 from nas._samplers import Way
 from nas._storage import open_storage
-from nas._storage import shown
 from nas._study import SubDiTSampler
 from nas._study import open_study
 from nas._team import Team
@@ -296,24 +295,6 @@ def test_of_two_first_workers_one_prepares(tmp_path: Path) -> None:
         assert [result.result(timeout=300).config["trials"] for result in results] == [12, 12]
     assert waited and first.asked[0] not in second.asked
     check_study(study_at(run.search("default") / "study.journal", "default"), 12)
-
-
-@pytest.mark.parametrize(
-    ("storage", "says"),
-    [
-        ("study.db", "is no address"),
-        ("grpc://somewhere", "no grpc://HOST:PORT"),
-        ("nonsense://x", "no address that SQLAlchemy reads"),
-    ],
-)
-def test_addresses_that_are_none(storage: str, says: str) -> None:
-    with pytest.raises(SearchError, match=says):
-        open_storage(storage)
-
-
-def test_passwords_are_not_shown() -> None:
-    assert shown("postgresql://me:secret@db/optuna") == "postgresql://me:***@db/optuna"
-    assert shown("sqlite:////tmp/x.db") == "sqlite:////tmp/x.db"
 
 
 @pytest.mark.slow

@@ -1,0 +1,107 @@
+"""Addresses of storages: what one says, before anything is asked there, and how it may be printed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from subdit.errors import SearchError
+
+JOURNAL = "journal://"
+GRPC = "grpc://"
+HIDDEN = "***"
+_SECRET = re.compile(r"(://[^:/@]*):.*@")
+"""Up to the last @, as a password that has one is not always written as it should be."""
+_SECRET_ALONE = re.compile(r"(://[^:/@]*):(?!\d*(?:[/?]|$))[^/@]*$")
+"""What stands where a port should, and may be the password of an address whose host was forgotten."""
+_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:password|passwd|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+
+
+def shown(where: Path | str) -> str:
+    """The address without its password."""
+    text = _SECRET.sub(rf"\1:{HIDDEN}@", str(where))
+    return _SECRET_OPTION.sub(rf"\1{HIDDEN}", _SECRET_ALONE.sub(rf"\1:{HIDDEN}", text))
+
+
+def checked_address(where: str) -> str:
+    """Return the address; raises `SearchError` where it is none, whatever may be found there.
+
+    An address is `journal:///PATH`, `grpc://HOST:PORT` of Optuna's storage proxy, or what SQLAlchemy reads, such as
+    `postgresql://USER@HOST/DATABASE`, `mysql+pymysql://...` and `sqlite:///PATH`.
+    """
+    if "://" not in where:
+        raise SearchError(
+            f"The storage {where!r} is no address; give one such as postgresql://USER@HOST/DATABASE, grpc://HOST:PORT "
+            "or journal:///PATH."
+        )
+    if where.startswith(JOURNAL):
+        path = where.removeprefix(JOURNAL)
+        if not path.startswith("/") or path.endswith("/"):
+            raise SearchError(
+                f"The storage {where!r} names no file by its whole path; give three slashes, as in "
+                f"journal:///{path.strip('/') or 'PATH'}, if that path begins at the root."
+            )
+    elif where.startswith(GRPC):
+        proxy_at(where)
+    else:
+        _check_database(where)
+    return where
+
+
+def proxy_at(where: str) -> tuple[str, int]:
+    """Host and port of a storage proxy's address."""
+    match = re.fullmatch(r"([^:/]+):(\d+)", where.removeprefix(GRPC))
+    if match is None:
+        raise SearchError(f"The storage {shown(where)!r} is no grpc://HOST:PORT; give host and port of the proxy.")
+    return match[1], int(match[2])
+
+
+def local_file(where: str) -> Path | None:
+    """The file of this machine that an address names, by its whole path; None where it names a server, or a URI."""
+    if where.startswith(JOURNAL):
+        return Path(where.removeprefix(JOURNAL)).resolve()
+    if where.startswith("sqlite"):
+        from sqlalchemy.engine import make_url
+
+        database = make_url(where).database or ""
+        return None if database.startswith("file:") else Path(database).resolve()
+    return None
+
+
+def lasting(where: str) -> str:
+    """The address as it may be kept: without its password, and a file by its whole path."""
+    file = local_file(checked_address(where))
+    if file is None:
+        return shown(where)
+    options = where.partition("?")[1:] if where.startswith("sqlite") else ()
+    return f"{where.partition('://')[0]}://{'/' if where.startswith('sqlite') else ''}{file}{''.join(options)}"
+
+
+def _check_database(where: str) -> None:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+    from sqlalchemy.exc import NoSuchModuleError
+
+    try:
+        url = make_url(where)
+        url.get_dialect()
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise SearchError(
+            f"The storage {shown(where)!r} is no address that SQLAlchemy reads; give one such as "
+            "postgresql://USER@HOST/DATABASE."
+        ) from error
+    except ImportError:
+        # The driver is missing, which is said when it is needed.
+        return
+    except ValueError as error:
+        raise SearchError(
+            f"The storage {shown(where)!r} has a port that is no number; give HOST:PORT, or leave the port out."
+        ) from error
+    if url.port is not None and not 0 < url.port < 65536:
+        raise SearchError(f"The storage {shown(where)!r} has the port {url.port}, and there are 1 to 65535; mend it.")
+    if url.password is not None and "@" in f"{url.host}{url.database}":
+        raise SearchError(f"The storage {shown(where)!r} has a password with an @ in it; write that as %40.")
+    if url.get_backend_name() == "sqlite" and (url.database in (None, "", ":memory:") or "mode" in url.query):
+        raise SearchError(
+            f"The storage {where!r} is a database in memory, which ends with this process; give sqlite:///PATH."
+        )

@@ -1,0 +1,65 @@
+"""The beginning of a search: its study is opened and its folder made ready, in an order that loses nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import Study
+
+from nas._address import local_file
+from nas._database import patiently
+from nas._kept import Kept
+from nas._question import Question
+from nas._storage import quiet
+from nas._study import SubDiTSampler
+from nas._study import open_study
+from nas._study import settle_question
+from nas._team import STUDY_FILE
+from nas._team import Team
+
+_FILES = ("search.json", "verify.json", "picks.json", "front.csv", "trials.csv", STUDY_FILE)
+"""search.json first: without it the rest is litter of a beginning that a kill cut short."""
+
+
+def begin(
+    folder: Path,
+    team: Team,
+    storage: BaseStorage | None,
+    kept: Kept,
+    sampler: SubDiTSampler,
+    question: Question,
+    asked: Mapping[str, Any],
+    *,
+    anew: bool,
+    force: bool,
+) -> Study:
+    """Open a search's study, with what is asked and the folder's mark written into it; where it begins `anew`, its folder is cleared.
+
+    A study at an address, whose `storage` is open already, comes before the folder: where a database refuses to delete
+    or to make a study, or has one about another question, what was found before stays. A study in the folder is itself
+    among what is cleared.
+    """
+    if anew and storage is None:
+        _clear(folder)
+    if force and storage is not None:
+        with quiet(), contextlib.suppress(KeyError):
+            optuna.delete_study(study_name=team.study_name, storage=storage)
+    study = open_study(team.where, team.study_name, sampler, question.objectives, storage=storage)
+    patiently(lambda: settle_question(study, asked))
+    if kept.mark is not None and kept.attribute not in study.user_attrs:
+        patiently(lambda: study.set_user_attr(kept.attribute, True))
+    if anew and storage is not None:
+        # An address may name the very file that a study in the folder has.
+        _clear(folder, but=STUDY_FILE if local_file(str(team.where)) == (folder / STUDY_FILE).resolve() else None)
+    return study
+
+
+def _clear(folder: Path, *, but: str | None = None) -> None:
+    for file in _FILES:
+        if file != but:
+            (folder / file).unlink(missing_ok=True)

@@ -1,0 +1,155 @@
+"""Databases that hold studies: what two workers do to one in the same instant, and what one refuses, in a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from typing import TypeVar
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
+
+from nas._address import local_file
+from nas._address import shown
+from subdit.errors import MissingExtraError
+from subdit.errors import RunError
+from subdit.errors import SearchError
+from subdit.errors import SubditError
+
+_T = TypeVar("_T")
+_ATTEMPTS = 8
+_SAME_INSTANT = frozenset(
+    # PostgreSQL: a type or table is there already, serialization failure, deadlock; MySQL: a table or index, deadlock.
+    ("42710", "42P07", "40001", "40P01", 1050, 1061, 1213)
+)
+_NOT_ALLOWED = frozenset(("42501", 1044, 1142))
+_LET_NOBODY_IN = frozenset((1040, 1045))
+_NO_DATABASE = re.compile(r'database ".*" does not exist|Unknown database')
+_NOT_ALLOWED_SAID = ("readonly database",)
+_LONGEST = 160
+
+
+def patiently(act: Callable[[], _T]) -> _T:
+    """Act, and again where another worker did the same to a database in the same instant.
+
+    Workers that start together on an empty database all create its tables; Optuna lets all but one fail. Whatever else
+    fails would fail again.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return act()
+        except Exception as error:
+            if not _is_collision(error) or attempt == _ATTEMPTS - 1:
+                raise
+            # Apart from each other, so that they do not collide again.
+            time.sleep(random.uniform(0.1, 0.5) * (attempt + 1))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def open_database(where: str) -> BaseStorage:
+    """Optuna's storage in the database at an address; tables that a study needs are made there."""
+    file = local_file(where)
+    if file is not None and (file.is_dir() or not file.parent.is_dir()):
+        raise RunError(
+            f"The storage {where} is {'a folder' if file.is_dir() else 'in a folder that is not there'}; give the "
+            "path of a file, in a folder that is."
+        )
+    # Optuna would put its own words in place of what stands in braces.
+    plain = where.replace("{", "{{").replace("}", "}}")
+    try:
+        with in_words(where):
+            # A connection that a restarted server closed is noticed before it is used.
+            return patiently(lambda: optuna.storages.RDBStorage(plain, engine_kwargs={"pool_pre_ping": True}))
+    except ImportError as error:
+        raise MissingExtraError(
+            f"The driver of {shown(where)!r} is not installed; run pip install 'subdit[postgresql]', or for another "
+            "database install the driver that SQLAlchemy wants."
+        ) from error
+    except RuntimeError as error:
+        # So says Optuna, and nobody else, of tables in another shape than its own.
+        raise RunError(
+            f"The studies at {shown(where)} were begun with another version of Optuna; run 'optuna storage upgrade' "
+            "on them if that was an older one, or give another database."
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise SearchError(
+            f"The storage {shown(where)!r} has an option that its driver does not take; mend what follows the question "
+            "mark."
+        ) from error
+
+
+@contextlib.contextmanager
+def in_words(where: Path | str) -> Iterator[None]:
+    """Raise what a database refuses meanwhile as an error of subdit's, in one sentence."""
+    try:
+        yield
+    except Exception as error:
+        refused = _refused(error)
+        if refused is None:
+            raise
+        raise _said(where, refused) from error
+
+
+def _refused(error: BaseException) -> Any:
+    """What SQLAlchemy raised of a database, in Optuna's wrapping or plain; None where it is something else."""
+    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        error = error.__cause__
+    # By name, for SQLAlchemy is not imported where no database is used.
+    is_database = any(kind.__name__ == "DBAPIError" and "sqlalchemy" in kind.__module__ for kind in type(error).__mro__)
+    return error if is_database else None
+
+
+def _numbers(refused: Any) -> set[str | int]:
+    """How the drivers of PostgreSQL and of MySQL number an error."""
+    raised = refused.orig
+    told = (getattr(raised, "sqlstate", None), getattr(raised, "pgcode", None), *getattr(raised, "args", ())[:1])
+    return {number for number in told if isinstance(number, str | int)}
+
+
+def _is_collision(error: Exception) -> bool:
+    refused = _refused(error)
+    if refused is None:
+        return False
+    # A row that must be there once; SQLite has no number for a table that is there.
+    there = type(refused).__name__ == "IntegrityError" or "already exists" in str(refused.orig)
+    return there or bool(_SAME_INSTANT & _numbers(refused))
+
+
+def _said(where: Path | str, refused: Any) -> SubditError:
+    """An error that tells what to do about it, from the most special case to the most general."""
+    address, numbers, text = shown(where), _numbers(refused), str(refused.orig)
+    reason = _reason(text) or type(refused.orig).__name__
+    if _NOT_ALLOWED & numbers or any(said in text for said in _NOT_ALLOWED_SAID):
+        return RunError(
+            f"The user of {address} may not keep a study there ({reason}); let the database's owner grant what is "
+            "missing (in PostgreSQL: GRANT CREATE ON SCHEMA public TO the user), or give a database of the user's own."
+        )
+    if _NO_DATABASE.search(text):
+        return RunError(f"A server answers at {address}, but {reason}; create it there, or mend the address.")
+    if "FATAL:" in text or "no password supplied" in text or _LET_NOBODY_IN & numbers:
+        return RunError(
+            f"The server at {address} lets nobody in ({reason}); mend user and password, or what the server allows."
+        )
+    if "database is locked" in text:
+        return RunError(f"Another program holds {address} ({reason}); end it, then go on with --resume.")
+    if "file is not a database" in text or "disk image is malformed" in text:
+        return RunError(f"What {address} names is no database of SQLite's, or a damaged one; give another path.")
+    if type(refused).__name__ == "OperationalError":
+        return RunError(f"No database answers at {address} ({reason}); start it, or mend the address.")
+    return RunError(
+        f"The database at {address} cannot keep a study ({reason}); mend the address, or give that of an empty "
+        "database."
+    )
+
+
+def _reason(text: str) -> str:
+    """What a driver says in the end: connection to server at "db", port 5432 failed: FATAL:  role "me" is not there."""
+    lines = text.split("FATAL:")[-1].strip().splitlines() or [""]
+    return lines[0].strip().rstrip(".")[:_LONGEST]

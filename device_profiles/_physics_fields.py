@@ -40,6 +40,15 @@ def identity_findings(profile: DeviceProfile) -> Iterator[Finding]:
         )
     if profile.provenance != "measured" and not profile.source:
         yield Finding("identity", f"The profile is {profile.provenance}, but does not say by whom or by what model.")
+    if profile.provenance == "measured" and not profile.source:
+        named = [*profile.components.items(), *profile.pipeline.items()]
+        named += [(f"the whole sub-DiT '{entry.spec}'", entry.latency) for entry in all_whole(profile)]
+        if untimed := [name for name, latency in named if not latency.rounds]:
+            yield Finding(
+                "identity",
+                f"The profile is measured by subdit, yet {len(untimed)} of its latencies are of 0 timings, such as "
+                f"that of {untimed[0]}; what another tool measured names it in 'source'.",
+            )
     if profile.provenance == "estimated":
         latencies = [*profile.components.values(), *(entry.latency for entry in all_whole(profile))]
         if rounds := max((latency.rounds for latency in latencies), default=0):

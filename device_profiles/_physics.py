@@ -41,6 +41,8 @@ _FALSE_ALARMS = 0.01
 _SIZE_EFFECT = 0.05
 # A limit on noise above this is none, and a component whose interval is wider than this says nothing.
 _LARGEST_LIMIT = 0.10
+# What `profilers.NOISE_LIMIT`, a floor above, is: the limit on what another tool measured, which states none.
+_USUAL_LIMIT = 0.03
 _WIDEST_INTERVAL = 0.25
 # The median interval that a profile states may differ by this much from that of its components.
 _STATED = 0.005
@@ -196,11 +198,19 @@ def _growth(profile: DeviceProfile) -> Iterator[Finding]:
 
 def _noise(profile: DeviceProfile) -> Iterator[Finding]:
     noise = profile.noise
-    if profile.noisy:
+    if profile.noisy and noise is None and profile.source:
+        yield Finding(
+            "noise",
+            "The profile says of itself that its spread is too wide or not known; import logs of a machine at rest, "
+            "which tell their spread.",
+        )
+    elif profile.noisy:
         yield Finding("noise", "The profile says of itself that the machine was too noisy; measure it again at rest.")
     if noise is None:
-        if profile.provenance == "measured":
+        if profile.provenance == "measured" and not profile.source:
             yield Finding("noise", "The profile is measured but states no noise; measure it with 'subdit profile'.")
+        elif profile.provenance == "measured" and not profile.noisy:
+            yield from _noise_of_another_tool(profile)
         return
     if noise.limit > _LARGEST_LIMIT:
         yield Finding(
@@ -222,3 +232,24 @@ def _noise(profile: DeviceProfile) -> Iterator[Finding]:
                 f"The median interval of the {what} is +-{percent(actual)}, but the profile states {label} as "
                 f"{percent(value)}.",
             )
+
+
+def _noise_of_another_tool(profile: DeviceProfile) -> Iterator[Finding]:
+    """Other tools know nothing of rounds and halves, so intervals are all that can show that the machine was quiet."""
+    named = list(profile.components.items())
+    named = named or [(f"the whole sub-DiT '{entry.spec}'", entry.latency) for entry in all_whole(profile)]
+    if not named:
+        return
+    if silent := [name for name, latency in named if latency.low_ms == latency.high_ms]:
+        yield Finding(
+            "noise",
+            f"{len(silent)} of {len(named)} intervals have no width, such as that of {silent[0]}; a profile whose "
+            "spread is not known is marked noisy.",
+        )
+    median = float(np.median([latency.relative_ci for _, latency in named]))
+    if median > _USUAL_LIMIT:
+        yield Finding(
+            "noise",
+            f"The median interval is +-{percent(median)}, above the usual limit {percent(_USUAL_LIMIT)}, and the "
+            "profile is not marked noisy; measure it again at rest.",
+        )

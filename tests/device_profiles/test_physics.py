@@ -13,11 +13,13 @@ from click.testing import CliRunner
 
 from device_profiles import DeviceProfile
 from device_profiles import Latency
+from device_profiles import _physics
 from device_profiles import check_physics
 from device_profiles import compare_profiles
 from device_profiles import save_profile
 from device_profiles._compare import spearman
 from nas.cli import group
+from profilers import NOISE_LIMIT
 from subdit.errors import ProfileError
 from supernet.space import Component
 from supernet.space import get_space
@@ -173,6 +175,33 @@ def test_what_is_estimated_need_not_state_noise() -> None:
         LIFELIKE, provenance="estimated", noise=None, calibration=None, components=table, source="a roofline"
     )
     assert check_physics(made) == ()
+
+
+def by_another_tool(half: float, *, silent: int = 0, noisy: bool = False) -> list[str]:
+    """What is found in a profile that a tool measured, with intervals of +- `half`, the first `silent` of no width."""
+    intervals = {
+        name: Latency(one.latency_ms, one.latency_ms * (1 - wide), one.latency_ms * (1 + wide), 50)
+        for at, (name, one) in enumerate(LIFELIKE.components.items())
+        for wide in [0.0 if at < silent else half]
+    }
+    made = dataclasses.replace(
+        LIFELIKE, components=intervals, noise=None, calibration=None, noisy=noisy, source="measured with a tool"
+    )
+    found = check_physics(made)
+    assert {finding.rule for finding in found} <= {"noise"}
+    return [finding.message for finding in found]
+
+
+def test_what_another_tool_measured_is_judged_by_its_intervals() -> None:
+    assert _physics._USUAL_LIMIT == NOISE_LIMIT
+    assert by_another_tool(0.01) == by_another_tool(0.0299) == []
+    (wide,) = by_another_tool(0.05)
+    assert "median interval is +-5.0 %, above the usual limit 3.0 %" in wide
+    (silent,) = by_another_tool(0.01, silent=2)
+    assert f"2 of {len(COMPONENTS)} intervals have no width" in silent
+    for half, of_no_width in ((0.05, 0), (0.01, 2)):
+        (noisy,) = by_another_tool(half, silent=of_no_width, noisy=True)
+        assert "says of itself" in noisy
 
 
 @pytest.mark.parametrize("name", DAMAGES)

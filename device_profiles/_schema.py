@@ -97,11 +97,13 @@ def find_problem(value: Any, schema: Mapping[str, Any], at: str = "") -> str:
             if not any(_TYPES[kind](value) for kind in kinds):
                 problem = f"must be of type {' or '.join(kinds)}"
         elif keyword == "const":
-            problem = "" if value == rule else f"must be {rule!r}"
+            # 1 and 1.0 are one number, and true is none.
+            problem = "" if value == rule and isinstance(value, bool) == isinstance(rule, bool) else f"must be {rule!r}"
         elif keyword == "enum":
             problem = "" if value in rule else f"must be one of {', '.join(map(repr, rule))}"
         elif keyword == "pattern":
-            problem = "" if not isinstance(value, str) or re.search(rule, value) else f"{value!r} does not match {rule}"
+            fits = not isinstance(value, str) or _pattern(rule).search(value)
+            problem = "" if fits else f"{value!r} does not match {rule}"
         elif keyword == "minimum":
             problem = "" if not _is_number(value) or value >= rule else f"must be at least {rule}"
         elif keyword == "maximum":
@@ -155,6 +157,12 @@ def _check_properties(value: Any, schema: Mapping[str, Any], at: str) -> str:
 
 def _first(problems: Any) -> str:
     return next((problem for problem in problems if problem), "")
+
+
+@cache
+def _pattern(rule: str) -> re.Pattern[str]:
+    """`rule` as JSON Schema means it, in ECMA-262: there `$` is the very end, where Python lets a line feed follow."""
+    return re.compile(re.sub(r"(?<!\\)\$", r"\\Z", rule), re.ASCII)
 
 
 def _is_number(value: Any) -> bool:

@@ -56,6 +56,20 @@ def test_the_schema_has_the_fields_of_the_dataclasses() -> None:
     assert set(profile_schema()["properties"]) == own | {"subdit_profile", "id"}
 
 
+def test_patterns_end_where_those_of_json_schema_end() -> None:
+    """In ECMA-262 `$` is the very end; in Python a line feed may follow."""
+    for field in ("device", "runtime", "precision", "compute_precision", "kit_hash"):
+        rule = profile_schema()["properties"][field]
+        assert find_problem("0123abcd", rule) == ""
+        assert "does not match" in find_problem("0123abcd\n", rule)
+    assert find_problem("5 $", {"pattern": r"^[0-9]+ \$$"}) == ""
+    assert find_problem("5 $\n", {"pattern": r"^[0-9]+ \$$"})
+
+
+def test_true_is_no_version() -> None:
+    assert find_problem(True, {"const": 1}) and not find_problem(1, {"const": 1})
+
+
 def test_an_unknown_schema_keyword_is_not_passed_over() -> None:
     with pytest.raises(ValueError, match="multipleOf"):
         find_problem(1, {"multipleOf": 2})

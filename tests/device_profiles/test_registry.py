@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from device_profiles import Calibration
 from device_profiles import Conditions
@@ -24,6 +25,7 @@ from device_profiles import save_profile
 from device_profiles import user_registry
 from device_profiles._schema import find_problem
 from device_profiles._schema import profile_schema
+from nas.cli import group
 from subdit.errors import ProfileError
 from subdit.errors import RunError
 from tests.device_profiles.made_up import made_up_profile
@@ -113,6 +115,56 @@ def test_a_damaged_profile_is_refused_by_the_name_of_its_field(
         profile_from_dict(values, "kettle.json")
     assert said in str(caught.value)
     assert "kettle.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m", "\ud800", "a\nb", "\x00", "\u202e", "\x9b2J"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("source",),
+        ("conditions", "cpu"),
+        ("calibration", "form"),
+        ("calibration", "whole", 0, "spec", "space"),
+        ("id",),
+        ("space",),
+    ],
+)
+def test_text_that_is_not_printable_is_refused_without_being_printed(path: tuple[Any, ...], text: str) -> None:
+    values = copy.deepcopy(made_up_profile().to_dict())
+    _set(*path, to=f"kettle {text}")(values)
+    with pytest.raises(ProfileError, match="is no printable text") as caught:
+        profile_from_dict(values, "kettle.json")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m", "\ud800", "a\nb"])
+@pytest.mark.parametrize("path", [(), ("components",), ("conditions",), ("calibration", "factors"), ("pipeline",)])
+def test_names_that_are_not_printable_are_refused_too(path: tuple[str, ...], text: str) -> None:
+    values = copy.deepcopy(made_up_profile().to_dict())
+    _set(*path, text, to=1.0)(values)
+    with pytest.raises(ProfileError, match="the name .* is no printable text") as caught:
+        profile_from_dict(values, "kettle.json")
+    assert str(caught.value).isprintable()
+
+
+def test_what_a_device_says_of_itself_is_made_printable() -> None:
+    """Or nothing that was measured on it could be saved."""
+    said = dataclasses.replace(made_up_profile().conditions, model="Kettle\x00 Pro\n", soc="K\x1b[31m1")
+    assert (said.model, said.soc) == ("Kettle Pro", "K [31m1")
+    profile = dataclasses.replace(made_up_profile(), conditions=said)
+    save_profile(profile)
+    assert load_profile(profile.id) == profile
+
+
+@pytest.mark.parametrize("verb", ["show", "check"])
+def test_no_terminal_gets_a_command_from_a_profile(verb: str, tmp_path: Path) -> None:
+    values = made_up_profile().to_dict()
+    for at, text in enumerate(("\x1b[31m", "\ud800")):
+        file = tmp_path / f"{at}.json"
+        file.write_text(json.dumps({**values, "source": text}))
+        result = CliRunner().invoke(group, ["devices", verb, str(file)])
+        assert isinstance(result.exception, SystemExit) and result.exit_code == 2
+        assert "is no printable text" in result.output and text not in result.output
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"subdit_profile": 1}'])

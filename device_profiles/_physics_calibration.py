@@ -164,6 +164,9 @@ def _refit_findings(
         made = refit_calibration(
             stated.form, components, component_ms, counts, stated.whole, params=params, split=split
         )
+    except np.linalg.LinAlgError:
+        yield Finding("calibration", "The calibration's whole sub-DiTs are such that no fit can be made of them.")
+        return
     except ValueError:
         yield Finding(
             "calibration", f"The calibration's form {stated.form!r} is not known here, so its errors cannot be found."

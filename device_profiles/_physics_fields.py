@@ -10,6 +10,7 @@ from device_profiles._finding import Finding
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import WholeLatency
 from device_profiles._whole_model import MIN_WHOLE_ROWS
+from subdit.errors import ProfileError
 from subdit.errors import SpecError
 from supernet.space import PIPELINE_PARTS
 from supernet.space import SearchSpace
@@ -95,7 +96,11 @@ def whole_findings(profile: DeviceProfile, space: SearchSpace) -> Iterator[Findi
                 f"The profile has {len(whole)} whole sub-DiTs and no table; a fit needs at least {MIN_WHOLE_ROWS}.",
             )
         return
-    error = LatencyEstimator(profile, space).error
+    try:
+        error = LatencyEstimator(profile, space).error
+    except ProfileError as impossible:
+        yield Finding("whole", str(impossible))
+        return
     if error is not None and error.mean > _LARGEST_ERROR:
         yield Finding(
             "whole",

@@ -16,6 +16,8 @@ from subdit.errors import SpecError
 from subdit.run import write_json
 
 SHIPPED = Path(__file__).parent / "shipped"
+# Characters of what is wrong with a spec that a sentence shows.
+_LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,18 @@ def read_profile(path: Path) -> DeviceProfile:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ProfileError(f"There is no profile at {path}; measure one with 'subdit profile'.") from None
+    except RecursionError:
+        raise ProfileError(
+            f"The profile {path} is damaged (it is nested too deep); measure it again or restore the file."
+        ) from None
     except (OSError, ValueError) as error:
         raise ProfileError(f"The profile {path} is damaged ({error}); measure it again or restore the file.") from error
     try:
         return profile_from_dict(values, str(path))
     except SpecError as error:
-        raise ProfileError(f"The profile {path} is damaged ({error}); measure it again or restore the file.") from error
+        # Which repeats the strange value, of whatever length.
+        said = str(error)[:_LONGEST]
+        raise ProfileError(f"The profile {path} is damaged ({said}); measure it again or restore the file.") from error
 
 
 def read_registry() -> tuple[list[RegisteredProfile], dict[Path, ProfileError]]:

@@ -17,18 +17,29 @@ from typing import Any
 
 from subdit.errors import ProfileError
 
+
+def _is_finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        # An integer of more digits than a float has.
+        return False
+
+
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
     "string": lambda value: isinstance(value, str),
     "boolean": lambda value: isinstance(value, bool),
     "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value),
     "null": lambda value: value is None,
 }
 
 # A profile is six levels deep; what is so much deeper is none, and no sentence could show it.
 _DEEPEST = 16
+# Up to it JSON's numbers are the same to every program.
+_LARGEST_INTEGER = 2**53 - 1
 # Characters of a strange value that a sentence shows.
 _LONGEST = 80
 
@@ -43,7 +54,7 @@ def profile_schema() -> dict[str, Any]:
 
 def check_profile(values: Any, where: str) -> None:
     """Raise `ProfileError` naming `where` and the first thing in it that the schema does not allow."""
-    problem = _find_unprintable(values)
+    problem = _find_strange(values)
     if not problem and isinstance(values, dict) and values.get("subdit_profile", 1) != 1:
         raise ProfileError(
             f"The profile {where} has schema version {_shown(values['subdit_profile'])}, which this subdit does not "
@@ -143,10 +154,11 @@ def find_problem(value: Any, schema: Mapping[str, Any], at: str = "") -> str:
     return ""
 
 
-def _find_unprintable(values: Any) -> str:
-    """The first text, a key too, that is not printable, as 'where: what', or an empty text; asks for no depth of stack.
+def _find_strange(values: Any) -> str:
+    """What no value of a profile may be anywhere, as 'where: what', or an empty text; asks for no depth of stack.
 
-    All of a profile may reach a terminal, where control characters are commands and half a surrogate pair is no text.
+    All of a profile may reach a terminal, where control characters are commands and half a surrogate pair is no text,
+    and numpy, where integers of any size are objects.
     """
     left: list[tuple[Any, str, int]] = [(values, "", 0)]
     while left:
@@ -156,6 +168,8 @@ def _find_unprintable(values: Any) -> str:
             return f"{here}: is nested too deep"
         if isinstance(value, str) and not value.isprintable():
             return f"{here}: {_shown(value)} is no printable text"
+        if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+            return f"{here}: {_shown(value)} is too large"
         if isinstance(value, dict):
             if strange := next((key for key in value if not str(key).isprintable()), None):
                 return f"{here}: the name {_shown(strange)} is no printable text"
@@ -205,4 +219,5 @@ def _pattern(rule: str) -> re.Pattern[str]:
 
 
 def _is_number(value: Any) -> bool:
-    return _TYPES["number"](value)
+    # With integers of any number of digits, which compare with all others.
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 import warnings
 from pathlib import Path
@@ -16,6 +17,8 @@ from device_profiles import DeviceProfile
 from device_profiles import check_physics
 from device_profiles import read_profile
 from device_profiles import user_registry
+from device_profiles._registry import _MAX_BYTES
+from device_profiles._registry import SHIPPED
 from nas.cli import group
 from subdit.errors import ProfileError
 from subdit.errors import SubditError
@@ -144,6 +147,34 @@ def test_a_file_that_is_hardly_json_is_told_in_a_sentence(name: str, verb: str, 
     result = CliRunner().invoke(group, ["devices", verb, str(file)])
     assert isinstance(result.exception, SystemExit) and result.exit_code == 2
     assert "is damaged" in result.output
+
+
+@pytest.mark.parametrize("verb", ["check", "show"])
+def test_what_is_no_file_is_named_as_such_and_not_waited_for(verb: str, tmp_path: Path) -> None:
+    folder, pipe = tmp_path / "folder.json", tmp_path / "pipe.json"
+    folder.mkdir()
+    os.mkfifo(pipe)
+    for path in (folder, pipe):
+        result = CliRunner().invoke(group, ["devices", verb, str(path)])
+        assert isinstance(result.exception, SystemExit) and result.exit_code == 2
+        assert f"{path} is no file; name the file of a profile." in result.output
+
+
+def test_no_profile_is_as_large_as_that(tmp_path: Path) -> None:
+    """A good one, and blanks after it."""
+    text = json.dumps(made_up_profile().to_dict())
+    file = tmp_path / "large.json"
+    file.write_text(text + " " * (_MAX_BYTES - len(text)))
+    assert read_profile(file) == made_up_profile()
+    file.write_text(text + " " * (_MAX_BYTES - len(text) + 1))
+    with pytest.raises(ProfileError, match=r"large.json is larger than 8 MB, which no profile is"):
+        read_profile(file)
+    assert max(path.stat().st_size for path in SHIPPED.glob("*.json")) < _MAX_BYTES / 100
+
+
+def test_a_name_that_is_too_long_for_a_file_is_no_device() -> None:
+    result = CliRunner().invoke(group, ["devices", "show", "a" * 5000])
+    assert isinstance(result.exception, SystemExit) and result.exit_code == 2
 
 
 def test_strange_files_among_the_users_own_hide_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

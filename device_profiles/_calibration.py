@@ -91,28 +91,49 @@ def fit_calibration(
     """
     if len(whole) < MIN_WHOLE:
         raise ValueError(f"a calibration needs at least {MIN_WHOLE} whole sub-DiTs, not {len(whole)}")
-    measured = np.asarray([entry.latency.latency_ms for entry in whole])
-    counts = np.asarray(counts, dtype=np.float64)
-    features = _features(components, component_ms, counts, params / 1e6)
-    plain = counts @ component_ms
-    # A sub-DiT whose own interval is wide, because it was disturbed, counts for less.
-    spread = np.hypot(_RESIDUAL, np.asarray([entry.latency.relative_ci for entry in whole]) / 1.96)
+    features, measured, spread = _rows(components, component_ms, counts, whole, params)
     best_form, best_left_out = _FORMS[0], _left_out(_FORMS[0], features, measured, spread)
     for form in _FORMS[1:]:
         left_out = _left_out(form, features, measured, spread)
         is_better = _mean_error(left_out, measured) < _PREFERENCE * _mean_error(best_left_out, measured)
         if is_better and (_alone(_fit(form, features, measured, spread), components, component_ms, params) > 0).all():
             best_form, best_left_out = form, left_out
-    fitted = _fit(best_form, features, measured, spread)
+    return refit_calibration(best_form.name, components, component_ms, counts, whole, params=params, split=split)
+
+
+def refit_calibration(
+    form: str,
+    components: Sequence[Component],
+    component_ms: Floats,
+    counts: Floats,
+    whole: Sequence[WholeLatency],
+    *,
+    params: Floats,
+    split: float = 0.0,
+) -> Calibration:
+    """What `fit_calibration` makes of the same where it chooses the form of that name; for judging a stored one.
+
+    Raises:
+        ValueError: fewer than `MIN_WHOLE` sub-DiTs, or there is no such form.
+    """
+    if len(whole) < MIN_WHOLE:
+        raise ValueError(f"a calibration needs at least {MIN_WHOLE} whole sub-DiTs, not {len(whole)}")
+    chosen = next((one for one in _FORMS if one.name == form), None)
+    if chosen is None:
+        raise ValueError(f"there is no form of a calibration called {form!r}")
+    features, measured, spread = _rows(components, component_ms, counts, whole, params)
+    plain = np.asarray(counts, dtype=np.float64) @ component_ms
+    fitted = _fit(chosen, features, measured, spread)
+    left_out = _left_out(chosen, features, measured, spread)
     floor = noise_floor([entry.latency.relative_ci for entry in whole], split)
     return Calibration(
-        form=best_form.name,
+        form=chosen.name,
         factors={kind: float(fitted[at]) for at, kind in enumerate(KINDS)},
         per_run_ms=float(fitted[-3]),
         per_million_params_ms=float(fitted[-2]),
         fixed_ms=float(fitted[-1]),
-        relative_error=interval_of(best_left_out, measured),
-        error=summarize_errors(best_left_out, measured, noise_floor=floor),
+        relative_error=interval_of(left_out, measured),
+        error=summarize_errors(left_out, measured, noise_floor=floor),
         uncalibrated_error=summarize_errors(plain, measured, noise_floor=floor),
         whole=tuple(whole),
     )
@@ -161,6 +182,20 @@ def kendall_tau(first: Floats, second: Floats) -> float:
     signs_second = np.sign(np.asarray(second)[at] - np.asarray(second)[to])
     scale = np.sqrt(np.sum(signs_first != 0) * np.sum(signs_second != 0))
     return float(np.sum(signs_first * signs_second) / scale) if scale else 0.0
+
+
+def _rows(
+    components: Sequence[Component],
+    component_ms: Floats,
+    counts: Floats,
+    whole: Sequence[WholeLatency],
+    params: Floats,
+) -> tuple[Floats, Floats, Floats]:
+    """What a form is fitted to: features, shape (n, kinds + 3), latencies and their relative spread, shape (n,)."""
+    features = _features(components, component_ms, np.asarray(counts, dtype=np.float64), params / 1e6)
+    measured = np.asarray([entry.latency.latency_ms for entry in whole])
+    # A sub-DiT whose own interval is wide, because it was disturbed, counts for less.
+    return features, measured, np.hypot(_RESIDUAL, np.asarray([entry.latency.relative_ci for entry in whole]) / 1.96)
 
 
 def _features(components: Sequence[Component], component_ms: Floats, counts: Floats, params: Floats) -> Floats:

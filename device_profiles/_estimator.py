@@ -50,7 +50,7 @@ class LatencyEstimator:
     Else from the table: component latencies, corrected by the calibration where there is one, add up.
 
     Raises `ProfileError` where the profile is of another space, lacks a component, or has neither a table nor enough
-    whole sub-DiTs to fit.
+    whole sub-DiTs to fit, or such that no fit can be made of them.
 
     Attributes:
         error: errors on whole sub-DiTs that were left out of the fit; None where none was measured.
@@ -147,7 +147,13 @@ def _whole_model(profile: DeviceProfile, space: SearchSpace, table: Table | None
     parts_ms = None if table is None else table.plain_ms
     key = repr((space, profile.whole, None if parts_ms is None else parts_ms.tolist(), split))
     if key not in _models:
-        _models[key] = fit_whole_model(space, profile.whole, parts_ms=parts_ms, split=split)
+        try:
+            _models[key] = fit_whole_model(space, profile.whole, parts_ms=parts_ms, split=split)
+        except ValueError as error:
+            # numpy's LinAlgError is one too: latencies of magnitudes that no device has together.
+            raise ProfileError(
+                f"The whole sub-DiTs of the profile {profile.id} cannot be fitted ({error}); measure it again."
+            ) from error
         while len(_models) > _KEPT:
             _models.popitem(last=False)
     _models.move_to_end(key)

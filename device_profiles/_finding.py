@@ -1,8 +1,10 @@
-"""What a check of a profile finds."""
+"""What a check of a profile finds, and how its sentences write figures."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from device_profiles._profile import Latency
 
 
 @dataclass(frozen=True)
@@ -19,3 +21,15 @@ class Finding:
     rule: str
     message: str
     components: tuple[str, ...] = ()
+
+
+def ms(value: float) -> str:
+    return f"{value:.4g} ms"
+
+
+def span(latency: Latency) -> str:
+    return f"{latency.low_ms:.4g} to {latency.high_ms:.4g} ms"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -15,8 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from device_profiles._estimator import LatencyEstimator
 from device_profiles._finding import Finding
+from device_profiles._finding import ms
+from device_profiles._finding import percent
+from device_profiles._finding import span
+from device_profiles._physics_calibration import calibration_findings
+from device_profiles._physics_calibration import report_findings
 from device_profiles._physics_fields import all_whole
 from device_profiles._physics_fields import identity_findings
 from device_profiles._physics_fields import pipeline_findings
@@ -25,11 +29,9 @@ from device_profiles._profile import DeviceProfile
 from device_profiles._profile import Latency
 from device_profiles._profile import WholeLatency
 from subdit.errors import SpaceError
-from subdit.errors import SpecError
 from supernet.space import Component
 from supernet.space import SearchSpace
 from supernet.space import all_components
-from supernet.space import component_params
 from supernet.space import components_up_to
 from supernet.space import get_space
 
@@ -39,13 +41,11 @@ _FALSE_ALARMS = 0.01
 _SIZE_EFFECT = 0.05
 # A limit on noise above this is none, and a component whose interval is wider than this says nothing.
 _LARGEST_LIMIT = 0.10
+# What `profilers.NOISE_LIMIT`, a floor above, is: the limit on what another tool measured, which states none.
+_USUAL_LIMIT = 0.03
 _WIDEST_INTERVAL = 0.25
 # The median interval that a profile states may differ by this much from that of its components.
 _STATED = 0.005
-# What a calibration may multiply the latencies of a kind with.
-_FACTORS = (0.2, 5.0)
-# Standard errors by which a calibration may miss the whole sub-DiTs that it was fitted on.
-_MISSES = 4.0
 
 # With any of these larger and all else equal, there is no less to compute; the radius up to where strips need no cut.
 GROWING = {"width": "width", "grid": "number of tokens per side", "ffn_ratio": "FFN ratio", "bna_radius": "radius r"}
@@ -59,9 +59,9 @@ def check_physics(profile: DeviceProfile) -> tuple[Finding, ...]:
         return (Finding("space", f"The space {profile.space!r} is not known here, so its table cannot be judged."),)
     gaps = tuple(_gaps(profile, space))
     found = [*identity_findings(profile), *gaps, *_intervals(profile), *pipeline_findings(profile, space)]
-    found += [*_order(profile), *_growth(profile), *_noise(profile)]
+    found += [*_order(profile), *_growth(profile), *_noise(profile), *report_findings(profile)]
     if not gaps:
-        found += [*_calibration(profile, space), *whole_findings(profile, space)]
+        found += [*calibration_findings(profile, space), *whole_findings(profile, space)]
     return tuple(found)
 
 
@@ -84,14 +84,14 @@ def _intervals(profile: DeviceProfile) -> Iterator[Finding]:
         if not latency.low_ms <= latency.latency_ms <= latency.high_ms:
             yield Finding(
                 "interval",
-                f"The latency of {name}, {_ms(latency.latency_ms)}, is outside its own interval, {_range(latency)}.",
+                f"The latency of {name}, {ms(latency.latency_ms)}, is outside its own interval, {span(latency)}.",
                 (name,),
             )
         elif latency.relative_ci > _WIDEST_INTERVAL:
             yield Finding(
                 "noise",
-                f"The interval of {name}, {_range(latency)}, is +-{_percent(latency.relative_ci)} of its latency; at "
-                f"most {_percent(_WIDEST_INTERVAL)} says something.",
+                f"The interval of {name}, {span(latency)}, is +-{percent(latency.relative_ci)} of its latency; at "
+                f"most {percent(_WIDEST_INTERVAL)} says something.",
                 (name,),
             )
 
@@ -116,9 +116,9 @@ def _order(profile: DeviceProfile) -> Iterator[Finding]:
         if missing > allowed:
             yield Finding(
                 "order",
-                f"{large_name} takes {_ms(slower.latency_ms)}, less than {small_name} with {_ms(faster.latency_ms)}, "
-                f"although its {GROWING[dimension]} is {large} against {small}; noise explains {_ms(allowed)} of "
-                f"{_ms(missing)}.",
+                f"{large_name} takes {ms(slower.latency_ms)}, less than {small_name} with {ms(faster.latency_ms)}, "
+                f"although its {GROWING[dimension]} is {large} against {small}; noise explains {ms(allowed)} of "
+                f"{ms(missing)}.",
                 (small_name, large_name),
             )
     yield from _whole_order(profile)
@@ -134,9 +134,9 @@ def _whole_order(profile: DeviceProfile) -> Iterator[Finding]:
         if missing > allowed:
             yield Finding(
                 "order",
-                f"The whole sub-DiT '{large.spec}' takes {_ms(large.latency.latency_ms)}, less than "
-                f"'{small.spec}', than which nothing of it is smaller, with {_ms(small.latency.latency_ms)}; noise "
-                f"explains {_ms(allowed)} of {_ms(missing)}.",
+                f"The whole sub-DiT '{large.spec}' takes {ms(large.latency.latency_ms)}, less than "
+                f"'{small.spec}', than which nothing of it is smaller, with {ms(small.latency.latency_ms)}; noise "
+                f"explains {ms(allowed)} of {ms(missing)}.",
             )
 
 
@@ -191,26 +191,35 @@ def _growth(profile: DeviceProfile) -> Iterator[Finding]:
     if many <= few + float(np.hypot(few_half, many_half)):
         yield Finding(
             "growth",
-            f"All components of width {large} together take {_ms(many)} and those of width {small} {_ms(few)}; latency "
-            f"must grow by more than their noise, {_ms(float(np.hypot(few_half, many_half)))}.",
+            f"All components of width {large} together take {ms(many)} and those of width {small} {ms(few)}; latency "
+            f"must grow by more than their noise, {ms(float(np.hypot(few_half, many_half)))}.",
         )
 
 
 def _noise(profile: DeviceProfile) -> Iterator[Finding]:
     noise = profile.noise
-    if profile.noisy:
+    if profile.noisy and noise is None and profile.source:
+        yield Finding(
+            "noise",
+            "The profile says of itself that its spread is too wide or not known; import logs of a machine at rest, "
+            "which tell their spread.",
+        )
+    elif profile.noisy:
         yield Finding("noise", "The profile says of itself that the machine was too noisy; measure it again at rest.")
     if noise is None:
-        if profile.provenance == "measured":
+        if profile.provenance == "measured" and not profile.source:
             yield Finding("noise", "The profile is measured but states no noise; measure it with 'subdit profile'.")
+        elif profile.provenance == "measured" and not profile.noisy:
+            yield from _noise_of_another_tool(profile)
         return
     if noise.limit > _LARGEST_LIMIT:
         yield Finding(
-            "noise", f"The limit on noise is {_percent(noise.limit)}; above {_percent(_LARGEST_LIMIT)} it is none."
+            "noise",
+            f"The limit on noise is {percent(noise.limit)}; above {percent(_LARGEST_LIMIT)} it is none.",
         )
     for label, value in (("component_ci", noise.component_ci), ("whole_ci", noise.whole_ci), ("split", noise.split)):
         if value > noise.limit and not profile.noisy:
-            yield Finding("noise", f"The noise {label} is {_percent(value)}, above its limit {_percent(noise.limit)}.")
+            yield Finding("noise", f"The noise {label} is {percent(value)}, above its limit {percent(noise.limit)}.")
     stated = {
         "component_ci": ("components", [latency for latency in profile.components.values()], noise.component_ci),
         "whole_ci": ("whole sub-DiTs", [entry.latency for entry in all_whole(profile)], noise.whole_ci),
@@ -220,69 +229,27 @@ def _noise(profile: DeviceProfile) -> Iterator[Finding]:
         if profile.provenance == "measured" and actual > value + _STATED:
             yield Finding(
                 "noise",
-                f"The median interval of the {what} is +-{_percent(actual)}, but the profile states {label} as "
-                f"{_percent(value)}.",
+                f"The median interval of the {what} is +-{percent(actual)}, but the profile states {label} as "
+                f"{percent(value)}.",
             )
 
 
-def _calibration(profile: DeviceProfile, space: SearchSpace) -> Iterator[Finding]:
-    calibration = profile.calibration
-    if calibration is None:
+def _noise_of_another_tool(profile: DeviceProfile) -> Iterator[Finding]:
+    """Other tools know nothing of rounds and halves, so intervals are all that can show that the machine was quiet."""
+    named = list(profile.components.items())
+    named = named or [(f"the whole sub-DiT '{entry.spec}'", entry.latency) for entry in all_whole(profile)]
+    if not named:
         return
-    if not profile.components:
-        yield Finding("calibration", "The profile has a calibration, but no table of components that it corrects.")
-        return
-    components = [component for component in all_components(space) if component.name in profile.components]
-    kinds = sorted({component.kind for component in components})
-    if missing := [kind for kind in kinds if kind not in calibration.factors]:
-        yield Finding("calibration", f"The calibration has no factor for {', '.join(missing)}.")
-        return
-    for kind in kinds:
-        if not _FACTORS[0] <= calibration.factors[kind] <= _FACTORS[1]:
-            yield Finding(
-                "calibration",
-                f"The calibration multiplies {kind} with {calibration.factors[kind]:.3g}; {_FACTORS[0]:g} to "
-                f"{_FACTORS[1]:g} is believable.",
-            )
-    for component in components:
-        plain = profile.latency_ms[component.name]
-        weights_ms = calibration.per_million_params_ms * component_params(space, component) / 1e6
-        corrected = calibration.factors[component.kind] * plain + calibration.per_run_ms + weights_ms
-        if corrected <= 0:
-            yield Finding(
-                "calibration",
-                f"The calibration turns the {_ms(plain)} of {component.name} into {_ms(corrected)}; none may be 0 or "
-                "less.",
-                (component.name,),
-            )
-    try:
-        encoded = space.encode([entry.spec for entry in calibration.whole])
-    except SpecError as error:
-        yield Finding("calibration", f"The calibration has a sub-DiT that is none of the space: {error}")
-        return
-    estimate = LatencyEstimator(replace(profile, whole=()), space).estimate(encoded)
-    for entry, predicted in zip(calibration.whole, estimate.latency_ms.tolist(), strict=True):
-        measured = entry.latency
-        # It was left out when the worst error was found, and not when this fit was made, so this fit is no farther off.
-        allowed = _MISSES * float(np.hypot(calibration.relative_error, measured.relative_ci)) / 1.96
-        allowed = max(allowed, calibration.error.worst)
-        off = predicted / measured.latency_ms - 1
-        if abs(off) > allowed + 1e-9:
-            yield Finding(
-                "calibration",
-                f"The calibration predicts {_ms(predicted)} for '{entry.spec}', which took "
-                f"{_ms(measured.latency_ms)}: {100 * off:+.1f} %, and by its own figures at most "
-                f"+-{_percent(allowed)}.",
-            )
-
-
-def _ms(value: float) -> str:
-    return f"{value:.4g} ms"
-
-
-def _range(latency: Latency) -> str:
-    return f"{latency.low_ms:.4g} to {latency.high_ms:.4g} ms"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    if silent := [name for name, latency in named if latency.low_ms == latency.high_ms]:
+        yield Finding(
+            "noise",
+            f"{len(silent)} of {len(named)} intervals have no width, such as that of {silent[0]}; a profile whose "
+            "spread is not known is marked noisy.",
+        )
+    median = float(np.median([latency.relative_ci for _, latency in named]))
+    if median > _USUAL_LIMIT:
+        yield Finding(
+            "noise",
+            f"The median interval is +-{percent(median)}, above the usual limit {percent(_USUAL_LIMIT)}, and the "
+            "profile is not marked noisy; measure it again at rest.",
+        )

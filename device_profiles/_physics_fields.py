@@ -10,6 +10,7 @@ from device_profiles._finding import Finding
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import WholeLatency
 from device_profiles._whole_model import MIN_WHOLE_ROWS
+from subdit.errors import ProfileError
 from subdit.errors import SpecError
 from supernet.space import PIPELINE_PARTS
 from supernet.space import SearchSpace
@@ -40,6 +41,15 @@ def identity_findings(profile: DeviceProfile) -> Iterator[Finding]:
         )
     if profile.provenance != "measured" and not profile.source:
         yield Finding("identity", f"The profile is {profile.provenance}, but does not say by whom or by what model.")
+    if profile.provenance == "measured" and not profile.source:
+        named = [*profile.components.items(), *profile.pipeline.items()]
+        named += [(f"the whole sub-DiT '{entry.spec}'", entry.latency) for entry in all_whole(profile)]
+        if untimed := [name for name, latency in named if not latency.rounds]:
+            yield Finding(
+                "identity",
+                f"The profile is measured by subdit, yet {len(untimed)} of its latencies are of 0 timings, such as "
+                f"that of {untimed[0]}; what another tool measured names it in 'source'.",
+            )
     if profile.provenance == "estimated":
         latencies = [*profile.components.values(), *(entry.latency for entry in all_whole(profile))]
         if rounds := max((latency.rounds for latency in latencies), default=0):
@@ -86,7 +96,11 @@ def whole_findings(profile: DeviceProfile, space: SearchSpace) -> Iterator[Findi
                 f"The profile has {len(whole)} whole sub-DiTs and no table; a fit needs at least {MIN_WHOLE_ROWS}.",
             )
         return
-    error = LatencyEstimator(profile, space).error
+    try:
+        error = LatencyEstimator(profile, space).error
+    except ProfileError as impossible:
+        yield Finding("whole", str(impossible))
+        return
     if error is not None and error.mean > _LARGEST_ERROR:
         yield Finding(
             "whole",

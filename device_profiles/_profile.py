@@ -157,6 +157,14 @@ class Conditions:
     battery_percent: float | None = None
     browser: str = ""
 
+    def __post_init__(self) -> None:
+        # Devices have what they like in their firmware and properties; a profile holds printable text only.
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, str) and not value.isprintable():
+                shown = "".join(character if character.isprintable() else " " for character in value)
+                object.__setattr__(self, entry.name, " ".join(shown.split()))
+
 
 @dataclass(frozen=True)
 class DeviceProfile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from subdit.errors import SpecError
 from subdit.run import write_json
 
 SHIPPED = Path(__file__).parent / "shipped"
+# A profile of a large space has tens of kilobytes, one of a thousand whole sub-DiTs some hundred.
+_MAX_BYTES = 8 << 20
+# Characters of what is wrong with a spec that a sentence shows.
+_LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -51,17 +56,36 @@ def save_profile(profile: DeviceProfile, path: Path | None = None, *, force: boo
 
 
 def read_profile(path: Path) -> DeviceProfile:
-    """Read one file; raises `ProfileError` where it is missing, damaged or of an unknown version."""
+    """Read one file; raises `ProfileError` where it is missing, no file, damaged or of an unknown version."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(_read_text(path))
     except FileNotFoundError:
         raise ProfileError(f"There is no profile at {path}; measure one with 'subdit profile'.") from None
+    except RecursionError:
+        raise ProfileError(
+            f"The profile {path} is damaged (it is nested too deep); measure it again or restore the file."
+        ) from None
     except (OSError, ValueError) as error:
         raise ProfileError(f"The profile {path} is damaged ({error}); measure it again or restore the file.") from error
     try:
         return profile_from_dict(values, str(path))
     except SpecError as error:
-        raise ProfileError(f"The profile {path} is damaged ({error}); measure it again or restore the file.") from error
+        # Which repeats the strange value, of whatever length.
+        said = str(error)[:_LONGEST]
+        raise ProfileError(f"The profile {path} is damaged ({said}); measure it again or restore the file.") from error
+
+
+def _read_text(path: Path) -> str:
+    # Looked at before it is opened: a pipe that nobody writes to would be waited for, without end.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ProfileError(f"{path} is no file; name the file of a profile.")
+    with path.open("rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ProfileError(
+            f"The file {path} is larger than {_MAX_BYTES >> 20} MB, which no profile is; name the file of a profile."
+        )
+    return content.decode("utf-8")
 
 
 def read_registry() -> tuple[list[RegisteredProfile], dict[Path, ProfileError]]:
@@ -98,7 +122,8 @@ def load_profile(reference: str | Path, *, space: str | None = None) -> DevicePr
         ProfileError: no such profile, several of them, damaged, or made for another space.
     """
     path = Path(reference)
-    if path.is_file() or path.suffix == ".json":
+    # Not `path.is_file`, which raises where a name is too long for any file.
+    if os.path.isfile(path) or path.suffix == ".json":
         return _require_space(read_profile(path), str(path), space)
     reference = str(reference)
     entries, damaged = read_registry()

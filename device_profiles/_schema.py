@@ -17,15 +17,31 @@ from typing import Any
 
 from subdit.errors import ProfileError
 
+
+def _is_finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        # An integer of more digits than a float has.
+        return False
+
+
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
     "string": lambda value: isinstance(value, str),
     "boolean": lambda value: isinstance(value, bool),
     "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value),
     "null": lambda value: value is None,
 }
+
+# A profile is six levels deep; what is so much deeper is none, and no sentence could show it.
+_DEEPEST = 16
+# Up to it JSON's numbers are the same to every program.
+_LARGEST_INTEGER = 2**53 - 1
+# Characters of a strange value that a sentence shows.
+_LONGEST = 80
 
 _ANNOTATIONS = {"$schema", "$id", "$defs", "title", "description"}
 
@@ -38,12 +54,13 @@ def profile_schema() -> dict[str, Any]:
 
 def check_profile(values: Any, where: str) -> None:
     """Raise `ProfileError` naming `where` and the first thing in it that the schema does not allow."""
-    if isinstance(values, dict) and values.get("subdit_profile", 1) != 1:
+    problem = _find_strange(values)
+    if not problem and isinstance(values, dict) and values.get("subdit_profile", 1) != 1:
         raise ProfileError(
-            f"The profile {where} has schema version {values['subdit_profile']!r}, which this subdit does not know; "
-            "update subdit."
+            f"The profile {where} has schema version {_shown(values['subdit_profile'])}, which this subdit does not "
+            "know; update subdit."
         )
-    if problem := find_problem(values, profile_schema()):
+    if problem := problem or find_problem(values, profile_schema()):
         raise ProfileError(f"The profile {where} is damaged ({problem}); measure it again or restore the file.")
     if not values["components"] and not values.get("whole"):
         raise ProfileError(f"The profile {where} has no latency at all; measure it again or restore the file.")
@@ -58,8 +75,8 @@ def check_profile(values: Any, where: str) -> None:
     )
     if values["id"] != expected:
         raise ProfileError(
-            f"The profile {where} is damaged (its id is {values['id']!r}, its fields say {expected!r}); restore the "
-            "file."
+            f"The profile {where} is damaged (its id is {_shown(values['id'])}, its fields say {_shown(expected)}); "
+            "restore the file."
         )
 
 
@@ -97,11 +114,13 @@ def find_problem(value: Any, schema: Mapping[str, Any], at: str = "") -> str:
             if not any(_TYPES[kind](value) for kind in kinds):
                 problem = f"must be of type {' or '.join(kinds)}"
         elif keyword == "const":
-            problem = "" if value == rule else f"must be {rule!r}"
+            # 1 and 1.0 are one number, and true is none.
+            problem = "" if value == rule and isinstance(value, bool) == isinstance(rule, bool) else f"must be {rule!r}"
         elif keyword == "enum":
             problem = "" if value in rule else f"must be one of {', '.join(map(repr, rule))}"
         elif keyword == "pattern":
-            problem = "" if not isinstance(value, str) or re.search(rule, value) else f"{value!r} does not match {rule}"
+            fits = not isinstance(value, str) or _pattern(rule).search(value)
+            problem = "" if fits else f"{_shown(value)} does not match {rule}"
         elif keyword == "minimum":
             problem = "" if not _is_number(value) or value >= rule else f"must be at least {rule}"
         elif keyword == "maximum":
@@ -135,13 +154,49 @@ def find_problem(value: Any, schema: Mapping[str, Any], at: str = "") -> str:
     return ""
 
 
+def _find_strange(values: Any) -> str:
+    """What no value of a profile may be anywhere, as 'where: what', or an empty text; asks for no depth of stack.
+
+    All of a profile may reach a terminal, where control characters are commands and half a surrogate pair is no text,
+    and numpy, where integers of any size are objects.
+    """
+    left: list[tuple[Any, str, int]] = [(values, "", 0)]
+    while left:
+        value, at, depth = left.pop()
+        here = at or "the file"
+        if depth > _DEEPEST:
+            return f"{here}: is nested too deep"
+        if isinstance(value, str) and not value.isprintable():
+            return f"{here}: {_shown(value)} is no printable text"
+        if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+            return f"{here}: {_shown(value)} is too large"
+        if isinstance(value, dict):
+            if strange := next((key for key in value if not str(key).isprintable()), None):
+                return f"{here}: the name {_shown(strange)} is no printable text"
+            left += [(entry, _inside(at, key), depth + 1) for key, entry in reversed(value.items())]
+        elif isinstance(value, list):
+            left += [(entry, f"{at}[{n}]", depth + 1) for n, entry in reversed(list(enumerate(value)))]
+    return ""
+
+
+def _inside(at: str, key: Any) -> str:
+    name = str(key)[:_LONGEST]
+    return f"{at}.{name}" if at else name
+
+
+def _shown(value: Any) -> str:
+    """A value in a sentence: what is strange about it shows at its beginning."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
 def _check_properties(value: Any, schema: Mapping[str, Any], at: str) -> str:
     if not isinstance(value, dict):
         return ""
     known = schema.get("properties", {})
     others = schema.get("additionalProperties", True)
     for key, entry in value.items():
-        inside = f"{at}.{key}" if at else str(key)
+        inside = _inside(at, key)
         if key in known:
             problem = find_problem(entry, known[key], inside)
         elif others is False:
@@ -157,5 +212,12 @@ def _first(problems: Any) -> str:
     return next((problem for problem in problems if problem), "")
 
 
+@cache
+def _pattern(rule: str) -> re.Pattern[str]:
+    """`rule` as JSON Schema means it, in ECMA-262: there `$` is the very end, where Python lets a line feed follow."""
+    return re.compile(re.sub(r"(?<!\\)\$", r"\\Z", rule), re.ASCII)
+
+
 def _is_number(value: Any) -> bool:
-    return _TYPES["number"](value)
+    # With integers of any number of digits, which compare with all others.
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -101,5 +101,9 @@ def made_up_profile(
         },
         conditions=CONDITIONS,
         noise=NOISE,
-        calibration=fit_calibration(COMPONENTS, latency_ms, counts, whole, params=PARAMS) if calibrated else None,
+        calibration=(
+            fit_calibration(COMPONENTS, latency_ms, counts, whole, params=PARAMS, split=NOISE.split)
+            if calibrated
+            else None
+        ),
     )

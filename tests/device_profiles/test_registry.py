@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from device_profiles import Calibration
 from device_profiles import Conditions
@@ -24,6 +25,7 @@ from device_profiles import save_profile
 from device_profiles import user_registry
 from device_profiles._schema import find_problem
 from device_profiles._schema import profile_schema
+from nas.cli import group
 from subdit.errors import ProfileError
 from subdit.errors import RunError
 from tests.device_profiles.made_up import made_up_profile
@@ -54,6 +56,20 @@ def test_the_schema_has_the_fields_of_the_dataclasses() -> None:
         assert set(definitions[name]["properties"]) == {entry.name for entry in dataclasses.fields(record)}, name
     own = {entry.name for entry in dataclasses.fields(DeviceProfile)} - {"schema_version"}
     assert set(profile_schema()["properties"]) == own | {"subdit_profile", "id"}
+
+
+def test_patterns_end_where_those_of_json_schema_end() -> None:
+    """In ECMA-262 `$` is the very end; in Python a line feed may follow."""
+    for field in ("device", "runtime", "precision", "compute_precision", "kit_hash"):
+        rule = profile_schema()["properties"][field]
+        assert find_problem("0123abcd", rule) == ""
+        assert "does not match" in find_problem("0123abcd\n", rule)
+    assert find_problem("5 $", {"pattern": r"^[0-9]+ \$$"}) == ""
+    assert find_problem("5 $\n", {"pattern": r"^[0-9]+ \$$"})
+
+
+def test_true_is_no_version() -> None:
+    assert find_problem(True, {"const": 1}) and not find_problem(1, {"const": 1})
 
 
 def test_an_unknown_schema_keyword_is_not_passed_over() -> None:
@@ -99,6 +115,56 @@ def test_a_damaged_profile_is_refused_by_the_name_of_its_field(
         profile_from_dict(values, "kettle.json")
     assert said in str(caught.value)
     assert "kettle.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m", "\ud800", "a\nb", "\x00", "\u202e", "\x9b2J"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("source",),
+        ("conditions", "cpu"),
+        ("calibration", "form"),
+        ("calibration", "whole", 0, "spec", "space"),
+        ("id",),
+        ("space",),
+    ],
+)
+def test_text_that_is_not_printable_is_refused_without_being_printed(path: tuple[Any, ...], text: str) -> None:
+    values = copy.deepcopy(made_up_profile().to_dict())
+    _set(*path, to=f"kettle {text}")(values)
+    with pytest.raises(ProfileError, match="is no printable text") as caught:
+        profile_from_dict(values, "kettle.json")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m", "\ud800", "a\nb"])
+@pytest.mark.parametrize("path", [(), ("components",), ("conditions",), ("calibration", "factors"), ("pipeline",)])
+def test_names_that_are_not_printable_are_refused_too(path: tuple[str, ...], text: str) -> None:
+    values = copy.deepcopy(made_up_profile().to_dict())
+    _set(*path, text, to=1.0)(values)
+    with pytest.raises(ProfileError, match="the name .* is no printable text") as caught:
+        profile_from_dict(values, "kettle.json")
+    assert str(caught.value).isprintable()
+
+
+def test_what_a_device_says_of_itself_is_made_printable() -> None:
+    """Or nothing that was measured on it could be saved."""
+    said = dataclasses.replace(made_up_profile().conditions, model="Kettle\x00 Pro\n", soc="K\x1b[31m1")
+    assert (said.model, said.soc) == ("Kettle Pro", "K [31m1")
+    profile = dataclasses.replace(made_up_profile(), conditions=said)
+    save_profile(profile)
+    assert load_profile(profile.id) == profile
+
+
+@pytest.mark.parametrize("verb", ["show", "check"])
+def test_no_terminal_gets_a_command_from_a_profile(verb: str, tmp_path: Path) -> None:
+    values = made_up_profile().to_dict()
+    for at, text in enumerate(("\x1b[31m", "\ud800")):
+        file = tmp_path / f"{at}.json"
+        file.write_text(json.dumps({**values, "source": text}))
+        result = CliRunner().invoke(group, ["devices", verb, str(file)])
+        assert isinstance(result.exception, SystemExit) and result.exit_code == 2
+        assert "is no printable text" in result.output and text not in result.output
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"subdit_profile": 1}'])

@@ -38,7 +38,7 @@ def begin(
     anew: bool,
     force: bool,
 ) -> Study:
-    """Open a search's study, with what is asked and the folder's mark written into it; where it begins `anew`, its folder is cleared.
+    """Open a search's study, with what is asked and the folder's mark written into it; `anew` clears its folder.
 
     A study at an address, whose `storage` is open already, comes before the folder: where a database refuses to delete
     or to make a study, or has one about another question, what was found before stays. A study in the folder is itself

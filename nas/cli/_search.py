@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--budget-s", type=float, help="End after so many seconds, if that is sooner.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the proposals.")
 @click.option("--name", default="default", show_default=True, help="The search's folder in the run.")
-@click.option("--pick-at", multiple=True, metavar="FIGURE=VALUE", help="A further pick, such as latency_ms=20; repeat.")
+@click.option("--pick-at", multiple=True, metavar="FIGURE=VALUE", help="A further pick, such as latency_ms=20; of each figure one.")
 @click.option("--verify", type=int, default=0, metavar="K", help="Export and measure K here, and search again.")
 @click.option("--storage", help="Optuna storage: postgresql://, mysql://, grpc://, journal:///; by default a file.")
 @click.option("--study-name", help="The study's name in that storage.")

@@ -50,9 +50,9 @@ def test_a_restricted_profile_restricts_the_search() -> None:
     figures = latency_column(LatencyEstimator(small, SPACE))(ENCODED)
     assert np.isinf(figures.values).any() and np.isfinite(figures.half_width).all()
     assert np.isfinite(figures.values[count_params(SPACE, ENCODED) <= limit]).all()
-    assert _limits([small], None, None, {}).max_params == limit
-    assert _limits([small, profile], None, limit - 1, {}).max_params == limit - 1
-    assert _limits([profile], None, None, {}).max_params is None
+    assert _limits([small], None, None, {}, {}).max_params == limit
+    assert _limits([small, profile], None, limit - 1, {}, {}).max_params == limit - 1
+    assert _limits([profile], None, None, {}, {}).max_params is None
 
 
 def test_memory_is_the_closed_form() -> None:

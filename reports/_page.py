@@ -25,6 +25,9 @@ from reports._figures import quality_lines
 from reports._other_devices import other_devices
 from reports._plot import pareto_svg
 from reports._results import Results
+from reports._ties import tie
+from reports._ties import tied_front
+from reports._ties import tied_picks
 from subdit.errors import ProfileError
 from subdit.errors import RunError
 from subdit.errors import SpaceError
@@ -101,7 +104,7 @@ def _template(name: str, *, autoescape: bool) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"zip": zip, "milliseconds": milliseconds, "percent": percent}
+    environment.filters |= {"zip": zip, "milliseconds": milliseconds, "percent": percent, "tie": tie}
     environment.globals |= {"interval": interval}
     return environment.get_template(name)
 
@@ -122,6 +125,8 @@ def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
         "quality_unit": quality_unit(results),
         "beats_in": _objectives(results),
         "pick_lines": pick_lines(results.picks),
+        "tied_front": tied_front(results),
+        "tied_picks": tied_picks(results),
         "quality_lines": quality_lines(results.picks) if any(pick.quality for pick in results.picks) else [],
         "others": others,
         "other_device_lines": other_device_lines(others),

@@ -13,6 +13,7 @@ import numpy as np
 
 from device_profiles import DeviceProfile
 from device_profiles import LatencyEstimator
+from reports._limits import broken_limits
 from reports._results import Pick
 from reports._results import Results
 from reports._results import Trial
@@ -32,7 +33,8 @@ class OtherPick:
         latency_ms: predicted here; `latency_low_ms` to `latency_high_ms` is its 95 % interval.
         as_good: the fastest trial of this search's front that is at least as good; None where none is.
         as_fast: the best trial of this search's front that is at least as fast here; None where none is.
-        allowed: whether this search's limits on latency and parameters let it pass.
+        broken: figures whose limit in this search it breaks.
+        unchecked: figures that are limited in this search, but that cannot be had here.
     """
 
     pick: Pick
@@ -41,7 +43,13 @@ class OtherPick:
     latency_high_ms: float
     as_good: Trial | None
     as_fast: Trial | None
-    allowed: bool = True
+    broken: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> bool:
+        """Whether it breaks none of this search's limits, as far as they can be checked."""
+        return not self.broken
 
     @property
     def latency_paid(self) -> float | None:
@@ -115,6 +123,7 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
     shared = np.asarray([trial.spec in mine for trial in other.front])
     place = {trial.spec: at for at, trial in enumerate(other.front)}
     facts = other.config.get("device_facts")
+    limited = broken_limits(results, estimator.profile, other.front, here)
     picks = []
     for pick in other.picks:
         at = place[pick.trial.spec]
@@ -135,7 +144,8 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
                     key=lambda trial: trial.quality,
                     default=None,
                 ),
-                _allowed(results, pick.trial, latency_ms),
+                limited[at].figures,
+                limited[at].unchecked,
             )
         )
     return OtherDevice(
@@ -147,13 +157,6 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
         beaten=float(((none_worse & better).any(axis=1) & ~shared).mean()),
         picks=tuple(picks),
     )
-
-
-def _allowed(results: Results, trial: Trial, latency_ms: float) -> bool:
-    limits = results.config.get("limits")
-    limits = limits if isinstance(limits, dict) else {}
-    kept = ((limits.get("max_latency_ms"), latency_ms), (limits.get("max_params"), trial.params))
-    return all(limit is None or value <= limit for limit, value in kept)
 
 
 def _device(results: Results) -> str:

@@ -249,6 +249,8 @@ def test_the_same_device_twice_is_refused(run: Path) -> None:
 
 def test_a_whole_picture_takes_its_steps(run: Path) -> None:
     found = ask(run, objectives=["pipeline", "analytic"], steps=3, limits={"pipeline_ms": 2.5})
+    # Without the steps nobody who reads the results can tell what keeps the limit.
+    assert found.config["steps"] == 3
     for row in found.front:
         # The digits need neither a text encoder nor a decoder.
         assert row.more["pipeline_ms"] == pytest.approx(3 * row.latency_ms) and row.more["pipeline_ms"] <= 2.5

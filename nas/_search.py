@@ -81,7 +81,8 @@ def search(
         study_name: in that storage; by default the names of run and search.
         worker: share the search with others that were started alike.
         stale_s: seconds without a sign of life after which a worker's trial is given to another.
-        verify: export and measure so many of the most promising on this machine, and search again with what they say.
+        verify: export and measure so many of the most promising on this machine, and search again with what they say;
+            for profiles of this machine on ONNX Runtime in fp32.
 
     A pick that the front turns out not to have raises `SearchError` when everything else is written.
 
@@ -124,7 +125,7 @@ def search(
         proxy=proxy,
     )
     if verify:
-        from nas._verify import check_is_here
+        from nas._here import check_is_here
 
         # Now, not when hours were spent on what is then not measured.
         check_is_here(asked.profiles[0])

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from nas._front import hypervolume
 from nas._front import on_front
 from nas._front import scaled
+from nas._here import check_is_here
 from nas._limits import LATENCY
 from nas._limits import PIPELINE
 from nas._limits import Latencies
@@ -306,19 +307,3 @@ def measure_exported(
     return measure_models(
         paths, runtime=profile.runtime, threads=profile.threads, budget_s=budget_s, progress=progress
     )  # fmt: skip
-
-
-def check_is_here(profile: DeviceProfile) -> None:
-    """Raises `SearchError` where sub-DiTs cannot be measured on the profile's device from here."""
-    import platform
-
-    if profile.precision != "fp32" or profile.delegate is not None or profile.runtime != "onnxruntime":
-        raise SearchError(
-            f"The profile {profile.id} is of a runtime whose sub-DiTs cannot be measured from here; verify on the "
-            "device, or leave out --verify."
-        )
-    if profile.conditions.machine != platform.node():
-        raise SearchError(
-            f"The profile {profile.id} was measured on {profile.conditions.machine or 'another machine'}, not on this "
-            f"one ({platform.node()}); verify there, or leave out --verify."
-        )

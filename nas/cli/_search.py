@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the proposals.")
 @click.option("--name", default="default", show_default=True, help="The search's folder in the run.")
 @click.option("--pick-at", multiple=True, metavar="FIGURE=VALUE", help="A further pick, such as latency_ms=20; repeat.")
-@click.option("--verify", type=int, default=0, metavar="K", help="Export and measure K here, and search again.")
+@click.option(
+    "--verify",
+    type=int,
+    default=0,
+    metavar="K",
+    help="Export and measure K here, and search again; for ONNX Runtime fp32 profiles of this machine.",
+)
 @click.option("--storage", help="Optuna storage: postgresql://, mysql://, grpc://, journal:///; by default a file.")
 @click.option("--study-name", help="The study's name in that storage.")
 @click.option("--worker", is_flag=True, help="Share the search with other workers that are started alike.")

@@ -121,7 +121,7 @@ def test_a_profile_of_another_space_is_refused(run: Path) -> None:
         ({"stale_s": -1.0, "worker": True}, "stale_s"),
         ({"stale_s": float("nan")}, "stale_s"),
         ({"verify": -1}, "cannot verify -1"),
-        ({"verify": 2}, "was measured on slate, not on this one"),
+        ({"verify": 2}, "was measured on another processor"),
         ({"seed": -1}, "seed"),
         ({"name": "../elsewhere"}, "cannot be named"),
         ({"resume": True, "force": True}, "--resume"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,15 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nas._front import hypervolume
-from nas._front import on_front
-from nas._front import scaled
 from nas._here import check_is_here
-from nas._limits import LATENCY
-from nas._limits import PIPELINE
 from nas._limits import Latencies
 from nas._limits import LatencySource
-from nas._limits import Tables
 from nas._question import Budget
 from nas._reach import find_reach
 from nas._reach import out_of_reach
@@ -36,9 +29,10 @@ from nas._results import SearchResult
 from nas._results import TrialRow
 from nas._results import pick_name
 from nas._surrogate import described
+from nas._verified import measured_report
+from nas._verified import report
 from nas._work import run_search
 from subdit.errors import InfeasibleError
-from subdit.errors import SearchError
 from subdit.progress import ProgressCallback
 from subdit.run import Run
 from subdit.run import write_json
@@ -169,7 +163,7 @@ def verify_search(
         force=True,
         progress=progress,
     )
-    said = report(said, first, second, tables)
+    said = report(said, first, second, tables, asked.question)
     write_json(file, said)
     missed = {pick_name(figure, (pick_at or {})[figure]): why for figure, why in gone.items()}
     missed = {**second.config.get("missed_picks", {}), **missed}
@@ -196,94 +190,6 @@ def most_promising(result: SearchResult, count: int) -> list[TrialRow]:
         taken = np.log([row.latency_ms for row in chosen])
         chosen.append(max(left, key=lambda row: float(np.abs(np.log(row.latency_ms) - taken).min())))
     return sorted(chosen, key=lambda row: row.latency_ms)
-
-
-def measured_report(
-    chosen: Sequence[TrialRow],
-    found: Mapping[str, Measurement],
-    corrected: CorrectedLatencies,
-    asked: Asked,
-    *,
-    machine_slower: float,
-) -> dict[str, Any]:
-    """How far predictions of the first front were wrong, and which limits it broke."""
-    limits = asked.tables.limits.by_figure()
-    limited = [name for name in (LATENCY, PIPELINE) if name in limits]
-    rows: list[dict[str, Any]] = []
-    for row in chosen:
-        measured = found[row.spec.hash]
-        rows.append(
-            {
-                "spec": str(row.spec),
-                "spec_hash": row.spec.hash,
-                "predicted_ms": row.latency_ms,
-                "measured_ms": measured.latency_ms,
-                "low_ms": measured.low_ms,
-                "high_ms": measured.high_ms,
-                "error": row.latency_ms / measured.latency_ms - 1,
-                "violates": any(_taken_ms(name, measured, asked) > limits[name] for name in limited),
-            }
-        )
-    errors = np.abs([entry["error"] for entry in rows])
-    violations = sum(bool(entry["violates"]) for entry in rows)
-    broken = f"{violations} of them break the latency limit" if limited else "there was no latency limit to break"
-    said = (
-        f"{len(rows)} sub-DiTs of the first front measured: predictions off by {errors.mean():.1%} in the mean and "
-        f"{errors.max():.1%} at worst, {corrected.shift:+.1%} of it common to all; {broken}."
-    )
-    if machine_slower != 1.0:
-        said += f" The reference kernel took {machine_slower:.2f} of its time in the profile; that is taken out."
-    return {
-        "measured": rows,
-        "mean_error": float(errors.mean()),
-        "worst_error": float(errors.max()),
-        "common_factor": float(np.exp(corrected.shift)),
-        "left_over": corrected.left_over,
-        "violations": violations,
-        "machine_slower": machine_slower,
-        "said": said,
-    }
-
-
-def _taken_ms(name: str, measured: Measurement, asked: Asked) -> float:
-    """Milliseconds of one step, or of a picture whose steps take as long as was measured."""
-    if name == LATENCY:
-        return measured.latency_ms
-    from device_profiles import LatencyEstimate
-    from device_profiles import pipeline_latency
-
-    step = LatencyEstimate(*(np.asarray([value]) for value in (measured.latency_ms, measured.low_ms, measured.high_ms)))
-    picture = pipeline_latency(asked.profiles[0], asked.tables.space, step, steps=asked.steps)
-    return float(picture.latency_ms[0])
-
-
-def report(measured: Mapping[str, Any], first: SearchResult, second: SearchResult, tables: Tables) -> dict[str, Any]:
-    """What was measured, and what the first front would have cost next to the second."""
-    regret = _regret(first, second, tables)
-    return {
-        **measured,
-        "regret": regret,
-        "second_search": second.folder.name,
-        "picks": {name: pick.to_dict() for name, pick in second.picks.items()},
-        "said": f"{measured['said']} With the corrected table the first front has {regret:.2%} less hypervolume than "
-        "the second.",
-    }
-
-
-def _regret(first: SearchResult, second: SearchResult, tables: Tables) -> float:
-    """Share of hypervolume that the first front lacks next to both together, by the corrected tables and the limits."""
-
-    def points(rows: Sequence[TrialRow]) -> Floats:
-        known = tables.look_up(tables.space.encode([row.spec for row in rows]))
-        return np.c_[known.latency_ms, [row.quality for row in rows]].astype(np.float64)[known.feasible]
-
-    before, after = points(first.front), points(second.front)
-    both = np.concatenate([before, after])
-    if not len(both):
-        raise SearchError("By the corrected table no sub-DiT of either front keeps the limits; set wider ones.")
-    front = both[on_front(both)]
-    whole = hypervolume(scaled(front, front), (1.1, 1.1))
-    return float(1 - hypervolume(scaled(before, front), (1.1, 1.1)) / whole) if len(before) else 1.0
 
 
 def measure_exported(

@@ -205,6 +205,58 @@ def test_a_pick_that_the_corrected_table_puts_out_of_reach_is_left_out(tmp_path:
     assert len(said["measured"]) == 4 and "regret" in said
 
 
+def slow_share(fronts: list[list[tuple[float, float]]]) -> float:
+    """Share of the area that the first front dominates of what both do, below a tenth of their extent beyond them.
+
+    Counted on a fine grid, and of both fronts' own best points.
+    """
+    points = np.asarray([point for front in fronts for point in front])
+    best = np.asarray([p for p in points if not ((points <= p).all(axis=1) & (points < p).any(axis=1)).any()])
+    low, extent = best.min(axis=0), best.max(axis=0) - best.min(axis=0)
+    grid = np.stack(np.meshgrid(*[(np.arange(1200) + 0.5) / 1200 * 1.1] * 2), axis=-1).reshape(-1, 2)
+
+    def area(front: object) -> float:
+        covered = np.zeros(len(grid), dtype=bool)
+        for point in (np.asarray(front) - low) / extent:
+            covered |= (grid >= point).all(axis=1)
+        return float(covered.mean())
+
+    return area(fronts[0]) / area(points)
+
+
+def test_regret_is_in_the_objectives_of_the_question(tmp_path: Path, asked: Asked) -> None:
+    """By area counted on a grid, of parameters against quality; latency counts only as far as it is limited."""
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    small = dataclasses.replace(asked, question=dataclasses.replace(asked.question, objectives=("params", "quality")))
+    first = run_search(run, "default", small.tables, small.proxies, small.question, Budget(60))
+    options = {"count": 6, "pick_at": None, "progress": no_progress}
+    second = verify_search(run, first, small, measure=slower_by(1.3), **options)
+    said = second.config["verified"]
+    kept = [row for row in first.front if 1.3 * row.latency_ms <= 3.0]
+    assert 0 < len(kept) < len(first.front)
+    fronts = [[(float(row.params), row.quality) for row in rows] for rows in (kept, second.front)]
+    assert said["regret"] == pytest.approx(1 - slow_share(fronts), abs=0.004) and said["regret"] > 0.01
+    assert said["regret_in"] == ["params", "quality"]
+    assert "of the hypervolume of both fronts together, in number of parameters and quality loss." in said["said"]
+    assert "neither an objective nor limited" not in said["said"]
+
+
+def test_a_search_without_latency_says_that_correcting_it_changes_nothing(tmp_path: Path, asked: Asked) -> None:
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    free = Limits(max_params=90_000)
+    small = dataclasses.replace(
+        asked,
+        tables=dataclasses.replace(asked.tables, limits=free),
+        question=dataclasses.replace(asked.question, limits=free, objectives=("params", "quality")),
+    )
+    first = run_search(run, "default", small.tables, small.proxies, small.question, Budget(25))
+    options = {"count": 3, "pick_at": None, "progress": no_progress}
+    said = verify_search(run, first, small, measure=slower_by(1.3), **options).config["verified"]
+    assert said["regret"] == 0 and "correcting it changes nothing" in said["said"]
+
+
 def test_pictures_are_corrected_too(tmp_path: Path, asked: Asked) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")

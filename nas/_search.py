@@ -75,7 +75,7 @@ def search(
         trials, budget_s: when it ends, by sub-DiTs and by seconds.
         seed: of the proposals.
         steps: of a picture, where "pipeline" is asked for.
-        allow_noisy: accept profiles measured on too noisy a machine.
+        allow_noisy: accept profiles, and with `verify` measurements, of too noisy a machine.
         proxy: in place of the default quality proxy.
         storage: address of an Optuna storage, see `nas._storage.open_storage`; a file in the run by default.
         study_name: in that storage; by default the names of run and search.
@@ -84,7 +84,8 @@ def search(
         verify: export and measure so many of the most promising on this machine, and search again with what they say;
             for profiles of this machine on ONNX Runtime in fp32.
 
-    A pick that the front turns out not to have raises `SearchError` when everything else is written.
+    A pick that the front turns out not to have raises `SearchError` when everything else is written, and so does a
+    machine that is too noisy to verify on.
 
     Raises `RunError` where the search exists already or the run is damaged, `ProfileError` where the device is unknown,
     of another space or noisy, `InfeasibleError` where no sub-DiT keeps the limits, `SearchError` where options are
@@ -150,7 +151,9 @@ def search(
     if verify:
         from nas._verify import verify_search
 
-        result = verify_search(where, result, asked, count=verify, pick_at=pick_at, progress=progress)
+        result = verify_search(
+            where, result, asked, count=verify, pick_at=pick_at, progress=progress, allow_noisy=allow_noisy
+        )
     missed = result.config.get("missed_picks", {})
     for pick in (pick_name(figure, limit) for figure, limit in (pick_at or {}).items()):
         if pick not in result.picks:

@@ -29,6 +29,28 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
+MOST_SLOWER = 1.25
+"""Beyond this, or one over it, the reference kernel's time over that in the profile is doubted and not just taken out.
+The kernel stays in a cache: what makes a machine so busy, or another one, changes whole sub-DiTs by another share."""
+
+
+def doubts(found: Mapping[str, Measurement], machine_slower: float) -> list[str]:
+    """Why measurements are not to be believed, in words; a profile of such a machine would count as noisy."""
+    from profilers import NOISE_LIMIT
+
+    said = []
+    if not 1 / MOST_SLOWER <= machine_slower <= MOST_SLOWER:
+        said.append(
+            f"the reference kernel took {machine_slower:.2f} of its time in the profile, which is only believed from "
+            f"{1 / MOST_SLOWER:.2f} to {MOST_SLOWER:.2f}"
+        )
+    interval = float(np.median([one.relative_ci for one in found.values()]))
+    split = float(np.sqrt(np.mean(np.square([one.split for one in found.values()]))))
+    for value, what in ((interval, "95 % intervals are"), (split, "the two halves of the measurement differ by")):
+        if value > NOISE_LIMIT:
+            said.append(f"{what} +-{value:.1%}, of which +-{NOISE_LIMIT:.0%} is believed")
+    return said
+
 
 def measured_report(
     chosen: Sequence[TrialRow],
@@ -37,8 +59,9 @@ def measured_report(
     asked: Asked,
     *,
     machine_slower: float,
+    doubted: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """How far predictions of the first front were wrong, and which limits it broke."""
+    """How far predictions of the first front were wrong, which limits it broke, and why one may not believe that."""
     limits = asked.tables.limits.by_figure()
     limited = [name for name in (LATENCY, PIPELINE) if name in limits]
     rows: list[dict[str, Any]] = []
@@ -65,6 +88,8 @@ def measured_report(
     )
     if machine_slower != 1.0:
         said += f" The reference kernel took {machine_slower:.2f} of its time in the profile; that is taken out."
+    if doubted:
+        said = f"Not to be believed, as {'; '.join(doubted)}. {said}"
     return {
         "measured": rows,
         "mean_error": float(errors.mean()),
@@ -73,6 +98,8 @@ def measured_report(
         "left_over": corrected.left_over,
         "violations": violations,
         "machine_slower": machine_slower,
+        "noisy": bool(doubted),
+        "doubts": list(doubted),
         "said": said,
     }
 

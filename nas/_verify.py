@@ -29,10 +29,12 @@ from nas._results import SearchResult
 from nas._results import TrialRow
 from nas._results import pick_name
 from nas._surrogate import described
+from nas._verified import doubts
 from nas._verified import measured_report
 from nas._verified import report
 from nas._work import run_search
 from subdit.errors import InfeasibleError
+from subdit.errors import SearchError
 from subdit.progress import ProgressCallback
 from subdit.run import Run
 from subdit.run import write_json
@@ -118,6 +120,7 @@ def verify_search(
     count: int,
     pick_at: Mapping[str, float] | None,
     progress: ProgressCallback,
+    allow_noisy: bool = False,
     measure: Measure | None = None,
     budget_s: float = 60.0,
 ) -> SearchResult:
@@ -125,9 +128,10 @@ def verify_search(
 
     Writes searches/NAME/verify.json: what was measured before the second search, so that it is kept whatever becomes of
     that, and all of it last. `measure` measures specs by name; by default they are exported with inherited weights and
-    run here, which needs the profile to be of this machine. Raises `SearchError` where it is not, `InfeasibleError`
-    where by the corrected table no sub-DiT keeps the limits; a pick at a value that is now out of reach is left out and
-    named in `missed_picks` of the config.
+    run here, which needs the profile to be of this machine. Raises `SearchError` where it is not, or where what was
+    measured is not to be believed and `allow_noisy` is not given, so that it is kept but corrects nothing;
+    `InfeasibleError` where by the corrected table no sub-DiT keeps the limits. A pick at a value that is now out of
+    reach is left out and named in `missed_picks` of the config.
     """
     profile = asked.profiles[0]
     chosen = most_promising(first, count)
@@ -139,12 +143,19 @@ def verify_search(
     encoded = space.encode([row.spec for row in chosen])
     # The profile holds for the machine as it was; how much slower its reference kernel is now is none of the table's.
     slower = _slower(profile, found)
+    doubted = doubts(found, slower)
     found = {name: _at_speed(one, slower) for name, one in found.items()}
     measured = np.asarray([found[row.spec.hash].latency_ms for row in chosen])
     corrected = correct(space, asked.tables.latencies, encoded, measured)
     tables = asked.with_latencies(corrected)
-    said = measured_report(chosen, found, corrected, asked, machine_slower=slower)
+    said = measured_report(chosen, found, corrected, asked, machine_slower=slower, doubted=doubted)
     file = write_json(first.folder / "verify.json", said)
+    if doubted and not allow_noisy:
+        raise SearchError(
+            f"The search is finished, but what was measured of its front is not to be believed ({'; '.join(doubted)}), "
+            f"so it stands in {file} and corrected nothing; give --verify again with --resume when the machine is at "
+            "rest, measure its profile anew, or correct all the same with --allow-noisy."
+        )
     try:
         gone = out_of_reach(find_reach(tables), pick_at or {})
     except InfeasibleError as error:

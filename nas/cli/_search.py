@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option("--study-name", help="The study's name in that storage.")
 @click.option("--worker", is_flag=True, help="Share the search with other workers that are started alike.")
 @click.option("--stale-s", type=float, help="Seconds of silence after which a worker's trial is given away.")
-@click.option("--allow-noisy", is_flag=True, help="Accept a profile that was measured on too noisy a machine.")
+@click.option("--allow-noisy", is_flag=True, help="Accept a profile, or what --verify measures, of a noisy machine.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted search, or give a finished one more trials.")
 @click.option("--force", is_flag=True, help="Replace the search of that name.")
 @click.option("--json", "as_json", is_flag=True, help="Print settings, picks and files as JSON.")

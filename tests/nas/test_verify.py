@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import re
 from pathlib import Path
 
 import numpy as np
@@ -169,15 +170,58 @@ def test_a_machine_that_is_slower_as_a_whole_is_no_error_of_the_table(tmp_path: 
     def slowed(specs):  # type: ignore[no-untyped-def]
         exact = analytic.Latency(SPACE).estimate(SPACE.encode(specs.values())).latency_ms
         return {
-            name: Measurement(1.5 * value, 1.4 * value, 1.6 * value, 30, 0.0, 0.0, 3.0)
+            name: Measurement(1.2 * value, 1.19 * value, 1.21 * value, 30, 0.0, 0.0, 2.4)
             for name, value in zip(specs, exact.tolist(), strict=True)
         }
 
     second = verify_search(run, first, known, count=4, pick_at=None, progress=no_progress, measure=slowed)
     said = second.config["verified"]
-    assert said["machine_slower"] == 1.5 and said["mean_error"] < 1e-9 and said["violations"] == 0
+    assert (
+        said["machine_slower"] == pytest.approx(1.2)
+        and not said["noisy"]
+        and said["mean_error"] < 1e-9
+        and said["violations"] == 0
+    )
     assert [(row.spec, row.latency_ms) for row in second.front] == [(row.spec, row.latency_ms) for row in first.front]
-    assert "1.50 of its time" in said["said"]
+    assert "1.20 of its time" in said["said"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"reference_ms": 1.82}, "the reference kernel took 1.82 of its time in the profile"),
+        ({"reference_ms": 0.7}, "the reference kernel took 0.70 of its time in the profile"),
+        ({"half": 0.05}, "95 % intervals are +-5.0%"),
+        ({"split": 0.04}, "the two halves of the measurement differ by +-4.0%"),
+    ],
+)
+def test_a_noisy_machine_corrects_nothing_unless_allowed(
+    tmp_path: Path, asked: Asked, change: dict[str, float], said: str
+) -> None:
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(25))
+    conditions = dataclasses.replace(made_profile().conditions, reference_ms=1.0)
+    known = dataclasses.replace(asked, profiles=(dataclasses.replace(made_profile(), conditions=conditions),))
+    half, split, reference_ms = (
+        change.get(key, usual) for key, usual in (("half", 0.01), ("split", 0.0), ("reference_ms", 1.0))
+    )
+
+    def noisy(specs):  # type: ignore[no-untyped-def]
+        exact = 1.3 * analytic.Latency(SPACE).estimate(SPACE.encode(specs.values())).latency_ms
+        return {
+            name: Measurement(value, (1 - half) * value, (1 + half) * value, 30, 0.0, split, reference_ms)
+            for name, value in zip(specs, exact.tolist(), strict=True)
+        }
+
+    options = {"count": 3, "pick_at": None, "progress": no_progress, "measure": noisy}
+    with pytest.raises(SearchError, match=re.escape(said)) as caught:
+        verify_search(run, first, known, **options)
+    assert "--allow-noisy" in str(caught.value) and not run.search("default-verified").exists()
+    kept = json.loads((first.folder / "verify.json").read_text())
+    assert kept["noisy"] and said in kept["said"] and len(kept["measured"]) == 3 and "second_search" not in kept
+    allowed = verify_search(run, first, known, allow_noisy=True, **options).config["verified"]
+    assert allowed["noisy"] and said in allowed["said"] and allowed["second_search"] == "default-verified"
 
 
 def slower_by(factor: float) -> Measure:

@@ -14,6 +14,7 @@ from nas._question import DEFAULT_TRIALS
 from nas._question import Budget
 from nas._question import checked_name
 from nas._results import SearchResult
+from nas._results import keep_profiles
 from nas._results import pick_name
 from nas._team import Team
 from nas._work import run_search
@@ -25,8 +26,6 @@ from subdit.run import Run
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
-
-PROFILE_FILE = "device.json"
 
 
 def search(
@@ -91,8 +90,6 @@ def search(
     of another space or noisy, `InfeasibleError` where no sub-DiT keeps the limits, `SearchError` where options are
     senseless or differ from those of the search to resume.
     """
-    from device_profiles import save_profile
-
     started = time.monotonic()
     checked_name(name)
     if resume and force:
@@ -144,10 +141,7 @@ def search(
         progress=progress,
         started=started,
     )
-    # The profile as the search saw it: the registry's may be measured again, and a file may move.
-    for at, profile in enumerate(asked.profiles):
-        file = PROFILE_FILE if at == 0 else f"device_{at + 1}.json"
-        save_profile(profile, result.folder / file, force=True)
+    keep_profiles(result.folder, asked.profiles)
     if verify:
         from nas._verify import verify_search
 

@@ -23,8 +23,8 @@ from subdit.errors import SearchError
 from subdit.figures import noun
 
 if TYPE_CHECKING:
+    from device_profiles import CorrectedLatencies
     from nas._asked import Asked
-    from nas._verify import CorrectedLatencies
     from profilers import Measurement
 
 Floats = npt.NDArray[np.float64]
@@ -65,7 +65,8 @@ def measured_report(
     limits = asked.tables.limits.by_figure()
     limited = [name for name in (LATENCY, PIPELINE) if name in limits]
     rows: list[dict[str, Any]] = []
-    for row in chosen:
+    after = corrected.estimate(asked.tables.space.encode([row.spec for row in chosen])).latency_ms.tolist()
+    for row, corrected_ms in zip(chosen, after, strict=True):
         measured = found[row.spec.hash]
         rows.append(
             {
@@ -75,6 +76,7 @@ def measured_report(
                 "measured_ms": measured.latency_ms,
                 "low_ms": measured.low_ms,
                 "high_ms": measured.high_ms,
+                "corrected_ms": corrected_ms,
                 "error": row.latency_ms / measured.latency_ms - 1,
                 "violates": any(_taken_ms(name, measured, asked) > limits[name] for name in limited),
             }

@@ -10,9 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -20,15 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nas._here import check_is_here
-from nas._limits import Latencies
 from nas._limits import LatencySource
 from nas._question import Budget
 from nas._reach import find_reach
 from nas._reach import out_of_reach
 from nas._results import SearchResult
 from nas._results import TrialRow
+from nas._results import keep_profiles
 from nas._results import pick_name
-from nas._surrogate import described
 from nas._verified import doubts
 from nas._verified import measured_report
 from nas._verified import report
@@ -41,8 +38,10 @@ from subdit.run import write_json
 from supernet.space import EncodedSpecs
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
+from supernet.space import described
 
 if TYPE_CHECKING:
+    from device_profiles import CorrectedLatencies
     from device_profiles import DeviceProfile
     from nas._asked import Asked
     from profilers import Measurement
@@ -52,27 +51,9 @@ Measure = Callable[[Mapping[str, SubDiTSpec]], Mapping[str, "Measurement"]]
 
 RIDGES = (1e4, *np.logspace(3, -2, 11).tolist())
 """Against the sum of squares of the measured sub-DiTs' columns; the first leaves one factor and nothing else."""
+CORRECTION_FILE = "correction.json"
 _FEWEST = 3
 """Measurements below which there is no telling a tendency from chance."""
-
-
-@dataclass(frozen=True)
-class CorrectedLatencies:
-    """A latency source times exp(shift + (columns - middle) @ slopes); intervals are widened by what is left over."""
-
-    space: SearchSpace
-    source: LatencySource
-    shift: float
-    middle: Floats
-    slopes: Floats
-    left_over: float
-
-    def estimate(self, encoded: EncodedSpecs, /) -> Latencies:
-        plain = self.source.estimate(encoded)
-        factor = np.exp(self.shift + (described(self.space, encoded) - self.middle) @ self.slopes)
-        latency = np.asarray(plain.latency_ms) * factor
-        half = np.hypot((np.asarray(plain.high_ms) - np.asarray(plain.low_ms)) / 2 * factor, self.left_over * latency)
-        return SimpleNamespace(latency_ms=latency, low_ms=np.maximum(latency - half, 0.0), high_ms=latency + half)
 
 
 def correct(
@@ -85,6 +66,8 @@ def correct(
     it was fitted on whatever that is worth. The interval is Student's t. What is left over is never less than what one
     does not know of the common factor, which is the source's own error over the root of the number of measurements.
     """
+    from device_profiles import CorrectedLatencies
+
     plain = source.estimate(encoded)
     latency_ms = np.asarray(plain.latency_ms)
     ratio = np.log(measured_ms / latency_ms)
@@ -126,7 +109,8 @@ def verify_search(
 ) -> SearchResult:
     """Measure `count` of the front's sub-DiTs, search again as NAME-verified, and say how wrong the first front was.
 
-    Writes searches/NAME/verify.json: what was measured before the second search, so that it is kept whatever becomes of
+    Writes searches/NAME-verified/, with the profiles and with what corrects the first of them in correction.json, and
+    searches/NAME/verify.json: what was measured before the second search, so that it is kept whatever becomes of
     that, and all of it last. `measure` measures specs by name; by default they are exported with inherited weights and
     run here, which needs the profile to be of this machine. Raises `SearchError` where it is not, or where what was
     measured is not to be believed and `allow_noisy` is not given, so that it is kept but corrects nothing;
@@ -175,6 +159,10 @@ def verify_search(
         progress=progress,
     )
     said = report(said, first, second, tables, asked.question)
+    # All that a reader of the second search needs to predict as it did; the first one may be replaced.
+    keep_profiles(second.folder, asked.profiles)
+    learned = {"first_search": first.folder.name, "latency_hash": second.config["latency_hash"]}
+    write_json(second.folder / CORRECTION_FILE, {**learned, "correction": corrected.to_dict(), "verified": said})
     write_json(file, said)
     missed = {pick_name(figure, (pick_at or {})[figure]): why for figure, why in gone.items()}
     missed = {**second.config.get("missed_picks", {}), **missed}

@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from device_profiles import CorrectedLatencies
 from device_profiles import DeviceProfile
+from device_profiles import LatencyEstimator
+from device_profiles import read_profile
 from nas._asked import Asked
 from nas._columns import pipeline_column
 from nas._here import check_is_here
@@ -30,6 +33,7 @@ from profilers import Measurement
 from profilers import cpu_model
 from profilers import device_name
 from subdit.errors import InfeasibleError
+from subdit.errors import ProfileError
 from subdit.errors import SearchError
 from subdit.progress import no_progress
 from subdit.run import Run
@@ -233,6 +237,38 @@ def slower_by(factor: float) -> Measure:
         }
 
     return measured
+
+
+def test_the_corrected_search_keeps_what_its_latencies_are_from(tmp_path: Path, asked: Asked) -> None:
+    """Its profile and its correction, read from files alone, predict what it found."""
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    tablet = dataclasses.replace(made_profile(), device="tablet")
+    tables = dataclasses.replace(asked.tables, latencies=LatencyEstimator(made_profile(), SPACE))
+    real = dataclasses.replace(asked, tables=tables, profiles=(made_profile(), tablet))
+    first = run_search(run, "default", real.tables, real.proxies, real.question, Budget(40))
+    options = {"count": 8, "pick_at": None, "progress": no_progress}
+    second = verify_search(run, first, real, measure=measure, **options)
+    stored = json.loads((second.folder / "correction.json").read_text())
+    assert stored["first_search"] == "default" and stored["latency_hash"] == second.config["latency_hash"]
+    assert stored["verified"] == json.loads((first.folder / "verify.json").read_text())
+    assert read_profile(second.folder / "device_2.json").id == tablet.id
+    plain = LatencyEstimator(read_profile(second.folder / "device.json"), SPACE)
+    read = CorrectedLatencies.from_dict(SPACE, plain, stored["correction"])
+    encoded = SPACE.encode([row.spec for row in second.front])
+    found = read.estimate(encoded)
+    for name in ("latency_ms", "low_ms", "high_ms"):
+        expected = [getattr(row, name if name == "latency_ms" else f"latency_{name}") for row in second.front]
+        np.testing.assert_allclose(getattr(found, name), expected)
+    assert np.abs(found.latency_ms / plain.estimate(encoded).latency_ms - 1).max() > 0.1
+    measured = {entry["spec_hash"]: entry for entry in stored["verified"]["measured"]}
+    chosen = most_promising(first, 8)
+    after = read.estimate(SPACE.encode([row.spec for row in chosen])).latency_ms
+    assert [measured[row.spec.hash]["corrected_ms"] for row in chosen] == pytest.approx(after)
+    with pytest.raises(ProfileError, match="damaged"):
+        CorrectedLatencies.from_dict(SPACE, plain, {"shift": 0.1})
+    with pytest.raises(ProfileError, match="not of space 'digits'"):
+        CorrectedLatencies.from_dict(SPACE, plain, {**stored["correction"], "slopes": [0.1]})
 
 
 def test_a_pick_that_the_corrected_table_puts_out_of_reach_is_left_out(tmp_path: Path, asked: Asked) -> None:

@@ -86,7 +86,7 @@ def measured_report(
     broken = f"{violations} of them break the latency limit" if limited else "there was no latency limit to break"
     said = (
         f"{len(rows)} sub-DiTs of the first front measured: predictions off by {errors.mean():.1%} in the mean and "
-        f"{errors.max():.1%} at worst, {corrected.shift:+.1%} of it common to all; {broken}."
+        f"{errors.max():.1%} at worst, by a factor of {np.exp(corrected.shift):.3f} in common; {broken}."
     )
     if machine_slower != 1.0:
         said += f" The reference kernel took {machine_slower:.2f} of its time in the profile; that is taken out."

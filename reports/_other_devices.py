@@ -18,6 +18,8 @@ from reports._results import Pick
 from reports._results import Results
 from reports._results import Trial
 from reports._results import read_results
+from reports._verified import corrected_by
+from reports._verified import predictions
 from subdit.errors import SubditError
 from supernet.space import get_space
 
@@ -74,6 +76,7 @@ class OtherDevice:
     Attributes:
         shared: how many sub-DiTs lie on both fronts.
         front: how many lie on the other's.
+        corrected: by how many measurements its own latencies were corrected, in words; empty where they were not.
         beaten: share of the other's front that this search's front dominates here.
     """
 
@@ -84,6 +87,7 @@ class OtherDevice:
     front: int
     beaten: float
     picks: tuple[OtherPick, ...]
+    corrected: str = ""
 
 
 def other_devices(results: Results, profile: DeviceProfile | None) -> tuple[OtherDevice, ...]:
@@ -109,9 +113,12 @@ def other_devices(results: Results, profile: DeviceProfile | None) -> tuple[Othe
 
 
 def compare_searches(results: Results, other: Results, estimator: LatencyEstimator) -> OtherDevice:
-    """The picks of `other` on the device of `results`, whose latencies the estimator knows."""
+    """The picks of `other` on the device of `results`, whose latencies the estimator knows.
+
+    Where the latencies of `results` were corrected by measurements, so are these.
+    """
     encoded = estimator.space.encode([trial.spec for trial in other.front])
-    here = estimator.estimate(encoded)
+    here = predictions(results, estimator.profile).estimate(encoded)
     own_ms = np.asarray([trial.latency_ms for trial in results.front])
     own_quality = np.asarray([trial.quality for trial in results.front])
     quality = np.asarray([trial.quality for trial in other.front])
@@ -156,6 +163,7 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
         front=len(other.front),
         beaten=float(((none_worse & better).any(axis=1) & ~shared).mean()),
         picks=tuple(picks),
+        corrected=corrected_by(other),
     )
 
 

@@ -81,7 +81,8 @@ def verified_warning(verified: Verified) -> str:
     """Why what was measured is not to be believed; empty where nothing speaks against it."""
     if not verified.doubts:
         return ""
-    used = "The latencies were corrected by it all the same" if verified.second else "Nothing was corrected by it"
+    second = f"“{verified.second}”"
+    used = f"Search {second} was corrected by it all the same" if verified.second else "Nothing was corrected"
     return f"What was measured of the front is not to be believed: {'; '.join(verified.doubts)}. {used}."
 
 

@@ -147,8 +147,14 @@ def test_what_is_not_to_be_believed_is_a_warning(run: Path) -> None:
     why = "the reference kernel took 1.82 of its time in the profile"
     (run / "searches" / "default" / "verify.json").write_text(json.dumps(record(run, noisy=True, doubts=[why])))
     for text in pages(run, "default"):
-        assert f"not to be believed: {why}. Nothing was corrected by it." in text
+        assert f"not to be believed: {why}. Nothing was corrected." in text
         assert "not corrected" in text and "hypervolume" not in text
+    file = run / "searches" / "default-verified" / "correction.json"
+    stored = json.loads(file.read_text())
+    stored["verified"]["doubts"] = [why]
+    file.write_text(json.dumps(stored))
+    for text in pages(run, "default-verified"):
+        assert f"not to be believed: {why}. Search “default-verified” was corrected by it all the same." in text
 
 
 def test_a_correction_that_an_earlier_search_left_behind_is_not_believed(run: Path) -> None:

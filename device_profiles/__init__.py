@@ -7,6 +7,7 @@ from device_profiles._calibration import noise_floor
 from device_profiles._calibration import summarize_errors
 from device_profiles._compare import Comparison
 from device_profiles._compare import compare_profiles
+from device_profiles._correction import CorrectedLatencies
 from device_profiles._drift import Drift
 from device_profiles._drift import Stretch
 from device_profiles._estimator import LatencyEstimate
@@ -44,6 +45,7 @@ __all__ = [
     "Calibration",
     "Comparison",
     "Conditions",
+    "CorrectedLatencies",
     "DeviceProfile",
     "Drift",
     "ErrorReport",

@@ -121,6 +121,7 @@ def ask(
         surrogate,
         (*names, *made),
         tuple(profile.id for profile in profiles[1:]),
+        steps if any(name.partition("@")[0] == PIPELINE for name in needed) else None,
     )
     return Asked(question, make_tables(space, first, bounds, columns), made, profiles, steps)
 

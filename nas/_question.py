@@ -59,6 +59,7 @@ class Question:
         surrogate: whether the default sampler asks one.
         objectives: figures of the tables, then qualities: "quality" is the first proxy's, "quality_ID" another's.
         others: ids of the other devices.
+        steps: of a picture, where one is an objective or limited.
     """
 
     device: str
@@ -69,6 +70,7 @@ class Question:
     surrogate: bool = True
     objectives: tuple[str, ...] = ("latency_ms", "quality")
     others: tuple[str, ...] = ()
+    steps: int | None = None
 
     @property
     def way(self) -> Way:
@@ -99,6 +101,8 @@ def describe(tables: Tables, proxies: Mapping[str, QualityProxy], question: Ques
     }
     if question.others:
         described["other_devices"] = list(question.others)
+    if question.steps is not None:
+        described["steps"] = question.steps
     if tables.columns:
         described["column_hashes"] = {name: _hash(known.figures[name]) for name in tables.columns}
     if len(proxies) > 1:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ from subdit.run import write_atomic
 from subdit.run import write_json
 from supernet.space import SubDiTSpec
 
+if TYPE_CHECKING:
+    from device_profiles import DeviceProfile
+
+PROFILE_FILE = "device.json"
 OBJECTIVES = ("latency_ms", "quality")
 SPEC_FIELDS = ("width", "depth", "ffn_ratio", "bna_blocks", "bna_radius", "kv_compression")
 COLUMNS = (
@@ -171,6 +176,15 @@ def write_results(folder: Path, rows: Sequence[TrialRow], found: Found) -> None:
     write_atomic(folder / "trials.csv", _table(rows, found.front, found.picks))
     write_atomic(folder / "front.csv", _table(found.front, found.front, found.picks))
     write_json(folder / "picks.json", {name: pick.to_dict() for name, pick in found.picks.items()})
+
+
+def keep_profiles(folder: Path, profiles: Sequence[DeviceProfile]) -> None:
+    """Write the profiles as the search saw them: the registry's may be measured again, and a file may move."""
+    from device_profiles import save_profile
+
+    for at, profile in enumerate(profiles):
+        file = PROFILE_FILE if at == 0 else f"device_{at + 1}.json"
+        save_profile(profile, folder / file, force=True)
 
 
 def _picked(row: TrialRow, why: str) -> PickedSpec:

@@ -14,6 +14,7 @@ from nas._question import Budget
 from nas._question import checked_name
 from nas._question import default_trials
 from nas._results import SearchResult
+from nas._results import keep_profiles
 from nas._results import pick_name
 from nas._team import Team
 from nas._work import run_search
@@ -25,8 +26,6 @@ from subdit.run import Run
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
-
-PROFILE_FILE = "device.json"
 
 
 def search(
@@ -76,24 +75,24 @@ def search(
         trials, budget_s: when it ends, by sub-DiTs and by seconds; by default after 400, or all where it is exhaustive.
         seed: of the proposals.
         steps: of a picture, where "pipeline" is asked for.
-        allow_noisy: accept profiles measured on too noisy a machine.
+        allow_noisy: accept profiles, and with `verify` measurements, of too noisy a machine.
         proxy: in place of the default quality proxy.
         storage: address of an Optuna storage, see `nas._storage.open_storage`; by default a file in the run, or where
             the search that is gone on with was begun.
         study_name: in that storage; by default the names of run and search, or as it was begun.
         worker: share the search with others that were started alike.
         stale_s: seconds without a sign of life after which a worker's trial is given to another.
-        verify: export and measure so many of the most promising on this machine, and search again with what they say.
+        verify: export and measure so many of the most promising on this machine, and search again with what they say;
+            for profiles of this machine on ONNX Runtime in fp32.
 
-    A pick that the front turns out not to have raises `SearchError` when everything else is written.
+    A pick that the front turns out not to have raises `SearchError` when everything else is written, and so does a
+    machine that is too noisy to verify on.
 
     Raises `RunError` where the search exists already or the run is damaged, `ProfileError` where the device is unknown,
     of another space or noisy, `InfeasibleError` where no sub-DiT keeps the limits (none that was evaluated, those on
     qualities), `SearchError` where options are
     senseless or differ from those of the search to resume.
     """
-    from device_profiles import save_profile
-
     started = time.monotonic()
     checked_name(name)
     if resume and force:
@@ -137,7 +136,7 @@ def search(
         proxy=proxy,
     )
     if verify:
-        from nas._verify import check_is_here
+        from nas._here import check_is_here
 
         # Now, not when hours were spent on what is then not measured.
         check_is_here(asked.profiles[0])
@@ -155,14 +154,13 @@ def search(
         progress=progress,
         started=started,
     )
-    # The profile as the search saw it: the registry's may be measured again, and a file may move.
-    for at, profile in enumerate(asked.profiles):
-        file = PROFILE_FILE if at == 0 else f"device_{at + 1}.json"
-        save_profile(profile, result.folder / file, force=True)
+    keep_profiles(result.folder, asked.profiles)
     if verify:
         from nas._verify import verify_search
 
-        result = verify_search(where, result, asked, count=verify, pick_at=pick_at, progress=progress)
+        result = verify_search(
+            where, result, asked, count=verify, pick_at=pick_at, progress=progress, allow_noisy=allow_noisy
+        )
     missed = result.config.get("missed_picks", {})
     for pick in (pick_name(figure, limit) for figure, limit in (pick_at or {}).items()):
         if pick not in result.picks:

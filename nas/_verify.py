@@ -10,31 +10,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nas._front import hypervolume
-from nas._front import on_front
-from nas._front import scaled
-from nas._limits import LATENCY
-from nas._limits import PIPELINE
-from nas._limits import Latencies
+from nas._here import check_is_here
 from nas._limits import LatencySource
-from nas._limits import Tables
 from nas._question import Budget
 from nas._reach import find_reach
 from nas._reach import out_of_reach
 from nas._results import SearchResult
 from nas._results import TrialRow
+from nas._results import keep_profiles
 from nas._results import pick_name
-from nas._surrogate import described
+from nas._verified import doubts
+from nas._verified import measured_report
+from nas._verified import report
 from nas._work import run_search
 from subdit.errors import InfeasibleError
 from subdit.errors import SearchError
@@ -44,8 +38,10 @@ from subdit.run import write_json
 from supernet.space import EncodedSpecs
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
+from supernet.space import described
 
 if TYPE_CHECKING:
+    from device_profiles import CorrectedLatencies
     from device_profiles import DeviceProfile
     from nas._asked import Asked
     from profilers import Measurement
@@ -55,27 +51,9 @@ Measure = Callable[[Mapping[str, SubDiTSpec]], Mapping[str, "Measurement"]]
 
 RIDGES = (1e4, *np.logspace(3, -2, 11).tolist())
 """Against the sum of squares of the measured sub-DiTs' columns; the first leaves one factor and nothing else."""
+CORRECTION_FILE = "correction.json"
 _FEWEST = 3
 """Measurements below which there is no telling a tendency from chance."""
-
-
-@dataclass(frozen=True)
-class CorrectedLatencies:
-    """A latency source times exp(shift + (columns - middle) @ slopes); intervals are widened by what is left over."""
-
-    space: SearchSpace
-    source: LatencySource
-    shift: float
-    middle: Floats
-    slopes: Floats
-    left_over: float
-
-    def estimate(self, encoded: EncodedSpecs, /) -> Latencies:
-        plain = self.source.estimate(encoded)
-        factor = np.exp(self.shift + (described(self.space, encoded) - self.middle) @ self.slopes)
-        latency = np.asarray(plain.latency_ms) * factor
-        half = np.hypot((np.asarray(plain.high_ms) - np.asarray(plain.low_ms)) / 2 * factor, self.left_over * latency)
-        return SimpleNamespace(latency_ms=latency, low_ms=np.maximum(latency - half, 0.0), high_ms=latency + half)
 
 
 def correct(
@@ -88,6 +66,8 @@ def correct(
     it was fitted on whatever that is worth. The interval is Student's t. What is left over is never less than what one
     does not know of the common factor, which is the source's own error over the root of the number of measurements.
     """
+    from device_profiles import CorrectedLatencies
+
     plain = source.estimate(encoded)
     latency_ms = np.asarray(plain.latency_ms)
     ratio = np.log(measured_ms / latency_ms)
@@ -123,16 +103,19 @@ def verify_search(
     count: int,
     pick_at: Mapping[str, float] | None,
     progress: ProgressCallback,
+    allow_noisy: bool = False,
     measure: Measure | None = None,
     budget_s: float = 60.0,
 ) -> SearchResult:
     """Measure `count` of the front's sub-DiTs, search again as NAME-verified, and say how wrong the first front was.
 
-    Writes searches/NAME/verify.json: what was measured before the second search, so that it is kept whatever becomes of
+    Writes searches/NAME-verified/, with the profiles and with what corrects the first of them in correction.json, and
+    searches/NAME/verify.json: what was measured before the second search, so that it is kept whatever becomes of
     that, and all of it last. `measure` measures specs by name; by default they are exported with inherited weights and
-    run here, which needs the profile to be of this machine. Raises `SearchError` where it is not, `InfeasibleError`
-    where by the corrected table no sub-DiT keeps the limits; a pick at a value that is now out of reach is left out and
-    named in `missed_picks` of the config.
+    run here, which needs the profile to be of this machine. Raises `SearchError` where it is not, or where what was
+    measured is not to be believed and `allow_noisy` is not given, so that it is kept but corrects nothing;
+    `InfeasibleError` where by the corrected table no sub-DiT keeps the limits. A pick at a value that is now out of
+    reach is left out and named in `missed_picks` of the config.
     """
     profile = asked.profiles[0]
     chosen = most_promising(first, count)
@@ -144,12 +127,19 @@ def verify_search(
     encoded = space.encode([row.spec for row in chosen])
     # The profile holds for the machine as it was; how much slower its reference kernel is now is none of the table's.
     slower = _slower(profile, found)
+    doubted = doubts(found, slower)
     found = {name: _at_speed(one, slower) for name, one in found.items()}
     measured = np.asarray([found[row.spec.hash].latency_ms for row in chosen])
     corrected = correct(space, asked.tables.latencies, encoded, measured)
     tables = asked.with_latencies(corrected)
-    said = measured_report(chosen, found, corrected, asked, machine_slower=slower)
+    said = measured_report(chosen, found, corrected, asked, machine_slower=slower, doubted=doubted)
     file = write_json(first.folder / "verify.json", said)
+    if doubted and not allow_noisy:
+        raise SearchError(
+            f"The search is finished, but what was measured of its front is not to be believed ({'; '.join(doubted)}), "
+            f"so it stands in {file} and corrected nothing; give --verify again with --resume when the machine is at "
+            "rest, measure its profile anew, or correct all the same with --allow-noisy."
+        )
     try:
         gone = out_of_reach(find_reach(tables), pick_at or {})
     except InfeasibleError as error:
@@ -168,7 +158,11 @@ def verify_search(
         force=True,
         progress=progress,
     )
-    said = report(said, first, second, tables)
+    said = report(said, first, second, tables, asked.question)
+    # All that a reader of the second search needs to predict as it did; the first one may be replaced.
+    keep_profiles(second.folder, asked.profiles)
+    learned = {"first_search": first.folder.name, "latency_hash": second.config["latency_hash"]}
+    write_json(second.folder / CORRECTION_FILE, {**learned, "correction": corrected.to_dict(), "verified": said})
     write_json(file, said)
     missed = {pick_name(figure, (pick_at or {})[figure]): why for figure, why in gone.items()}
     missed = {**second.config.get("missed_picks", {}), **missed}
@@ -197,94 +191,6 @@ def most_promising(result: SearchResult, count: int) -> list[TrialRow]:
     return sorted(chosen, key=lambda row: row.latency_ms)
 
 
-def measured_report(
-    chosen: Sequence[TrialRow],
-    found: Mapping[str, Measurement],
-    corrected: CorrectedLatencies,
-    asked: Asked,
-    *,
-    machine_slower: float,
-) -> dict[str, Any]:
-    """How far predictions of the first front were wrong, and which limits it broke."""
-    limits = asked.tables.limits.by_figure()
-    limited = [name for name in (LATENCY, PIPELINE) if name in limits]
-    rows: list[dict[str, Any]] = []
-    for row in chosen:
-        measured = found[row.spec.hash]
-        rows.append(
-            {
-                "spec": str(row.spec),
-                "spec_hash": row.spec.hash,
-                "predicted_ms": row.latency_ms,
-                "measured_ms": measured.latency_ms,
-                "low_ms": measured.low_ms,
-                "high_ms": measured.high_ms,
-                "error": row.latency_ms / measured.latency_ms - 1,
-                "violates": any(_taken_ms(name, measured, asked) > limits[name] for name in limited),
-            }
-        )
-    errors = np.abs([entry["error"] for entry in rows])
-    violations = sum(bool(entry["violates"]) for entry in rows)
-    broken = f"{violations} of them break the latency limit" if limited else "there was no latency limit to break"
-    said = (
-        f"{len(rows)} sub-DiTs of the first front measured: predictions off by {errors.mean():.1%} in the mean and "
-        f"{errors.max():.1%} at worst, {corrected.shift:+.1%} of it common to all; {broken}."
-    )
-    if machine_slower != 1.0:
-        said += f" The reference kernel took {machine_slower:.2f} of its time in the profile; that is taken out."
-    return {
-        "measured": rows,
-        "mean_error": float(errors.mean()),
-        "worst_error": float(errors.max()),
-        "common_factor": float(np.exp(corrected.shift)),
-        "left_over": corrected.left_over,
-        "violations": violations,
-        "machine_slower": machine_slower,
-        "said": said,
-    }
-
-
-def _taken_ms(name: str, measured: Measurement, asked: Asked) -> float:
-    """Milliseconds of one step, or of a picture whose steps take as long as was measured."""
-    if name == LATENCY:
-        return measured.latency_ms
-    from device_profiles import LatencyEstimate
-    from device_profiles import pipeline_latency
-
-    step = LatencyEstimate(*(np.asarray([value]) for value in (measured.latency_ms, measured.low_ms, measured.high_ms)))
-    picture = pipeline_latency(asked.profiles[0], asked.tables.space, step, steps=asked.steps)
-    return float(picture.latency_ms[0])
-
-
-def report(measured: Mapping[str, Any], first: SearchResult, second: SearchResult, tables: Tables) -> dict[str, Any]:
-    """What was measured, and what the first front would have cost next to the second."""
-    regret = _regret(first, second, tables)
-    return {
-        **measured,
-        "regret": regret,
-        "second_search": second.folder.name,
-        "picks": {name: pick.to_dict() for name, pick in second.picks.items()},
-        "said": f"{measured['said']} With the corrected table the first front has {regret:.2%} less hypervolume than "
-        "the second.",
-    }
-
-
-def _regret(first: SearchResult, second: SearchResult, tables: Tables) -> float:
-    """Share of hypervolume that the first front lacks next to both together, by the corrected tables and the limits."""
-
-    def points(rows: Sequence[TrialRow]) -> Floats:
-        known = tables.look_up(tables.space.encode([row.spec for row in rows]))
-        return np.c_[known.latency_ms, [row.quality for row in rows]].astype(np.float64)[known.feasible]
-
-    before, after = points(first.front), points(second.front)
-    both = np.concatenate([before, after])
-    if not len(both):
-        raise SearchError("By the corrected table no sub-DiT of either front keeps the limits; set wider ones.")
-    front = both[on_front(both)]
-    whole = hypervolume(scaled(front, front), (1.1, 1.1))
-    return float(1 - hypervolume(scaled(before, front), (1.1, 1.1)) / whole) if len(before) else 1.0
-
-
 def measure_exported(
     run: Run, specs: Mapping[str, SubDiTSpec], profile: DeviceProfile, *, budget_s: float, progress: ProgressCallback
 ) -> Mapping[str, Measurement]:
@@ -306,19 +212,3 @@ def measure_exported(
     return measure_models(
         paths, runtime=profile.runtime, threads=profile.threads, budget_s=budget_s, progress=progress
     )  # fmt: skip
-
-
-def check_is_here(profile: DeviceProfile) -> None:
-    """Raises `SearchError` where sub-DiTs cannot be measured on the profile's device from here."""
-    import platform
-
-    if profile.precision != "fp32" or profile.delegate is not None or profile.runtime != "onnxruntime":
-        raise SearchError(
-            f"The profile {profile.id} is of a runtime whose sub-DiTs cannot be measured from here; verify on the "
-            "device, or leave out --verify."
-        )
-    if profile.conditions.machine != platform.node():
-        raise SearchError(
-            f"The profile {profile.id} was measured on {profile.conditions.machine or 'another machine'}, not on this "
-            f"one ({platform.node()}); verify there, or leave out --verify."
-        )

@@ -4,6 +4,8 @@ Nothing heavy is imported before a function is called: `profile` needs no torch,
 """
 
 from profilers._affinity import read_cpus
+from profilers._conditions import cpu_model
+from profilers._conditions import device_name
 from profilers._expected import KitEstimate
 from profilers._kit import Kit
 from profilers._kit import KitEntry
@@ -31,6 +33,8 @@ __all__ = [
     "Runtime",
     "Session",
     "calibration_specs",
+    "cpu_model",
+    "device_name",
     "estimate",
     "get_runtime",
     "is_kit",

@@ -10,6 +10,7 @@ from typing import Any
 from reports._other_devices import OtherDevice
 from reports._other_devices import OtherPick
 from reports._results import Pick
+from subdit.figures import noun
 
 NOT_MEASURED = "not measured"
 NOT_EXPORTED = "not exported"
@@ -138,9 +139,16 @@ def other_device_lines(others: Sequence[OtherDevice]) -> list[Line]:
 
 def _latency_paid(pick: OtherPick) -> str:
     if not pick.allowed:
-        return "over the limit"
-    if pick.latency_paid is None:
-        return ""
-    # Where both are the same sub-DiT, rounding leaves a zero of either sign.
-    paid = percent(round(pick.latency_paid, 4) + 0.0, sign=True)
-    return paid + (", within noise" if pick.within_noise and paid != "+0.0 %" else "")
+        return f"over the limit on {_nouns(pick.broken)}"
+    said = []
+    if pick.latency_paid is not None:
+        # Where both are the same sub-DiT, rounding leaves a zero of either sign.
+        paid = percent(round(pick.latency_paid, 4) + 0.0, sign=True)
+        said.append(paid + (", within noise" if pick.within_noise and paid != "+0.0 %" else ""))
+    if pick.unchecked:
+        said.append(f"limit on {_nouns(pick.unchecked)} not checked")
+    return "; ".join(said)
+
+
+def _nouns(figures: Sequence[str]) -> str:
+    return " and ".join(noun(figure) for figure in figures)

@@ -13,10 +13,13 @@ import numpy as np
 
 from device_profiles import DeviceProfile
 from device_profiles import LatencyEstimator
+from reports._limits import broken_limits
 from reports._results import Pick
 from reports._results import Results
 from reports._results import Trial
 from reports._results import read_results
+from reports._verified import corrected_by
+from reports._verified import predictions
 from subdit.errors import SubditError
 from supernet.space import get_space
 
@@ -32,7 +35,8 @@ class OtherPick:
         latency_ms: predicted here; `latency_low_ms` to `latency_high_ms` is its 95 % interval.
         as_good: the fastest trial of this search's front that is at least as good; None where none is.
         as_fast: the best trial of this search's front that is at least as fast here; None where none is.
-        allowed: whether this search's limits on latency and parameters let it pass.
+        broken: figures whose limit in this search it breaks.
+        unchecked: figures that are limited in this search, but that cannot be had here.
     """
 
     pick: Pick
@@ -41,7 +45,13 @@ class OtherPick:
     latency_high_ms: float
     as_good: Trial | None
     as_fast: Trial | None
-    allowed: bool = True
+    broken: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> bool:
+        """Whether it breaks none of this search's limits, as far as they can be checked."""
+        return not self.broken
 
     @property
     def latency_paid(self) -> float | None:
@@ -66,6 +76,7 @@ class OtherDevice:
     Attributes:
         shared: how many sub-DiTs lie on both fronts.
         front: how many lie on the other's.
+        corrected: by how many measurements its own latencies were corrected, in words; empty where they were not.
         beaten: share of the other's front that this search's front dominates here.
     """
 
@@ -76,6 +87,7 @@ class OtherDevice:
     front: int
     beaten: float
     picks: tuple[OtherPick, ...]
+    corrected: str = ""
 
 
 def other_devices(results: Results, profile: DeviceProfile | None) -> tuple[OtherDevice, ...]:
@@ -101,9 +113,12 @@ def other_devices(results: Results, profile: DeviceProfile | None) -> tuple[Othe
 
 
 def compare_searches(results: Results, other: Results, estimator: LatencyEstimator) -> OtherDevice:
-    """The picks of `other` on the device of `results`, whose latencies the estimator knows."""
+    """The picks of `other` on the device of `results`, whose latencies the estimator knows.
+
+    Where the latencies of `results` were corrected by measurements, so are these.
+    """
     encoded = estimator.space.encode([trial.spec for trial in other.front])
-    here = estimator.estimate(encoded)
+    here = predictions(results, estimator.profile).estimate(encoded)
     own_ms = np.asarray([trial.latency_ms for trial in results.front])
     own_quality = np.asarray([trial.quality for trial in results.front])
     quality = np.asarray([trial.quality for trial in other.front])
@@ -115,6 +130,7 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
     shared = np.asarray([trial.spec in mine for trial in other.front])
     place = {trial.spec: at for at, trial in enumerate(other.front)}
     facts = other.config.get("device_facts")
+    limited = broken_limits(results, estimator.profile, other.front, here)
     picks = []
     for pick in other.picks:
         at = place[pick.trial.spec]
@@ -135,7 +151,8 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
                     key=lambda trial: trial.quality,
                     default=None,
                 ),
-                _allowed(results, pick.trial, latency_ms),
+                limited[at].figures,
+                limited[at].unchecked,
             )
         )
     return OtherDevice(
@@ -146,14 +163,8 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
         front=len(other.front),
         beaten=float(((none_worse & better).any(axis=1) & ~shared).mean()),
         picks=tuple(picks),
+        corrected=corrected_by(other),
     )
-
-
-def _allowed(results: Results, trial: Trial, latency_ms: float) -> bool:
-    limits = results.config.get("limits")
-    limits = limits if isinstance(limits, dict) else {}
-    kept = ((limits.get("max_latency_ms"), latency_ms), (limits.get("max_params"), trial.params))
-    return all(limit is None or value <= limit for limit, value in kept)
 
 
 def _device(results: Results) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import numpy as np
 from markupsafe import Markup
 
 from device_profiles import DeviceProfile
-from device_profiles import ErrorReport
-from device_profiles import LatencyEstimator
-from reports._figures import Line
+from reports._device import Fact
+from reports._device import device_facts
+from reports._device import error_lines
+from reports._device import read_predictor
 from reports._figures import interval
 from reports._figures import milliseconds
 from reports._figures import other_device_lines
@@ -25,9 +25,18 @@ from reports._figures import quality_lines
 from reports._other_devices import other_devices
 from reports._plot import pareto_svg
 from reports._results import Results
+from reports._ties import tie
+from reports._ties import tied_front
+from reports._ties import tied_picks
+from reports._verified import corrected_by
+from reports._verified import predictions
+from reports._verified import read_verified
+from reports._verified_text import VERIFIED_COLUMNS
+from reports._verified_text import verified_lines
+from reports._verified_text import verified_sentences
+from reports._verified_text import verified_warning
 from subdit.errors import ProfileError
 from subdit.errors import RunError
-from subdit.errors import SpaceError
 from subdit.figures import is_latency
 from subdit.figures import limit_text
 from subdit.figures import noun
@@ -37,14 +46,6 @@ UNKNOWN = "unknown"
 
 PAGE_PICTURE_PX = 350
 """Width of a sheet of samples on the page."""
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A heading and what is known under it."""
-
-    heading: str
-    value: str
 
 
 def render_html(results: Results, profile: DeviceProfile | None) -> str:
@@ -101,14 +102,15 @@ def _template(name: str, *, autoescape: bool) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"zip": zip, "milliseconds": milliseconds, "percent": percent}
+    environment.filters |= {"zip": zip, "milliseconds": milliseconds, "percent": percent, "tie": tie}
     environment.globals |= {"interval": interval}
     return environment.get_template(name)
 
 
 def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
     provenance, noisy = provenance_of(results, profile)
-    predictor = None if profile is None else _predictor(profile)
+    verified = read_verified(results)
+    predictor = None if profile is None else read_predictor(profile)
     # Latencies of a profile that the search did not go by do not stand beside the search's.
     others = other_devices(results, None if profile is None or _differs(results, profile) else profile)
     return {
@@ -117,16 +119,23 @@ def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
         "device": device_id(results),
         "provenance": provenance,
         "mark": latency_mark(provenance),
+        "corrected": corrected_by(results),
+        "verified": verified,
+        "verified_columns": VERIFIED_COLUMNS,
+        "verified_lines": [] if verified is None else verified_lines(verified, results.config),
+        "verified_sentences": [] if verified is None else verified_sentences(verified, results.config),
         "warnings": _warnings(results, profile, provenance, noisy),
         "facts": _search_facts(results),
         "quality_unit": quality_unit(results),
         "beats_in": _objectives(results),
         "pick_lines": pick_lines(results.picks),
+        "tied_front": tied_front(results),
+        "tied_picks": tied_picks(results),
         "quality_lines": quality_lines(results.picks) if any(pick.quality for pick in results.picks) else [],
         "others": others,
         "other_device_lines": other_device_lines(others),
-        "device_facts": [] if profile is None else _device_facts(profile),
-        "errors": [] if predictor is None else _error_lines(predictor),
+        "device_facts": [] if profile is None else device_facts(profile),
+        "errors": [] if predictor is None else error_lines(predictor),
         "predictor": predictor,
         "any_measured": any(pick.measured is not None for pick in results.picks),
         "commands": _commands(results),
@@ -143,6 +152,9 @@ def provenance_of(results: Results, profile: DeviceProfile | None) -> tuple[str,
 
 def _warnings(results: Results, profile: DeviceProfile | None, provenance: str, noisy: bool) -> list[str]:
     warnings = []
+    verified = read_verified(results)
+    if verified is not None and (doubted := verified_warning(verified)):
+        warnings.append(doubted)
     if noisy:
         warnings.append(
             "The device was too noisy while it was measured: read every latency as rough, and measure again when it is "
@@ -169,7 +181,7 @@ def _differs(results: Results, profile: DeviceProfile) -> bool:
     """Whether the profile predicts other latencies for the front than the search found."""
     space = get_space(results.config["space"])
     try:
-        predicted = LatencyEstimator(profile, space).estimate(space.encode(trial.spec for trial in results.front))
+        predicted = predictions(results, profile).estimate(space.encode(trial.spec for trial in results.front))
     except ProfileError:
         return True
     return not np.allclose(predicted.latency_ms, [trial.latency_ms for trial in results.front], rtol=1e-5, atol=0.0)
@@ -203,83 +215,6 @@ def _objectives(results: Results) -> str:
     names = results.config.get("objectives") or ("latency_ms", "quality")
     said = [("predicted " if is_latency(name) else "") + noun(name) for name in map(str, names)]
     return ("both " if len(said) == 2 else "all of ") + ", ".join(said[:-1]) + f" and {said[-1]}"
-
-
-def _device_facts(profile: DeviceProfile) -> list[Fact]:
-    on, noise = profile.conditions, profile.noise
-    facts = [
-        Fact("profile", profile.id),
-        Fact("provenance", profile.provenance),
-        Fact("source", profile.source),
-        Fact("measured at", on.measured_at),
-        Fact("machine", on.machine),
-        Fact("processor", f"{on.cpu}, {on.cores} cores" if on.cores else on.cpu),
-        Fact("system", on.os),
-        Fact("runtime", f"{profile.runtime} {on.runtime_version}".strip()),
-        Fact(
-            "precision", profile.precision + (f", in {profile.compute_precision}" if profile.compute_precision else "")
-        ),
-        Fact("threads", str(profile.threads)),
-        Fact("delegate", profile.delegate or ""),
-        Fact("frequency governor", on.governor),
-        Fact("load average", "" if on.load_average is None else f"{on.load_average:.2f}"),
-        Fact("components", f"{len(profile.components)}, kit {profile.kit_hash}"),
-    ]
-    if noise is not None:
-        facts += [
-            Fact("95 % interval of a component", f"± {percent(noise.component_ci)}, median"),
-            Fact("95 % interval of a whole sub-DiT", f"± {percent(noise.whole_ci)}, worst"),
-            Fact("halves of the measurement differ by", f"± {percent(noise.split)}, worst"),
-            Fact("accepted up to", f"± {percent(noise.limit)}; {'not ' if profile.noisy else ''}kept"),
-            Fact("drift, removed by the reference kernel", percent(noise.drift)),
-            Fact("attempts", str(noise.attempts)),
-        ]
-    return [fact for fact in facts if fact.value]
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """How latencies were predicted, and how far sub-DiTs left out of the fit were off with it and without.
-
-    Attributes:
-        form: of the calibration; empty where latencies come from a fit to whole sub-DiTs.
-        plain_label: what `plain` are the errors of.
-    """
-
-    form: str
-    error: ErrorReport
-    plain: ErrorReport
-    plain_label: str
-
-
-def _predictor(profile: DeviceProfile) -> Predictor | None:
-    """None where nothing whole was measured, or nothing can be predicted."""
-    try:
-        estimator = LatencyEstimator(profile, get_space(profile.space))
-    except (ProfileError, SpaceError):
-        return None
-    if estimator.error is None or estimator.plain_error is None:
-        return None
-    if estimator.whole_model is None:
-        form = profile.calibration.form if profile.calibration else ""
-        return Predictor(form, estimator.error, estimator.plain_error, "plain sum of components")
-    plain = "calibrated sum of components" if profile.components else "by FLOPs and weights alone"
-    return Predictor("", estimator.error, estimator.plain_error, plain)
-
-
-def _error_lines(predictor: Predictor) -> list[Line]:
-    both = (predictor.error, predictor.plain)
-    floor = both[0].noise_floor
-    noise = [] if floor is None else [Line("of that noise alone", (percent(floor), ""))]
-    return [
-        Line("mean absolute error", tuple(percent(error.mean) for error in both)),
-        *noise,
-        Line("worst error", tuple(percent(error.worst) for error in both)),
-        Line("bias", tuple(percent(error.bias, sign=True) for error in both)),
-        Line("predicted within 5 %", tuple(percent(error.within_5_percent, decimals=0) for error in both)),
-        Line("predicted within 10 %", tuple(percent(error.within_10_percent, decimals=0) for error in both)),
-        Line("rank agreement (Kendall's tau)", tuple(f"{error.kendall_tau:.3f}" for error in both)),
-    ]
 
 
 def _commands(results: Results) -> list[Fact]:

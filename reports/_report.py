@@ -19,6 +19,7 @@ from reports._page import title
 from reports._plot import pareto_png
 from reports._results import Results
 from reports._results import read_results
+from reports._verified import corrected_by
 from subdit.errors import ProfileError
 from subdit.errors import RunError
 from subdit.run import Run
@@ -55,7 +56,10 @@ def report(run: Path | str, *, search: str = "default", force: bool = False) -> 
     png = pareto_png(results, title=title(results), quality_unit=quality_unit(results), mark=mark)
     html, markdown = render_html(results, profile), render_markdown(results, profile)
     write_atomic(paths.png, png)
-    write_atomic(paths.csv, _front_csv(results, mark or f"{provenance} latency"))
+    write_atomic(
+        paths.csv,
+        _front_csv(results, ", ".join(filter(None, (mark or f"{provenance} latency", corrected_by(results))))),
+    )
     write_atomic(paths.markdown, markdown)
     write_atomic(paths.html, html)
     return paths

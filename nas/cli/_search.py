@@ -36,13 +36,19 @@ if TYPE_CHECKING:
 @click.option("--budget-s", type=float, help="End after so many seconds, if that is sooner.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the proposals.")
 @click.option("--name", default="default", show_default=True, help="The search's folder in the run.")
-@click.option("--pick-at", multiple=True, metavar="FIGURE=VALUE", help="A further pick, such as latency_ms=20; of each figure one.")
-@click.option("--verify", type=int, default=0, metavar="K", help="Export and measure K here, and search again.")
+@click.option("--pick-at", multiple=True, metavar="FIGURE=VALUE", help="A further pick, such as latency_ms=20.")
+@click.option(
+    "--verify",
+    type=int,
+    default=0,
+    metavar="K",
+    help="Export and measure K here, and search again; for ONNX Runtime fp32 profiles of this machine.",
+)
 @click.option("--storage", help="Optuna storage: postgresql://, mysql://, grpc://, journal:///; by default a file.")
 @click.option("--study-name", help="The study's name in that storage.")
 @click.option("--worker", is_flag=True, help="Share the search with other workers that are started alike.")
 @click.option("--stale-s", type=float, help="Seconds of silence after which a worker's trial is given away.")
-@click.option("--allow-noisy", is_flag=True, help="Accept a profile that was measured on too noisy a machine.")
+@click.option("--allow-noisy", is_flag=True, help="Accept a profile, or what --verify measures, of a noisy machine.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted search, or give a finished one more trials.")
 @click.option("--force", is_flag=True, help="Replace the search of that name.")
 @click.option("--json", "as_json", is_flag=True, help="Print settings, picks and files as JSON.")

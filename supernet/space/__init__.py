@@ -9,6 +9,7 @@ from supernet.space._components import component_terms
 from supernet.space._components import components
 from supernet.space._components import components_by_stage
 from supernet.space._components import sum_components
+from supernet.space._described import described
 from supernet.space._memory import ACTIVATION_BYTES
 from supernet.space._memory import activation_bytes
 from supernet.space._memory import peak_memory_bytes
@@ -58,6 +59,7 @@ __all__ = [
     "components_up_to",
     "count_flops",
     "count_params",
+    "described",
     "get_space",
     "peak_memory_bytes",
     "register_space",

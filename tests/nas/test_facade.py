@@ -121,7 +121,7 @@ def test_a_profile_of_another_space_is_refused(run: Path) -> None:
         ({"stale_s": -1.0, "worker": True}, "stale_s"),
         ({"stale_s": float("nan")}, "stale_s"),
         ({"verify": -1}, "cannot verify -1"),
-        ({"verify": 2}, "was measured on slate, not on this one"),
+        ({"verify": 2}, "was measured on another processor"),
         ({"seed": -1}, "seed"),
         ({"name": "../elsewhere"}, "cannot be named"),
         ({"resume": True, "force": True}, "--resume"),
@@ -249,6 +249,8 @@ def test_the_same_device_twice_is_refused(run: Path) -> None:
 
 def test_a_whole_picture_takes_its_steps(run: Path) -> None:
     found = ask(run, objectives=["pipeline", "analytic"], steps=3, limits={"pipeline_ms": 2.5})
+    # Without the steps nobody who reads the results can tell what keeps the limit.
+    assert found.config["steps"] == 3
     for row in found.front:
         # The digits need neither a text encoder nor a decoder.
         assert row.more["pipeline_ms"] == pytest.approx(3 * row.latency_ms) and row.more["pipeline_ms"] <= 2.5

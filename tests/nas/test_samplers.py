@@ -22,11 +22,11 @@ from nas._samplers import check_sampler
 from nas._samplers import gained
 from nas._samplers import nearest_usable
 from nas._samplers import next_spec
-from nas._surrogate import described
 from nas._surrogate import features
 from nas._surrogate import fit_surrogate
 from nas._surrogate import surrogate_error
 from subdit.errors import SearchError
+from supernet.space import described
 from tests.nas import analytic
 
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import platform
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from device_profiles import CorrectedLatencies
+from device_profiles import DeviceProfile
+from device_profiles import LatencyEstimator
+from device_profiles import read_profile
 from nas._asked import Asked
 from nas._columns import pipeline_column
+from nas._here import check_is_here
 from nas._limits import Limits
 from nas._limits import Tables
 from nas._question import Budget
@@ -23,7 +30,10 @@ from nas._verify import most_promising
 from nas._verify import verify_search
 from nas._work import run_search
 from profilers import Measurement
+from profilers import cpu_model
+from profilers import device_name
 from subdit.errors import InfeasibleError
+from subdit.errors import ProfileError
 from subdit.errors import SearchError
 from subdit.progress import no_progress
 from subdit.run import Run
@@ -164,15 +174,58 @@ def test_a_machine_that_is_slower_as_a_whole_is_no_error_of_the_table(tmp_path: 
     def slowed(specs):  # type: ignore[no-untyped-def]
         exact = analytic.Latency(SPACE).estimate(SPACE.encode(specs.values())).latency_ms
         return {
-            name: Measurement(1.5 * value, 1.4 * value, 1.6 * value, 30, 0.0, 0.0, 3.0)
+            name: Measurement(1.2 * value, 1.19 * value, 1.21 * value, 30, 0.0, 0.0, 2.4)
             for name, value in zip(specs, exact.tolist(), strict=True)
         }
 
     second = verify_search(run, first, known, count=4, pick_at=None, progress=no_progress, measure=slowed)
     said = second.config["verified"]
-    assert said["machine_slower"] == 1.5 and said["mean_error"] < 1e-9 and said["violations"] == 0
+    assert (
+        said["machine_slower"] == pytest.approx(1.2)
+        and not said["noisy"]
+        and said["mean_error"] < 1e-9
+        and said["violations"] == 0
+    )
     assert [(row.spec, row.latency_ms) for row in second.front] == [(row.spec, row.latency_ms) for row in first.front]
-    assert "1.50 of its time" in said["said"]
+    assert "1.20 of its time" in said["said"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"reference_ms": 1.82}, "the reference kernel took 1.82 of its time in the profile"),
+        ({"reference_ms": 0.7}, "the reference kernel took 0.70 of its time in the profile"),
+        ({"half": 0.05}, "95 % intervals are +-5.0%"),
+        ({"split": 0.04}, "the two halves of the measurement differ by +-4.0%"),
+    ],
+)
+def test_a_noisy_machine_corrects_nothing_unless_allowed(
+    tmp_path: Path, asked: Asked, change: dict[str, float], said: str
+) -> None:
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(25))
+    conditions = dataclasses.replace(made_profile().conditions, reference_ms=1.0)
+    known = dataclasses.replace(asked, profiles=(dataclasses.replace(made_profile(), conditions=conditions),))
+    half, split, reference_ms = (
+        change.get(key, usual) for key, usual in (("half", 0.01), ("split", 0.0), ("reference_ms", 1.0))
+    )
+
+    def noisy(specs):  # type: ignore[no-untyped-def]
+        exact = 1.3 * analytic.Latency(SPACE).estimate(SPACE.encode(specs.values())).latency_ms
+        return {
+            name: Measurement(value, (1 - half) * value, (1 + half) * value, 30, 0.0, split, reference_ms)
+            for name, value in zip(specs, exact.tolist(), strict=True)
+        }
+
+    options = {"count": 3, "pick_at": None, "progress": no_progress, "measure": noisy}
+    with pytest.raises(SearchError, match=re.escape(said)) as caught:
+        verify_search(run, first, known, **options)
+    assert "--allow-noisy" in str(caught.value) and not run.search("default-verified").exists()
+    kept = json.loads((first.folder / "verify.json").read_text())
+    assert kept["noisy"] and said in kept["said"] and len(kept["measured"]) == 3 and "second_search" not in kept
+    allowed = verify_search(run, first, known, allow_noisy=True, **options).config["verified"]
+    assert allowed["noisy"] and said in allowed["said"] and allowed["second_search"] == "default-verified"
 
 
 def slower_by(factor: float) -> Measure:
@@ -184,6 +237,38 @@ def slower_by(factor: float) -> Measure:
         }
 
     return measured
+
+
+def test_the_corrected_search_keeps_what_its_latencies_are_from(tmp_path: Path, asked: Asked) -> None:
+    """Its profile and its correction, read from files alone, predict what it found."""
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    tablet = dataclasses.replace(made_profile(), device="tablet")
+    tables = dataclasses.replace(asked.tables, latencies=LatencyEstimator(made_profile(), SPACE))
+    real = dataclasses.replace(asked, tables=tables, profiles=(made_profile(), tablet))
+    first = run_search(run, "default", real.tables, real.proxies, real.question, Budget(40))
+    options = {"count": 8, "pick_at": None, "progress": no_progress}
+    second = verify_search(run, first, real, measure=measure, **options)
+    stored = json.loads((second.folder / "correction.json").read_text())
+    assert stored["first_search"] == "default" and stored["latency_hash"] == second.config["latency_hash"]
+    assert stored["verified"] == json.loads((first.folder / "verify.json").read_text())
+    assert read_profile(second.folder / "device_2.json").id == tablet.id
+    plain = LatencyEstimator(read_profile(second.folder / "device.json"), SPACE)
+    read = CorrectedLatencies.from_dict(SPACE, plain, stored["correction"])
+    encoded = SPACE.encode([row.spec for row in second.front])
+    found = read.estimate(encoded)
+    for name in ("latency_ms", "low_ms", "high_ms"):
+        expected = [getattr(row, name if name == "latency_ms" else f"latency_{name}") for row in second.front]
+        np.testing.assert_allclose(getattr(found, name), expected)
+    assert np.abs(found.latency_ms / plain.estimate(encoded).latency_ms - 1).max() > 0.1
+    measured = {entry["spec_hash"]: entry for entry in stored["verified"]["measured"]}
+    chosen = most_promising(first, 8)
+    after = read.estimate(SPACE.encode([row.spec for row in chosen])).latency_ms
+    assert [measured[row.spec.hash]["corrected_ms"] for row in chosen] == pytest.approx(after)
+    with pytest.raises(ProfileError, match="damaged"):
+        CorrectedLatencies.from_dict(SPACE, plain, {"shift": 0.1})
+    with pytest.raises(ProfileError, match="not of space 'digits'"):
+        CorrectedLatencies.from_dict(SPACE, plain, {**stored["correction"], "slopes": [0.1]})
 
 
 def test_a_pick_that_the_corrected_table_puts_out_of_reach_is_left_out(tmp_path: Path, asked: Asked) -> None:
@@ -198,6 +283,58 @@ def test_a_pick_that_the_corrected_table_puts_out_of_reach_is_left_out(tmp_path:
     assert load_search(run.path, "default-verified").picks == second.picks
     said = json.loads((first.folder / "verify.json").read_text())
     assert len(said["measured"]) == 4 and "regret" in said
+
+
+def slow_share(fronts: list[list[tuple[float, float]]]) -> float:
+    """Share of the area that the first front dominates of what both do, below a tenth of their extent beyond them.
+
+    Counted on a fine grid, and of both fronts' own best points.
+    """
+    points = np.asarray([point for front in fronts for point in front])
+    best = np.asarray([p for p in points if not ((points <= p).all(axis=1) & (points < p).any(axis=1)).any()])
+    low, extent = best.min(axis=0), best.max(axis=0) - best.min(axis=0)
+    grid = np.stack(np.meshgrid(*[(np.arange(1200) + 0.5) / 1200 * 1.1] * 2), axis=-1).reshape(-1, 2)
+
+    def area(front: object) -> float:
+        covered = np.zeros(len(grid), dtype=bool)
+        for point in (np.asarray(front) - low) / extent:
+            covered |= (grid >= point).all(axis=1)
+        return float(covered.mean())
+
+    return area(fronts[0]) / area(points)
+
+
+def test_regret_is_in_the_objectives_of_the_question(tmp_path: Path, asked: Asked) -> None:
+    """By area counted on a grid, of parameters against quality; latency counts only as far as it is limited."""
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    small = dataclasses.replace(asked, question=dataclasses.replace(asked.question, objectives=("params", "quality")))
+    first = run_search(run, "default", small.tables, small.proxies, small.question, Budget(60))
+    options = {"count": 6, "pick_at": None, "progress": no_progress}
+    second = verify_search(run, first, small, measure=slower_by(1.3), **options)
+    said = second.config["verified"]
+    kept = [row for row in first.front if 1.3 * row.latency_ms <= 3.0]
+    assert 0 < len(kept) < len(first.front)
+    fronts = [[(float(row.params), row.quality) for row in rows] for rows in (kept, second.front)]
+    assert said["regret"] == pytest.approx(1 - slow_share(fronts), abs=0.004) and said["regret"] > 0.01
+    assert said["regret_in"] == ["params", "quality"]
+    assert "of the hypervolume of both fronts together, in number of parameters and quality loss." in said["said"]
+    assert "neither an objective nor limited" not in said["said"]
+
+
+def test_a_search_without_latency_says_that_correcting_it_changes_nothing(tmp_path: Path, asked: Asked) -> None:
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    free = Limits(max_params=90_000)
+    small = dataclasses.replace(
+        asked,
+        tables=dataclasses.replace(asked.tables, limits=free),
+        question=dataclasses.replace(asked.question, limits=free, objectives=("params", "quality")),
+    )
+    first = run_search(run, "default", small.tables, small.proxies, small.question, Budget(25))
+    options = {"count": 3, "pick_at": None, "progress": no_progress}
+    said = verify_search(run, first, small, measure=slower_by(1.3), **options).config["verified"]
+    assert said["regret"] == 0 and "correcting it changes nothing" in said["said"]
 
 
 def test_pictures_are_corrected_too(tmp_path: Path, asked: Asked) -> None:
@@ -240,12 +377,51 @@ def test_measurements_are_kept_where_nothing_keeps_the_limits_any_more(tmp_path:
     assert said["violations"] == 3 and not run.search("default-verified").exists()
 
 
-def test_another_machine_is_not_verified_here(tmp_path: Path, asked: Asked) -> None:
+def here(**changes: str) -> DeviceProfile:
+    """A profile that this machine would make, but for some of its device name, host, and processor."""
+    plain = {"device": device_name(), "machine": platform.node(), "cpu": cpu_model(), **changes}
+    device = plain.pop("device")
+    conditions = dataclasses.replace(made_profile().conditions, **plain)
+    return dataclasses.replace(made_profile(), device=device, conditions=conditions)
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        here(),
+        here(device="my-laptop"),
+        # Shipped with subdit: made elsewhere, under the name that goes with the processor.
+        here(machine="another-host"),
+        here(device="my-laptop", cpu=""),
+    ],
+)
+def test_a_profile_of_this_machine_can_be_verified_here(profile: DeviceProfile) -> None:
+    check_is_here(profile)
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        # Every virtual machine is called alike.
+        (here(cpu="Another Processor"), r"another processor \(Another Processor\) than this machine's"),
+        (here(cpu="Another Processor", machine="another-host"), "another processor"),
+        (here(device="my-laptop", machine="another-host"), "was measured on another-host, not on this one"),
+        (here(machine="another-host", cpu=""), "was measured on another-host, not on this one"),
+        (here(machine="", cpu=""), "on a machine that it does not name"),
+        (dataclasses.replace(here(), runtime="litert"), "is not of ONNX Runtime in fp32"),
+        (dataclasses.replace(here(), precision="int8"), "is not of ONNX Runtime in fp32"),
+        (dataclasses.replace(here(), delegate="xnnpack"), "is not of ONNX Runtime in fp32"),
+    ],
+)
+def test_another_machine_is_not_verified_here(profile: DeviceProfile, said: str) -> None:
+    with pytest.raises(SearchError, match=said) as caught:
+        check_is_here(profile)
+    assert str(caught.value).endswith("or leave out --verify.")
+
+
+def test_another_machine_measures_nothing(tmp_path: Path, asked: Asked) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
     first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(25))
-    with pytest.raises(SearchError, match="was measured on slate, not on this one"):
+    with pytest.raises(SearchError, match="another processor"):
         verify_search(run, first, asked, count=3, pick_at=None, progress=no_progress)
-    phone = dataclasses.replace(asked, profiles=(dataclasses.replace(made_profile(), runtime="litert"),))
-    with pytest.raises(SearchError, match="cannot be measured from here"):
-        verify_search(run, first, phone, count=3, pick_at=None, progress=no_progress)

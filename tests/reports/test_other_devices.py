@@ -8,9 +8,12 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from device_profiles import LatencyEstimator
+from device_profiles import save_profile
+from nas._asked import _column
 from reports import report
 from reports._figures import other_device_lines
 from reports._other_devices import OtherPick
@@ -18,6 +21,7 @@ from reports._other_devices import other_devices
 from reports._results import Pick
 from reports._results import Trial
 from reports._results import read_results
+from subdit.figures import noun
 from subdit.run import Run
 from tests.reports.run_folder import DEVICE
 from tests.reports.run_folder import SPACE
@@ -89,14 +93,54 @@ def test_a_pick_over_this_searchs_limit_is_no_bargain(run: Path) -> None:
     (bound,) = other_devices(read_results(Run(run), "default"), make_profile())
     assert [pick.allowed for pick in bound.picks] == [pick.latency_ms <= limit_ms for pick in bound.picks]
     assert sorted(pick.allowed for pick in bound.picks) == [False, True, True]
-    assert [line.cells[3] == "over the limit" for line in other_device_lines([bound])] == [
+    assert [line.cells[3] == "over the limit on latency" for line in other_device_lines([bound])] == [
         not pick.allowed for pick in bound.picks
     ]
 
 
-def test_the_page_and_the_table_say_so(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from device_profiles import save_profile
+FURTHER = "tablet/onnxruntime/fp32/t1"
 
+
+def limit(run: Path, **limits: float) -> list[OtherPick]:
+    """The other search's picks where this one has these limits, on pictures of three steps."""
+    file = run / "searches" / "default" / "search.json"
+    stated = {"max_latency_ms": None, "max_params": None, **limits}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"limits": stated, "steps": 3}))
+    (found,) = other_devices(read_results(Run(run), "default"), make_profile())
+    return list(found.picks)
+
+
+@pytest.mark.parametrize(
+    "name", ["file_mb", "memory_mb", "gflops", "pipeline_ms", f"latency_ms@{FURTHER}", f"pipeline_ms@{FURTHER}"]
+)
+def test_every_limit_is_checked_as_the_search_keeps_it(run: Path, name: str) -> None:
+    """Against the search's own columns: a limit in the middle of the picks lets those pass that the search would."""
+    tablet = dataclasses.replace(make_profile(slower="assa"), device="tablet")
+    save_profile(tablet, run / "searches" / "default" / "device_2.json")
+    picks = limit(run)
+    encoded = SPACE.encode([pick.pick.trial.spec for pick in picks])
+    values = _column(name, SPACE, (make_profile(), tablet), steps=3)(encoded).values
+    middle = float(np.sort(values)[1])
+    bound = limit(run, **{f"max_{name}": middle})
+    # Closed forms here and there add up in another order.
+    assert [pick.allowed for pick in bound] == (values <= middle * (1 + 1e-9)).tolist()
+    assert sum(pick.allowed for pick in bound) == 2
+    (over,) = (pick for pick in bound if not pick.allowed)
+    assert over.broken == (name,) and not over.unchecked
+    (other,) = other_devices(read_results(Run(run), "default"), make_profile())
+    assert f"over the limit on {noun(name)}" in [line.cells[3] for line in other_device_lines([other])]
+
+
+def test_a_limit_that_cannot_be_checked_is_said_to_be_unchecked(run: Path) -> None:
+    bound = limit(run, **{f"max_latency_ms@{FURTHER}": 1e-9, "max_file_mb": 1e9})
+    assert all(pick.allowed and pick.unchecked == (f"latency_ms@{FURTHER}",) for pick in bound)
+    (other,) = other_devices(read_results(Run(run), "default"), make_profile())
+    assert all(
+        line.cells[3].endswith(f"; limit on latency on {FURTHER} not checked") for line in other_device_lines([other])
+    )
+
+
+def test_the_page_and_the_table_say_so(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SUBDIT_HOME", str(tmp_path / "home"))
     save_profile(make_profile())
     (other,) = other_devices(read_results(Run(run), "default"), make_profile())

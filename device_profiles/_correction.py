@@ -1,0 +1,67 @@
+"""Latencies corrected by whole sub-DiTs that were measured after the profile was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from device_profiles._estimator import LatencyEstimate
+from subdit.errors import ProfileError
+from supernet.space import EncodedSpecs
+from supernet.space import SearchSpace
+from supernet.space import described
+
+Floats = npt.NDArray[np.float64]
+
+
+class _Source(Protocol):
+    """Encoded specs to latencies with intervals, such as a `LatencyEstimator`."""
+
+    def estimate(self, encoded: EncodedSpecs, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class CorrectedLatencies:
+    """A latency source times exp(shift + (columns - middle) @ slopes); intervals are widened by what is left over."""
+
+    space: SearchSpace
+    source: _Source
+    shift: float
+    middle: Floats
+    slopes: Floats
+    left_over: float
+
+    def estimate(self, encoded: EncodedSpecs, /) -> LatencyEstimate:
+        """Encoded specs of shape (n, dimensions) to corrected latencies."""
+        plain = self.source.estimate(encoded)
+        factor = np.exp(self.shift + (described(self.space, encoded) - self.middle) @ self.slopes)
+        latency = np.asarray(plain.latency_ms) * factor
+        half = np.hypot((np.asarray(plain.high_ms) - np.asarray(plain.low_ms)) / 2 * factor, self.left_over * latency)
+        return LatencyEstimate(latency, np.maximum(latency - half, 0.0), latency + half)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was learned, without the source."""
+        return {
+            "shift": self.shift,
+            "middle": self.middle.tolist(),
+            "slopes": self.slopes.tolist(),
+            "left_over": self.left_over,
+        }
+
+    @classmethod
+    def from_dict(cls, space: SearchSpace, source: _Source, values: Mapping[str, Any]) -> CorrectedLatencies:
+        """Corrected by what `to_dict` wrote; raises `ProfileError` where that is damaged, or of another space."""
+        try:
+            middle, slopes = (np.asarray(values[key], dtype=np.float64) for key in ("middle", "slopes"))
+            numbers = np.asarray([values["shift"], values["left_over"]], dtype=np.float64)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProfileError(f"A correction of latencies is damaged ({error!r}); verify the search again.") from error
+        columns = described(space, space.enumerate(0, 1)).shape[1]
+        if middle.shape != (columns,) or slopes.shape != (columns,) or numbers.shape != (2,):
+            raise ProfileError(f"A correction of latencies is not of space {space.name!r}; verify the search again.")
+        return cls(space, source, float(numbers[0]), middle, slopes, float(numbers[1]))

@@ -1,0 +1,43 @@
+"""Whether what runs on this machine says anything about a device profile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from subdit.errors import SearchError
+
+if TYPE_CHECKING:
+    from device_profiles import DeviceProfile
+
+
+def check_is_here(profile: DeviceProfile) -> None:
+    """Raises `SearchError` where sub-DiTs cannot be measured on the profile's device from here.
+
+    A host's name alone tells little, as virtual machines are all called alike, so a processor that the profile states
+    must be this one's, too. A profile from elsewhere, such as a shipped one, is of this machine only where it goes by
+    the name that every machine of this system and processor gives itself; one that was given a name of its own is of
+    that one machine.
+    """
+    import platform
+
+    from profilers import cpu_model
+    from profilers import device_name
+
+    if (profile.runtime, profile.precision, profile.delegate) != ("onnxruntime", "fp32", None):
+        raise SearchError(
+            f"The profile {profile.id} is not of ONNX Runtime in fp32, which is all that --verify can measure from "
+            "here; search with such a profile of this machine, or leave out --verify."
+        )
+    on, node, cpu = profile.conditions, platform.node(), cpu_model()
+    if on.cpu and on.cpu != cpu:
+        raise SearchError(
+            f"The profile {profile.id} was measured on another processor ({on.cpu}) than this machine's ({cpu}); "
+            "verify there, or leave out --verify."
+        )
+    if on.machine == node or (on.cpu and profile.device == device_name()):
+        return
+    raise SearchError(
+        f"The profile {profile.id} was measured on {on.machine or 'a machine that it does not name'}, not on this one "
+        f"({node}), and its name is not the one that all machines of this processor share ({device_name()}); verify "
+        "there, or leave out --verify."
+    )

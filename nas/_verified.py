@@ -1,0 +1,170 @@
+"""What verifying a search comes to: how far predictions were off, which limits broke, what the first front lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nas._front import hypervolume
+from nas._front import on_front
+from nas._front import scaled
+from nas._limits import LATENCY
+from nas._limits import PIPELINE
+from nas._limits import Tables
+from nas._question import Question
+from nas._results import SearchResult
+from nas._results import TrialRow
+from subdit.errors import SearchError
+from subdit.figures import noun
+
+if TYPE_CHECKING:
+    from device_profiles import CorrectedLatencies
+    from nas._asked import Asked
+    from profilers import Measurement
+
+Floats = npt.NDArray[np.float64]
+
+MOST_SLOWER = 1.25
+"""Beyond this, or one over it, the reference kernel's time over that in the profile is doubted and not just taken out.
+The kernel stays in a cache: what makes a machine so busy, or another one, changes whole sub-DiTs by another share."""
+
+
+def doubts(found: Mapping[str, Measurement], machine_slower: float) -> list[str]:
+    """Why measurements are not to be believed, in words; a profile of such a machine would count as noisy."""
+    from profilers import NOISE_LIMIT
+
+    said = []
+    if not 1 / MOST_SLOWER <= machine_slower <= MOST_SLOWER:
+        said.append(
+            f"the reference kernel took {machine_slower:.2f} of its time in the profile, which is only believed from "
+            f"{1 / MOST_SLOWER:.2f} to {MOST_SLOWER:.2f}"
+        )
+    interval = float(np.median([one.relative_ci for one in found.values()]))
+    split = float(np.sqrt(np.mean(np.square([one.split for one in found.values()]))))
+    for value, what in ((interval, "95 % intervals are"), (split, "the two halves of the measurement differ by")):
+        if value > NOISE_LIMIT:
+            said.append(f"{what} +-{value:.1%}, of which +-{NOISE_LIMIT:.0%} is believed")
+    return said
+
+
+def measured_report(
+    chosen: Sequence[TrialRow],
+    found: Mapping[str, Measurement],
+    corrected: CorrectedLatencies,
+    asked: Asked,
+    *,
+    machine_slower: float,
+    doubted: Sequence[str] = (),
+) -> dict[str, Any]:
+    """How far predictions of the first front were wrong, which limits it broke, and why one may not believe that."""
+    limits = asked.tables.limits.by_figure()
+    limited = [name for name in (LATENCY, PIPELINE) if name in limits]
+    rows: list[dict[str, Any]] = []
+    after = corrected.estimate(asked.tables.space.encode([row.spec for row in chosen])).latency_ms.tolist()
+    for row, corrected_ms in zip(chosen, after, strict=True):
+        measured = found[row.spec.hash]
+        rows.append(
+            {
+                "spec": str(row.spec),
+                "spec_hash": row.spec.hash,
+                "predicted_ms": row.latency_ms,
+                "measured_ms": measured.latency_ms,
+                "low_ms": measured.low_ms,
+                "high_ms": measured.high_ms,
+                "corrected_ms": corrected_ms,
+                "error": row.latency_ms / measured.latency_ms - 1,
+                "violates": any(_taken_ms(name, measured, asked) > limits[name] for name in limited),
+            }
+        )
+    errors = np.abs([entry["error"] for entry in rows])
+    violations = sum(bool(entry["violates"]) for entry in rows)
+    broken = f"{violations} of them break the latency limit" if limited else "there was no latency limit to break"
+    said = (
+        f"{len(rows)} sub-DiTs of the first front measured: predictions off by {errors.mean():.1%} in the mean and "
+        f"{errors.max():.1%} at worst, by a factor of {np.exp(corrected.shift):.3f} in common; {broken}."
+    )
+    if machine_slower != 1.0:
+        said += f" The reference kernel took {machine_slower:.2f} of its time in the profile; that is taken out."
+    if doubted:
+        said = f"Not to be believed, as {'; '.join(doubted)}. {said}"
+    return {
+        "measured": rows,
+        "mean_error": float(errors.mean()),
+        "worst_error": float(errors.max()),
+        "common_factor": float(np.exp(corrected.shift)),
+        "left_over": corrected.left_over,
+        "violations": violations,
+        "machine_slower": machine_slower,
+        "noisy": bool(doubted),
+        "doubts": list(doubted),
+        "said": said,
+    }
+
+
+def _taken_ms(name: str, measured: Measurement, asked: Asked) -> float:
+    """Milliseconds of one step, or of a picture whose steps take as long as was measured."""
+    if name == LATENCY:
+        return measured.latency_ms
+    from device_profiles import LatencyEstimate
+    from device_profiles import pipeline_latency
+
+    step = LatencyEstimate(*(np.asarray([value]) for value in (measured.latency_ms, measured.low_ms, measured.high_ms)))
+    picture = pipeline_latency(asked.profiles[0], asked.tables.space, step, steps=asked.steps)
+    return float(picture.latency_ms[0])
+
+
+def report(
+    measured: Mapping[str, Any], first: SearchResult, second: SearchResult, tables: Tables, question: Question
+) -> dict[str, Any]:
+    """What was measured, and what the first front lacks next to what both searches found."""
+    weighed = weighed_objectives(question)
+    regret = _regret(first, second, tables, weighed)
+    said = (
+        f"{measured['said']} By the corrected table the first front lacks {regret:.2%} of the hypervolume of both "
+        f"fronts together, in {' and '.join(map(noun, weighed))}"
+    )
+    if len(question.objectives) > len(weighed):
+        said += ", the two objectives that picks weigh"
+    said += "."
+    if not any(map(_is_corrected, (*question.objectives, *tables.limits.by_figure()))):
+        said += " The latency that was corrected is neither an objective nor limited, so correcting it changes nothing."
+    return {
+        **measured,
+        "regret": regret,
+        "regret_in": list(weighed),
+        "second_search": second.folder.name,
+        "picks": {name: pick.to_dict() for name, pick in second.picks.items()},
+        "said": said,
+    }
+
+
+def weighed_objectives(question: Question) -> tuple[str, str]:
+    """The first cost and the first quality, which picks weigh against each other."""
+    return question.objectives[0], next(name for name in question.objectives if name.startswith("quality"))
+
+
+def _is_corrected(name: str) -> bool:
+    """Whether a figure is a time on the first device, the one that was measured."""
+    return name in (LATENCY, PIPELINE)
+
+
+def _regret(first: SearchResult, second: SearchResult, tables: Tables, weighed: tuple[str, str]) -> float:
+    """Share of hypervolume that the first front lacks next to both together, by the corrected tables and the limits."""
+    cost, quality = weighed
+
+    def points(rows: Sequence[TrialRow]) -> Floats:
+        known = tables.look_up(tables.space.encode([row.spec for row in rows]))
+        return np.c_[known.figures[cost], [row.value(quality) for row in rows]].astype(np.float64)[known.feasible]
+
+    before, after = points(first.front), points(second.front)
+    both = np.concatenate([before, after])
+    if not len(both):
+        raise SearchError("By the corrected table no sub-DiT of either front keeps the limits; set wider ones.")
+    front = both[on_front(both)]
+    whole = hypervolume(scaled(front, front), (1.1, 1.1))
+    return float(1 - hypervolume(scaled(before, front), (1.1, 1.1)) / whole) if len(before) else 1.0

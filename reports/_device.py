@@ -1,0 +1,99 @@
+"""What the report says of a device: its profile's facts, and how far its predictions of whole sub-DiTs were off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from device_profiles import DeviceProfile
+from device_profiles import ErrorReport
+from device_profiles import LatencyEstimator
+from reports._figures import Line
+from reports._figures import percent
+from subdit.errors import ProfileError
+from subdit.errors import SpaceError
+from supernet.space import get_space
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A heading and what is known under it."""
+
+    heading: str
+    value: str
+
+
+def device_facts(profile: DeviceProfile) -> list[Fact]:
+    on, noise = profile.conditions, profile.noise
+    facts = [
+        Fact("profile", profile.id),
+        Fact("provenance", profile.provenance),
+        Fact("source", profile.source),
+        Fact("measured at", on.measured_at),
+        Fact("machine", on.machine),
+        Fact("processor", f"{on.cpu}, {on.cores} cores" if on.cores else on.cpu),
+        Fact("system", on.os),
+        Fact("runtime", f"{profile.runtime} {on.runtime_version}".strip()),
+        Fact(
+            "precision", profile.precision + (f", in {profile.compute_precision}" if profile.compute_precision else "")
+        ),
+        Fact("threads", str(profile.threads)),
+        Fact("delegate", profile.delegate or ""),
+        Fact("frequency governor", on.governor),
+        Fact("load average", "" if on.load_average is None else f"{on.load_average:.2f}"),
+        Fact("components", f"{len(profile.components)}, kit {profile.kit_hash}"),
+    ]
+    if noise is not None:
+        facts += [
+            Fact("95 % interval of a component", f"± {percent(noise.component_ci)}, median"),
+            Fact("95 % interval of a whole sub-DiT", f"± {percent(noise.whole_ci)}, worst"),
+            Fact("halves of the measurement differ by", f"± {percent(noise.split)}, worst"),
+            Fact("accepted up to", f"± {percent(noise.limit)}; {'not ' if profile.noisy else ''}kept"),
+            Fact("drift, removed by the reference kernel", percent(noise.drift)),
+            Fact("attempts", str(noise.attempts)),
+        ]
+    return [fact for fact in facts if fact.value]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """How latencies were predicted, and how far sub-DiTs left out of the fit were off with it and without.
+
+    Attributes:
+        form: of the calibration; empty where latencies come from a fit to whole sub-DiTs.
+        plain_label: what `plain` are the errors of.
+    """
+
+    form: str
+    error: ErrorReport
+    plain: ErrorReport
+    plain_label: str
+
+
+def read_predictor(profile: DeviceProfile) -> Predictor | None:
+    """None where nothing whole was measured, or nothing can be predicted."""
+    try:
+        estimator = LatencyEstimator(profile, get_space(profile.space))
+    except (ProfileError, SpaceError):
+        return None
+    if estimator.error is None or estimator.plain_error is None:
+        return None
+    if estimator.whole_model is None:
+        form = profile.calibration.form if profile.calibration else ""
+        return Predictor(form, estimator.error, estimator.plain_error, "plain sum of components")
+    plain = "calibrated sum of components" if profile.components else "by FLOPs and weights alone"
+    return Predictor("", estimator.error, estimator.plain_error, plain)
+
+
+def error_lines(predictor: Predictor) -> list[Line]:
+    both = (predictor.error, predictor.plain)
+    floor = both[0].noise_floor
+    noise = [] if floor is None else [Line("of that noise alone", (percent(floor), ""))]
+    return [
+        Line("mean absolute error", tuple(percent(error.mean) for error in both)),
+        *noise,
+        Line("worst error", tuple(percent(error.worst) for error in both)),
+        Line("bias", tuple(percent(error.bias, sign=True) for error in both)),
+        Line("predicted within 5 %", tuple(percent(error.within_5_percent, decimals=0) for error in both)),
+        Line("predicted within 10 %", tuple(percent(error.within_10_percent, decimals=0) for error in both)),
+        Line("rank agreement (Kendall's tau)", tuple(f"{error.kendall_tau:.3f}" for error in both)),
+    ]

@@ -1,0 +1,97 @@
+"""A verification as the report tells it: measured against predicted, limits broken, what the first front lacked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reports._figures import Line
+from reports._figures import interval
+from reports._figures import milliseconds
+from reports._figures import percent
+from reports._verified import Verified
+from subdit.figures import noun
+
+VERIFIED_COLUMNS = ("predicted, ms", "measured, ms", "95 % interval, ms", "off by", "corrected, ms", "latency limit")
+
+
+def verified_lines(verified: Verified, config: Mapping[str, Any]) -> list[Line]:
+    """One row per sub-DiT that was measured; its heading is the spec, its cells are those of `VERIFIED_COLUMNS`."""
+    limited = bool(_latency_limits(config))
+    return [
+        Line(
+            one.spec,
+            (
+                milliseconds(one.predicted_ms),
+                milliseconds(one.measured_ms),
+                interval(one.low_ms, one.high_ms),
+                percent(one.predicted_ms / one.measured_ms - 1, sign=True),
+                # What was not believed corrects nothing.
+                milliseconds(one.corrected_ms) if verified.second else "not corrected",
+                ("broken" if one.violates else "kept") if limited else "none",
+            ),
+        )
+        for one in verified.measured
+    ]
+
+
+def verified_sentences(verified: Verified, config: Mapping[str, Any]) -> list[str]:
+    """What was measured, what it says of the first front, and which latencies this page shows."""
+    count = len(verified.measured)
+    violations = sum(one.violates for one in verified.measured)
+    broken = (
+        f"{violations} of them {'breaks' if violations == 1 else 'break'} the latency limit"
+        if _latency_limits(config)
+        else "there was no latency limit to break"
+    )
+    first, second = f"“{verified.first}”", f"“{verified.second}”"
+    said = [
+        f"{_sub_dits(count)} of the front of search {first} {'was' if count == 1 else 'were'} exported with the "
+        f"supernet's weights and measured: predictions were off by {percent(verified.mean_error)} in the mean and "
+        f"{percent(verified.worst_error)} at worst; {broken}."
+    ]
+    if verified.machine_slower != 1.0:
+        said.append(
+            f"Meanwhile the reference kernel took {verified.machine_slower:.2f} of its time in the profile; what was "
+            "measured is shown divided by that."
+        )
+    if not verified.second:
+        return [*said, "Nothing was corrected by it: the latencies of this page are the profile's."]
+    change = f"by a factor of {verified.common_factor:.3f} in common"
+    if verified.correction is None:
+        said.append(
+            f"The latencies of this page are not corrected by that. Search {second} is the same search by the table as "
+            f"corrected, {change}, so its latencies are not to be compared with those here."
+        )
+    else:
+        said.append(
+            f"All predicted latencies of this page are of the profile's table as corrected by that, {change}; those of "
+            f"search {first}, and of others that were not corrected, are not to be compared with them."
+        )
+    if verified.regret is not None:
+        said.append(
+            f"By the corrected table the front of {first} lacks {percent(verified.regret, decimals=2)} of the "
+            f"hypervolume that it and the front of {second} have together, in "
+            f"{' and '.join(map(noun, verified.regret_in))}."
+        )
+    return said
+
+
+def verified_warning(verified: Verified) -> str:
+    """Why what was measured is not to be believed; empty where nothing speaks against it."""
+    if not verified.doubts:
+        return ""
+    second = f"“{verified.second}”"
+    used = f"Search {second} was corrected by it all the same" if verified.second else "Nothing was corrected"
+    return f"What was measured of the front is not to be believed: {'; '.join(verified.doubts)}. {used}."
+
+
+def _sub_dits(count: int) -> str:
+    return f"{count} sub-DiT{'' if count == 1 else 's'}"
+
+
+def _latency_limits(config: Mapping[str, Any]) -> list[str]:
+    """Limits that a measured latency can break: on the first device."""
+    limits = config.get("limits")
+    names = ("max_latency_ms", "max_pipeline_ms")
+    return [name for name in names if isinstance(limits, dict) and limits.get(name) is not None]

@@ -331,8 +331,9 @@ def test_machines_may_call_one_server_by_many_names(tmp_path: Path, server: str)
     assert [kept(run)["storage"] for run in (here, there, copy)] == [server, by_name, by_name]
     # Where no password is needed, the address is not either.
     assert ask(here, resume=True, trials=16).config["trials"] == 16
+    on(server, "CREATE DATABASE elsewhere")
     with pytest.raises(SearchError, match="it is not in"):
-        ask(here, storage=server.replace("/postgres", "/template1"), resume=True)
+        ask(here, storage=server.replace("/postgres", "/elsewhere"), resume=True)
 
 
 def test_a_password_is_kept_nowhere_and_asked_for(tmp_path: Path, server: str) -> None:

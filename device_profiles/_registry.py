@@ -11,6 +11,7 @@ from pathlib import Path
 
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import profile_from_dict
+from device_profiles._schema import find_damage
 from subdit.errors import ProfileError
 from subdit.errors import RunError
 from subdit.errors import SpecError
@@ -48,11 +49,21 @@ def profile_path(profile: DeviceProfile) -> Path:
 
 
 def save_profile(profile: DeviceProfile, path: Path | None = None, *, force: bool = False) -> Path:
-    """Write a profile, by default to the user's registry; raises `RunError` where there is one and not `force`."""
+    """Write a profile, by default to the user's registry.
+
+    Raises:
+        RunError: there is one already, and not `force`.
+        ProfileError: `read_profile` would call it damaged; what is there stays.
+    """
     path = profile_path(profile) if path is None else path
     if path.exists() and not force:
         raise RunError(f"There is a profile at {path} already; name another device or file, or pass --force.")
-    return write_json(path, profile.to_dict())
+    values = profile.to_dict()
+    if problem := find_damage(values):
+        raise ProfileError(
+            f"The profile {profile.id!r} is not saved, as it could not be read again ({problem}); measure it again."
+        )
+    return write_json(path, values)
 
 
 def read_profile(path: Path) -> DeviceProfile:

@@ -54,16 +54,14 @@ def profile_schema() -> dict[str, Any]:
 
 def check_profile(values: Any, where: str) -> None:
     """Raise `ProfileError` naming `where` and the first thing in it that the schema does not allow."""
-    problem = _find_strange(values)
-    if not problem and isinstance(values, dict) and values.get("subdit_profile", 1) != 1:
+    # A version that is nested too deep cannot be shown.
+    if not _find_strange(values) and isinstance(values, dict) and values.get("subdit_profile", 1) != 1:
         raise ProfileError(
             f"The profile {where} has schema version {_shown(values['subdit_profile'])}, which this subdit does not "
             "know; update subdit."
         )
-    if problem := problem or find_problem(values, profile_schema()):
+    if problem := find_damage(values):
         raise ProfileError(f"The profile {where} is damaged ({problem}); measure it again or restore the file.")
-    if not values["components"] and not values.get("whole"):
-        raise ProfileError(f"The profile {where} has no latency at all; measure it again or restore the file.")
     expected = profile_id(
         values["device"],
         values["runtime"],
@@ -78,6 +76,13 @@ def check_profile(values: Any, where: str) -> None:
             f"The profile {where} is damaged (its id is {_shown(values['id'])}, its fields say {_shown(expected)}); "
             "restore the file."
         )
+
+
+def find_damage(values: Any) -> str:
+    """Why this is no profile of this version, or an empty text; whether its id is that of its fields is not asked."""
+    if problem := _find_strange(values) or find_problem(values, profile_schema()):
+        return problem
+    return "" if values["components"] or values.get("whole") else "it has no latency at all"
 
 
 def profile_id(

@@ -94,7 +94,7 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
         (_set("threads", to=True), "threads: must be of type integer"),
         (_set("noisy", to="no"), "noisy: must be of type boolean"),
         (_set("provenance", to="guessed"), "provenance: must be one of"),
-        (_set("components", to={}), "has no latency at all"),
+        (_set("components", to={}), "it has no latency at all"),
         (_set("components", "text_projection", "latency_ms", to=-1.0), "text_projection.latency_ms: must be above 0"),
         (_set("components", "text_projection", "latency_ms", to=float("nan")), "text_projection.latency_ms"),
         (_set("calibration", "factors", "ffn", to="1"), "calibration.factors.ffn"),
@@ -213,6 +213,27 @@ def test_nothing_is_overwritten_without_force() -> None:
         save_profile(made_up_profile(seed=9))
     save_profile(made_up_profile(seed=9), force=True)
     assert load_profile("kettle") == made_up_profile(seed=9)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"source": "\x1b[31m"}, "source: .* is no printable text"),
+        ({"source": "\ud800"}, "source: .* is no printable text"),
+        ({"kit_hash": "of a kettle"}, "kit_hash: .* does not match"),
+        ({"threads": 0}, "threads: must be at least 1"),
+        ({"components": {}}, "it has no latency at all"),
+        ({"components": {"text_projection": Latency(float("inf"), 1.0, 1.0)}}, "text_projection.latency_ms"),
+        ({"device": "Kettle"}, "device: .* does not match"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_saved(values: dict[str, Any], said: str) -> None:
+    good = made_up_profile()
+    path = save_profile(good)
+    with pytest.raises(ProfileError, match=f"is not saved, as it could not be read again \\(.*{said}") as caught:
+        save_profile(dataclasses.replace(good, **values), path, force=True)
+    assert str(caught.value).isprintable()
+    assert load_profile(path) == good
 
 
 def test_one_damaged_file_hides_no_other() -> None:

@@ -223,7 +223,7 @@ def test_quiet_logs_of_a_whole_space_make_a_profile_that_can_be_true(write_logs:
         assert latency.low_ms < latency.latency_ms < latency.high_ms and latency.rounds == 30
     covered = [one.low_ms <= shipped.latency_ms[name] <= one.high_ms for name, one in made.components.items()]
     assert sum(covered) >= 0.9 * len(NAMES)
-    assert not [one for one in check_physics(made) if one.rule != "noise"]
+    assert not check_physics(made)
 
 
 def test_nothing_is_overwritten_without_force(write_logs: WriteLogs, tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ from supernet.space import space_names
 
 # The standard error of a median, over that of a mean, for a normal distribution.
 _MEDIAN = 1.2533
+# Tools state whole microseconds: runs that are all equal are so to half of one, and no interval is without width.
+_RESOLUTION_MS = 1e-3
 
 
 def import_logs(
@@ -234,6 +236,8 @@ def _spread(log: ImportedLog) -> float | None:
     """Half a 95 % interval in milliseconds; None where the log does not say enough."""
     if log.std_ms is None or log.count is None or log.count < 2:
         return None
+    if log.std_ms == 0:
+        return _RESOLUTION_MS / 2
     return 1.96 * (_MEDIAN if log.median_ms is not None else 1.0) * log.std_ms / math.sqrt(log.count)
 
 

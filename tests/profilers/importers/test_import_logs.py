@@ -226,6 +226,14 @@ def test_quiet_logs_of_a_whole_space_make_a_profile_that_can_be_true(write_logs:
     assert not check_physics(made)
 
 
+def test_runs_that_are_all_equal_are_so_to_half_a_microsecond(write_logs: WriteLogs) -> None:
+    made = subdit.import_logs(write_logs(LATENCY_MS, spread=0.0), device="phone")
+    assert not made.noisy
+    for latency in made.components.values():
+        assert latency.high_ms - latency.low_ms == pytest.approx(1e-3)
+    assert not [one for one in check_physics(made) if one.rule == "noise"]
+
+
 def test_nothing_is_overwritten_without_force(write_logs: WriteLogs, tmp_path: Path) -> None:
     logs, out = write_logs(LATENCY_MS), tmp_path / "phone.json"
     subdit.import_logs(logs, device="phone", out=out)

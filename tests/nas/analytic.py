@@ -22,6 +22,8 @@ from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
 from supernet.space import get_space
 
+LIMIT_MS = 3.0
+
 
 def columns(space: SearchSpace, encoded: EncodedSpecs) -> dict[str, npt.NDArray[np.float64]]:
     return {
@@ -103,7 +105,7 @@ def little_space() -> SearchSpace:
 
 
 def main() -> None:
-    """A search in a process of its own, to be killed: RUN TRIALS PAUSE_S LOG, for a worker also STORAGE STALE_S."""
+    """A search in a process of its own, to be killed: RUN TRIALS PAUSE_S LOG, a worker's also STORAGE STALE_S LIMIT_MS."""
     from nas._question import Budget
     from nas._question import Question
     from nas._team import Team
@@ -112,12 +114,12 @@ def main() -> None:
 
     path, trials, pause_s, log, *shared = sys.argv[1:]
     run = Run(Path(path))
-    limits = Limits(max_latency_ms=3.0)
+    limits = Limits(max_latency_ms=float(shared[2]) if shared else LIMIT_MS)
     loss = Loss(get_space("digits"), pause_s=float(pause_s), log=Path(log))
     question = Question("analytic", limits=limits, surrogate=not shared)
     team = None
     if shared:
-        storage, stale_s = shared
+        storage, stale_s, _ = shared
         team = Team.of(run, "default", storage=storage, study_name=None, worker=True, stale_s=float(stale_s))
     run_search(run, "default", tables(limits), loss, question, Budget(int(trials)), team=team, resume=True)
 

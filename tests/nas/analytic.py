@@ -105,7 +105,7 @@ def little_space() -> SearchSpace:
 
 
 def main() -> None:
-    """A search in a process of its own, to be killed: RUN TRIALS PAUSE_S LOG; of a worker STORAGE STALE_S LIMIT, too."""
+    """A search in a process of its own, to be killed: RUN TRIALS PAUSE_S LOG, then for a worker STORAGE STALE_S LIMIT."""
     from nas._question import Budget
     from nas._question import Question
     from nas._team import Team

@@ -105,7 +105,7 @@ def little_space() -> SearchSpace:
 
 
 def main() -> None:
-    """A search in a process of its own, to be killed: RUN TRIALS PAUSE_S LOG, then for a worker STORAGE STALE_S LIMIT."""
+    """A search of its own process, to be killed: RUN TRIALS PAUSE_S LOG, then for a worker STORAGE STALE_S LIMIT."""
     from nas._question import Budget
     from nas._question import Question
     from nas._team import Team

@@ -70,6 +70,9 @@ def _values(
     encoded = space.encode([trial.spec for trial in trials])
     try:
         match figure:
+            case "quality":
+                # Searches are compared where they have the same proxy.
+                return np.asarray([trial.quality for trial in trials])
             case "params":
                 return np.asarray([trial.params for trial in trials])
             case "file_mb":

@@ -131,6 +131,14 @@ def test_every_limit_is_checked_as_the_search_keeps_it(run: Path, name: str) -> 
     assert f"over the limit on {noun(name)}" in [line.cells[3] for line in other_device_lines([other])]
 
 
+def test_a_limit_on_quality_is_checked_too(run: Path) -> None:
+    qualities = [pick.pick.trial.quality for pick in limit(run)]
+    middle = sorted(qualities)[1]
+    bound = limit(run, max_quality=middle)
+    assert [pick.broken for pick in bound] == [() if quality <= middle else ("quality",) for quality in qualities]
+    assert not any(pick.unchecked for pick in bound)
+
+
 def test_a_limit_that_cannot_be_checked_is_said_to_be_unchecked(run: Path) -> None:
     bound = limit(run, **{f"max_latency_ms@{FURTHER}": 1e-9, "max_file_mb": 1e9})
     assert all(pick.allowed and pick.unchecked == (f"latency_ms@{FURTHER}",) for pick in bound)

@@ -89,9 +89,8 @@ def search(
     machine that is too noisy to verify on.
 
     Raises `RunError` where the search exists already or the run is damaged, `ProfileError` where the device is unknown,
-    of another space or noisy, `InfeasibleError` where no sub-DiT keeps the limits (none that was evaluated, those on
-    qualities), `SearchError` where options are
-    senseless or differ from those of the search to resume.
+    of another space or noisy, `InfeasibleError` where no sub-DiT keeps the limits (on qualities, none that was
+    evaluated), `SearchError` where options are senseless or differ from those of the search to resume.
     """
     started = time.monotonic()
     checked_name(name)

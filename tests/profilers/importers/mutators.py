@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-FILES = {path.name: path.read_bytes() for path in sorted(GOLDEN.iterdir()) if path.suffix != ".md"}
+FILES = {path.name: path.read_bytes() for path in sorted(GOLDEN.iterdir()) if path.is_file() and path.suffix != ".md"}
 """Every golden file by name."""
 
 Rng = np.random.Generator

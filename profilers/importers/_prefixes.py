@@ -18,7 +18,7 @@ _UID = r"(?:\w{1,16}[: ] {0,9})?"
 _TAG = r"[\w.$@+/-]{1,80}"
 _BLANKS = r"[ \t\xa0]{0,80}"
 _LONG = re.compile(rf"{_BLANKS}\[ {_STAMP} +{_UID}(?P<pid>\d{{1,7}}): {{0,9}}\d{{1,7}} (?P<level>[VDIWEF])/{_TAG} *\]")
-_PROCESS = re.compile(rf"{_BLANKS}(?P<level>[VDIWEF])\( {{0,9}}{_UID}(?P<pid>\d{{1,7}})(?:: {{0,9}}\d{{1,7}})?\) ")
+_PROCESS = re.compile(rf"{_BLANKS}(?P<level>[VDIWEF])\( {{0,9}}{_UID}(?P<pid>\d{{1,7}})(?:: {{0,9}}\d{{1,7}})?\)(?: |$)")
 _PROCESS_TAG = re.compile(rf" {{2}}\({_TAG} *\)$")
 _LOGCAT = (
     # threadtime: "03-02 10:11:12.123  4321  4321 I tflite  : ", with or without what stands before the level.
@@ -59,7 +59,7 @@ _WORDS = re.compile(
     r"Total (?:iterations|run time): ?\d|Min Latency|node type, )"
 )
 _SEVERITY = re.compile(
-    r"[ \t]{0,80}(?:INFO|WARNING): (?:\[[\w./-]{1,80}:\d{1,6}\] ?)?|[ \t]{0,80}\[[\w./-]{1,80}\.(?:h|cc):\d{1,6}\](?: |$)"
+    r"[ \t]{0,80}(?:INFO|WARN|WARNING):(?: |$)(?:\[[\w./-]{1,80}:\d{1,6}\] ?)?|[ \t]{0,80}\[[\w./-]{1,80}\.(?:h|cc):\d{1,6}\](?: |$)"
 )
 _LEVELS = ("INFO: ", "WARNING: ", "WARN: ", "ERROR: ", "FATAL: ", "VERBOSE: ")
 

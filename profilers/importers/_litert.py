@@ -61,6 +61,8 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
     if not match:
         raise log.refuse(at, f"Inference (avg) is {text[:40]!r}", "give the log as written, in ms")
     mean, count = log.number(at, match[1], "Inference (avg)"), int(match[2])
+    if not count:
+        raise log.refuse(at, "no inference was timed", "run the tool with at least one timed run")
     times: dict[str, float] = {}
     for label, key in _KEYS.items():
         if label in fields:

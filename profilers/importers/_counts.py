@@ -1,7 +1,7 @@
 """The `count=` lines of benchmark_model's run loop, which both programs of that name share. Microseconds.
 
-`Stat` and `StatWithPercentiles` of tsl/util/stats_calculator.h write them through a C++ stream: times are whole numbers,
-means have six digits, so that 1401403 is 1.4014e+06. Percentiles are there since 2024, in every form of the line:
+`Stat` and `StatWithPercentiles` of tsl/util/stats_calculator.h write them through a C++ stream: times are whole
+numbers, means have six digits, so that 1401403 is 1.4014e+06. Newer programs add percentiles to every form of the line:
 
     count=0
     count=1 curr=X

@@ -218,8 +218,6 @@ def _row_times(log: Log, at: int, values: dict[str, str]) -> tuple[list[float], 
         if abs(value - times[name]) > 1e-5 * value + 1e-9:
             for factor, unit in ((1e6, "nanoseconds"), (1e3, "microseconds")):
                 if abs(value - factor * times[name]) <= 1e-5 * value:
-                    raise log.refuse(
-                        at, f"the raw times are in {unit} and {name} in ms", "save it with one target_time_scale for both"
-                    )
+                    raise log.refuse(at, f"the raw times are in {unit} and {name} in ms", "save both in one scale")
             raise disagree(log, at, f"{name} of {values.get('event_name', '')[:40]} and raw", times[name], value)
     return raw, times

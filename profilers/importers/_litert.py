@@ -182,7 +182,6 @@ def _run(log: Log, count: int, mean: float) -> CountLine | None:
     lines = [(at, line.strip()) for at, line in enumerate(log.lines, 1) if is_count_line(line.strip())]
     if not lines:
         return None
-    # The last one is of the timed runs.
     run = read_count_line(log, *lines[-1])
     if run.count != count or abs(run.avg / 1000 - mean) > STEP_MS + 5e-6 * mean:
         raise disagree(log, run.line, "count= and Inference (avg)", lines[-1][1][:80], f"{mean} ms ({count} runs)")

@@ -1,8 +1,8 @@
 """What terminals, Android, CI systems and mail put around the lines of a log.
 
-First what is known by its form: quotes, times, every format of logcat (`logprint.c` of the Android Open Source Project) and
-of Android Studio. Then what no list foresees: a text that stands before every line of a tool that is known by its words,
-whatever numbers it holds. What is left of a line is what the tool wrote, tabs of its tables included.
+First what is known by its form: quotes, times, every format of logcat (`logprint.c` of the Android Open Source
+Project) and of Android Studio. Then what no list foresees: a text that stands before every line of a tool that is known
+by its words, whatever numbers it holds. What is left of a line is what the tool wrote, tabs of its tables included.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ _STAMP = rf"(?:(?:\d{{4}}-)?\d\d-\d\d {_CLOCK}\.\d{{3,9}}(?: [+-]\d{{4}})?|\d{{1
 _UID = r"(?:\w{1,16}[: ] {0,9})?"
 _TAG = r"[\w.$@+/-]{1,80}"
 _BLANKS = r"[ \t\xa0]{0,80}"
-_LONG = re.compile(rf"{_BLANKS}\[ {_STAMP} +{_UID}(?P<pid>\d{{1,7}}): {{0,9}}\d{{1,7}} (?P<level>[VDIWEF])/{_TAG} *\]")
+# Where a pattern has a `level` it has the process too.
+_LONG = re.compile(
+    rf"{_BLANKS}\[ {_STAMP} +{_UID}(?P<pid>\d{{1,7}}): {{0,9}}\d{{1,7}} (?P<level>[VDIWEF])/{_TAG} *\]"
+)
 _PROCESS = re.compile(rf"{_BLANKS}(?P<level>[VDIWEF])\( {{0,9}}{_UID}(?P<pid>\d{{1,7}})(?:: {{0,9}}\d{{1,7}})?\)(?: |$)")
 _PROCESS_TAG = re.compile(rf" {{2}}\({_TAG} *\)$")
 _LOGCAT = (
-    # threadtime: "03-02 10:11:12.123  4321  4321 I tflite  : ", with or without what stands before the level.
+    # threadtime: "03-02 10:11:12.123  4321  4321 I tflite  : ", also without what stands before the level.
     rf"(?:{_STAMP} +)?(?:{_UID}(?P<pid>\d{{1,7}}) +\d{{1,7}} +)?(?P<level>[VDIWEF]) {_TAG} {{0,20}}:(?: |$)",
     # brief, tag and time: "I/tflite  ( 4321): ", "I/tflite: ".
     rf"(?:{_STAMP} +)?(?P<level>[VDIWEF])/{_TAG} {{0,20}}(?:\( {{0,9}}{_UID}(?P<pid>\d{{1,7}})\))? {{0,9}}:(?: |$)",
@@ -35,15 +38,19 @@ _TIMES = (
     # gh run view --log: job and step, parted by tabs, before the time.
     r"[^\t]{1,120}\t[^\t]{1,120}\t(?=\d{4}-\d\d-\d\dT)",
     # ISO, as GitHub, Azure, docker and Jenkins write it; GitLab has the number of the stream behind it.
-    rf"\[?\d{{4}}-\d\d-\d\d[T ]{_CLOCK}(?:[.,]\d{{1,9}})?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?\]?:?(?: [0-9a-f]{{2}}[OE]\+?)?(?: |$)",
+    rf"\[?\d{{4}}-\d\d-\d\d[T ]{_CLOCK}(?:[.,]\d{{1,9}})?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?\]?:?"
+    r"(?: [0-9a-f]{2}[OE]\+?)?(?: |$)",
     rf"\[?{_CLOCK}(?:[.,]\d{{1,9}})?\]?(?: |$)",
     # syslog, journalctl, ts: "Mar  2 10:11:12 host program[321]: ".
-    rf"[A-Z][a-z]{{2}} {{1,2}}\d{{1,2}} {_CLOCK}(?:\.\d{{1,6}})?(?: [\w.-]{{1,64}} [\w./-]{{1,64}}\[\d{{1,7}}\]:)?(?: |$)",
+    rf"[A-Z][a-z]{{2}} {{1,2}}\d{{1,2}} {_CLOCK}(?:\.\d{{1,6}})?"
+    r"(?: [\w.-]{1,64} [\w./-]{1,64}\[\d{1,7}\]:)?(?: |$)",
 )
 _QUOTE = r">(?: |(?=>)|$)"
 _KNOWN = tuple(re.compile(_BLANKS + pattern) for pattern in (*_LOGCAT, *_TIMES, _QUOTE))
 # Most lines of most files begin with none of these, and are not looked at again.
-_MAY_BEGIN = re.compile(rf"{_BLANKS}(?:[>\[\d]|[VDIWEF][/ (]|[A-Z][a-z]{{2}} {{1,2}}\d|[^\t]{{1,120}}\t[^\t]{{1,120}}\t\d{{4}}-)")
+_MAY_BEGIN = re.compile(
+    rf"{_BLANKS}(?:[>\[\d]|[VDIWEF][/ (]|[A-Z][a-z]{{2}} {{1,2}}\d|[^\t]{{1,120}}\t[^\t]{{1,120}}\t\d{{4}}-)"
+)
 _LAYERS = 8
 
 # Escape sequences, and those that a terminal echoes in caret notation where somebody presses a key while a tool runs.
@@ -54,12 +61,13 @@ _ESCAPE = re.compile(
 # Words that begin a line of a tool's output.
 _WORDS = re.compile(
     r"(?:(?:INFO|WARNING): )?(?:\[[\w./-]{1,80}:\d{1,6}\] ?)?"
-    r"(?:STARTING!$|Running benchmark for at least \d|(?:Average inference|Inference) timings in \w|=+ BENCHMARK RESULTS =|"
-    r"Model initialization: |Inference \(avg\): |Session creation time cost: ?\d|Total inference (?:requests|run time): ?\d|"
-    r"Total (?:iterations|run time): ?\d|Min Latency|node type, )"
+    r"(?:STARTING!$|Running benchmark for at least \d|(?:Average inference|Inference) timings in \w|"
+    r"=+ BENCHMARK RESULTS =|Model initialization: |Inference \(avg\): |Session creation time cost: ?\d|"
+    r"Total inference (?:requests|run time): ?\d|Total (?:iterations|run time): ?\d|Min Latency|node type, )"
 )
 _SEVERITY = re.compile(
-    r"[ \t]{0,80}(?:INFO|WARN|WARNING):(?: |$)(?:\[[\w./-]{1,80}:\d{1,6}\] ?)?|[ \t]{0,80}\[[\w./-]{1,80}\.(?:h|cc):\d{1,6}\](?: |$)"
+    r"[ \t]{0,80}(?:INFO|WARN|WARNING):(?: |$)(?:\[[\w./-]{1,80}:\d{1,6}\] ?)?|"
+    r"[ \t]{0,80}\[[\w./-]{1,80}\.(?:h|cc):\d{1,6}\](?: |$)"
 )
 _LEVELS = ("INFO: ", "WARNING: ", "WARN: ", "ERROR: ", "FATAL: ", "VERBOSE: ")
 

@@ -1,9 +1,9 @@
 """A stand-in for benchmark_model on the fake phone: it really runs the .tflite file, and prints as the real ones do.
 
 `write_stand_in` makes an executable of it. The text's layout is that of `benchmark_model.cc`,
-`benchmark_tflite_model.cc`, `minimal_logging.cc` and `benchmark_litert_model.h` of google-ai-edge/LiteRT, of
-`stats_calculator.h` of tsl, and of `logging.h` of TensorFlow Lite's tools; numbers are printed as C++ streams do. What it
-says of a GPU is made up: all operators but the first run there, or none where GPU_TAKES is "none".
+`benchmark_tflite_model.cc`, `minimal_logging_android.cc` and `benchmark_litert_model.h` of google-ai-edge/LiteRT, of
+`stats_calculator.h` of tsl, and of `logging.h` of TensorFlow Lite's tools; numbers are printed as C++ streams do. What
+it says of a GPU is made up: all operators but the first run there, or none where GPU_TAKES is "none".
 """
 
 from __future__ import annotations

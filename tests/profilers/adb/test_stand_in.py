@@ -16,8 +16,8 @@ from subdit.errors import DeviceError
 from tests.profilers.adb import stand_in
 
 PLAIN = Setting(2, None, False, "")
-# Times, the line that real programs printed of them, and the mean in the summary of the same log. Of logs with more than two
-# different times the times are not known. The last line is one that somebody's test of a parser of these lines has.
+# Times, the line that real programs printed of them, and the mean in the summary of the same log. Of logs with more
+# than two times these are not known. The last line is one that somebody's test of a parser of these lines has.
 PUBLISHED = [
     ([3512391], False, "count=1 curr=3512391", "3.51239e+06"),
     ([1041765], False, "count=1 curr=1041765", "1.04176e+06"),
@@ -55,7 +55,8 @@ def test_forms_that_the_source_has_and_no_published_log() -> None:
 
 def printed(layout: str, warm: list[int], timed: list[int], *, percentiles: bool) -> Ran:
     """Both streams of a program that took these times."""
-    running = "INFO: Running benchmark for at least 1 iterations and at least 0 seconds but terminate if exceeding 9 seconds."
+    bounds = "at least 1 iterations and at least 0 seconds but terminate if exceeding 9 seconds."
+    running = f"INFO: Running benchmark for {bounds}"
     out = ["INFO: STARTING!"]
     for taken in (warm, timed):
         out += [running, f"INFO: {stand_in.counted(taken, percentiles=percentiles)}", ""]
@@ -101,5 +102,5 @@ def test_what_became_of_a_delegate(taken: int, share: float | None) -> None:
     line = stand_in.delegated("GPU", taken, 1)
     assert delegated_share(make_log(line.encode(), "x")) == share
     # A delegate that says "31 out of 31", and then that it does nothing, does nothing.
-    before = "VERBOSE: Replacing 31 out of 31 node(s) with delegate (TfLiteGpuDelegateV2) node, yielding 1 partitions.\n"
+    before = "VERBOSE: Replacing 31 out of 31 node(s) with delegate (TfLiteGpuDelegateV2) node, yielding 1 partition.\n"
     assert delegated_share(make_log((before + line).encode(), "x")) == (1.0 if taken else 0.0)

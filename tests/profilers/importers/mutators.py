@@ -30,7 +30,7 @@ PREFIXES = {
     "uid, brief": "I/tflite  (shell: 1234): ",
     "epoch": "         1748772000.123  1234  1240 I tflite  : ",
     "old Android Studio": "06-01 12:00:00.123 1234-1240/org.tensorflow.lite.benchmark I/tflite: ",
-    "Android Studio": "2025-06-01 12:00:00.123  1234-1240  tflite                  org.tensorflow.lite.benchmark        I  ",
+    "Android Studio": "2025-06-01 12:00:00.123  1234-1240  tflite                  org.tensorflow.lite          I  ",
     "Android Studio, tag once": "2025-06-01 12:00:00.123  1234-1240                          org.tensorflow        I  ",
     "Android Studio, compact": "12:00:00.123  I  ",
     "GitHub": "2025-06-01T12:00:00.1234567Z ",

@@ -49,7 +49,7 @@ def test_the_process_and_long_formats_of_logcat_tell_the_tag_elsewhere() -> None
     assert read(make_log((other + text + other).encode(), name)) == read_log(GOLDEN / name)
 
 
-def test_only_the_first_lines_of_the_log_are_wrapped() -> None:
+def test_a_log_may_stand_in_a_letter() -> None:
     text = FILES["tflite_new.txt"].decode()
     pasted = "I ran it on my phone:\n\n```\n$ ./benchmark_model --graph=m.tflite\n" + text + "```\n"
     assert read(make_log(pasted.encode(), "x")) == read_log(GOLDEN / "tflite_new.txt")
@@ -92,7 +92,9 @@ def test_a_prefix_hides_no_edit() -> None:
         read(make_log(text.replace("INFO: count=70", "then INFO: count=70").encode(), "x"))
 
 
-@pytest.mark.parametrize("text", ["> " * 200_000, "06-01 12:00:00.123 " * 20_000, "\t" * 400_000 + "x", "^[[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["> " * 200_000, "06-01 12:00:00.123 " * 20_000, "\t" * 400_000 + "x", "^[[" * 100_000]
+)
 def test_long_prefixes_are_refused_at_once(text: str) -> None:
     with pytest.raises(ImportLogError):
         read(make_log((text + "\nINFO: STARTING!\n" + text + "\n").encode(), "x"))

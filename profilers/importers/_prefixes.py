@@ -21,7 +21,9 @@ _BLANKS = r"[ \t\xa0]{0,80}"
 _LONG = re.compile(
     rf"{_BLANKS}\[ {_STAMP} +{_UID}(?P<pid>\d{{1,7}}): {{0,9}}\d{{1,7}} (?P<level>[VDIWEF])/{_TAG} *\]"
 )
-_PROCESS = re.compile(rf"{_BLANKS}(?P<level>[VDIWEF])\( {{0,9}}{_UID}(?P<pid>\d{{1,7}})(?:: {{0,9}}\d{{1,7}})?\)(?: |$)")
+_PROCESS = re.compile(
+    rf"{_BLANKS}(?P<level>[VDIWEF])\( {{0,9}}{_UID}(?P<pid>\d{{1,7}})(?:: {{0,9}}\d{{1,7}})?\)(?: |$)"
+)
 _PROCESS_TAG = re.compile(rf" {{2}}\({_TAG} *\)$")
 _LOGCAT = (
     # threadtime: "03-02 10:11:12.123  4321  4321 I tflite  : ", also without what stands before the level.

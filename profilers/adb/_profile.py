@@ -268,6 +268,11 @@ def _profile_phone(phone: Phone, plan: Plan, facts: Facts, device: str, progress
             phone, kit, program, setting, folder, beside=tuple(plan.also), progress=_part(progress, _PLACED, _TRIED)
         )
         empty = dataclasses.replace(empty, delegated_share=share_of(kit, jobs) if plan.delegate else None)
+        if empty.delegated_share == 0:
+            raise DeviceError(
+                f"The {plan.delegate} of the phone {phone.serial} took no operator of any model, so all ran on the "
+                "processor; measure that, without --delegate, or give another build of benchmark_model."
+            )
         _require_new(empty, plan)
         log = _open_log(path, timings_header(plan, empty, facts, program, setting, fixed))
         names = [entry.name for entry in kit.whole] or [entry.name for entry in kit.components]

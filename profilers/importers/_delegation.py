@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
+from profilers.importers._imported import file_name
 from profilers.importers._log import Log
 
 _SPLIT = re.compile(
     r"\b(\d{1,9}) operations will run on the GPU, and the remaining (\d{1,9})(?: operations will run)? on the CPU"
 )
+_NONE_ON_GPU = re.compile(r"No operations will run on the GPU, and all (\d{1,9}) operations will run on the CPU")
 _REPLACED = re.compile(r"Replacing (\d{1,9}) out of (\d{1,9}) node\(s\) with delegate \(([^)]{1,80})\)")
+# Of delegates by `SimpleDelegate`: "TfLiteQnnDelegate delegate: 31 nodes delegated out of 40 nodes with 2 partitions."
+_DELEGATED = re.compile(r"([\w\] -]{0,80}): {0,3}(\d{1,9}) nodes delegated out of (\d{1,9}) nodes")
 _USE = re.compile(r"Use (\w{1,20}): \[(?:1|true)\]")
 _APPLIED = re.compile(r"(?:explicitly applied|though) ([a-z0-9_-]{1,40}) delegate\b")
+_DECLINED = re.compile(
+    r"though ([a-z0-9_-]{1,40}) delegate is explicitly applied, the model graph will not be executed by the delegate"
+)
+_LIBRARY = re.compile(r"External delegate path: \[([^\[\]]{1,500})\]")
 _ACCELERATORS = ("gpu", "npu", "nnapi", "hexagon", "coreml")
+# Delegates that run on the processor: no accelerator's share is told by them.
+_OF_THE_PROCESSOR = ("xnnpack", "flex")
 
 
 def applied(log: Log) -> str | None:
-    """The accelerator, or another delegate, that was applied; "xnnpack" where that is all, None where none was."""
+    """The accelerator, or another delegate, that ran something; "xnnpack" where that is all, None where none did."""
+    used, refused = _applied(log), set(declined(log))
     known = (*_ACCELERATORS, "xnnpack")
-    used: set[str] = set()
-    for line in log.lines:
-        text = line.strip()
-        if match := _USE.fullmatch(text):
-            used |= {match[1].lower()} & set(known)
-        text = text.lower()
-        if match := _APPLIED.match(text):
-            used.add(match[1])
-        elif text.startswith(("created tensorflow lite", "applying")) and "delegate" in text:
-            used |= set(known) & set(re.findall(r"\w+", text))
-    named = [*(name for name in _ACCELERATORS if name in used), *sorted(used - set(known))]
-    return named[0] if named else "xnnpack" if used else None
+    ran = used - refused
+    named = [*(name for name in _ACCELERATORS if name in ran), *sorted(ran - set(known))]
+    return named[0] if named else "xnnpack" if "xnnpack" in used else None
+
+
+def declined(log: Log) -> tuple[str, ...]:
+    """The delegates that were applied and ran nothing, by name."""
+    used = _applied(log)
+    named = {match[1] for line in log.lines if (match := _DECLINED.match(line.strip().lower()))}
+    found = {_library(log) if name == "external" else name for name in named}
+    others = used - found - set(_OF_THE_PROCESSOR)
+    # One says it in numbers alone.
+    if len(others) == 1 and _counted(log, xnnpack=False, refused=found)[0] == 0:
+        found |= others
+    return tuple(sorted(found))
 
 
 def delegated_share(log: Log) -> float | None:
@@ -47,21 +62,70 @@ def delegation(log: Log, *, xnnpack: bool = False) -> tuple[float | None, int | 
     """Operators on the accelerator over all operators, and how many all are; None for what the log does not tell.
 
     XNNPACK is the processor, and does not count; with `xnnpack`, of a run without an accelerator, nothing else does.
-    Where a run says it twice, the first saying counts.
+    Where a run says it twice, the first saying counts. What a delegate that ran nothing says of itself counts as none:
+    NNAPI's says "Replacing 31 out of 31" and then that the graph will not be executed by it.
     """
+    refused = set() if xnnpack else set(declined(log))
+    share, total = _counted(log, xnnpack=xnnpack, refused=refused)
+    if share is not None:
+        return share, total
+    if any("model graph will be completely executed by the delegate" in line for line in _meant(log, xnnpack)):
+        return 1.0, None
+    return (0.0, None) if refused else (None, None)
 
-    def meant(text: str) -> bool:
-        return ("xnnpack" in text.lower()) == xnnpack
 
-    split = [(int(match[1]), int(match[2])) for line in log.lines if (match := _SPLIT.search(line))]
-    if split and sum(split[0]) and not xnnpack:
-        return split[0][0] / sum(split[0]), sum(split[0])
-    replaced = [match for line in log.lines if (match := _REPLACED.search(line)) and meant(match[3])]
-    if total := sum(int(match[2]) for match in replaced):
-        return min(sum(int(match[1]) for match in replaced) / total, 1.0), total
-    for line in log.lines:
-        if "model graph will be completely executed by the delegate" in line and meant(line):
-            return 1.0, None
-        if "model graph will not be executed by the delegate" in line and meant(line):
-            return 0.0, None
+def _counted(log: Log, *, xnnpack: bool, refused: set[str]) -> tuple[float | None, int | None]:
+    """The share and all operators, where the log has their numbers."""
+    lines = list(_meant(log, xnnpack))
+    if not xnnpack and "gpu" not in refused:
+        split = [(int(match[1]), int(match[2])) for line in lines if (match := _SPLIT.search(line))]
+        split += [(0, int(match[1])) for line in lines if (match := _NONE_ON_GPU.search(line))]
+        if split and sum(split[0]):
+            return split[0][0] / sum(split[0]), sum(split[0])
+
+    def is_refused(name: str) -> bool:
+        return any(word in name.lower() for word in refused)
+
+    replaced = [match for line in lines if (match := _REPLACED.search(line)) and not is_refused(match[3])]
+    parts = [(int(match[1]), int(match[2])) for match in replaced]
+    if not parts:
+        told = [match for line in lines if (match := _DELEGATED.search(line)) and not is_refused(match[1])]
+        parts = [(int(match[2]), int(match[3])) for match in told]
+    if total := sum(every for _, every in parts):
+        return min(sum(some for some, _ in parts) / total, 1.0), total
     return None, None
+
+
+def _meant(log: Log, xnnpack: bool) -> Iterator[str]:
+    """The lines that may speak of XNNPACK, or else those that may speak of an accelerator."""
+    for line in log.lines:
+        text = line.lower()
+        of_the_processor = any(name in text for name in _OF_THE_PROCESSOR)
+        if "xnnpack" in text if xnnpack else not of_the_processor:
+            yield line
+
+
+def _applied(log: Log) -> set[str]:
+    """Every delegate that the program says it was told to use, or applied."""
+    known = (*_ACCELERATORS, "xnnpack")
+    used: set[str] = set()
+    for line in log.lines:
+        text = line.strip()
+        if match := _USE.fullmatch(text):
+            used |= {match[1].lower()} & set(known)
+        text = text.lower()
+        if match := _APPLIED.match(text):
+            used.add(match[1])
+        elif text.startswith(("created tensorflow lite", "applying")) and "delegate" in text:
+            used |= set(known) & set(re.findall(r"\w+", text))
+    return {_library(log) if name == "external" else name for name in used} - {"flex"}
+
+
+def _library(log: Log) -> str:
+    """What an external delegate is called, by the file of its library: libQnnTFLiteDelegate.so is qnn."""
+    paths = [match[1] for line in log.lines if (match := _LIBRARY.search(line))]
+    if not paths:
+        return "external"
+    name = file_name(paths[0]).lower().partition(".")[0].removeprefix("lib")
+    name = re.sub(r"_?external(?=_|$)|_?delegate|tensorflow_?lite_?|_?tflite_?|^tfl_", "", name)
+    return re.sub(r"[^a-z0-9]+", "-", name).strip("-") or "external"

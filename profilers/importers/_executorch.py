@@ -58,7 +58,9 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
         raise log.refuse(1, "the headings are not those of Inspector.save_data_to_tsv", "save it anew")
     for name in _STATISTICS:
         if f"{name} (ms)" not in columns:
-            raise log.refuse(1, f"there is no column '{name} (ms)'", "save it with target_time_scale=TimeScale.MS")
+            other = next((column for column in columns if column.startswith(f"{name} (")), None)
+            what = f"'{other[:40]}' is not in milliseconds" if other else f"there is no column '{name} (ms)'"
+            raise log.refuse(1, what, "save it with target_time_scale=TimeScale.MS")
     if not log.ended:
         raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
     whole: tuple[int, dict[str, float], list[float]] | None = None
@@ -90,7 +92,8 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
     # A delegate that does not profile itself shows no operator but its calls.
     known = counted or on_delegate in (0, len(rows))
     total = sum(row.ms for row in rows)
-    if total > times["avg"] * 1.02 + 1e-3 * len(rows):
+    if total > _longest_ms(times["avg"], rows):
+        _refuse_ticks(log, at, times["avg"], rows)
         raise disagree(log, at, f"{_WHOLE} and its operators", f"{times['avg']:g} ms", f"{total:g} ms in sum")
     made = ImportedLog(
         "executorch-inspector",
@@ -134,9 +137,17 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
         facts[name] = model
         if metric in models.setdefault(name, {}):
             raise log.refuse(None, f"the metric {metric[:40]!r} is given twice", "give one result per file")
-        models[name][metric] = json_number(log, value, "actualValue")
+        status = metric == "load_status" and type(value["actualValue"]) in (int, float)
+        models[name][metric] = value["actualValue"] if status else json_number(log, value, "actualValue")
     made = []
     for name, metrics in models.items():
+        # The app writes a latency beside it, of calls that did nothing.
+        if status := metrics.get("load_status", 0.0):
+            raise log.refuse(
+                None,
+                f"the model {facts[name]['name'][:80]} was not loaded (load_status {status:g}), so it has no latency",
+                "mend that and run it again",
+            )
         if f"{_LATENCY}(ms)" not in metrics:
             raise log.refuse(None, f"there is no metric '{_LATENCY}(ms)'", "give the file as minibench wrote it")
         backend, quantization = (facts[name].get(key) for key in ("backend", "quantization"))
@@ -155,6 +166,25 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
     if not made:
         raise log.cut("a metric", "give the whole file")
     return tuple(made)
+
+
+def _longest_ms(whole_ms: float, rows: list[_Row]) -> float:
+    """What all operators may take together."""
+    return whole_ms * 1.02 + 1e-3 * len(rows)
+
+
+def _refuse_ticks(log: Log, at: int, whole_ms: float, rows: list[_Row]) -> None:
+    """A delegate's times may come in the clock's own unit, under a heading of milliseconds (executorch issue 4504)."""
+    plain = sum(row.ms for row in rows if not row.delegated)
+    delegated = sum(row.ms for row in rows if row.delegated)
+    for factor, unit in ((1e6, "nanoseconds"), (1e3, "microseconds")):
+        if delegated and plain + delegated / factor <= _longest_ms(whole_ms, rows):
+            raise log.refuse(
+                at,
+                f"the delegate's operators take {delegated:g} in sum under a heading of ms, and {_WHOLE} {whole_ms:g} "
+                f"ms: they are in {unit}",
+                "save it with an Inspector that is given a delegate_time_scale_converter",
+            )
 
 
 def _row(log: Log, at: int, values: dict[str, str], ms: float) -> _Row:
@@ -186,5 +216,8 @@ def _row_times(log: Log, at: int, values: dict[str, str]) -> tuple[list[float], 
     computed |= {name: float(np.percentile(raw, int(name[1:]))) for name in ("p10", "p50", "p90")}
     for name, value in computed.items():
         if abs(value - times[name]) > 1e-5 * value + 1e-9:
+            for factor, unit in ((1e6, "nanoseconds"), (1e3, "microseconds")):
+                if abs(value - factor * times[name]) <= 1e-5 * value:
+                    raise log.refuse(at, f"the raw times are in {unit} and {name} in ms", "save both in one scale")
             raise disagree(log, at, f"{name} of {values.get('event_name', '')[:40]} and raw", times[name], value)
     return raw, times

@@ -69,6 +69,7 @@ class ImportedLog:
         delegated_share: of the operators, on an accelerator that took some of them or all; without one, on XNNPACK.
         graph_operators: how many those are all together.
         precision: of the weights, in the words of kits where they have one.
+        declined: an accelerator that was asked for and ran nothing, where none ran anything.
         partly_delegated: True where the accelerator took some of the operators, also where no log says how many.
     """
 
@@ -95,6 +96,7 @@ class ImportedLog:
     graph_operators: int | None = None
     partly_delegated: bool | None = None
     precision: str | None = None
+    declined: str | None = None
 
     @property
     def latency_ms(self) -> float | None:

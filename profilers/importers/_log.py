@@ -1,4 +1,4 @@
-"""`Log`: a file as lines of text, freed from what terminals, Windows and Android put around them."""
+"""`Log`: a file as lines of text, freed from what Windows and others put around them (`_prefixes`)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from profilers.importers._prefixes import without_escapes
+from profilers.importers._prefixes import without_prefixes
 from subdit.errors import ImportLogError
 
 MAX_BYTES = 64 * 2**20
@@ -18,16 +20,11 @@ MAX_BYTES = 64 * 2**20
 MAX_LINES = 1_000_000
 """One of more lines is refused, too."""
 
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _BAD_CHARACTER = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufffd]")
+_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_PACKED |= {b"7z\xbc\xaf": "7z"}
 # What no terminal may be given, or no encoding has: control characters, changes of direction, lone surrogates.
 _NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# "06-01 12:00:00.123  1234  1234 I tflite  : ", "06-01 12:00:00.123 I/tflite(1234): " and "I/tflite  ( 1234): ".
-_LOGCAT = re.compile(
-    r"(?:\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} +)?(?:\d{1,7} +\d{1,7} +)?"
-    r"[VDIWEF][/ ][\w.-]{1,40} {0,20}(?:\( {0,9}\d{1,7}\))? {0,9}: ?"
-)
-_SEVERITY = re.compile(r"(?:INFO|WARNING): (?:\[[\w./-]{1,80}:\d{1,6}\] ?)?")
 _NUMBER = re.compile(r"[0-9]{1,25}(?:\.[0-9]{1,25})?(?:[eE][+-]?[0-9]{1,3})?")
 
 
@@ -91,6 +88,8 @@ class Log:
 
 def open_log(path: Path) -> Log:
     """Read a file; raises `ImportLogError` where it is missing, empty or larger than `MAX_BYTES`."""
+    if path.is_dir():
+        raise ImportLogError(f"{path} is a folder; name the log files that are in it.")
     if not path.is_file():
         raise ImportLogError(f"There is no log at {path}; give the file that the tool wrote.")
     size = path.stat().st_size
@@ -103,18 +102,19 @@ def make_log(data: bytes, name: str) -> Log:
     """Bytes as a `Log`; raises `ImportLogError` where there are none."""
     if not data.strip():
         raise ImportLogError(f"{name} is empty; give the file that the tool wrote.")
+    if packed := next((kind for head, kind in _PACKED.items() if data.startswith(head)), None):
+        raise ImportLogError(f"{name} is packed ({packed}); unpack it and give the log that is in it.")
     if data.count(b"\n") + data.count(b"\r") > 2 * MAX_LINES:
         raise ImportLogError(f"{name} has more than {MAX_LINES:,} lines; give the log of one model.")
     utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     # Windows PowerShell writes what it redirects as UTF-16.
     text = data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if "\x1b" in text:
-        text = _ANSI.sub("", text)
+    # GitHub puts a byte order mark before the lines of a step, too.
+    text = without_escapes(text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n"))
     if bad := _BAD_CHARACTER.search(text):
         return Log(name, data, (), True, text.count("\n", 0, bad.start()) + 1)
     ended = text.endswith("\n")
-    lines = [_clean(line) for line in text.split("\n")]
+    lines = without_prefixes(text.split("\n"))
     while lines and not lines[-1].strip():
         lines.pop()
     return Log(name, data, tuple(lines), ended)
@@ -170,11 +170,3 @@ def required(log: Log, value: float | None, key: str) -> float:
     if value is None:
         raise log.refuse(None, f"{key} is missing", "give the file as the tool wrote it")
     return value
-
-
-def _clean(line: str) -> str:
-    if match := _LOGCAT.match(line):
-        line = line[match.end() :]
-    if match := _SEVERITY.match(line):
-        line = line[match.end() :]
-    return line.rstrip(" ")

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 
+from profilers.importers._imported import CPU
 from profilers.importers._imported import UNCONFIRMED
 from profilers.importers._imported import ImportedLog
 from profilers.importers._imported import checked
@@ -17,6 +18,8 @@ _PERCENTILES = {"P50": 0.5, "P90": 0.9, "P95": 0.95, "P99": 0.99, "P999": 0.999}
 _QUANTILE = re.compile(r"(Min|Max|P50|P90|P95|P99|P999) Latency(?::| is) ?(\S{1,30}?) ?(s|sec)")
 _ANY_QUANTILE = re.compile(r"(Min|Max|P\d{2,3}) Latency.*")
 _ROW = re.compile(r"[^,\s][^,]{0,300},[\d.eE+-]{1,30},\d{1,18},-?\d{1,6},\d{1,9}")
+_THREADS = re.compile(r"Setting intra_op_num_threads to (\d{1,4})")
+_PROVIDER = re.compile(r"using (\w{1,60})ExecutionProvider", re.IGNORECASE)
 # Label to unit; what stands twice in the output must agree.
 _UNITS = {
     "Session creation time cost": "s",
@@ -72,11 +75,17 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
     )
     _, total_s = _first(log, fields, "Total inference time cost", "Total time cost")
     count_at, number = _first(log, fields, "Total inference requests", "Total iterations")
-    _first(log, fields, "Total inference run time", "Total run time")
+    _, run_s = _first(log, fields, "Total inference run time", "Total run time")
     count = log.whole(count_at, f"{number:.0f}" if number.is_integer() else str(number), "the number of inferences")
     if count and abs(total_s * 1000 / count - mean_ms) > _DIGITS * mean_ms:
         raise disagree(
             log, mean_at, "average and total / requests", f"{mean_ms} ms", f"{total_s * 1000 / count:.6g} ms"
+        )
+    if total_s > run_s * (1 + _DIGITS):
+        raise log.refuse(
+            mean_at,
+            f"{total_s:g} s of requests in {run_s:g} s ran at the same time, so {mean_ms:g} ms is no latency of one",
+            "run the tool with -c 1",
         )
     if "Runs" in fields and fields["Runs"][1] != count:
         raise disagree(log, fields["Runs"][0], "number of inferences", count, int(fields["Runs"][1]))
@@ -99,6 +108,8 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
         min_ms=times.get("Min"),
         max_ms=times.get("Max"),
         peak_memory_bytes=round(peak[1]) if peak else None,
+        delegate=_provider(log),
+        threads=_threads(log),
         confirmed=True,
         warnings=() if times else ("no latencies of single runs: run the tool with -s for them",),
     )
@@ -167,6 +178,20 @@ def _first(log: Log, fields: dict[str, tuple[int, float]], *labels: str) -> tupl
         if label in fields:
             return fields[label]
     raise log.cut(f"the line '{labels[0]}'")
+
+
+def _threads(log: Log) -> int | None:
+    """As option -x set them; 0 leaves it to the runtime."""
+    stated = [match[1] for line in log.lines if (match := _THREADS.fullmatch(line.strip()))]
+    if len(set(stated)) > 1:
+        raise disagree(log, None, "threads", *stated[:2])
+    return int(stated[0]) or None if stated else None
+
+
+def _provider(log: Log) -> str | None:
+    """The execution provider that a build for it names; others name none, also where option -e chose one."""
+    stated = {match[1].lower() for line in log.lines if (match := _PROVIDER.fullmatch(line.strip()))}
+    return ("+".join(sorted(stated - {CPU})) or CPU) if stated else None
 
 
 def _quantiles(log: Log) -> dict[str, float]:

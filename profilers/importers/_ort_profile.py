@@ -163,11 +163,25 @@ def _nodes_by_run(log: Log, runs: list[_Event], nodes: list[_Event], *, sequenti
         total = sum(node.dur_us for node in inside)
         if sequential and total > run.dur_us + len(inside):
             raise disagree(log, None, f"run of event {run.at}", f"{run.dur_us} us", f"{total} us in its nodes")
-    shapes = [sorted((node.name, str(node.args.get("node_index"))) for node in inside) for inside in by_run]
+    shapes = [sorted((node.name, _index(node)) for node in inside) for inside in by_run]
     for run, shape in zip(runs, shapes, strict=True):
-        if shape != shapes[0] or len({name for name in shape}) != len(shape):
+        if len(set(shape)) != len(shape):
+            name, _ = next(one for one in shape if shape.count(one) > 1)
+            bare = name.removesuffix(_SUFFIX)
+            raise log.refuse(
+                None,
+                f"several nodes are called {bare[:60]!r}" if bare else "its nodes have no names and no index",
+                "give every node of the model a name of its own and profile it again",
+            )
+        if shape != shapes[0]:
             raise log.refuse(None, f"the run of event {run.at} has other nodes than the first", _REWRITE)
     return by_run
+
+
+def _index(node: _Event) -> str:
+    """What tells nodes without names apart; versions differ in what they call it."""
+    keys = ("node_index", "exec_plan_index", "graph_index")
+    return str(next((node.args[key] for key in keys if key in node.args), None))
 
 
 def _operators(log: Log, by_run: list[list[_Event]]) -> tuple[tuple[OperatorRow, ...], list[str]]:
@@ -189,10 +203,10 @@ def _operators(log: Log, by_run: list[list[_Event]]) -> tuple[tuple[OperatorRow,
             if index is not None and not (isinstance(index, str) and index.isdecimal() and len(index) < 10):
                 raise log.refuse(None, f"node_index of event {node.at} is no index", "give the file as written")
             fact = (kind, int(index) if index is not None else None, provider)
-            if (known := facts.setdefault((name, str(index)), fact)) != fact:
+            if (known := facts.setdefault((name, _index(node)), fact)) != fact:
                 first, second = (f"{one[0]} on {one[2]}" for one in (known, fact))
                 raise disagree(log, None, f"operator of {name[:60]}", first, second)
-            times[name, str(index)].append(node.dur_us)
+            times[name, _index(node)].append(node.dur_us)
     means = {key: float(np.mean(values)) / 1000 for key, values in times.items()}
     total = sum(means.values())
     rows = [

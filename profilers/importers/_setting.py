@@ -106,7 +106,13 @@ def precision_of(found: Mapping[str, ImportedLog], given: str | None, kit: Kit |
 
 def _delegate(logs: list[ImportedLog], given: str | None, plain: tuple[str, ...]) -> str:
     """`CPU`, or the delegate's name as in an id; `plain` are the words for the processor's own path."""
-    named = {_id_word(log.delegate) for log in logs if log.delegate is not None}
+    ran = {_id_word(log.delegate) for log in logs if log.delegate is not None and log.declined is None}
+    # A model of which the accelerator took nothing goes with those of which it took some.
+    named = {
+        _id_word(log.delegate)
+        for log in logs
+        if log.delegate is not None and (log.declined is None or _id_word(log.declined) not in ran)
+    }
     words = {CPU if word in plain else word for word in named}
     placed = all(log.format in PLACEMENTS for log in logs if log.delegate == CPU)
     if placed and given in words:

@@ -11,6 +11,7 @@ from profilers.importers._counts import CountLine
 from profilers.importers._counts import is_count_line
 from profilers.importers._counts import read_count_line
 from profilers.importers._delegation import applied
+from profilers.importers._delegation import declined
 from profilers.importers._delegation import delegation
 from profilers.importers._delegation import partly_delegated
 from profilers.importers._imported import CPU
@@ -29,6 +30,8 @@ _PEAK = re.compile(
     r"(?:Overall peak memory footprint|Peak memory footprint) \((\w{1,10})\)"
     r"(?: via periodic monitoring:|:)(?: init=\S{1,30} overall=)? ?(\S{1,30})"
 )
+# What is left of a run that failed before it printed any time.
+_BEGINNINGS = ("STARTING!", "Log parameter values verbosely: [", "ERROR: Benchmarking failed", "Benchmarking failed")
 _PARAMETER = re.compile(r"([#A-Za-z][\w #()-]{1,80}): \[(.{0,500})\]")
 
 
@@ -37,7 +40,9 @@ def claims_output(log: Log) -> bool:
     if any("BENCHMARK RESULTS" in line for line in log.lines):
         return any(_SUMMARY.fullmatch(line.strip()) for line in log.lines)
     return has_tables(log) or any(
-        _SUMMARY.fullmatch(line.strip()) or is_count_line(line.strip()) or line.startswith("Running benchmark for")
+        _SUMMARY.fullmatch(line.strip())
+        or is_count_line(line.strip())
+        or line.strip().startswith(("Running benchmark for", *_BEGINNINGS))
         for line in log.lines
     )
 
@@ -59,8 +64,7 @@ def read_csv(log: Log) -> tuple[ImportedLog, ...]:
 def read_output(log: Log) -> tuple[ImportedLog, ...]:
     """Statistics, operators, memory; raises `ImportLogError` where the log is cut, joined or contradicts itself."""
     _refuse_failures(log)
-    warm_up, run, at = _statistics(log)
-    del warm_up
+    run, at = _statistics(log)
     parameters = _parameters(log)
     threads = _same(log, parameters, "Num threads", "#threads used for CPU inference")
     promised = parameters.get("Enable op profiling", (0, "0"))[1] in ("1", "true")
@@ -69,7 +73,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
     operators, warnings = read_operators(log) if promised else ((), ())
     if not log.ended and _PEAK.fullmatch(log.lines[-1].strip()):
         raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
-    accelerated, notes = _delegate(log)
+    accelerated, refused, notes = _delegate(log)
     on_accelerator = accelerated not in (CPU, "xnnpack")
     share, graph_operators = delegation(log, xnnpack=not on_accelerator)
     if operators:
@@ -96,6 +100,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
         delegated_share=share,
         graph_operators=graph_operators,
         partly_delegated=partly_delegated(log) if on_accelerator else None,
+        declined="+".join(refused) if refused and not on_accelerator else None,
     )
     for key in ("first", "curr"):
         if key in values and made.min_ms is not None and made.max_ms is not None:
@@ -106,8 +111,8 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
     return (checked(log, made, line=at),)
 
 
-def _statistics(log: Log) -> tuple[CountLine | None, CountLine, int]:
-    """Warm-up, measurement, and the line of the summary, which states both means again."""
+def _statistics(log: Log) -> tuple[CountLine, int]:
+    """The measurement, and the line of the summary, which states its mean and that of the warm-up again."""
     counts, summaries, announced = [], [], 0
     for at, line in enumerate(log.lines, 1):
         text = line.strip()
@@ -133,25 +138,28 @@ def _statistics(log: Log) -> tuple[CountLine | None, CountLine, int]:
     if not {"Init", "Inference"} <= set(stated):
         raise log.refuse(at, "Init or Inference is missing", "give the log as the tool wrote it")
     warm = stated.get("Warmup", 0.0)
-    expected = 2 if warm else 1
-    if len(counts) != expected or announced != expected:
+    # With --warmup_runs=0 there is a first pair that timed nothing; the oldest programs printed none.
+    if len(counts) != announced or len(counts) not in ((2,) if warm else (1, 2)):
         raise log.refuse(
             at,
-            f"{len(counts)} 'count=' and {announced} 'Running benchmark' lines, where there should be {expected} each",
+            f"{len(counts)} 'count=' and {announced} 'Running benchmark' lines, where there should be 2 each",
             "give the whole log of one run",
         )
     if counts[-1].line > at:
         raise log.refuse(counts[-1].line, "timings after their summary", "give the log as the tool wrote it")
     run = counts[-1]
-    if run.avg != stated["Inference"]:
+    if not run.count:
+        raise log.refuse(run.line, "this run times nothing", "run the tool with at least one timed run")
+    # The summary has six digits of a mean; of one time, or of equal ones, 'count=' has them all.
+    if run.printed_avg != stated["Inference"]:
         raise disagree(log, at, "Inference (avg) and avg of count=", f"{stated['Inference']} us", f"{run.avg} us")
-    if warm and counts[0].avg != warm:
+    if len(counts) == 2 and counts[0].printed_avg != warm:
         raise disagree(log, at, "Warmup (avg) and avg of the first count=", f"{warm} us", f"{counts[0].avg} us")
     if "First inference" in stated and counts[0].first != stated["First inference"]:
         raise disagree(
             log, at, "First inference and first=", f"{stated['First inference']} us", f"{counts[0].first} us"
         )
-    return (counts[0] if warm else None), run, at
+    return run, at
 
 
 def _parameters(log: Log) -> dict[str, tuple[int, str]]:
@@ -196,18 +204,30 @@ def _peak_memory(log: Log) -> int | None:
     return round(found[0] * 2**20) if found else None
 
 
-def _delegate(log: Log) -> tuple[str, list[str]]:
+def _delegate(log: Log) -> tuple[str, tuple[str, ...], list[str]]:
+    """What ran the graph, what was asked to and ran nothing, and what a reader should know of it."""
     # A delegate says so of operators that it leaves to the CPU, and the run goes on.
-    notes = [f"the tool said: {line.strip()[:120]!r}" for line in log.lines if line.startswith("ERROR: ")][:3]
+    notes = [f"the tool said: {line.strip()[:120]!r}" for line in log.lines if line.strip().startswith("ERROR: ")][:3]
     # The program names every delegate that it applies.
-    used = applied(log) or CPU
+    used, refused = applied(log) or CPU, declined(log)
     if used != CPU and any("partially executed by the delegate" in line for line in log.lines):
         notes.append("the delegate ran only a part of the graph")
-    return used, notes
+    instead = "the processor" if used in (CPU, "xnnpack") else used
+    notes += [f"{name} was asked for and ran nothing: all ran on {instead}" for name in refused]
+    return used, refused, notes
 
 
 def _refuse_failures(log: Log) -> None:
-    for at, line in enumerate(log.lines, 1):
-        text = line.strip()
-        if "Benchmarking failed" in text or "Failed to apply" in text:
-            raise log.refuse(at, f"the tool failed: {text[:120]!r}", "mend that and run it again")
+    texts = [(at, line.strip()) for at, line in enumerate(log.lines, 1)]
+    errors = [(at, text) for at, text in texts if text.startswith(("ERROR:", "FATAL:"))]
+    # The GPU delegate says this of a graph that it takes in part.
+    grave = [(at, text) for at, text in errors if "Following operations are not supported" not in text]
+    failed = [(at, text) for at, text in texts if "Benchmarking failed" in text or "Failed to apply" in text]
+    if not failed and (not grave or any(_SUMMARY.fullmatch(text) for _, text in texts)):
+        return
+    # The tool's last word is that it failed; why, it said first.
+    at, text = [*grave, *failed][0]
+    if "Benchmarking failed" in text and errors:
+        at, text = errors[0]
+    why = text.partition(":")[2].strip() if (at, text) in errors else text
+    raise log.refuse(at, f"benchmark_model failed: {why[:120]!r}", "mend that and run it again")

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import math
 import re
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -145,7 +146,7 @@ def import_logs(
         delegate=setting.delegate,
         delegated_share=_delegated_share(found, judged, opened, setting),
         max_params=_limit(opened),
-        source=f"measured with {setting.tool}",
+        source=f"measured with {setting.tool}" + _declined(found.values(), setting),
         whole=whole_latencies(timed, latencies) if by_whole else (),
     )
     save_profile(made, out, force=force)
@@ -210,7 +211,10 @@ def _delegated_share(
                 "measure where it takes all of them, or with a tool that counts them, as TensorFlow Lite's "
                 "benchmark_model does."
             )
-    told = [0.0 if found[name].delegate == CPU and not plain else found[name].delegated_share for name in names]
+    told = [
+        0.0 if not plain and (found[name].delegate == CPU or found[name].declined) else found[name].delegated_share
+        for name in names
+    ]
     shares = [share for share in told if share is not None]
     if len(shares) < len(names):
         return None
@@ -230,6 +234,12 @@ def _delegated_share(
             "--kit that was measured."
         )
     return sum(count * share for count, share in zip(counts, shares, strict=True)) / sum(counts)
+
+
+def _declined(logs: Iterable[ImportedLog], setting: Setting) -> str:
+    """That an accelerator was asked for, where the profile is one of the processor."""
+    names = sorted({log.declined for log in logs if log.declined is not None})
+    return f"; {', '.join(names)} asked for, ran nothing" if names and setting.delegate is None else ""
 
 
 def _spread(log: ImportedLog) -> float | None:

@@ -1,8 +1,9 @@
 """A stand-in for benchmark_model on the fake phone: it really runs the .tflite file, and prints as the real ones do.
 
 `write_stand_in` makes an executable of it. The text's layout is that of `benchmark_model.cc`,
-`benchmark_tflite_model.cc`, `stat_summarizer.cc` and `benchmark_litert_model.h` of google-ai-edge/LiteRT; numbers are
-printed as C++ streams do. What it says of a GPU is made up: all operators but the first run there.
+`benchmark_tflite_model.cc`, `minimal_logging_android.cc` and `benchmark_litert_model.h` of google-ai-edge/LiteRT, of
+`stats_calculator.h` of tsl, and of `logging.h` of TensorFlow Lite's tools; numbers are printed as C++ streams do. What
+it says of a GPU is made up: all operators but the first run there, or none where GPU_TAKES is "none".
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import time
 from pathlib import Path
 
 LAYOUT = "tflite"
+PERCENTILES = "yes"
+GPU_TAKES = "all but one"
 
 SHARED = {"num_runs": "50", "min_secs": "1", "max_secs": "150", "run_delay": "-1", "num_threads": "-1"}
 SHARED |= {"warmup_runs": "1", "warmup_min_secs": "0.5", "graph": "", "require_full_delegation": "false"}
@@ -24,34 +27,111 @@ FLAGS = {
 }
 
 
-def write_stand_in(path: Path, layout: str) -> Path:
-    """An executable with this module's code and one of the layouts."""
-    code = Path(__file__).read_text().replace('LAYOUT = "tflite"', f'LAYOUT = "{layout}"', 1)
+def write_stand_in(path: Path, layout: str, *, percentiles: str = "yes", gpu_takes: str = "all but one") -> Path:
+    """An executable with this module's code and one of the layouts; builds before 2024 print no percentiles."""
+    code = Path(__file__).read_text()
+    for name, old, new in (
+        ("LAYOUT", LAYOUT, layout),
+        ("PERCENTILES", PERCENTILES, percentiles),
+        ("GPU_TAKES", GPU_TAKES, gpu_takes),
+    ):
+        code = code.replace(f'{name} = "{old}"', f'{name} = "{new}"', 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!{sys.executable}\n{code}")
     return path
 
 
 def info(text: str) -> None:
+    """TFLITE_LOG(INFO) of the tools."""
     print(f"INFO: {text}")
 
 
-def said(text: str) -> None:
-    """LITERT_LOG."""
-    print(f"INFO: [benchmark_litert_model.h:94] {text}", file=sys.stderr)
+def runtime(text: str, severity: str = "INFO") -> None:
+    """The runtime's own logger, on Android."""
+    print(f"{severity}: {text}", file=sys.stderr)
 
 
-def counted(taken_us: list[int]) -> str:
-    """StatWithPercentiles::OutputToStream."""
-    count, curr = len(taken_us), taken_us[-1]
-    if min(taken_us) == max(taken_us):
-        return f"count={count} curr={curr}" + ("(all same)" if count > 1 else "")
-    mean = sum(taken_us) / count
-    std = (sum((value - mean) ** 2 for value in taken_us) / count) ** 0.5
-    ranked = sorted(taken_us)
-    p5, median, p95 = (ranked[min(int(share * count), count - 1)] for share in (0.05, 0.5, 0.95))
-    ends = f"first={taken_us[0]} curr={curr} min={ranked[0]} max={ranked[-1]}"
-    return f"count={count} {ends} avg={mean:.6g} std={std:.6g} p5={p5} median={median} p95={p95}"
+def said(text: str, line: int = 94) -> None:
+    """LITERT_LOG; a line break at the text's beginning comes after the prefix."""
+    print(f"INFO: [benchmark_litert_model.h:{line}] {text}", file=sys.stderr)
+
+
+def six(value: float) -> str:
+    """A double in a C++ stream: six digits, without zeros at the end."""
+    return f"{value:.6g}"
+
+
+def mean_of(taken_us: list[int]) -> float:
+    """Stat::avg; where nothing was timed, the NaN of whole numbers, which is 0."""
+    return sum(taken_us) / len(taken_us) if taken_us else 0.0
+
+
+def std_of(taken_us: list[int]) -> int:
+    """Stat::std_deviation: whole microseconds, cut and not rounded, of a variance that was cut too."""
+    if len(set(taken_us)) < 2:
+        return 0
+    mean = mean_of(taken_us)
+    return int(int(sum(value * value for value in taken_us) / len(taken_us) - mean * mean) ** 0.5)
+
+
+def percentile_of(taken_us: list[int], percent: int) -> int:
+    """StatWithPercentiles::percentile."""
+    return sorted(taken_us)[len(taken_us) * percent // 100] if taken_us else 0
+
+
+def counted(taken_us: list[int], *, percentiles: bool) -> str:
+    """Stat::OutputToStream, and StatWithPercentiles's, which adds to whatever form that has."""
+    count = len(taken_us)
+    if not taken_us:
+        text = "count=0"
+    elif min(taken_us) == max(taken_us):
+        text = f"count={count} curr={taken_us[-1]}" + ("(all same)" if count > 1 else "")
+    else:
+        text = f"count={count} first={taken_us[0]} curr={taken_us[-1]} min={min(taken_us)} max={max(taken_us)}"
+        text += f" avg={six(mean_of(taken_us))} std={std_of(taken_us)}"
+    if percentiles:
+        for name, percent in (("p5", 5), ("median", 50), ("p95", 95)):
+            text += f" {name}={percentile_of(taken_us, percent)}"
+    return text
+
+
+def timings(ready_us: int, warm: list[int], timed: list[int]) -> str:
+    """BenchmarkLoggingListener::OnBenchmarkEnd of TensorFlow Lite's program."""
+    return (
+        f"Inference timings in us: Init: {ready_us}, First inference: {warm[0] if warm else 0}, "
+        f"Warmup (avg): {six(mean_of(warm))}, Inference (avg): {six(mean_of(timed))}"
+    )
+
+
+def delegated(name: str, taken: int, kernels: int) -> str:
+    """BenchmarkTfLiteModel::Init: what became of a delegate; `taken` is 0, 1 for a part and 2 for all."""
+    if taken == 2:
+        return f"Explicitly applied {name} delegate, and the model graph will be completely executed by the delegate."
+    if taken == 1:
+        return (
+            f"Explicitly applied {name} delegate, and the model graph will be partially executed by the delegate w/ "
+            f"{kernels} delegate kernels."
+        )
+    return f"Though {name} delegate is explicitly applied, the model graph will not be executed by the delegate."
+
+
+def results(ready_us: int, warm: list[int], timed: list[int]) -> list[str]:
+    """BenchmarkLoggingListener::OnBenchmarkEnd of LiteRT's program: what it gives to LITERT_LOG, one after another."""
+    lines = ["\n========== BENCHMARK RESULTS =========="]
+    lines.append(f"Model initialization: {ready_us / 1e3:.2f} ms")
+    lines.append(f"Warmup (first):       {(warm[0] if warm else 0) / 1e3:.2f} ms")
+    lines.append(f"Warmup (avg):         {mean_of(warm) / 1e3:.2f} ms ({len(warm)} runs)")
+    lines.append(f"Inference (avg):      {mean_of(timed) / 1e3:.2f} ms ({len(timed)} runs)")
+    if timed:
+        lines.append(f"Inference (min):      {min(timed) / 1e3:.2f} ms")
+        lines.append(f"Inference (max):      {max(timed) / 1e3:.2f} ms")
+        lines.append(f"Inference (std):      {std_of(timed) / 1e3:.2f}")
+    else:
+        lines.append("No inference runs were performed.")
+    lines.append("Throughput:           12.45 MB/s" if timed else "No throughput data available (throughput <= 0).")
+    lines += ["\nMemory Usage:", "Init footprint:       21.95 MB", "Overall footprint:    34.52 MB"]
+    lines.append("Peak memory usage not available. (peak_mem_mb <= 0)")
+    return [*lines, "======================================\n"]
 
 
 def main(arguments: list[str]) -> int:
@@ -101,16 +181,19 @@ def benchmark(flags: dict[str, str]) -> int:
         operators = len(plain._get_ops_details())
         print("ERROR: Following operations are not supported by GPU delegate:", file=sys.stderr)
         print("GATHER_ND: Operation is not supported.", file=sys.stderr)
-        ends = f"{operators - 1} operations will run on the GPU, and the remaining 1 operations will run on the CPU."
-        print(ends, file=sys.stderr)
+        taken = 0 if GPU_TAKES == "none" else operators - 1
+        ends = f"{taken} operations will run on the GPU, and the remaining {operators - taken} operations will run on "
+        if not taken:
+            ends = f"No operations will run on the GPU, and all {operators} operations will run on "
+        print(f"{ends}the CPU.", file=sys.stderr)
+        runtime(f"Created {int(taken > 0)} GPU delegate kernels.")
         if LAYOUT == "tflite":
-            info(
-                "Explicitly applied GPU delegate, and the model graph will be partially executed by the delegate w/ 1 "
-                "delegate kernels."
-            )
+            info(delegated("GPU", int(taken > 0), 1))
+    else:
+        runtime("Created TensorFlow Lite XNNPACK delegate for CPU.")
     ready_us = (time.perf_counter_ns() - began) // 1000
-    info(f"The input model file size (MB): {Path(graph).stat().st_size / 1e6:.6g}")
-    info(f"Initialized session in {ready_us / 1e3:.6g}ms.")
+    info(f"The input model file size (MB): {six(Path(graph).stat().st_size / 1e6)}")
+    info(f"Initialized session in {six(ready_us / 1e3)}ms.")
 
     files = dict(pair.split(":") for pair in flags.get("input_layer_value_files", "").split(",") if pair)
     names = flags.get("input_layer", "").split(",")
@@ -133,13 +216,13 @@ def benchmark(flags: dict[str, str]) -> int:
     timed: list[int] = []
     for taken, least in ((warm, int(flags["warmup_runs"])), (timed, int(flags["num_runs"]))):
         seconds = flags["warmup_min_secs"] if taken is warm else flags["min_secs"]
-        bounds = f"at least {least} iterations and at least {float(seconds):.6g} seconds"
-        info(f"Running benchmark for {bounds} but terminate if exceeding {float(flags['max_secs']):.6g} seconds.")
+        bounds = f"at least {least} iterations and at least {six(float(seconds))} seconds"
+        info(f"Running benchmark for {bounds} but terminate if exceeding {six(float(flags['max_secs']))} seconds.")
         ends_at = time.monotonic() + float(seconds)
         gives_up_at = time.monotonic() + float(flags["max_secs"])
         while (len(taken) < least or time.monotonic() < ends_at) and time.monotonic() <= gives_up_at:
             taken.append(run())
-        info(counted(taken) + "\n")
+        info(counted(taken, percentiles=PERCENTILES == "yes") + "\n")
     if LAYOUT == "tflite":
         report_tflite(ready_us, warm, timed)
         if flags["output_filepath"]:
@@ -151,10 +234,7 @@ def benchmark(flags: dict[str, str]) -> int:
 
 
 def report_tflite(ready_us: int, warm: list[int], timed: list[int]) -> None:
-    info(
-        f"Inference timings in us: Init: {ready_us}, First inference: {warm[0]}, "
-        f"Warmup (avg): {sum(warm) / len(warm):.6g}, Inference (avg): {sum(timed) / len(timed):.6g}"
-    )
+    info(timings(ready_us, warm, timed))
     info(
         "Note: as the benchmark tool itself affects memory footprint, the following is only APPROXIMATE to the actual "
         "memory footprint of the model at runtime. Take the information at your discretion."
@@ -163,20 +243,8 @@ def report_tflite(ready_us: int, warm: list[int], timed: list[int]) -> None:
 
 
 def report_litert(ready_us: int, warm: list[int], timed: list[int]) -> None:
-    mean = sum(timed) / len(timed)
-    std = (sum((value - mean) ** 2 for value in timed) / len(timed)) ** 0.5
-    said("")
-    print("========== BENCHMARK RESULTS ==========", file=sys.stderr)
-    said(f"Model initialization: {ready_us / 1e3:.2f} ms")
-    said(f"Warmup (first):       {warm[0] / 1e3:.2f} ms")
-    said(f"Warmup (avg):         {sum(warm) / len(warm) / 1e3:.2f} ms ({len(warm)} runs)")
-    said(f"Inference (avg):      {mean / 1e3:.2f} ms ({len(timed)} runs)")
-    said(f"Inference (min):      {min(timed) / 1e3:.2f} ms")
-    said(f"Inference (max):      {max(timed) / 1e3:.2f} ms")
-    said(f"Inference (std):      {std / 1e3:.2f}")
-    said("Throughput:           12.45 MB/s")
-    said("======================================")
-    print(file=sys.stderr)
+    for at, line in enumerate(results(ready_us, warm, timed)):
+        said(line, 84 + 2 * at)
 
 
 if __name__ == "__main__":

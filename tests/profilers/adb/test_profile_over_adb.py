@@ -239,6 +239,23 @@ def test_an_accelerator_that_takes_a_part_shows_in_the_id(
     assert profile.compute_precision is None
 
 
+def test_an_accelerator_that_takes_nothing_is_not_measured(desk: Bench, kit: Path, tmp_path: Path) -> None:
+    desk.plug_in(make_phone(tmp_path / "phone"))
+    program = write_stand_in(tmp_path / "benchmark_model", "tflite", gpu_takes="none")
+    said = subdit(kit, "--adb", "--benchmark-model", program, "--delegate", "gpu", "--out", tmp_path / "profile.json")
+    assert said.exit_code == 2 and not (tmp_path / "profile.json").exists()
+    assert "took no operator of any model, so all ran on the processor; measure that, without --delegate" in said.output
+
+
+@pytest.mark.parametrize("layout", ["tflite", "litert"])
+def test_a_build_without_percentiles_is_measured(desk: Bench, kit: Path, tmp_path: Path, layout: str) -> None:
+    desk.plug_in(make_phone(tmp_path / "phone"))
+    program = write_stand_in(tmp_path / "benchmark_model", layout, percentiles="no")
+    out = tmp_path / "profile.json"
+    profile_over_adb(kit, benchmark_model=program, cooling_s=0.01, budget_s=0.1, out=out)
+    assert sorted(read_profile(out).components) == sorted(NAMES)
+
+
 def test_sub_dits_left_out_decide_what_predicts_as_on_this_machine(
     desk: Bench, kit: Path, programs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

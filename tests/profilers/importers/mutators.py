@@ -11,12 +11,44 @@ from typing import Any
 import numpy as np
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-FILES = {path.name: path.read_bytes() for path in sorted(GOLDEN.iterdir()) if path.suffix != ".md"}
+FILES = {path.name: path.read_bytes() for path in sorted(GOLDEN.iterdir()) if path.is_file() and path.suffix != ".md"}
 """Every golden file by name."""
 
 Rng = np.random.Generator
 Mutator = Callable[[Rng, str, bytes], bytes]
-LOGCAT = ("06-01 12:00:00.123  1234  1240 I tflite  : ", "06-01 12:00:00.123 I/tflite(1234): ", "I/tflite  ( 1234): ")
+# What tools, and people, put before every line: all formats of logcat, Android Studio's, CI's, terminals' and mail's.
+PREFIXES = {
+    "brief": "I/tflite  ( 1234): ",
+    "process": "I( 1234) ",
+    "tag": "I/tflite  : ",
+    "thread": "I( 1234: 1240) ",
+    "time": "06-01 12:00:00.123 I/tflite  ( 1234): ",
+    "threadtime": "06-01 12:00:00.123  1234  1240 I tflite  : ",
+    "year and zone": "2025-06-01 12:00:00.123456 +0200  1234  1240 I tflite  : ",
+    "uid": "06-01 12:00:00.123 10234  1234  1240 I tflite  : ",
+    "named uid": "06-01 12:00:00.123 shell  1234  1240 I tflite  : ",
+    "uid, brief": "I/tflite  (shell: 1234): ",
+    "epoch": "         1748772000.123  1234  1240 I tflite  : ",
+    "old Android Studio": "06-01 12:00:00.123 1234-1240/org.tensorflow.lite.benchmark I/tflite: ",
+    "Android Studio": "2025-06-01 12:00:00.123  1234-1240  tflite                  org.tensorflow.lite          I  ",
+    "Android Studio, tag once": "2025-06-01 12:00:00.123  1234-1240                          org.tensorflow        I  ",
+    "Android Studio, compact": "12:00:00.123  I  ",
+    "GitHub": "2025-06-01T12:00:00.1234567Z ",
+    "gh run view": "build\tRun benchmark\t2025-06-01T12:00:00.1234567Z ",
+    "GitLab": "2025-06-01T12:00:00.123456Z 00O ",
+    "Jenkins": "[2025-06-01T12:00:00.123Z] ",
+    "clock": "[12:00:00] ",
+    "ts": "Jun 01 12:00:00 ",
+    "journalctl": "Jun  1 12:00:00 host benchmark[321]: ",
+    "compose": "bench-1  | ",
+    "indentation": "    ",
+    "tab": "\t",
+    "quote": "> ",
+    "nested quote": "> > ",
+    "close quote": ">> ",
+    "quoted logcat": "> 06-01 12:00:00.123  1234  1240 I tflite  : ",
+    "quoted CI": ">     2025-06-01T12:00:00.1234567Z ",
+}
 UNITS = ((" ms", " us"), (" us:", " ms:"), ("(MB)", "(KB)"), (" MB", " KB"), (" s\n", " ms\n"), ("(ms)", "(us)"))
 UNITS += (
     ("microseconds", "milliseconds"),
@@ -168,11 +200,29 @@ def ansi(rng: Rng, name: str, data: bytes) -> bytes:
     return "".join(coloured).encode()
 
 
-def logcat(rng: Rng, name: str, data: bytes) -> bytes:
+def prefix(rng: Rng, name: str, data: bytes) -> bytes:
     if not is_output(name):
         return crlf(rng, name, data)
-    prefix = LOGCAT[_at(rng, len(LOGCAT))]
-    return "".join(prefix + line for line in _lines(data)).encode()
+    before = list(PREFIXES.values())[_at(rng, len(PREFIXES))]
+    return "".join(before + line for line in _lines(data)).encode()
+
+
+def counted_prefix(rng: Rng, name: str, data: bytes) -> bytes:
+    """One that no list knows, with a number that grows."""
+    if not is_output(name):
+        return crlf(rng, name, data)
+    return "".join(f"#12 {at / 8:.3f} {line}" for at, line in enumerate(_lines(data))).encode()
+
+
+def keys_pressed(rng: Rng, name: str, data: bytes) -> bytes:
+    """Keys that somebody pressed while the tool ran, as a terminal echoes them."""
+    if not is_output(name):
+        return crlf(rng, name, data)
+    lines = _lines(data)
+    for _ in range(3):
+        at = _at(rng, len(lines))
+        lines[at] = ("^[[A", "^[[1;5C", "^[OB", "\x1bOA")[_at(rng, 4)] + lines[at]
+    return "".join(lines).encode()
 
 
 def tabs_to_spaces(rng: Rng, name: str, data: bytes) -> bytes:
@@ -198,7 +248,8 @@ def change_byte(rng: Rng, name: str, data: bytes) -> bytes:
     return data[:at] + bytes([data[at] ^ int(rng.integers(1, 256))]) + data[at + 1 :]
 
 
-HARMLESS: tuple[Mutator, ...] = (crlf, ansi, logcat, tabs_to_spaces, blank_lines, byte_order_mark)
+HARMLESS: tuple[Mutator, ...] = (crlf, ansi, prefix, counted_prefix, keys_pressed)
+HARMLESS += (tabs_to_spaces, blank_lines, byte_order_mark)
 STRUCTURE: tuple[Mutator, ...] = (
     truncate,
     drop_line,

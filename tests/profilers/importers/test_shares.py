@@ -212,3 +212,99 @@ def test_xnnpack_stays_a_delegate_where_the_plain_path_is_another(write_logs: Wr
     assert made.id == "phone/onnxruntime/fp32/t1/xnnpack"
     made = subdit.import_logs(write_logs(dict.fromkeys(NAMES, inspector(*range(8)))), device="phone", threads=1)
     assert made.id == "phone/executorch/fp32/t1/xnnpack-67pct"
+
+
+THOUGH = "Though {} delegate is explicitly applied, the model graph will not be executed by the delegate.\n"
+
+
+def declining(name: str, *lines: str) -> str:
+    """A run that was to use NNAPI, which took nothing."""
+    return processor(name, "NNAPI delegate created.", *lines, THOUGH.format("NNAPI").strip())
+
+
+def test_an_accelerator_that_took_nothing_is_not_what_ran() -> None:
+    (log,) = read(make_log(declining("x").encode(), "x"))
+    assert (log.delegate, log.declined, log.delegated_share) == ("cpu", "nnapi", None)
+    # XNNPACK took it instead, and the share is that one's.
+    (log,) = read(make_log(declining("x", replaced(30, 40)).encode(), "x"))
+    assert (log.delegate, log.declined, log.delegated_share, log.graph_operators) == ("cpu", "nnapi", 0.75, 40)
+    # What NNAPI says before that.
+    lie = "Replacing 31 out of 31 node(s) with delegate (TfLiteNnapiDelegate) node, yielding 1 partitions."
+    (log,) = read(make_log(declining("x", lie).encode(), "x"))
+    assert (log.delegate, log.declined, log.delegated_share) == ("cpu", "nnapi", None)
+
+
+def test_of_two_delegates_one_may_take_nothing() -> None:
+    text = FILES["tflite_gpu.txt"].decode()
+    use = "INFO: Use gpu: [1]\n"
+    both = text.replace(use, f"{use}INFO: Use NNAPI: [1]\nINFO: {THOUGH.format('NNAPI')}")
+    (log,) = read(make_log(both.encode(), "x"))
+    assert (log.delegate, log.delegated_share, log.declined) == ("gpu", 1.0, None)
+    assert "nnapi was asked for and ran nothing: all ran on gpu" in log.warnings
+
+
+def test_a_delegate_may_say_in_numbers_that_it_took_nothing() -> None:
+    text = FILES["tflite_gpu.txt"].decode()
+    complete = "Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate."
+    said = "No operations will run on the GPU, and all 65 operations will run on the CPU."
+    (log,) = read(make_log(text.replace(complete, said).encode(), "x"))
+    assert (log.delegate, log.declined) == ("cpu", "gpu")
+    external = (GOLDEN / "cases" / "c11-external-delegate.txt").read_text()
+    none = external.replace("31 nodes delegated", "0 nodes delegated").replace(
+        "Explicitly applied EXTERNAL delegate, and the model graph will be partially executed by the delegate w/ 2 "
+        "delegate kernels.\n",
+        THOUGH.format("EXTERNAL"),
+    )
+    (log,) = read(make_log(none.encode(), "x"))
+    assert (log.delegate, log.declined) == ("cpu", "qnn")
+
+
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [
+        ("/data/local/tmp/libQnnTFLiteDelegate.so", "qnn"),
+        ("/usr/lib/libvx_delegate.so", "vx"),
+        ("libneutron_delegate.so", "neutron"),
+        ("libethosu_delegate.so.1", "ethosu"),
+        ("libedgetpu.so.1", "edgetpu"),
+        ("libarmnnDelegate.so", "armnn"),
+        ("libtensorflowlite_gpu_delegate.so", "gpu"),
+        ("my_external_delegate.so", "my"),
+        ("libdelegate.so", "external"),
+    ],
+)
+def test_an_external_delegate_is_called_by_its_library(library: str, name: str) -> None:
+    text = (GOLDEN / "cases" / "c11-external-delegate.txt").read_text()
+    assert understood(text.replace("/data/local/tmp/libQnnTFLiteDelegate.so", library))[0] == name
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "INFO: [Qnn Delegate] QNN delegate: 31 nodes delegated out of 40 nodes with 2 partitions.",
+        "INFO: NeutronDelegate: 31 nodes delegated out of 40 nodes with 2 partitions",
+        "INFO: Hexagon delegate: 31 nodes delegated out of 40 nodes.",
+        "VERBOSE: Replacing 31 out of 40 node(s) with delegate (TfLiteQnnDelegate) node, yielding 2 partitions.",
+    ],
+)
+def test_delegates_count_their_nodes_in_several_words(line: str) -> None:
+    text = (GOLDEN / "cases" / "c11-external-delegate.txt").read_text()
+    told = "INFO: TfLiteQnnDelegate delegate: 31 nodes delegated out of 40 nodes with 2 partitions."
+    flex = "INFO: TfLiteFlexDelegate delegate: 5 nodes delegated out of 105 nodes\n"
+    assert understood(flex + text.replace(told, line)) == ("qnn", 31 / 40, 40, True)
+
+
+def test_models_of_which_the_accelerator_took_nothing_make_a_profile_with_the_others(write_logs: WriteLogs) -> None:
+    all_of_it = "Explicitly applied NNAPI delegate, and the model graph will be completely executed by the delegate."
+    counted = "Replacing 10 out of 10 node(s) with delegate (TfLiteNnapiDelegate) node, yielding 1 partitions."
+    said = {name: processor(name, counted, all_of_it) for name in NAMES}
+    said[NAMES[0]] = declining(NAMES[0], replaced(10, 10))
+    made = subdit.import_logs(write_logs(said), device="phone")
+    assert made.delegate == "nnapi" and made.delegated_share == pytest.approx(1 - 1 / len(NAMES))
+    # Where it took nothing of any, the profile is one of the processor, and says what was asked for.
+    nothing = {name: declining(name, replaced(10, 10)) for name in NAMES}
+    plain = subdit.import_logs(write_logs(nothing), device="tablet")
+    assert (plain.id, plain.delegated_share) == ("tablet/tflite/fp32/t4", 1.0)
+    assert plain.source.endswith("; nnapi asked for, ran nothing")
+    with pytest.raises(ImportLogError, match="the plain CPU path ran the models, not nnapi"):
+        subdit.import_logs(write_logs(nothing), device="watch", delegate="nnapi")

@@ -128,7 +128,7 @@ def test_a_delegate_that_runs_a_part_or_fails_is_told() -> None:
     assert any("only a part" in warning for warning in part.warnings)
     assert any("not supported by GPU delegate" in warning for warning in part.warnings)
     failed = ("INFO: Initialized session", "ERROR: Failed to apply GPU delegate.\nINFO: Initialized session")
-    assert "line 13: the tool failed" in refusal("tflite_gpu.txt", failed)
+    assert "line 13: benchmark_model failed: 'Failed to apply" in refusal("tflite_gpu.txt", failed)
 
 
 # What each golden file says that ran; None where it does not say.
@@ -179,9 +179,9 @@ def test_failed_jobs_of_a_perf_yaml_are_left_out() -> None:
 def test_samples_that_are_all_the_same_and_a_single_one() -> None:
     log = golden("tflite_gpu.txt")
     assert (log.count, log.mean_ms, log.min_ms, log.max_ms, log.std_ms) == (50, 2.012, 2.012, 2.012, 0.0)
-    single = edited("tflite_gpu.txt", ("count=50 curr=2012 (all same)", "count=1 curr=2012"))
+    single = edited("tflite_gpu.txt", ("count=50 curr=2012(all same)", "count=1 curr=2012"))
     assert (single.count, single.mean_ms, single.std_ms) == (1, 2.012, None)
-    assert "times nothing" in refusal("tflite_gpu.txt", ("count=50 curr=2012 (all same)", "count=0"))
+    assert "times nothing" in refusal("tflite_gpu.txt", ("count=50 curr=2012(all same)", "count=0"))
 
 
 def test_csv_has_two_sections_and_tabs_for_commas() -> None:

@@ -1,0 +1,81 @@
+"""Strangers' logs that were refused, or read wrong, each with its right answer (`tests/golden/cases/`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from profilers.adb._adb import Ran
+from profilers.adb._benchmark_model import BenchmarkModel
+from profilers.adb._benchmark_model import Setting
+from profilers.adb._benchmark_model import read_run
+from profilers.importers import ImportedLog
+from profilers.importers import read_log
+from subdit.errors import ImportLogError
+from tests.profilers.importers.mutators import GOLDEN
+
+CASES = GOLDEN / "cases"
+# The run that most of the cases tell of, in one wrapping or another.
+PLAIN = {"count": 86, "mean_ms": 11.5676, "min_ms": 11.487, "max_ms": 12.649, "std_ms": 0.125, "threads": 2}
+PLAIN |= {"model_file": "block-a.tflite", "delegate": "cpu"}
+LITERT = {"count": 83, "mean_ms": 12.1, "min_ms": 11.8, "max_ms": 13.4, "std_ms": 0.21}
+RIGHT: dict[str, dict[str, Any]] = {
+    "c01-count1-percentiles.txt": {"count": 50, "mean_ms": 1314.44, "median_ms": 1314.004, "std_ms": 7.001},
+    "c01b-count1-percentiles-below-1s.txt": {"count": 50, "mean_ms": 699.641, "median_ms": 699.281, "max_ms": 706.121},
+    "c02-all-same-percentiles.txt": {"count": 50, "mean_ms": 0.03, "median_ms": 0.03, "std_ms": 0.0},
+    "c02b-all-same-warmup.txt": {"count": 50, "mean_ms": 0.0404, "median_ms": 0.04, "max_ms": 0.042},
+    "c03-warmup-over-1s-old.txt": {"count": 50, "mean_ms": 1314.44, "median_ms": None, "min_ms": 1301.001},
+    "c04-android-studio-logcat.txt": PLAIN,
+    "c04b-logcat-with-year.txt": PLAIN,
+    "c04c-logcat-with-uid.txt": PLAIN,
+    "c05-ci-timestamps.txt": PLAIN,
+    "c06-indented.txt": PLAIN,
+    "c06b-quoted.txt": PLAIN,
+    "c07-key-pressed.txt": PLAIN,
+    "c08-litert-logcat.txt": LITERT,
+    "c08b-litert-indented.txt": LITERT,
+    "c08c-litert-terminal-is-read.txt": LITERT,
+    "c10-nothing-delegated.txt": PLAIN | {"declined": "nnapi", "delegated_share": None},
+    "c11-external-delegate.txt": PLAIN
+    | {"delegate": "qnn", "delegated_share": 31 / 40, "graph_operators": 40, "partly_delegated": True},
+}
+REFUSED = {
+    "c09-failed-run.txt": r"line 8: benchmark_model failed: 'Node number 12 \(BATCH_MATMUL\) failed to prepare\.'",
+    "c12-minibench-load-failed.json": r"block_a_qnn_q8 was not loaded \(load_status 48\)",
+    "c13-perf-test-parallel.txt": r"8 s of requests in 2\.01 s .* 20 ms is no latency of one",
+}
+
+
+def understood(name: str) -> ImportedLog:
+    (log,) = read_log(CASES / name)
+    return log
+
+
+def test_every_case_has_its_answer() -> None:
+    assert {path.name for path in CASES.iterdir()} == set(RIGHT) | set(REFUSED)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_case_is_read_right(name: str) -> None:
+    log = understood(name)
+    assert {key: getattr(log, key) for key in RIGHT[name]} == RIGHT[name]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_case_is_refused_for_its_reason(name: str) -> None:
+    with pytest.raises(ImportLogError, match=REFUSED[name]):
+        read_log(CASES / name)
+
+
+def test_an_accelerator_that_ran_nothing_is_noted() -> None:
+    assert "nnapi was asked for and ran nothing: all ran on the processor" in understood(
+        "c10-nothing-delegated.txt"
+    ).warnings
+
+
+@pytest.mark.parametrize("name", [name for name in RIGHT if name.startswith(("c01", "c02", "c03"))])
+def test_what_a_phone_prints_is_read_over_adb(name: str) -> None:
+    program = BenchmarkModel("tflite", "/data/local/tmp/benchmark_model", frozenset(), "0" * 8)
+    run = read_run(Ran(0, (CASES / name).read_text(), ""), program, Setting(2, None, False, ""), "block-a")
+    assert (run.mean_ms, run.median_ms) == (RIGHT[name]["mean_ms"], RIGHT[name]["median_ms"])

@@ -69,3 +69,33 @@ def test_what_tests_start_has_two_threads_on_any_machine() -> None:
         [sys.executable, "-c", "import torch; print(torch.get_num_threads())"], capture_output=True, text=True
     )
     assert ran.stdout == "2\n", ran.stderr
+
+
+DRAWING = """
+import sys
+from pathlib import Path
+import numpy as np
+import pytest
+
+@pytest.fixture(scope="module")
+def made_once():
+    return np.random.rand()
+
+def test_other(made_once):
+    np.random.rand(5)
+
+def test_it(made_once):
+    Path(__file__).with_name("drawn").write_text(f"{made_once} {np.random.rand()}")
+"""
+
+
+def test_what_is_drawn_without_a_seed_depends_on_no_other_test(tmp_path: Path) -> None:
+    (tmp_path / "test_drawing.py").write_text(DRAWING)
+    found = []
+    for chosen in ("", "::test_it"):
+        command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.conftest", "--rootdir", str(tmp_path)]
+        where = f"{tmp_path}/test_drawing.py{chosen}"
+        ran = subprocess.run([sys.executable, *command, where], capture_output=True, text=True, cwd=ROOT)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        found.append((tmp_path / "drawn").read_text())
+    assert found[0] == found[1] and len(set(found[0].split())) == 2

@@ -15,13 +15,15 @@ import pytest
 # wait asleep, for the workers of pytest-xdist share the cores.
 os.environ.update(OMP_NUM_THREADS="2", MKL_NUM_THREADS="2", OPENBLAS_NUM_THREADS="2", OMP_WAIT_POLICY="PASSIVE")
 
-from hypothesis import settings  # noqa: E402 - its plugins may import numpy.
+from hypothesis import HealthCheck  # noqa: E402 - its plugins may import numpy.
+from hypothesis import settings  # noqa: E402
 from hypothesis.internal.conjecture import providers  # noqa: E402
 
 # The same examples at each run; others are those of `tests/test_random_examples.py`. That a machine is busy is no fault
-# of a test, so nothing has a deadline.
-settings.register_profile("same", derandomize=True, deadline=None, database=None, print_blob=True)
-settings.register_profile("random", max_examples=300, deadline=None, database=None, print_blob=True)
+# of a test, so nothing has a deadline, neither a test nor drawing its examples.
+ANYWHERE = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", ANYWHERE, derandomize=True)
+settings.register_profile("random", ANYWHERE, max_examples=300)
 settings.load_profile("same")
 
 # Hypothesis draws some values from the constants of whatever modules of ours are loaded at that moment, so examples

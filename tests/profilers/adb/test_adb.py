@@ -24,6 +24,7 @@ from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone
 from tests.waiting import DEADLINE_S
 from tests.waiting import free_port
+from tests.waiting import wait_until
 
 NASTY = (
     "a b",
@@ -131,12 +132,18 @@ def test_a_place_outside_is_refused() -> None:
 
 
 def test_a_phone_that_goes_in_the_middle_is_told_from_a_program_that_fails(desk: Bench, tmp_path: Path) -> None:
-    serial = desk.plug_in(make_phone(tmp_path / "phone"))
+    folder = make_phone(tmp_path / "phone")
+    serial = desk.plug_in(folder)
     phone = only_phone()
-    killer = threading.Timer(0.3, desk.unplug, [serial])
+
+    def unplug() -> None:
+        wait_until((folder / "begun").exists)
+        desk.unplug(serial)
+
+    killer = threading.Thread(target=unplug)
     killer.start()
     with pytest.raises(DeviceLostError, match=f"{serial} was lost in the middle .*adb connect {serial}"):
-        phone.shell(["sleep", "20"])
+        phone.shell(["sh", "-c", 'touch "$PHONE/begun"; exec sleep 20'])
     killer.join()
 
 

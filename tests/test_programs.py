@@ -1,4 +1,4 @@
-"""A machine without a program: where anybody works its tests skip and say what installs it, where CI judges they fail."""
+"""A machine without a program: tests that need it skip and say what installs it, and fail where CI=true."""
 
 from __future__ import annotations
 

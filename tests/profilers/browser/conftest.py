@@ -88,6 +88,6 @@ def phones(order: Order) -> Iterator[Phones]:
 def client(phones: Phones, tmp_path: Path) -> Iterator[Client]:
     wasm = tmp_path / "ort.wasm"
     wasm.write_bytes(b"\0asm" + bytes(10_000))
-    wasm.with_name("ort.wasm.gz").write_bytes(gzip.compress(wasm.read_bytes()))
+    wasm.with_name("ort.wasm.gz").write_bytes(gzip.compress(wasm.read_bytes(), mtime=0))
     with serving(phones, {"ort.wasm": wasm}) as client:
         yield client

@@ -15,15 +15,19 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 REQUIREMENTS := setup.cfg pyproject.toml constraints.txt
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+WORKERS ?= 2
+# Each worker has one half of the tests, in their order, so that what a module makes once is made once; who is done first
+# takes tests from the other. How many threads a worker has is in tests/conftest.py.
+PYTEST = $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal --durations 15
 
 demo: .venv/installed-demo
 	$(BIN)/subdit demo $(DEMO_ARGS)
 
 test: lint
-	$(BIN)/pytest -q -m 'not slow' $(PYTEST_ARGS)
+	$(PYTEST) -m 'not slow' $(PYTEST_ARGS)
 
 test-slow: .venv/installed-dev
-	$(BIN)/pytest -q -m slow $(PYTEST_ARGS)
+	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

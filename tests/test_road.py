@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import DEADLINE_S
+
 SMALLEST = (
     *("demo", "--quick", "--train-s", "2", "--teacher-s", "2", "--kdmd-s", "2"),
     *("--profile-s", "2", "--search-s", "3", "--trials", "16", "--measure-s", "1"),
@@ -21,7 +23,7 @@ SMALLEST = (
 SEARCH = ("search", "{run}", "--device", "{run}/device.json", "--allow-noisy")
 
 
-def subdit(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def subdit(*arguments: str, timeout: float = DEADLINE_S) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "subdit", *arguments], capture_output=True, text=True, timeout=timeout, check=False
     )

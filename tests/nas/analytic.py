@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from dataclasses import field
@@ -66,6 +68,7 @@ class Loss:
     supernet_digest: str = "0123abcd"
     data_hash: str = "feed"
     pause_s: float = 0.0
+    holds_after: int | None = None
     asked: list[str] = field(default_factory=list)
     log: Path | None = None
 
@@ -75,6 +78,9 @@ class Loss:
             with self.log.open("a") as file:
                 file.write(spec.hash + "\n")
         time.sleep(self.pause_s)
+        if self.holds_after is not None and len(self.asked) >= self.holds_after:
+            # Until it is killed, however late that comes.
+            threading.Event().wait()
         at = self.space.values(spec)
         loss = 0.2 + 0.06 * (96 / at["width"] - 1)
         for stage, weight in (("down", 1.0), ("middle", 0.7), ("up", 1.3)):
@@ -105,7 +111,10 @@ def little_space() -> SearchSpace:
 
 
 def main() -> None:
-    """A search of its own process, to be killed: RUN TRIALS PAUSE_S LOG, then for a worker STORAGE STALE_S LIMIT."""
+    """A search of its own process, to be killed: RUN TRIALS PAUSE_S LOG, then for a worker STORAGE STALE_S LIMIT.
+
+    With $HOLDS_AFTER it waits for its end after so many evaluations.
+    """
     from nas._question import Budget
     from nas._question import Question
     from nas._team import Team
@@ -115,7 +124,13 @@ def main() -> None:
     path, trials, pause_s, log, *shared = sys.argv[1:]
     run = Run(Path(path))
     limits = Limits(max_latency_ms=float(shared[2]) if shared else LIMIT_MS)
-    loss = Loss(get_space("digits"), pause_s=float(pause_s), log=Path(log))
+    holds_after = os.environ.get("HOLDS_AFTER")
+    loss = Loss(
+        get_space("digits"),
+        pause_s=float(pause_s),
+        holds_after=None if holds_after is None else int(holds_after),
+        log=Path(log),
+    )
     question = Question("analytic", limits=limits, surrogate=not shared)
     team = None
     if shared:

@@ -7,16 +7,16 @@ import glob
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-INSTALL = "apt-get install -y postgresql, and pip install 'psycopg[binary]'"
+from tests.programs import missing
+from tests.programs import require_module
+from tests.waiting import DEADLINE_S
+from tests.waiting import free_port
+from tests.waiting import wait_until
 
 
 def _program(name: str) -> str | None:
@@ -26,14 +26,9 @@ def _program(name: str) -> str | None:
 
 def require() -> None:
     """Skip where there is no server to start; fail instead on a machine that is to have one."""
-    try:
-        import psycopg  # noqa: F401
-
-        missing = _program("initdb") is None or _program("postgres") is None
-    except ModuleNotFoundError:
-        missing = True
-    if missing:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no PostgreSQL: {INSTALL}")
+    if _program("initdb") is None or _program("postgres") is None:
+        missing("PostgreSQL", "apt-get install -y --no-install-recommends postgresql")
+    require_module("psycopg", "pip install 'subdit[postgresql]'")
 
 
 def _who() -> dict[str, Any]:
@@ -45,9 +40,7 @@ def _who() -> dict[str, Any]:
 def server() -> Iterator[str]:
     """The address of an empty database."""
     folder = tempfile.mkdtemp(prefix="subdit-postgres-")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
     data = f"{folder}/data"
@@ -67,7 +60,7 @@ def server() -> Iterator[str]:
         finally:
             # "Fast": it does not wait until the workers hang up.
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=300)
+            process.wait(timeout=DEADLINE_S)
             shutil.rmtree(folder, ignore_errors=True)
             os.unlink(f"{folder}-log")
 
@@ -75,10 +68,11 @@ def server() -> Iterator[str]:
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
     import psycopg
 
-    for _ in range(1200):
+    def answers() -> bool:
         assert process.poll() is None, "the server ended"
         with contextlib.suppress(psycopg.OperationalError):
             psycopg.connect(host="127.0.0.1", port=port, user="subdit", dbname="postgres").close()
-            return
-        time.sleep(0.1)
-    raise AssertionError("the server does not answer")
+            return True
+        return False
+
+    wait_until(answers, lambda: "the server does not answer", every_s=0.1)

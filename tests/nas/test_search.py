@@ -36,6 +36,8 @@ from subdit.run import Run
 from subdit.run import start_manifest
 from supernet.space import get_space
 from tests.nas import analytic
+from tests.waiting import DEADLINE_S
+from tests.waiting import wait_until
 
 SPACE = get_space("digits")
 FILES = ("trials.csv", "front.csv", "picks.json")
@@ -118,60 +120,43 @@ def test_every_trial_carries_constraints_and_notes_for_the_dashboard(tmp_path: P
         assert {"latency_low_ms", "latency_high_ms", "spec", "redrawn", "from_store"} <= set(trial.user_attrs)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_random_moments_ends_as_if_never_interrupted(tmp_path: Path, seed: int) -> None:
-    whole = new_run(tmp_path / "whole")
-    ask(whole, 36)
+def kill_at_random_moments(run: Run, log: Path, *, trials: int, kills: int, seed: int) -> None:
+    """Kill as many workers, each a little after another number of evaluations, and let a last one finish the search."""
+    log.touch()
+    command = [sys.executable, "-m", "tests.nas.analytic", str(run.path), str(trials), "0.004", str(log)]
+    moments = random.Random(seed)
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    for goal in sorted(moments.sample(range(1, trials - 2), kills)):
+        # It does not get to the end however long this process is kept from killing it.
+        left = goal - len(log.read_text().splitlines())
+        worker = subprocess.Popen(command, env=environment | {"HOLDS_AFTER": str(max(left, 0) + 3)})
+        wait_until(
+            lambda goal=goal, worker=worker: len(log.read_text().splitlines()) >= goal or worker.poll() is not None,  # type: ignore[misc]
+            every_s=0.002,
+        )
+        time.sleep(moments.random() * 0.05)
+        worker.send_signal(signal.SIGKILL)
+        assert worker.wait() == -signal.SIGKILL
+    subprocess.run(command, env=environment, check=True, timeout=DEADLINE_S)
 
+
+@pytest.mark.parametrize(
+    ("trials", "kills", "seed"), [(36, 3, 0), (36, 3, 1), pytest.param(80, 20, 20, marks=pytest.mark.slow)]
+)
+def test_killed_at_random_moments_ends_as_if_never_interrupted(
+    tmp_path: Path, trials: int, kills: int, seed: int
+) -> None:
+    whole = new_run(tmp_path / "whole")
+    ask(whole, trials)
     run = new_run(tmp_path / "killed")
     log = tmp_path / "log"
-    log.touch()
-    command = [sys.executable, "-m", "tests.nas.analytic", str(run.path), "36", "0.004", str(log)]
-    environment = os.environ | {"PYTHONPATH": os.getcwd()}
-    moments = random.Random(seed)
-    kills = 0
-    for goal in sorted(moments.sample(range(1, 34), 3)):
-        worker = subprocess.Popen(command, env=environment)
-        while worker.poll() is None and len(log.read_text().splitlines()) < goal:
-            time.sleep(0.002)
-        time.sleep(moments.random() * 0.03)
-        worker.send_signal(signal.SIGKILL)
-        kills += worker.wait() == -signal.SIGKILL
-    assert kills == 3
-    subprocess.run(command, env=environment, check=True, timeout=300)
-
+    kill_at_random_moments(run, log, trials=trials, kills=kills, seed=seed)
     for file in FILES:
         assert (run.search("default") / file).read_bytes() == (whole.search("default") / file).read_bytes()
     assert study_trials(run) == study_trials(whole)
+    assert len({spec for _, _, spec in study_trials(run)}) == trials
     # A kill between an evaluation and its store costs that one evaluation, nothing else.
-    assert len(log.read_text().splitlines()) <= 36 + kills
-
-
-@pytest.mark.slow
-def test_killed_twenty_times_it_is_as_if_never_interrupted(tmp_path: Path) -> None:
-    whole = new_run(tmp_path / "whole")
-    ask(whole, 80)
-    run = new_run(tmp_path / "killed")
-    log = tmp_path / "log"
-    log.touch()
-    command = [sys.executable, "-m", "tests.nas.analytic", str(run.path), "80", "0.02", str(log)]
-    environment = os.environ | {"PYTHONPATH": os.getcwd()}
-    moments = random.Random(20)
-    kills = 0
-    for goal in sorted(moments.sample(range(1, 76), 20)):
-        worker = subprocess.Popen(command, env=environment)
-        while worker.poll() is None and len(log.read_text().splitlines()) < goal:
-            time.sleep(0.002)
-        time.sleep(moments.random() * 0.1)
-        worker.send_signal(signal.SIGKILL)
-        kills += worker.wait() == -signal.SIGKILL
-    assert kills == 20
-    subprocess.run(command, env=environment, check=True, timeout=300)
-    for file in FILES:
-        assert (run.search("default") / file).read_bytes() == (whole.search("default") / file).read_bytes()
-    trials = study_trials(run)
-    assert trials == study_trials(whole)
-    assert len({spec for _, _, spec in trials}) == 80
+    assert len(log.read_text().splitlines()) <= trials + kills
 
 
 def test_a_journal_cut_anywhere_near_its_end_goes_on(tmp_path: Path) -> None:

@@ -220,7 +220,8 @@ def test_a_study_at_an_address_keeps_a_search_in_sqlite(tmp_path: Path) -> None:
 
 
 def test_only_what_two_workers_can_do_at_once_is_tried_again(tmp_path: Path) -> None:
-    sqlalchemy = pytest.importorskip("sqlalchemy")
+    import sqlalchemy
+
     engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/x.db")
     tried: list[str] = []
 
@@ -273,7 +274,8 @@ def test_a_role_that_may_make_no_tables_is_told_so_at_once(tmp_path: Path, serve
 
     def act() -> None:
         tried.append(1)
-        sqlalchemy = pytest.importorskip("sqlalchemy")
+        import sqlalchemy
+
         with sqlalchemy.create_engine(poor.replace("postgresql:", "postgresql+psycopg:")).begin() as connection:
             connection.execute(sqlalchemy.text("CREATE TABLE studies (id INTEGER)"))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -41,6 +40,10 @@ from subdit.run import Run
 from subdit.run import start_manifest
 from tests.nas import analytic
 from tests.nas import postgres
+from tests.programs import require_module
+from tests.waiting import DEADLINE_S
+from tests.waiting import free_port
+from tests.waiting import wait_until
 
 TABLES = ("trials.csv", "front.csv", "picks.json")
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
@@ -149,14 +152,22 @@ def test_what_a_dead_worker_held_goes_to_another_once(shared: tuple[optuna.Study
 
 def test_a_living_worker_keeps_its_trial(shared: tuple[optuna.Study, SubDiTSampler], tmp_path: Path) -> None:
     study, sampler = shared
-    slow = crowd(study, sampler, stale_s=3.0)
-    other = crowd(study, sampler, stale_s=3.0)
+    slow = crowd(study, sampler, stale_s=1.2)
+    other = crowd(study, sampler, stale_s=1.2)
+
+    def signs() -> object:
+        return study.user_attrs.get(f"alive:{slow.name}")
+
     with slow.alive(lambda: open_study(tmp_path / "study.journal", "s", sampler, ("latency_ms", "quality"))):
         held = slow.next_trial(5)
         assert held is not None
-        for _ in range(20):
+        # For longer than a dead worker would be waited for, however slow this machine is to let the other one live:
+        # each look comes after a new sign of life.
+        ends = time.monotonic() + 3.0
+        while time.monotonic() < ends:
+            before = signs()
+            wait_until(lambda before=before: signs() != before)  # type: ignore[misc]
             other._give_back()
-            time.sleep(0.2)
         assert slow.is_mine(held[0])
 
 
@@ -164,13 +175,12 @@ def test_workers_share_a_journal_and_one_dies(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     journal = f"journal://{tmp_path}/shared.journal"
     doomed, log = start(run, 40, 30.0, journal, 4.0)
-    while not log.read_text():
-        time.sleep(0.02)
+    wait_until(lambda: log.read_text() or doomed.poll() is not None)
     doomed.send_signal(signal.SIGKILL)
     doomed.wait()
     lost = log.read_text().split()[-1]
     workers = [start(run, 40, 0.01, journal, 4.0) for _ in range(2)]
-    assert [worker.wait(timeout=300) for worker, _ in workers] == [0, 0]
+    assert [worker.wait(timeout=DEADLINE_S) for worker, _ in workers] == [0, 0]
     done = check_study(study_at(journal, "run-default"), 40)
     assert lost in {trial.user_attrs["spec_hash"] for trial in done}
     assert len(load_search(run.path).front) >= 3
@@ -276,7 +286,7 @@ def test_of_two_first_workers_one_prepares(tmp_path: Path) -> None:
     class Slow(analytic.Loss):
         def evaluate(self, spec):  # type: ignore[no-untyped-def]
             preparing.set()
-            assert go_on.wait(300)
+            assert go_on.wait(DEADLINE_S)
             return super().evaluate(spec)
 
     first, second = Slow(tables.space), analytic.Loss(tables.space)
@@ -290,13 +300,13 @@ def test_of_two_first_workers_one_prepares(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         results = [pool.submit(work, first, threading.Event())]
-        assert preparing.wait(300)
+        assert preparing.wait(DEADLINE_S)
         results.append(pool.submit(work, second, other_came))
-        assert other_came.wait(300)
+        assert other_came.wait(DEADLINE_S)
         time.sleep(1.0)
         waited = not second.asked
         go_on.set()
-        assert [result.result(timeout=300).config["trials"] for result in results] == [12, 12]
+        assert [result.result(timeout=DEADLINE_S).config["trials"] for result in results] == [12, 12]
     assert waited and first.asked[0] not in second.asked
     check_study(study_at(run.search("default") / "study.journal", "default"), 12)
 
@@ -316,19 +326,17 @@ def test_eight_workers_on_postgresql_lose_nothing(tmp_path: Path) -> None:
     QualityStore(run.quality, analytic.Loss(tables.space)).value(first)
     with postgres.server() as address:
         doomed = [start(run, 1000, 1000.0, address, 5.0, limit_ms) for _ in range(2)]
-        while not all(log.read_text() for _, log in doomed):
-            assert all(worker.poll() is None for worker, _ in doomed)
-            time.sleep(0.02)
+        wait_until(lambda: all(log.read_text() or worker.poll() is not None for worker, log in doomed))
+        assert all(worker.poll() is None for worker, _ in doomed)
         workers = [start(run, 1000, 0.1, address, 5.0, limit_ms) for _ in range(6)]
-        while not any(log.read_text() for _, log in workers):
-            assert all(worker.poll() is None for worker, _ in workers)
-            time.sleep(0.02)
+        wait_until(lambda: any(log.read_text() or worker.poll() is not None for worker, log in workers))
+        assert all(worker.poll() is None for worker, _ in workers)
         # Two are in the middle of an evaluation that does not end, and others wait for nothing but these.
         for worker, _ in doomed:
             worker.send_signal(signal.SIGKILL)
             worker.wait()
         lost = [log.read_text().split()[-1] for _, log in doomed]
-        assert [worker.wait(timeout=300) for worker, _ in workers] == [0] * 6
+        assert [worker.wait(timeout=DEADLINE_S) for worker, _ in workers] == [0] * 6
         study = study_at(address, "run-default")
         done = check_study(study, goal)
         assert set(lost) <= {trial.user_attrs["spec_hash"] for trial in done}
@@ -346,10 +354,8 @@ def test_eight_workers_on_postgresql_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_a_worker_behind_optunas_grpc_proxy(tmp_path: Path) -> None:
-    pytest.importorskip("grpc", reason="no gRPC: pip install grpcio")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    require_module("grpc", "pip install 'subdit[grpc]'")
+    port = free_port()
     program = (
         "import sys, optuna; from pathlib import Path; from nas._storage import open_storage;"
         f"optuna.storages.run_grpc_proxy_server(open_storage(Path(sys.argv[1])), host='127.0.0.1', port={port})"
@@ -358,5 +364,5 @@ def test_a_worker_behind_optunas_grpc_proxy(tmp_path: Path) -> None:
     _started.append(subprocess.Popen([sys.executable, "-c", program, str(journal)], env=ENVIRONMENT))
     run = new_run(tmp_path / "run")
     worker, _ = start(run, 8, 0.0, f"grpc://127.0.0.1:{port}", 30.0)
-    assert worker.wait(timeout=300) == 0
+    assert worker.wait(timeout=DEADLINE_S) == 0
     check_study(study_at(journal, "run-default"), 8)

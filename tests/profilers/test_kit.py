@@ -28,6 +28,7 @@ from subdit.errors import SpaceError
 from supernet.space import all_components
 from supernet.space import get_space
 from tests.profilers.small import small_space
+from tests.waiting import DEADLINE_S
 
 pytestmark = pytest.mark.usefixtures("only_small_space")
 
@@ -52,7 +53,7 @@ def run_until_killed(verb: str, folder: Path, calls: int) -> None:
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=DEADLINE_S,
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -24,16 +23,16 @@ from supernet.export import export_tflite
 from supernet.space import all_components
 from supernet.space import get_space
 from tests.profilers.wrong_values import hide_new_operators
+from tests.programs import require_module
 
 LIBRARIES = {"litert": "ai_edge_litert", "tflite": "tflite_runtime"}
 
 
 def needs(name: str) -> None:
-    """Skip where a runtime cannot be; in CI it must."""
-    if importlib.util.find_spec(LIBRARIES[name]) is None and os.environ.get("CI") != "true":
-        pytest.skip(f"needs {name}: pip install 'subdit[{name}]'")
+    """Skip where a runtime cannot be, or is not; in CI it must be."""
     if name == "tflite" and (sys.version_info >= (3, 12) or sys.platform != "linux"):
         pytest.skip("tflite-runtime has no wheel for this Python or system")
+    require_module(LIBRARIES[name], f"pip install 'subdit[{name}]'")
 
 
 @pytest.fixture(params=LIBRARIES)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +42,12 @@ from supernet.tflite import graph_of
 from supernet.tflite import write_flatbuffer
 from supernet.tflite._moves import moved_up
 from supernet.tflite._moves import shape_of_concat
+from tests.programs import require_module
 from tests.supernet.shrunk import named_spaces
 from tests.supernet.shrunk import shrunk
 from tests.supernet.test_export import small_sub_dit
 
-if importlib.util.find_spec("ai_edge_litert") is None and os.environ.get("CI") != "true":
-    pytest.skip("needs LiteRT: pip install 'subdit[litert]'", allow_module_level=True)
+require_module("ai_edge_litert", "pip install 'subdit[litert]'")
 
 SPACE = get_space("digits")
 TOLERANCE = 1e-4

@@ -143,12 +143,20 @@ def test_forced_training_that_was_killed_goes_on(trained: Path, tmp_path: Path) 
     assert weights(run) == weights(trained)
 
 
+# Says each step, and waits for its end after so many.
 KILLED = """
 import sys
+import threading
+from itertools import count
 from pathlib import Path
 from supernet.training import TrainingConfig, train
-config = TrainingConfig(steps=40, batch_size=2, save_every_s=0)
-train("digits", Path(sys.argv[1]), config=config, resume=True, progress=lambda done, *_: print(int(done), flush=True))
+said = count(1)
+def progress(done, *_):
+    print(int(done), flush=True)
+    if next(said) == int(sys.argv[2]):
+        threading.Event().wait()
+config = TrainingConfig(steps=60, batch_size=2, save_every_s=0)
+train("digits", Path(sys.argv[1]), config=config, resume=True, progress=progress)
 """
 
 
@@ -157,7 +165,9 @@ def test_training_killed_at_random_moments_ends_with_the_same_weights(tmp_path: 
     moments = random.Random(0)
 
     def run(folder: str, kill_after: int | None) -> int:
-        command = [sys.executable, "-c", KILLED, str(tmp_path / folder)]
+        # However late this process kills it, it does not get to the end.
+        last = 0 if kill_after is None else kill_after + 2
+        command = [sys.executable, "-c", KILLED, str(tmp_path / folder), str(last)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
         assert process.stdout is not None
         for count, _ in enumerate(process.stdout):
@@ -167,12 +177,8 @@ def test_training_killed_at_random_moments_ends_with_the_same_weights(tmp_path: 
         return process.wait()
 
     assert run("whole", None) == 0
-    kills = 0
-    while kills < 5 and run("broken", moments.randrange(1, 9)) != 0:
-        kills += 1
-    assert kills >= 3, "too quick to be killed"
-    if not (Run(tmp_path / "broken").supernet / WEIGHTS).exists():
-        assert run("broken", None) == 0
+    assert [run("broken", moments.randrange(1, 9)) for _ in range(5)] == [-signal.SIGKILL] * 5
+    assert run("broken", None) == 0
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
     assert not list((tmp_path / "broken").rglob("*state.safetensors"))
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,10 +12,12 @@ from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 
-import pytest
+from tests.programs import require_program
+from tests.waiting import DEADLINE_S
+from tests.waiting import free_port
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
-INSTALL = "adb is not installed: apt-get install -y --no-install-recommends adb"
 
 PROPERTIES = {
     "ro.product.manufacturer": "Acme",
@@ -85,12 +85,7 @@ def set_states(folder: Path, *states: tuple[int, int, int]) -> None:
 
 def adb_or_skip() -> str:
     """The adb of this machine; where there is none the test is skipped, and fails in CI."""
-    program = shutil.which("adb")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(INSTALL)
-        pytest.skip(INSTALL)
-    return program
+    return require_program("adb", "apt-get install -y --no-install-recommends adb")
 
 
 @dataclass
@@ -108,7 +103,7 @@ class Bench:
     def adb(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run adb by hand."""
         return subprocess.run(
-            [self.program, *arguments], env=dict(self.environment), capture_output=True, text=True, timeout=300
+            [self.program, *arguments], env=dict(self.environment), capture_output=True, text=True, timeout=DEADLINE_S
         )
 
     def plug_in(self, folder: Path, port: int = 0) -> str:
@@ -119,8 +114,14 @@ class Bench:
         serial = f"127.0.0.1:{process.stdout.readline().strip()}"
         self.running[serial] = process
         self.adb("disconnect", serial)
-        self.adb("connect", serial)
+        wait_until(lambda: self._connected(serial), lambda: self.adb("devices").stdout, every_s=0.1)
         return serial
+
+    def _connected(self, serial: str) -> bool:
+        """Whether it is; asks once more, for adb waits for ten seconds only, and remembers for a while what failed."""
+        self.adb("connect", serial)
+        states = dict(line.split("\t") for line in self.adb("devices").stdout.splitlines() if "\t" in line)
+        return states.get(serial) in ("device", "unauthorized")
 
     def unplug(self, serial: str) -> None:
         """End the fake phone at once."""
@@ -135,9 +136,7 @@ class Bench:
 def bench(folder: Path) -> Iterator[Bench]:
     """A server with a port and a key of its own, ended afterwards with all its phones."""
     program = adb_or_skip()
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "ANDROID_ADB_SERVER_PORT": str(port), "HOME": str(folder), "ADB_MDNS": "0"}
     made = Bench(program, environment)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import socket
 import threading
 import urllib.request
 from pathlib import Path
@@ -23,6 +22,9 @@ from subdit.errors import DeviceError
 from subdit.errors import MissingExtraError
 from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone
+from tests.waiting import DEADLINE_S
+from tests.waiting import free_port
+from tests.waiting import wait_until
 
 NASTY = (
     "a b",
@@ -130,12 +132,18 @@ def test_a_place_outside_is_refused() -> None:
 
 
 def test_a_phone_that_goes_in_the_middle_is_told_from_a_program_that_fails(desk: Bench, tmp_path: Path) -> None:
-    serial = desk.plug_in(make_phone(tmp_path / "phone"))
+    folder = make_phone(tmp_path / "phone")
+    serial = desk.plug_in(folder)
     phone = only_phone()
-    killer = threading.Timer(0.3, desk.unplug, [serial])
+
+    def unplug() -> None:
+        wait_until((folder / "begun").exists)
+        desk.unplug(serial)
+
+    killer = threading.Thread(target=unplug)
     killer.start()
     with pytest.raises(DeviceLostError, match=f"{serial} was lost in the middle .*adb connect {serial}"):
-        phone.shell(["sleep", "20"])
+        phone.shell(["sh", "-c", 'touch "$PHONE/begun"; exec sleep 20'])
     killer.join()
 
 
@@ -151,13 +159,11 @@ def test_the_fake_phone_reaches_the_host_through_reverse(desk: Bench, tmp_path: 
 
         def log_message(self, *arguments: object) -> None: ...
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Page) as host, socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-        found.close()
+    port = free_port()
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as host:
         threading.Thread(target=host.serve_forever, daemon=True).start()
         assert desk.adb("-s", serial, "reverse", f"tcp:{port}", f"tcp:{host.server_port}").returncode == 0
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=DEADLINE_S) as answer:
             assert answer.read() == content
         host.shutdown()
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,8 @@ from tests.profilers.adb.phones import make_phone
 from tests.profilers.adb.phones import set_states
 from tests.profilers.adb.stand_in import write_stand_in
 from tests.profilers.litert import require_litert
+from tests.waiting import DEADLINE_S
+from tests.waiting import wait_until
 
 require_litert()
 
@@ -184,11 +185,9 @@ def test_a_killed_measurement_goes_on_and_ctrl_c_lets_go_of_the_clocks(
     command += ["--benchmark-model", str(programs["tflite"]), "--out", str(out), "--budget-s", "1"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ})
     log = kit / "timings" / f"acme-kettle-9--tflite--fp32--t1--{serial.replace(':', '_')}.jsonl"
-    deadline = time.monotonic() + 300
-    while not (log.exists() and len(log.read_text().splitlines()) > 4) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: (log.exists() and len(log.read_text().splitlines()) > 4) or process.poll() is not None)
     process.send_signal(ending)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=DEADLINE_S)
     assert not out.exists()
     if ending == signal.SIGINT:
         assert process.returncode == 130 and "run the same command again" in err

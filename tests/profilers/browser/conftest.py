@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,21 +22,13 @@ from tests.profilers.browser.speaking import Client
 from tests.profilers.browser.speaking import serving
 from tests.profilers.small import ROOMS
 from tests.profilers.small import small_space
-
-
-def missing(what: str, remedy: str) -> None:
-    """Skip a test for want of a program; on the machine that judges, fail it."""
-    text = f"{what} is missing: {remedy}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(text)
-    pytest.skip(text)
+from tests.programs import missing
+from tests.programs import require_program
 
 
 def program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        missing(name, f"apt-get install {'nodejs' if name == 'node' else name}")
-    return str(found)
+    package = "nodejs" if name == "node" else name
+    return require_program(name, f"apt-get install -y --no-install-recommends {package}")
 
 
 def patch_space(patch: pytest.MonkeyPatch) -> None:
@@ -78,7 +69,6 @@ def ort_web() -> Path:
         return next(iter(find_ort_web().values())).parent
     except MissingExtraError:
         missing("onnxruntime-web", "make setup-web")
-        raise
 
 
 @pytest.fixture
@@ -98,6 +88,6 @@ def phones(order: Order) -> Iterator[Phones]:
 def client(phones: Phones, tmp_path: Path) -> Iterator[Client]:
     wasm = tmp_path / "ort.wasm"
     wasm.write_bytes(b"\0asm" + bytes(10_000))
-    wasm.with_name("ort.wasm.gz").write_bytes(gzip.compress(wasm.read_bytes()))
+    wasm.with_name("ort.wasm.gz").write_bytes(gzip.compress(wasm.read_bytes(), mtime=0))
     with serving(phones, {"ort.wasm": wasm}) as client:
         yield client

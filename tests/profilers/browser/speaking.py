@@ -18,6 +18,7 @@ from aiohttp import web
 from profilers.browser._phones import Phones
 from profilers.browser._server import application
 from profilers.browser._web_kit import WebKit
+from tests.waiting import DEADLINE_S
 
 TOKEN = "a-token-of-this-test"
 CLIENT = "0123456789abcdef" * 2
@@ -55,7 +56,7 @@ class Client:
     port: int
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body=body, headers=named)
@@ -73,7 +74,7 @@ class Client:
 
     def raw(self, text: bytes) -> bytes:
         """First line of the answer to a request that no library would send."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=120) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S) as connection:
             connection.sendall(text)
             return connection.makefile("rb").readline()
 
@@ -93,9 +94,9 @@ def serving(phones: Phones, ort_files: dict[str, Path] | None = None) -> Iterato
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        yield Client(asyncio.run_coroutine_threadsafe(start(), loop).result(20))
+        yield Client(asyncio.run_coroutine_threadsafe(start(), loop).result(DEADLINE_S))
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(20)
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(DEADLINE_S)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

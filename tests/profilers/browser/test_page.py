@@ -16,6 +16,7 @@ from hypothesis import strategies
 from profilers.browser._messages import DEVICE_NAME
 from profilers.browser._server import PAGE_FILES
 from tests.profilers.browser.conftest import program
+from tests.waiting import DEADLINE_S
 
 
 def call(function: str, arguments: list[Any]) -> list[Any]:
@@ -23,7 +24,7 @@ def call(function: str, arguments: list[Any]) -> list[Any]:
     source = files("profilers.browser").joinpath("page/device.js").read_text(encoding="utf-8")
     code = f"{source}\nconsole.log(JSON.stringify({json.dumps(arguments)}.map((one) => {function}(one))));"
     command = [program("node"), "--input-type=module", "-"]
-    ran = subprocess.run(command, input=code, capture_output=True, text=True, check=True, timeout=300)
+    ran = subprocess.run(command, input=code, capture_output=True, text=True, check=True, timeout=DEADLINE_S)
     return list(json.loads(ran.stdout))
 
 

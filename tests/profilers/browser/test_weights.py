@@ -19,6 +19,7 @@ from profilers.browser._weights import Generated
 from profilers.browser._weights import generate
 from profilers.browser._weights import recipe_like
 from tests.profilers.browser.conftest import program
+from tests.waiting import DEADLINE_S
 
 MASK = 0xFFFFFFFF
 
@@ -45,7 +46,9 @@ def value_at(recipe: Generated, index: int) -> float:
 def run_in_node(code: str) -> object:
     source = files("profilers.browser").joinpath("page/generate.js").read_text(encoding="utf-8")
     command = [program("node"), "--input-type=module", "-"]
-    ran = subprocess.run(command, input=f"{source}\n{code}", capture_output=True, text=True, check=True, timeout=300)
+    ran = subprocess.run(
+        command, input=f"{source}\n{code}", capture_output=True, text=True, check=True, timeout=DEADLINE_S
+    )
     return json.loads(ran.stdout)
 
 

@@ -61,6 +61,9 @@ _FORMS = (
     _Form("kinds+per_run+weights", per_run=True, weights=True, kind_spread=0.05),
     _Form("free kinds", kind_spread=0.2),
     _Form("free kinds+per_run+fixed", per_run=True, fixed=True, kind_spread=0.2),
+    # Last, although plainer: nothing but a device that has all these costs is to be fitted otherwise than without them.
+    _Form("factor+fixed+weights", fixed=True, weights=True),
+    _Form("factor+per_run+fixed+weights", per_run=True, fixed=True, weights=True),
 )
 
 

@@ -45,8 +45,8 @@ def device_facts(profile: DeviceProfile) -> list[Fact]:
     if noise is not None:
         facts += [
             Fact("95 % interval of a component", f"± {percent(noise.component_ci)}, median"),
-            Fact("95 % interval of a whole sub-DiT", f"± {percent(noise.whole_ci)}, worst"),
-            Fact("halves of the measurement differ by", f"± {percent(noise.split)}, worst"),
+            Fact("95 % interval of a whole sub-DiT", f"± {percent(noise.whole_ci)}, median"),
+            Fact("halves of the measurement differ by", f"± {percent(noise.split)}, one standard deviation"),
             Fact("accepted up to", f"± {percent(noise.limit)}; {'not ' if profile.noisy else ''}kept"),
             Fact("drift, removed by the reference kernel", percent(noise.drift)),
             Fact("attempts", str(noise.attempts)),

@@ -47,7 +47,7 @@ class CorrectedLatencies:
         factor = np.exp(self.shift + (described(self.space, encoded) - self.middle) @ self.slopes)
         latency = np.asarray(plain.latency_ms) * factor
         half = np.hypot(half_apart_ms(plain) * factor, self.left_over * np.where(np.isfinite(latency), latency, 0.0))
-        return LatencyEstimate(latency, np.maximum(latency - half, 0.0), latency + half, half)
+        return LatencyEstimate(latency, np.maximum(latency - half, 0.0), latency + half, apart_ms=half)
 
     def to_dict(self) -> dict[str, Any]:
         """What was learned, without the source."""

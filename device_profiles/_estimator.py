@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -60,8 +61,8 @@ class LatencyEstimate:
     latency_ms: Floats
     low_ms: Floats
     high_ms: Floats
-    apart_ms: Floats | None = None
-    assumed: bool = False
+    apart_ms: Floats | None = field(default=None, kw_only=True)
+    assumed: bool = field(default=False, kw_only=True)
 
 
 def half_apart_ms(estimate: Any) -> Floats:
@@ -143,7 +144,8 @@ class LatencyEstimator:
         latency, low, high, apart = (
             np.where(outside, np.inf, each) for each in (found.latency_ms, found.low_ms, found.high_ms, found.apart_ms)
         )
-        return LatencyEstimate(latency, np.maximum(low, 0.0), high, np.where(outside, 0.0, apart), bool(self.assumed))
+        apart = np.where(outside, 0.0, apart)
+        return LatencyEstimate(latency, np.maximum(low, 0.0), high, apart_ms=apart, assumed=self.assumed is not None)
 
     def estimate_uncalibrated(self, encoded: EncodedSpecs) -> Floats:
         """Plain sums of component latencies in milliseconds, shape (n,); raises `ProfileError` without a table."""
@@ -225,7 +227,7 @@ def _alike(split: float, std: float) -> float:
 
 
 def _left_out(calibration: Calibration, space: SearchSpace, table: Table) -> LeftOut:
-    """From the calibration's own sub-DiTs; where they allow no fit, as in a damaged file, from what it says of itself."""
+    """From the calibration's own sub-DiTs; where they allow no fit, as in a damaged file, from what it states."""
     try:
         components = all_components(space)
         encoded = space.encode([entry.spec for entry in calibration.whole])

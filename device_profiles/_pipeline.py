@@ -21,8 +21,8 @@ class PipelineLatency:
     """Latencies of a picture with n sub-DiTs in milliseconds with 95 % intervals; arrays of shape (n,).
 
     Attributes:
-        apart_ms: half the 95 % interval by which pictures of two sub-DiTs are told apart, see `half_apart_ms`: the other
-            parts are the same for all.
+        apart_ms: half the 95 % interval by which pictures of two sub-DiTs are told apart, see `half_apart_ms`: the
+            other parts are the same for all.
         dit_ms: all runs of the DiT together, shape (n,).
         parts_ms: what else a picture takes, once each, such as "decoder"; empty where the space has no such parts.
     """

@@ -61,7 +61,7 @@ def pipeline_column(
     def column(encoded: EncodedSpecs) -> Figures:
         found = source.estimate(encoded)
         ends = (np.asarray(found.latency_ms), np.asarray(found.low_ms), np.asarray(found.high_ms))
-        picture = pipeline_latency(profile, space, LatencyEstimate(*ends, half_apart_ms(found)), steps=steps)
+        picture = pipeline_latency(profile, space, LatencyEstimate(*ends, apart_ms=half_apart_ms(found)), steps=steps)
         return Figures(picture.latency_ms, picture.apart_ms)
 
     column(space.enumerate(0, 1))

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from device_profiles import Z_95
 from device_profiles import Latency
 from device_profiles import Noise
-from device_profiles import Z_95
 from device_profiles import t_95
 from profilers._rounds import REFERENCE
 from profilers._rounds import REFERENCE_LONG_MS

@@ -12,10 +12,13 @@ from device_profiles._drift import Drift
 from device_profiles._drift import Stretch
 from device_profiles._estimator import LatencyEstimate
 from device_profiles._estimator import LatencyEstimator
+from device_profiles._estimator import half_apart_ms
 from device_profiles._finding import Finding
 from device_profiles._physics import check_physics
 from device_profiles._pipeline import PipelineLatency
 from device_profiles._pipeline import pipeline_latency
+from device_profiles._plain_sums import ASSUMED
+from device_profiles._plain_sums import PlainSums
 from device_profiles._profile import Calibration
 from device_profiles._profile import Conditions
 from device_profiles._profile import DeviceProfile
@@ -32,6 +35,8 @@ from device_profiles._registry import read_profile
 from device_profiles._registry import read_registry
 from device_profiles._registry import save_profile
 from device_profiles._registry import user_registry
+from device_profiles._student import Z_95
+from device_profiles._student import t_95
 from device_profiles._whole_fit import WholeFit
 from device_profiles._whole_fit import WholeRows
 from device_profiles._whole_fit import fit_whole
@@ -40,6 +45,7 @@ from device_profiles._whole_model import WholeModel
 from device_profiles._whole_model import fit_whole_model
 
 __all__ = [
+    "ASSUMED",
     "MIN_WHOLE",
     "MIN_WHOLE_ROWS",
     "Calibration",
@@ -55,17 +61,20 @@ __all__ = [
     "LatencyEstimator",
     "Noise",
     "PipelineLatency",
+    "PlainSums",
     "RegisteredProfile",
     "Stretch",
     "WholeFit",
     "WholeLatency",
     "WholeModel",
     "WholeRows",
+    "Z_95",
     "check_physics",
     "compare_profiles",
     "fit_calibration",
     "fit_whole",
     "fit_whole_model",
+    "half_apart_ms",
     "kendall_tau",
     "list_profiles",
     "load_profile",
@@ -77,5 +86,6 @@ __all__ = [
     "read_registry",
     "save_profile",
     "summarize_errors",
+    "t_95",
     "user_registry",
 ]

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from device_profiles._left_out import LeftOut
+from device_profiles._left_out import left_out_errors
 from device_profiles._profile import Calibration
 from device_profiles._profile import ErrorReport
 from device_profiles._profile import WholeLatency
+from device_profiles._student import Z_95
 from supernet.space import KINDS
 from supernet.space import Component
 
@@ -61,6 +64,9 @@ _FORMS = (
     _Form("kinds+per_run+weights", per_run=True, weights=True, kind_spread=0.05),
     _Form("free kinds", kind_spread=0.2),
     _Form("free kinds+per_run+fixed", per_run=True, fixed=True, kind_spread=0.2),
+    # Last, although plainer: nothing but a device that has all these costs is to be fitted otherwise than without them.
+    _Form("factor+fixed+weights", fixed=True, weights=True),
+    _Form("factor+per_run+fixed+weights", per_run=True, fixed=True, weights=True),
 )
 
 
@@ -81,7 +87,8 @@ def fit_calibration(
         counts: how often each component occurs in each whole sub-DiT, shape (n, components).
         whole: the measured sub-DiTs.
         params: parameters of each component, shape (components,).
-        split: how far the two halves of the measurement disagreed, relative; it tells what noise alone may do.
+        split: how far the two halves of the measurement disagreed, relative, one standard deviation; it tells what
+            noise alone may do.
 
     Returns:
         The calibration, with its leave-one-out errors.
@@ -118,9 +125,7 @@ def refit_calibration(
     """
     if len(whole) < MIN_WHOLE:
         raise ValueError(f"a calibration needs at least {MIN_WHOLE} whole sub-DiTs, not {len(whole)}")
-    chosen = next((one for one in _FORMS if one.name == form), None)
-    if chosen is None:
-        raise ValueError(f"there is no form of a calibration called {form!r}")
+    chosen = _form(form)
     features, measured, spread = _rows(components, component_ms, counts, whole, params)
     plain = np.asarray(counts, dtype=np.float64) @ component_ms
     fitted = _fit(chosen, features, measured, spread)
@@ -137,6 +142,25 @@ def refit_calibration(
         uncalibrated_error=summarize_errors(plain, measured, noise_floor=floor),
         whole=tuple(whole),
     )
+
+
+def left_out_by_calibration(
+    form: str,
+    components: Sequence[Component],
+    component_ms: Floats,
+    counts: Floats,
+    whole: Sequence[WholeLatency],
+    *,
+    params: Floats,
+) -> LeftOut:
+    """Intervals of what a calibration of that form predicts, each of its sub-DiTs left out in turn.
+
+    Raises:
+        ValueError: there is no such form, or too few sub-DiTs lie between others.
+    """
+    features, measured, spread = _rows(components, component_ms, counts, whole, params)
+    left_out = _left_out(_form(form), features, measured, spread)
+    return left_out_errors(left_out, measured, np.asarray(counts, dtype=np.float64) @ component_ms)
 
 
 def summarize_errors(predicted: Floats, measured: Floats, *, noise_floor: float | None = None) -> ErrorReport:
@@ -165,12 +189,16 @@ def noise_floor(relative_ci: Sequence[float], split: float | Sequence[float]) ->
         split: disagreement of the halves of the rounds, half the difference over the latency, for all or of each: by
             so much, in one standard deviation, their mean would differ if all were measured again.
     """
-    deviation = np.maximum(np.asarray(relative_ci) / 1.96, np.asarray(split))
+    deviation = np.maximum(np.asarray(relative_ci) / Z_95, np.asarray(split))
     return float(np.sqrt(2 / np.pi) * np.mean(deviation))
 
 
 def interval_of(left_out: Floats, measured: Floats) -> float:
-    """Half a 95 % interval over the prediction, from predictions of measurements left out of the fit, shape (n,)."""
+    """Half a 95 % interval over the prediction, from predictions of measurements left out of the fit, shape (n,).
+
+    Of all of them, also those that had to be extrapolated to, so it is wider than most predictions need: estimates
+    have `LeftOut`. Profiles state it, and `devices check` compares it to six digits, so it stays as it was.
+    """
     residuals = (left_out - measured) / measured
     return float(_t_95(len(measured) - 1) * np.sqrt(np.mean(np.square(residuals))))
 
@@ -184,6 +212,13 @@ def kendall_tau(first: Floats, second: Floats) -> float:
     return float(np.sum(signs_first * signs_second) / scale) if scale else 0.0
 
 
+def _form(name: str) -> _Form:
+    chosen = next((one for one in _FORMS if one.name == name), None)
+    if chosen is None:
+        raise ValueError(f"there is no form of a calibration called {name!r}")
+    return chosen
+
+
 def _rows(
     components: Sequence[Component],
     component_ms: Floats,
@@ -195,7 +230,7 @@ def _rows(
     features = _features(components, component_ms, np.asarray(counts, dtype=np.float64), params / 1e6)
     measured = np.asarray([entry.latency.latency_ms for entry in whole])
     # A sub-DiT whose own interval is wide, because it was disturbed, counts for less.
-    return features, measured, np.hypot(_RESIDUAL, np.asarray([entry.latency.relative_ci for entry in whole]) / 1.96)
+    return features, measured, np.hypot(_RESIDUAL, np.asarray([entry.latency.relative_ci for entry in whole]) / Z_95)
 
 
 def _features(components: Sequence[Component], component_ms: Floats, counts: Floats, params: Floats) -> Floats:
@@ -246,6 +281,6 @@ def _mean_error(predicted: Floats, measured: Floats) -> float:
 
 
 def _t_95(degrees: int) -> float:
-    """97.5 % quantile of Student's t by the Cornish-Fisher expansion; within 1 % from 5 degrees of freedom on."""
+    """`t_95` within 1 % from 5 degrees of freedom on, for the figure that stored profiles state, and for no other."""
     z = 1.959964
     return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)

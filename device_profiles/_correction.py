@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device_profiles._estimator import LatencyEstimate
+from device_profiles._estimator import half_apart_ms
 from subdit.errors import ProfileError
 from supernet.space import EncodedSpecs
 from supernet.space import SearchSpace
@@ -27,7 +28,11 @@ class _Source(Protocol):
 
 @dataclass(frozen=True)
 class CorrectedLatencies:
-    """A latency source times exp(shift + (columns - middle) @ slopes); intervals are widened by what is left over."""
+    """A latency source times exp(shift + (columns - middle) @ slopes).
+
+    The interval is what the source says that each sub-DiT is off by for itself, joined with `left_over`, half a 95 %
+    interval over the latency: what all are off by alike was measured, and is in the shift.
+    """
 
     space: SearchSpace
     source: _Source
@@ -41,8 +46,8 @@ class CorrectedLatencies:
         plain = self.source.estimate(encoded)
         factor = np.exp(self.shift + (described(self.space, encoded) - self.middle) @ self.slopes)
         latency = np.asarray(plain.latency_ms) * factor
-        half = np.hypot((np.asarray(plain.high_ms) - np.asarray(plain.low_ms)) / 2 * factor, self.left_over * latency)
-        return LatencyEstimate(latency, np.maximum(latency - half, 0.0), latency + half)
+        half = np.hypot(half_apart_ms(plain) * factor, self.left_over * np.where(np.isfinite(latency), latency, 0.0))
+        return LatencyEstimate(latency, np.maximum(latency - half, 0.0), latency + half, apart_ms=half)
 
     def to_dict(self) -> dict[str, Any]:
         """What was learned, without the source."""

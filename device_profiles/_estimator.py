@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from device_profiles._calibration import left_out_by_calibration
+from device_profiles._left_out import LeftOut
+from device_profiles._plain_sums import ASSUMED
+from device_profiles._plain_sums import PlainSums
+from device_profiles._profile import Calibration
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import ErrorReport
+from device_profiles._student import Z_95
 from device_profiles._table import Table
 from device_profiles._table import corrected
 from device_profiles._table import read_table
@@ -18,8 +26,12 @@ from device_profiles._whole_model import MIN_WHOLE_ROWS
 from device_profiles._whole_model import WholeModel
 from device_profiles._whole_model import fit_whole_model
 from subdit.errors import ProfileError
+from subdit.errors import SpecError
 from supernet.space import EncodedSpecs
 from supernet.space import SearchSpace
+from supernet.space import all_components
+from supernet.space import component_counts
+from supernet.space import component_params
 from supernet.space import component_terms
 from supernet.space import count_params
 from supernet.space import sum_components
@@ -35,12 +47,36 @@ _models: OrderedDict[str, WholeModel] = OrderedDict()
 class LatencyEstimate:
     """Latencies of n sub-DiTs in milliseconds with 95 % intervals; arrays of shape (n,).
 
-    All three are infinite for a sub-DiT that the profile does not cover, see `DeviceProfile.max_params`.
+    The interval is of what a measurement of the sub-DiT, as a whole and under the conditions of the profile, gives.
+    Latency and both its ends are infinite for a sub-DiT that the profile does not cover, see
+    `DeviceProfile.max_params`.
+
+    Attributes:
+        apart_ms: half the 95 % interval of what each is off by for itself, beside what all of the profile's sub-DiTs
+            are off by alike: whether two of them differ, this says. None where the two are not told apart.
+        assumed: whether the interval holds an error that is assumed of sums of components, because nothing whole was
+            measured.
     """
 
     latency_ms: Floats
     low_ms: Floats
     high_ms: Floats
+    apart_ms: Floats | None = field(default=None, kw_only=True)
+    assumed: bool = field(default=False, kw_only=True)
+
+
+def half_apart_ms(estimate: Any) -> Floats:
+    """Half the 95 % intervals by which sub-DiTs are told apart, shape (n,); 0 where a latency is infinite.
+
+    `estimate` is a `LatencyEstimate` or what has its three arrays: without `apart_ms`, half the whole interval.
+    """
+    latency_ms = np.asarray(estimate.latency_ms, dtype=np.float64)
+    known = np.isfinite(latency_ms)
+    apart_ms = getattr(estimate, "apart_ms", None)
+    if apart_ms is None:
+        low_ms, high_ms = (np.asarray(end, dtype=np.float64) for end in (estimate.low_ms, estimate.high_ms))
+        apart_ms = np.subtract(high_ms, low_ms, out=np.zeros(len(latency_ms)), where=known) / 2
+    return np.where(known, apart_ms, 0.0)
 
 
 class LatencyEstimator:
@@ -57,9 +93,10 @@ class LatencyEstimator:
         plain_error: the same without what was learned: of the plain sums of components, or without a table of what is
             expected from FLOPs and weights.
         whole_model: None where latencies are sums.
+        assumed: what is assumed of plain sums, where nothing whole was measured; else None.
     """
 
-    def __init__(self, profile: DeviceProfile, space: SearchSpace) -> None:
+    def __init__(self, profile: DeviceProfile, space: SearchSpace, *, plain_sums: PlainSums = ASSUMED) -> None:
         if profile.space != space.name:
             raise ProfileError(
                 f"The profile {profile.id} was made for space {profile.space!r}, not for {space.name!r}; "
@@ -77,32 +114,38 @@ class LatencyEstimator:
         self.error: ErrorReport | None = None
         self.plain_error: ErrorReport | None = None
         self._table = read_table(profile, space) if profile.components else None
-        # How well the machine reproduces itself limits every prediction of what it will do next.
+        self.assumed: PlainSums | None = None
         split = profile.noise.split if profile.noise else 0.0
-        self._relative_error = split
-        self._predict: Callable[[EncodedSpecs], tuple[Floats, Floats]]
+        self._predict: Callable[[EncodedSpecs], _Predicted]
         if len(profile.whole) >= MIN_WHOLE_ROWS:
             model = _whole_model(profile, space, self._table, split)
             self.whole_model = model
             self.error, self.plain_error = model.error, model.expected_error
-            self._relative_error = float(np.hypot(model.relative_error, split))
-            self._predict = lambda encoded: (model.predict(encoded), np.zeros(len(encoded)))
+            alike = _alike(split, model.left_out.std)
+            self._predict = lambda encoded: _measured(*model.predict_with_interval(encoded), alike)
         else:
             assert self._table is not None
-            self._predict = self._additive(self._table)
+            if profile.calibration is None:
+                self.assumed = plain_sums
+                self._predict = self._plain(self._table, plain_sums, split)
+            else:
+                self._predict = self._calibrated(self._table, profile.calibration, split)
 
     def estimate(self, encoded: EncodedSpecs) -> LatencyEstimate:
         """Encoded specs of shape (n, dimensions) to latencies.
 
-        The interval joins the errors that were made on sub-DiTs left out of the fit or calibration, how far the
-        machine's two halves of the rounds disagreed, and the noise of the components. Where nothing whole was measured
-        it says nothing but the noise.
+        Where whole sub-DiTs were measured, the interval is of the errors that were made on those left out of the fit or
+        calibration, which hold the noise of the parts and of the measurement, and of what the machine's two halves of
+        the rounds disagreed by beyond that. Where none was, it holds what is assumed of plain sums, `ASSUMED`, the
+        noise of the components and the disagreement of the halves.
         """
-        latency, noise = self._predict(encoded)
+        found = self._predict(encoded)
         outside = ~self.covers(encoded)
-        half = np.hypot(noise, self._relative_error * np.where(outside, 0.0, latency))
-        latency = np.where(outside, np.inf, latency)
-        return LatencyEstimate(latency, np.maximum(latency - half, 0.0), latency + half)
+        latency, low, high, apart = (
+            np.where(outside, np.inf, each) for each in (found.latency_ms, found.low_ms, found.high_ms, found.apart_ms)
+        )
+        apart = np.where(outside, 0.0, apart)
+        return LatencyEstimate(latency, np.maximum(low, 0.0), high, apart_ms=apart, assumed=self.assumed is not None)
 
     def estimate_uncalibrated(self, encoded: EncodedSpecs) -> Floats:
         """Plain sums of component latencies in milliseconds, shape (n,); raises `ProfileError` without a table."""
@@ -119,27 +162,87 @@ class LatencyEstimator:
             return np.asarray(count_params(self.space, encoded) <= self.profile.max_params)
         return np.asarray(sum_components(component_terms(self.space, encoded), self._table.missing) == 0)
 
-    def _additive(self, table: Table) -> Callable[[EncodedSpecs], tuple[Floats, Floats]]:
-        calibration = self.profile.calibration
-        each_ms, half_ms, fixed_ms = table.plain_ms, table.half_ms, 0.0
-        if calibration is not None:
-            try:
-                each_ms, half_ms = corrected(calibration, self.space, each_ms, half_ms)
-            except KeyError as error:
-                raise ProfileError(
-                    f"The calibration of the profile {self.profile.id} has no factor for {error.args[0]}; measure it "
-                    "again."
-                ) from None
-            fixed_ms = calibration.fixed_ms
-            self.error, self.plain_error = calibration.error, calibration.uncalibrated_error
-            self._relative_error = float(np.hypot(self._relative_error, calibration.relative_error))
+    def _calibrated(
+        self, table: Table, calibration: Calibration, split: float
+    ) -> Callable[[EncodedSpecs], _Predicted]:
+        try:
+            each_ms = corrected(calibration, self.space, table.plain_ms)
+        except KeyError as error:
+            raise ProfileError(
+                f"The calibration of the profile {self.profile.id} has no factor for {error.args[0]}; measure it "
+                "again."
+            ) from None
+        self.error, self.plain_error = calibration.error, calibration.uncalibrated_error
+        left_out = _left_out(calibration, self.space, table)
+        alike = _alike(split, left_out.std)
 
-        def predict(encoded: EncodedSpecs) -> tuple[Floats, Floats]:
+        def predict(encoded: EncodedSpecs) -> _Predicted:
             terms = component_terms(self.space, encoded)
-            noise = np.sqrt(sum_components(terms, half_ms, squared=True))
-            return sum_components(terms, each_ms) + fixed_ms, noise
+            half = left_out.half(sum_components(terms, table.plain_ms))
+            return _measured(sum_components(terms, each_ms) + calibration.fixed_ms, half, alike)
 
         return predict
+
+    def _plain(self, table: Table, assumed: PlainSums, split: float) -> Callable[[EncodedSpecs], _Predicted]:
+        def predict(encoded: EncodedSpecs) -> _Predicted:
+            terms = component_terms(self.space, encoded)
+            latency = sum_components(terms, table.plain_ms)
+            noise_ms = np.sqrt(sum_components(terms, table.half_ms, squared=True))
+            noise = noise_ms / np.maximum(latency, np.finfo(np.float64).tiny)
+            half = np.sqrt(np.square(noise) + assumed.half**2 + (Z_95 * split) ** 2)
+            return _Predicted(
+                latency_ms=latency,
+                # However noisy the parts are: the estimate itself is no less likely than what is assumed of others.
+                low_ms=latency * np.exp(np.minimum(assumed.mean - half, 0.0)),
+                high_ms=latency * np.exp(np.maximum(assumed.mean + half, 0.0)),
+                apart_ms=np.hypot(noise, assumed.half_apart) * latency,
+            )
+
+        return predict
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """A `LatencyEstimate` before it is asked what the profile covers."""
+
+    latency_ms: Floats
+    low_ms: Floats
+    high_ms: Floats
+    apart_ms: Floats
+
+
+def _measured(latency_ms: Floats, half_apart: Floats, half_alike: float) -> _Predicted:
+    """From half-widths over the latency, of each sub-DiT's own errors and of what all are off by alike."""
+    half = np.hypot(half_apart, half_alike) * latency_ms
+    return _Predicted(latency_ms, latency_ms - half, latency_ms + half, half_apart * latency_ms)
+
+
+def _alike(split: float, std: float) -> float:
+    """Half the 95 % interval, relative, of how much the machine as a whole may differ from what it was.
+
+    `split` is how much it differed, one standard deviation; that part of it which each model has for itself is in the
+    errors of what was left out, `std`, too, and counts once.
+    """
+    return Z_95 * float(np.sqrt(max(split**2 - std**2, 0.0)))
+
+
+def _left_out(calibration: Calibration, space: SearchSpace, table: Table) -> LeftOut:
+    """From the calibration's own sub-DiTs; where they allow no fit, as in a damaged file, from what it states."""
+    try:
+        components = all_components(space)
+        encoded = space.encode([entry.spec for entry in calibration.whole])
+        return left_out_by_calibration(
+            calibration.form,
+            components,
+            table.plain_ms,
+            component_counts(space, encoded).astype(np.float64),
+            calibration.whole,
+            params=np.asarray([component_params(space, component) for component in components], dtype=np.float64),
+        )
+    except (SpecError, ValueError, ZeroDivisionError):
+        # numpy's LinAlgError is a ValueError.
+        half = calibration.relative_error
+        return LeftOut(half, half, least_ms=0.0, most_ms=np.inf, std=half / Z_95)
 
 
 def _whole_model(profile: DeviceProfile, space: SearchSpace, table: Table | None, split: float) -> WholeModel:

@@ -28,6 +28,7 @@ from device_profiles._physics_fields import whole_findings
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import Latency
 from device_profiles._profile import WholeLatency
+from device_profiles._student import Z_95
 from subdit.errors import SpaceError
 from supernet.space import Component
 from supernet.space import SearchSpace
@@ -166,7 +167,7 @@ def _tolerance(profile: DeviceProfile, first: Latency, second: Latency, pairs: i
     halves = [(one.high_ms - one.low_ms) / 2 for one in (first, second)]
     split = profile.noise.split if profile.noise else 0.0
     again = [split * one.latency_ms for one in (first, second)]
-    error = math.hypot(math.hypot(*halves) / 1.96, *again)
+    error = math.hypot(math.hypot(*halves) / Z_95, *again)
     return NormalDist().inv_cdf(1 - _FALSE_ALARMS / pairs) * error + _SIZE_EFFECT * second.latency_ms
 
 

@@ -22,6 +22,7 @@ from device_profiles._finding import percent
 from device_profiles._profile import Calibration
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import ErrorReport
+from device_profiles._student import Z_95
 from device_profiles._table import read_table
 from subdit.errors import SpecError
 from supernet.space import EncodedSpecs
@@ -130,7 +131,7 @@ def _misses(calibration: Calibration, estimator: LatencyEstimator, encoded: Enco
     for entry, predicted in zip(calibration.whole, estimate.latency_ms.tolist(), strict=True):
         measured = entry.latency
         # It was left out when the worst error was found, and not when this fit was made, so this fit is no farther off.
-        allowed = _MISSES * float(np.hypot(calibration.relative_error, measured.relative_ci)) / 1.96
+        allowed = _MISSES * float(np.hypot(calibration.relative_error, measured.relative_ci)) / Z_95
         allowed = max(allowed, calibration.error.worst)
         off = predicted / measured.latency_ms - 1
         if abs(off) > allowed + 1e-9:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device_profiles._estimator import LatencyEstimate
+from device_profiles._estimator import half_apart_ms
 from device_profiles._profile import DeviceProfile
 from subdit.errors import ProfileError
 from supernet.space import SearchSpace
@@ -20,6 +21,8 @@ class PipelineLatency:
     """Latencies of a picture with n sub-DiTs in milliseconds with 95 % intervals; arrays of shape (n,).
 
     Attributes:
+        apart_ms: half the 95 % interval by which pictures of two sub-DiTs are told apart, see `half_apart_ms`: the
+            other parts are the same for all.
         dit_ms: all runs of the DiT together, shape (n,).
         parts_ms: what else a picture takes, once each, such as "decoder"; empty where the space has no such parts.
     """
@@ -27,6 +30,7 @@ class PipelineLatency:
     latency_ms: Floats
     low_ms: Floats
     high_ms: Floats
+    apart_ms: Floats
     dit_ms: Floats
     parts_ms: dict[str, float]
 
@@ -70,6 +74,7 @@ def pipeline_latency(
         latency_ms=latency,
         low_ms=np.maximum(latency - below, 0.0),
         high_ms=latency + above,
+        apart_ms=runs * half_apart_ms(step),
         dit_ms=dit_ms,
         parts_ms={name: part.latency_ms for name, part in parts.items()},
     )

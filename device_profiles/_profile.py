@@ -88,7 +88,8 @@ class Calibration:
         fixed_ms: added per sub-DiT.
         per_million_params_ms: added per million parameters of a component, for fetching weights that no cache holds.
         relative_error: half the width of the 95 % interval of a prediction, over the prediction, from the errors that
-            the calibration makes on sub-DiTs that it was not fitted on.
+            the calibration makes on sub-DiTs that it was not fitted on, those that it had to extrapolate to among
+            them. `LatencyEstimator` makes narrower ones of the same errors, see `LeftOut`.
         error: errors of the calibrated estimates, each sub-DiT left out of the fit in turn.
         uncalibrated_error: errors of the plain sums of component latencies.
         whole: the sub-DiTs it was fitted on.
@@ -114,7 +115,8 @@ class Noise:
         component_ci: median over components of half the 95 % interval over the latency.
         whole_ci: the same for the whole sub-DiTs.
         split: disagreement between the first and the second half of the rounds, half the difference over the latency;
-            root mean square over the whole sub-DiTs and the sum of all components.
+            root mean square over the whole sub-DiTs and the sum of all components. One standard deviation of what all
+            rounds together would differ by if they were measured again; no half-width.
         limit: what none of `component_ci`, `whole_ci` and `split` may exceed.
         attempts: how often everything was measured; the quietest attempt is kept.
     """

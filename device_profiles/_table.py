@@ -50,8 +50,8 @@ def read_table(profile: DeviceProfile, space: SearchSpace) -> Table:
     )
 
 
-def corrected(calibration: Calibration, space: SearchSpace, plain_ms: Floats, half_ms: Floats) -> tuple[Floats, Floats]:
-    """Latencies and half intervals, shape (components,), as a calibration corrects them.
+def corrected(calibration: Calibration, space: SearchSpace, plain_ms: Floats) -> Floats:
+    """Latencies of components, shape (components,), as a calibration corrects them.
 
     Raises `KeyError` with the kind where the calibration has no factor for a kind of component.
     """
@@ -61,4 +61,4 @@ def corrected(calibration: Calibration, space: SearchSpace, plain_ms: Floats, ha
     if calibration.per_million_params_ms:
         params = np.asarray([component_params(space, component) for component in components])
         corrected_ms += calibration.per_million_params_ms * params / 1e6
-    return corrected_ms, factors * half_ms
+    return corrected_ms

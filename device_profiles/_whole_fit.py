@@ -61,19 +61,19 @@ class WholeRows:
         features: whatever describes them in numbers, shape (n, features).
         latency_ms: shape (n,).
         order: when each was measured, ascending, shape (n,); None where they stand in that order without a gap.
-        relative_error: standard error of each latency over the latency, shape (n,); None where it is not known.
+        relative_std: standard error of each latency over the latency, shape (n,); None where it is not known.
         prior_ms: what is expected of each from its parts, up to a factor, shape (n,); None for no expectation.
     """
 
     features: Floats
     latency_ms: Floats
     order: Floats | None = None
-    relative_error: Floats | None = None
+    relative_std: Floats | None = None
     prior_ms: Floats | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.latency_ms)
-        columns = (self.features, self.latency_ms, self.order, self.relative_error, self.prior_ms)
+        columns = (self.features, self.latency_ms, self.order, self.relative_std, self.prior_ms)
         if any(column is not None and (len(column) != rows or not np.isfinite(column).all()) for column in columns):
             raise ValueError(f"each column needs {rows} finite rows")
         if (self.latency_ms <= 0).any() or (self.prior_ms is not None and (self.prior_ms <= 0).any()):
@@ -235,7 +235,7 @@ class _Shape:
         spread = np.where(spread > 1e-9, spread, np.inf)
         scaled = (scaled - middle) / spread
         target = np.log(rows.latency_ms) - _expected(expected, features, rows.prior_ms)
-        known = np.zeros(len(target)) if rows.relative_error is None else rows.relative_error
+        known = np.zeros(len(target)) if rows.relative_std is None else rows.relative_std
         some = _runs(len(target))
         kernel = Kernel.start(scaled.shape[1])
         # Rows that are far off count for less: at first far from what was expected, then from what the others predict.

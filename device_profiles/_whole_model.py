@@ -18,11 +18,13 @@ import numpy.typing as npt
 from device_profiles._additive import AdditiveFit
 from device_profiles._additive import fit_additive
 from device_profiles._calibration import fit_calibration
-from device_profiles._calibration import interval_of
 from device_profiles._calibration import noise_floor
 from device_profiles._calibration import summarize_errors
+from device_profiles._left_out import LeftOut
+from device_profiles._left_out import left_out_errors
 from device_profiles._profile import ErrorReport
 from device_profiles._profile import WholeLatency
+from device_profiles._student import Z_95
 from device_profiles._table import corrected
 from device_profiles._whole_fit import WholeFit
 from device_profiles._whole_fit import WholeRows
@@ -82,22 +84,27 @@ class WholeModel:
         described_by: `SIZES` or `VALUES`.
         error: errors on sub-DiTs left out of the fit, expectation and all.
         expected_error: errors of the expectation alone, without what was learned, on the same ones.
-        relative_error: half the 95 % interval of a prediction over the prediction, from the same errors.
+        left_out: half the 95 % interval of a prediction over the prediction, from the same errors.
     """
 
     fit: WholeFit
     described_by: str
     error: ErrorReport
     expected_error: ErrorReport
-    relative_error: float
+    left_out: LeftOut
     _space: SearchSpace
     _expected: _Parts | _Work
 
     def predict(self, encoded: EncodedSpecs) -> Floats:
         """Latencies in milliseconds of encoded specs (n, dimensions), shape (n,)."""
+        return self.predict_with_interval(encoded)[0]
+
+    def predict_with_interval(self, encoded: EncodedSpecs) -> tuple[Floats, Floats]:
+        """The same, and half the 95 % interval of each over the latency, both of shape (n,)."""
         terms = component_terms(self._space, encoded)
         features = _describe(self._space, encoded, terms, self.described_by)
-        return self.fit.predict(features, prior_ms=self._expected.latency_ms(terms))
+        expected_ms = self._expected.latency_ms(terms)
+        return self.fit.predict(features, prior_ms=expected_ms), self.left_out.half(expected_ms)
 
 
 def fit_whole_model(
@@ -109,10 +116,10 @@ def fit_whole_model(
         space: that they are of.
         whole: at least `MIN_WHOLE_ROWS`.
         parts_ms: latency of each component of the space, shape (components,); None where there is no table.
-        split: how far the two halves of the measurement disagreed, relative.
+        split: how far the two halves of the measurement disagreed, relative, one standard deviation.
 
     Raises:
-        ValueError: fewer sub-DiTs.
+        ValueError: fewer sub-DiTs, or no errors of finite size.
         SpecError: one that is not of the space.
     """
     if len(whole) < MIN_WHOLE_ROWS:
@@ -120,17 +127,18 @@ def fit_whole_model(
     floor = noise_floor([entry.latency.relative_ci for entry in whole], split)
     chosen: WholeModel | None = None
     for described_by in (VALUES,) if parts_ms is None else (SIZES, VALUES):
-        left_out, expected, measured = _left_out(space, whole, parts_ms, described_by)
+        left_out, expected, measured, folds = _left_out(space, whole, parts_ms, described_by)
         error = summarize_errors(left_out, measured, noise_floor=floor)
         if chosen is not None and error.mean > _PREFERENCE * chosen.error.mean:
             continue
         believed, fit = _fit(space, whole, np.arange(len(whole)), parts_ms, described_by)
+        size_ms = believed.latency_ms(component_terms(space, space.encode([entry.spec for entry in whole])))
         chosen = WholeModel(
             fit=fit,
             described_by=described_by,
             error=error,
             expected_error=summarize_errors(expected, measured, noise_floor=floor),
-            relative_error=interval_of(left_out, measured),
+            left_out=left_out_errors(left_out, measured, size_ms, fold=folds),
             _space=space,
             _expected=believed,
         )
@@ -140,8 +148,8 @@ def fit_whole_model(
 
 def _left_out(
     space: SearchSpace, whole: Sequence[WholeLatency], parts_ms: Floats | None, described_by: str
-) -> tuple[Floats, Floats, Floats]:
-    """Of each sub-DiT what a fit on others predicts, what was expected by those others, and what was measured."""
+) -> tuple[Floats, Floats, Floats, npt.NDArray[np.int64]]:
+    """Of each sub-DiT what a fit on others predicts, what those others expect, what was measured, and its fold."""
     encoded = space.encode([entry.spec for entry in whole])
     measured = np.asarray([entry.latency.latency_ms for entry in whole])
     folds = np.arange(len(whole)) % min(_FOLDS, len(whole))
@@ -153,7 +161,7 @@ def _left_out(
         terms = component_terms(space, encoded[out])
         expected[out] = believed.latency_ms(terms)
         left_out[out] = fit.predict(_describe(space, encoded[out], terms, described_by), prior_ms=expected[out])
-    return left_out, expected, measured
+    return left_out, expected, measured, folds
 
 
 def _describe(space: SearchSpace, encoded: EncodedSpecs, terms: tuple[ComponentTerm, ...], described_by: str) -> Floats:
@@ -185,13 +193,13 @@ def _fit(
         counts = component_counts(space, encoded).astype(np.float64)
         params = np.asarray([component_params(space, one) for one in components], dtype=np.float64)
         calibration = fit_calibration(components, parts_ms, counts, whole, params=params)
-        each_ms, _ = corrected(calibration, space, parts_ms, np.zeros_like(parts_ms))
+        each_ms = corrected(calibration, space, parts_ms)
         expected = _Parts(each_ms, calibration.fixed_ms)
     rows = WholeRows(
         _describe(space, encoded, terms, described_by),
         measured,
         order=order.astype(np.float64),
-        relative_error=np.asarray([entry.latency.relative_ci for entry in whole]) / 1.96,
+        relative_std=np.asarray([entry.latency.relative_ci for entry in whole]) / Z_95,
         prior_ms=expected.latency_ms(terms),
     )
     return expected, fit_whole(rows)

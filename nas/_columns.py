@@ -30,18 +30,13 @@ GIGA = 1e9
 
 def latency_column(latencies: LatencySource) -> Column:
     """Latency of one step in milliseconds."""
+    from device_profiles import half_apart_ms
 
     def column(encoded: EncodedSpecs) -> Figures:
         estimate = latencies.estimate(encoded)
-        return _figures(np.asarray(estimate.latency_ms), np.asarray(estimate.low_ms), np.asarray(estimate.high_ms))
+        return Figures(np.asarray(estimate.latency_ms, dtype=np.float64), half_apart_ms(estimate))
 
     return column
-
-
-def _figures(values: npt.NDArray[np.float64], low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> Figures:
-    """Half intervals; none around what is infinite because a profile does not cover it."""
-    half = np.subtract(high, low, out=np.zeros(len(values)), where=np.isfinite(values)) / 2
-    return Figures(np.asarray(values, dtype=np.float64), half)
 
 
 def pipeline_column(
@@ -56,6 +51,7 @@ def pipeline_column(
     """
     from device_profiles import LatencyEstimate
     from device_profiles import LatencyEstimator
+    from device_profiles import half_apart_ms
     from device_profiles import pipeline_latency
 
     if steps < 1:
@@ -64,9 +60,9 @@ def pipeline_column(
 
     def column(encoded: EncodedSpecs) -> Figures:
         found = source.estimate(encoded)
-        step = LatencyEstimate(np.asarray(found.latency_ms), np.asarray(found.low_ms), np.asarray(found.high_ms))
-        picture = pipeline_latency(profile, space, step, steps=steps)
-        return _figures(picture.latency_ms, picture.low_ms, picture.high_ms)
+        ends = (np.asarray(found.latency_ms), np.asarray(found.low_ms), np.asarray(found.high_ms))
+        picture = pipeline_latency(profile, space, LatencyEstimate(*ends, apart_ms=half_apart_ms(found)), steps=steps)
+        return Figures(picture.latency_ms, picture.apart_ms)
 
     column(space.enumerate(0, 1))
     return column

@@ -47,7 +47,7 @@ class LatencySource(Protocol):
 
 @dataclass(frozen=True)
 class Figures:
-    """A figure of n specs, and half the width of its 95 % interval; arrays of shape (n,)."""
+    """A figure of n specs, and half the 95 % interval by which two of them are told apart; arrays of shape (n,)."""
 
     values: Floats
     half_width: Floats
@@ -98,7 +98,9 @@ class Known:
 
     Attributes:
         figures: every figure by its name, latency of the first device and parameters among them.
-        half_width: of each figure's 95 % interval, zero where it is exact.
+        half_width: half the 95 % interval by which sub-DiTs are told apart in each figure, zero where it is exact; of a
+            latency without what all are off by alike (`device_profiles.half_apart_ms`), which `low_ms` to `high_ms`
+            holds too.
     """
 
     latency_ms: Floats
@@ -136,6 +138,8 @@ class Tables:
 
     def look_up(self, encoded: EncodedSpecs) -> Known:
         """Figures and feasibility of encoded specs of shape (n, dimensions)."""
+        from device_profiles import half_apart_ms
+
         estimate = self.latencies.estimate(encoded)
         latency_ms = np.asarray(estimate.latency_ms, dtype=np.float64)
         low_ms = np.asarray(estimate.low_ms, dtype=np.float64)
@@ -144,8 +148,7 @@ class Tables:
         figures = {LATENCY: latency_ms, PARAMS: params.astype(np.float64)}
         # Infinite where the profile does not cover a spec: no limit, not even none, is kept there.
         covered = np.isfinite(latency_ms)
-        half_ms = np.subtract(high_ms, low_ms, out=np.zeros(len(encoded)), where=covered) / 2
-        half_width = {LATENCY: half_ms, PARAMS: np.zeros(len(encoded))}
+        half_width = {LATENCY: half_apart_ms(estimate), PARAMS: np.zeros(len(encoded))}
         for name, column in self.columns.items():
             found = column(encoded)
             figures[name], half_width[name] = found.values, found.half_width

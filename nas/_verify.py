@@ -64,9 +64,11 @@ def correct(
     How far a tendency is believed, and what is left over, say predictions of each measured spec from all others
     (leave-one-out, in closed form by scikit-learn's RidgeCV): with more columns than measurements a fit is near to what
     it was fitted on whatever that is worth. The interval is Student's t. What is left over is never less than what one
-    does not know of the common factor, which is the source's own error over the root of the number of measurements.
+    does not know of the common factor: what the source says that each sub-DiT is off by for itself, over the root of
+    the number of measurements. What it says that all are off by alike, the factor replaces.
     """
     from device_profiles import CorrectedLatencies
+    from device_profiles import half_apart_ms
 
     plain = source.estimate(encoded)
     latency_ms = np.asarray(plain.latency_ms)
@@ -83,7 +85,7 @@ def correct(
         slopes, left = np.asarray(model.coef_), float(model.cv_results_.mean(axis=0).min())
     elif count > 1:
         left = float(np.mean(np.square((ratio - ratio.mean()) * count / (count - 1))))
-    own = float(np.mean((np.asarray(plain.high_ms) - np.asarray(plain.low_ms)) / (2 * latency_ms)))
+    own = float(np.mean(half_apart_ms(plain) / latency_ms))
     left_over = max(_t_95(count - 1) * np.sqrt(left), own / np.sqrt(count))
     return CorrectedLatencies(space, source, float(ratio.mean()), middle, slopes, float(left_over))
 

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from device_profiles import Z_95
 from device_profiles import Latency
 from device_profiles import Noise
+from device_profiles import t_95
 from profilers._rounds import REFERENCE
 from profilers._rounds import REFERENCE_LONG_MS
 from profilers._rounds import Timings
@@ -113,8 +115,6 @@ def _levels_out(wall: Floats, corrected: Floats, model: Places, undisturbed: Fla
 
 # Below so many timings even the smallest and the largest of them hold the lower quartile less than 19 times in 20.
 _FEWEST_ORDERED = 11
-# 97.5 % quantile of Student's t for 1, 2, ... degrees of freedom.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 # Standard error of the lower quartile of normal numbers, over that of their mean.
 _QUARTILE = 1.362
 
@@ -131,9 +131,9 @@ def latency_of(timings_ms: Floats) -> Latency:
         value = float(np.quantile(ordered, QUANTILE))
         if count < 2:
             return Latency(value, 0.0, 2 * value, count)
-        error = _T[count - 2] * _QUARTILE * float(ordered.std(ddof=1)) / math.sqrt(count)
+        error = t_95(count - 1) * _QUARTILE * float(ordered.std(ddof=1)) / math.sqrt(count)
         return Latency(value, max(value - error, 0.0), value + error, count)
-    half = 1.96 * math.sqrt(count * QUANTILE * (1 - QUANTILE))
+    half = Z_95 * math.sqrt(count * QUANTILE * (1 - QUANTILE))
     low = int(np.clip(math.floor(count * QUANTILE - half), 0, count - 1))
     high = int(np.clip(math.ceil(count * QUANTILE + half), 0, count - 1))
     return Latency(float(np.quantile(ordered, QUANTILE)), float(ordered[low]), float(ordered[high]), count)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from device_profiles import DeviceProfile
@@ -9,6 +11,7 @@ from device_profiles import ErrorReport
 from device_profiles import LatencyEstimator
 from reports._figures import Line
 from reports._figures import percent
+from reports._results import Trial
 from subdit.errors import ProfileError
 from subdit.errors import SpaceError
 from supernet.space import get_space
@@ -45,8 +48,8 @@ def device_facts(profile: DeviceProfile) -> list[Fact]:
     if noise is not None:
         facts += [
             Fact("95 % interval of a component", f"± {percent(noise.component_ci)}, median"),
-            Fact("95 % interval of a whole sub-DiT", f"± {percent(noise.whole_ci)}, worst"),
-            Fact("halves of the measurement differ by", f"± {percent(noise.split)}, worst"),
+            Fact("95 % interval of a whole sub-DiT", f"± {percent(noise.whole_ci)}, median"),
+            Fact("halves of the measurement differ by", f"± {percent(noise.split)}, one standard deviation"),
             Fact("accepted up to", f"± {percent(noise.limit)}; {'not ' if profile.noisy else ''}kept"),
             Fact("drift, removed by the reference kernel", percent(noise.drift)),
             Fact("attempts", str(noise.attempts)),
@@ -82,6 +85,23 @@ def read_predictor(profile: DeviceProfile) -> Predictor | None:
         return Predictor(form, estimator.error, estimator.plain_error, "plain sum of components")
     plain = "calibrated sum of components" if profile.components else "by FLOPs and weights alone"
     return Predictor("", estimator.error, estimator.plain_error, plain)
+
+
+def interval_statement(profile: DeviceProfile, trials: Sequence[Trial]) -> str:
+    """Where nothing whole was measured, what the intervals of these trials of the profile are; else empty."""
+    try:
+        assumed = LatencyEstimator(profile, get_space(profile.space)).assumed
+    except (ProfileError, SpaceError):
+        return ""
+    if assumed is None:
+        return ""
+    least = math.exp(assumed.mean + assumed.half) * (1 - 1e-6)
+    if all(trial.latency_high_ms >= least * trial.latency_ms for trial in trials):
+        return assumed.statement()
+    return (
+        "Nothing whole was measured, and this search is of an earlier version: its intervals are of the noise of the "
+        "components alone, and say nothing of what their sum is off by; search again."
+    )
 
 
 def error_lines(predictor: Predictor) -> list[Line]:

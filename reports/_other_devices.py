@@ -13,6 +13,7 @@ import numpy as np
 
 from device_profiles import DeviceProfile
 from device_profiles import LatencyEstimator
+from device_profiles import half_apart_ms
 from reports._limits import broken_limits
 from reports._results import Pick
 from reports._results import Results
@@ -33,6 +34,7 @@ class OtherPick:
 
     Attributes:
         latency_ms: predicted here; `latency_low_ms` to `latency_high_ms` is its 95 % interval.
+        latency_apart_ms: half the 95 % interval by which it is told apart from other sub-DiTs here.
         as_good: the fastest trial of this search's front that is at least as good; None where none is.
         as_fast: the best trial of this search's front that is at least as fast here; None where none is.
         broken: figures whose limit in this search it breaks.
@@ -43,6 +45,7 @@ class OtherPick:
     latency_ms: float
     latency_low_ms: float
     latency_high_ms: float
+    latency_apart_ms: float
     as_good: Trial | None
     as_fast: Trial | None
     broken: tuple[str, ...] = ()
@@ -65,8 +68,8 @@ class OtherPick:
 
     @property
     def within_noise(self) -> bool:
-        """Whether the interval holds the latency of the fastest that is at least as good."""
-        return self.as_good is not None and self.latency_low_ms <= self.as_good.latency_ms <= self.latency_high_ms
+        """Whether its own error holds the latency of the fastest that is at least as good."""
+        return self.as_good is not None and abs(self.latency_ms - self.as_good.latency_ms) <= self.latency_apart_ms
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
     """
     encoded = estimator.space.encode([trial.spec for trial in other.front])
     here = predictions(results, estimator.profile).estimate(encoded)
+    apart_ms = half_apart_ms(here)
     own_ms = np.asarray([trial.latency_ms for trial in results.front])
     own_quality = np.asarray([trial.quality for trial in results.front])
     quality = np.asarray([trial.quality for trial in other.front])
@@ -141,6 +145,7 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
                 latency_ms,
                 float(here.low_ms[at]),
                 float(here.high_ms[at]),
+                float(apart_ms[at]),
                 min(
                     (trial for trial in results.front if trial.quality <= pick.trial.quality),
                     key=lambda trial: trial.latency_ms,

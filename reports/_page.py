@@ -15,6 +15,7 @@ from device_profiles import DeviceProfile
 from reports._device import Fact
 from reports._device import device_facts
 from reports._device import error_lines
+from reports._device import interval_statement
 from reports._device import read_predictor
 from reports._figures import interval
 from reports._figures import milliseconds
@@ -137,6 +138,9 @@ def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
         "device_facts": [] if profile is None else device_facts(profile),
         "errors": [] if predictor is None else error_lines(predictor),
         "predictor": predictor,
+        "interval_statement": (
+            "" if profile is None or corrected_by(results) else interval_statement(profile, results.front)
+        ),
         "any_measured": any(pick.measured is not None for pick in results.picks),
         "commands": _commands(results),
     }

@@ -110,6 +110,8 @@ def _prediction(profile: DeviceProfile) -> Facts:
         return
     if estimator.error is None or estimator.plain_error is None or estimator.whole_model is None:
         yield "calibration", "none: latencies are plain sums of components"
+        if estimator.assumed is not None:
+            yield "", estimator.assumed.statement()
         return
     rest = "the parts as what is expected" if profile.components else "no parts"
     yield "fit", f"to {len(profile.whole)} whole sub-DiTs, {rest}; of each tenth left out in turn:"

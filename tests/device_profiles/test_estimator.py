@@ -7,16 +7,19 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import example
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from device_profiles import Calibration
 from device_profiles import Latency
 from device_profiles import LatencyEstimator
 from device_profiles import WholeLatency
 from device_profiles import fit_calibration
 from device_profiles import kendall_tau
 from device_profiles import summarize_errors
+from device_profiles._calibration import refit_calibration
 from subdit.errors import ProfileError
 from supernet.space import component_counts
 from supernet.space import component_params
@@ -65,9 +68,20 @@ def test_a_calibrated_estimate_is_near_the_truth_and_its_interval_covers_it() ->
     weights=st.floats(0.0, 0.5),
     seed=st.integers(0, 1000),
 )
+# Costs that come together: the first was found by chance, the others are the worst of 600 draws.
+@example(factor=0.75, per_run=0.0, fixed=0.1875, weights=0.5, seed=1)
+@example(factor=1.3282719345804184, per_run=-0.004586530126737482, fixed=0.1718, weights=0.4101, seed=36)
+@example(factor=1.5, per_run=-0.005, fixed=0.2, weights=0.5, seed=273)
 def test_the_calibration_finds_a_factor_and_costs_per_run_per_weight_and_per_model(
     factor: float, per_run: float, fixed: float, weights: float, seed: int
 ) -> None:
+    """Some form holds each of these, so what is off is what its priors hold back.
+
+    With all costs and the priors' standard deviations as units, a ridge with the residual s is off on the rows that it
+    was fitted on by at most s / 2 times the length of the true costs, as the root of the sum of squares: of no
+    direction of the rows does it hold back more than x / (1 + x^2) <= 1 / 2. The form that is chosen is another one
+    only where it predicts rows left out better; on unseen sub-DiTs 0.15 % is the most that 600 draws gave.
+    """
     latency_ms = component_ms(seed)
 
     def truth(encoded: np.ndarray) -> np.ndarray:
@@ -79,18 +93,29 @@ def test_the_calibration_finds_a_factor_and_costs_per_run_per_weight_and_per_mod
         WholeLatency(spec, Latency(value, value, value))
         for spec, value in zip(SPACE.decode(encoded), truth(encoded), strict=True)
     ]
-    calibration = fit_calibration(COMPONENTS, latency_ms, component_counts(SPACE, encoded), whole, params=PARAMS)
-    profile = dataclasses.replace(
-        made_up_profile(calibrated=False),
-        components={
-            component.name: Latency(value, value, value)
-            for component, value in zip(COMPONENTS, latency_ms, strict=True)
-        },
-        calibration=calibration,
-    )
+    counts = component_counts(SPACE, encoded).astype(float)
+
+    def predict(calibration: Calibration, specs: np.ndarray) -> np.ndarray:
+        profile = dataclasses.replace(
+            made_up_profile(calibrated=False),
+            components={
+                component.name: Latency(value, value, value)
+                for component, value in zip(COMPONENTS, latency_ms, strict=True)
+            },
+            calibration=calibration,
+        )
+        return LatencyEstimator(profile, SPACE).estimate(specs).latency_ms
+
+    all_costs = "factor+per_run+fixed+weights"
+    right = refit_calibration(all_costs, COMPONENTS, latency_ms, counts, whole, params=PARAMS)
+    plain, runs, millions = counts @ latency_ms, counts.sum(axis=1), counts @ PARAMS / 1e6
+    units = [0.5, 0.5 * plain.mean() / runs.mean(), 0.2 * plain.mean(), 0.5 * plain.mean() / millions.mean()]
+    length = np.linalg.norm(np.asarray([factor - 1, per_run, fixed, weights]) / units)
+    off = predict(right, encoded) / truth(encoded) - 1
+    assert np.sqrt(np.sum(np.square(off))) <= 0.01 / 2 * length + 1e-12
+    chosen = fit_calibration(COMPONENTS, latency_ms, counts, whole, params=PARAMS)
     unseen = SPACE.sample(np.random.default_rng(seed + 1), 50)
-    errors = summarize_errors(LatencyEstimator(profile, SPACE).estimate(unseen).latency_ms, truth(unseen))
-    assert errors.mean < 0.015
+    assert summarize_errors(predict(chosen, unseen), truth(unseen)).mean < 0.005
 
 
 def test_no_calibration_makes_a_part_take_less_than_no_time() -> None:

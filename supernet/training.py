@@ -269,7 +269,11 @@ class Trainer:
             shards=self.shards,
         )
         torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), self.config.max_grad_norm)
-        run_shards(lambda optimizer: optimizer.step(), self.optimizers)
+        if self.shards > 1:
+            run_shards(lambda optimizer: optimizer.step(), self.optimizers)
+        else:
+            for optimizer in self.optimizers:
+                optimizer.step()
         self.ema.step(self.supernet.parameters())
         self.step += 1
         return losses

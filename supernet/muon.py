@@ -78,13 +78,12 @@ class Muon(torch.optim.Muon):
             steps=group["ns_steps"],
             eps=group["eps"],
         ).to(parameters[0].dtype)
-        torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
-        torch._foreach_add_(parameters, list(orthogonal), alpha=-rate * 0.2 * max(parameters[0].shape) ** 0.5)
+        weights = list[Tensor](parameters)
+        torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
+        torch._foreach_add_(weights, list(orthogonal), alpha=-rate * 0.2 * max(parameters[0].shape) ** 0.5)
 
 
-def orthogonalize(
-    matrices: Tensor, *, coefficients: tuple[float, float, float], steps: int, eps: float
-) -> Tensor:
+def orthogonalize(matrices: Tensor, *, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
     """Newton-Schulz iterations on matrices (count, rows, columns), in their dtype: singular values go to about 1.
 
     The quintic iteration of Keller Jordan's Muon, as in torch: X <- a X + (b G + c G^2) X with G = X X^T.

@@ -98,7 +98,7 @@ def main() -> None:
     teacher.disable_adapters()
     found["full, plain 4 steps, shift 1"] = judged(teacher, data, steps=4, shift=1.0)
     if not arguments.no_ablations:
-        base = KDMDConfig(steps=steps_taken)
+        base = KDMDConfig(steps=steps_taken, ceiling_s=None)
         # Without DMD there is no critic to train, and every iteration is the student's.
         without_dmd = replace(base, dmd_weight=0.0, steps=steps_taken // base.student_every)
         for name, config in {

@@ -29,6 +29,7 @@ from reports._results import Results
 from reports._ties import tie
 from reports._ties import tied_front
 from reports._ties import tied_picks
+from reports._training import training_warning
 from reports._verified import corrected_by
 from reports._verified import predictions
 from reports._verified import read_verified
@@ -155,7 +156,7 @@ def provenance_of(results: Results, profile: DeviceProfile | None) -> tuple[str,
 
 
 def _warnings(results: Results, profile: DeviceProfile | None, provenance: str, noisy: bool) -> list[str]:
-    warnings = []
+    warnings = list(filter(None, (training_warning(results),)))
     verified = read_verified(results)
     if verified is not None and (doubted := verified_warning(verified)):
         warnings.append(doubted)

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from subdit._demo_budget import CEILING_S
+from subdit._demo_budget import QUICK
+from subdit._demo_budget import DemoBudget
+from subdit._demo_budget import ceiling_of
+from subdit._demo_budget import duration_lines
 from subdit.errors import RunError
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
@@ -16,58 +21,24 @@ from subdit.run import Run
 from subdit.run import read_manifest
 from subdit.run import record_step
 from subdit.run import start_manifest
+from subdit.training_record import STUDENT
+from subdit.training_record import SUPERNET
+from subdit.training_record import TEACHER
+from subdit.training_record import TrainingRecord
+from subdit.training_record import cut_sentence
+from subdit.training_record import training_records
 
 SPACE = "digits"
 PICKS = ("fastest", "balanced", "best")
 
 
 @dataclass(frozen=True)
-class DemoBudget:
-    """Seconds of every step, and how many samples are judged; the whole takes under 15 minutes on 2 cores.
-
-    Attributes:
-        train_s, teacher_s, kdmd_s: of training.
-        whole: whole sub-DiTs that the kit's calibration rests on; exporting one takes as long as many components.
-        profile_s: of measuring, once the kit is exported; up to three times that on a noisy machine.
-        search_s, trials: of the search, whichever ends first.
-        measure_s: of measuring the three picks.
-        per_class: samples of each of the ten classes that are judged.
-        seeds: sample sets that are judged.
-        guidance_scale: of the teacher; None lets validation images choose, which takes some 15 seconds.
-    """
-
-    train_s: float = 330.0
-    teacher_s: float = 100.0
-    kdmd_s: float = 220.0
-    whole: int = 12
-    profile_s: float = 25.0
-    search_s: float = 60.0
-    trials: int = 400
-    measure_s: float = 12.0
-    per_class: int = 90
-    seeds: int = 1
-    guidance_scale: float | None = None
-
-
-QUICK = DemoBudget(
-    train_s=6,
-    teacher_s=3,
-    kdmd_s=3,
-    whole=6,
-    profile_s=3,
-    search_s=4,
-    trials=40,
-    measure_s=2,
-    per_class=10,
-    guidance_scale=1.5,
-)
-
-
-@dataclass(frozen=True)
 class DemoResult:
     """What the demo made: per pick what was predicted and what was measured, and where everything lies.
 
-    `speed` is how fast the machine was while the picks were measured, over how fast it was while the kit was.
+    `speed` is how fast the machine was while the picks were measured, over how fast it was while the kit was. `trained`
+    says how far supernet, few-step teacher and K-DMD came; `cut` is the sentence about those that the ceiling cut
+    short, empty where none was.
     """
 
     run: Path
@@ -75,6 +46,8 @@ class DemoResult:
     teacher: dict[str, Any]
     noisy: bool
     speed: float
+    trained: dict[str, TrainingRecord]
+    cut: str
     report: Path
     samples: Path
 
@@ -95,26 +68,33 @@ def demo(
     *,
     budget: DemoBudget | None = None,
     seed: int = 0,
+    ceiling_s: float | None = CEILING_S,
     max_latency_ms: float | None = None,
     say: Callable[[str], None] = lambda text: None,
     bar: Bar = lambda title: _Silence(),
 ) -> DemoResult:
     """Data, supernet, device profile, search, K-DMD, export, measured picks, report; goes on where it was killed.
 
+    `ceiling_s` is of all training together and no part of what the demo is: until something is cut short, it may be
+    another one each time, or None.
+
     Raises:
-        RunError: the folder holds a demo of other budgets or another seed.
+        RunError: the folder holds a demo of other budgets, another seed or an earlier version, or one that was cut
+            short, and there is to be no ceiling.
         SubditError: whatever a step raises.
     """
     budget = DemoBudget() if budget is None else budget
     run = Run(run_path)
     start_manifest(run, space=SPACE)
     _same_demo(run, {"budget": asdict(budget), "seed": seed, "max_latency_ms": max_latency_ms})
+    _refuse_cut(run, ceiling_s)
     _tell_data(say)
-    _train(run, budget, seed, say, bar)
+    _tell_duration(run, budget, ceiling_s, say)
+    _train(run, budget, seed, ceiling_s, say, bar)
     profile_file = run.path / "device.json"
     noisy = _profile(run, profile_file, budget, say, bar)
     _search(run, profile_file, budget, seed, max_latency_ms, say, bar)
-    _distill(run, budget, seed, say, bar)
+    _distill(run, budget, seed, ceiling_s, say, bar)
     exports = _export(run, say, bar)
     _measure(run, exports, budget, say, bar)
     samples = _sample(run, exports["balanced"], say, bar)
@@ -123,12 +103,15 @@ def demo(
     from reports import report
 
     written = report(run.path, force=True)
+    trained = _records(run)
     return DemoResult(
         run=run.path,
         picks=_closing_rows(run, exports, qualities),
         teacher=teacher,
         noisy=noisy,
         speed=_speed(profile_file, exports["balanced"]),
+        trained=trained,
+        cut=cut_sentence(trained, space=SPACE),
         report=written.html,
         samples=samples,
     )
@@ -140,6 +123,11 @@ def _same_demo(run: Run, wanted: dict[str, Any]) -> None:
         if steps or run.supernet.exists():
             raise RunError(f"The run {run.path} was not begun by 'subdit demo'; name another folder with --run.")
         record_step(run, "demo", wanted)
+    elif "train_s" in steps["demo"].get("budget", {}):
+        raise RunError(
+            f"The demo in {run.path} is an earlier version's, whose budgets in seconds came to more or less training "
+            "with the machine's speed; its run can be searched and reported as before, begin another demo with --run."
+        )
     elif steps["demo"] != wanted:
         raise RunError(
             f"The run {run.path} is a demo with other options; repeat those or name another folder with --run."
@@ -157,7 +145,34 @@ def _tell_data(say: Callable[[str], None]) -> None:
     )
 
 
-def _train(run: Run, budget: DemoBudget, seed: int, say: Callable[[str], None], bar: Bar) -> None:
+def _records(run: Run) -> dict[str, TrainingRecord]:
+    from subdit.run import read_pick
+
+    found = (run.search("default") / "picks.json").exists()
+    return training_records(run, read_pick(run, "balanced")["spec_hash"] if found else None)
+
+
+def _refuse_cut(run: Run, ceiling_s: float | None) -> None:
+    if ceiling_s is None and any(record.cut_step is not None for record in _records(run).values()):
+        raise RunError(
+            f"The training of the demo in {run.path} was cut short, and all that came after rests on that; begin "
+            "another without a ceiling in a new folder, with --run."
+        )
+
+
+def _tell_duration(run: Run, budget: DemoBudget, ceiling_s: float | None, say: Callable[[str], None]) -> None:
+    """Measure a few steps of each training, and say how long everything takes; nothing where all is trained."""
+    if "distill" in read_manifest(run)["steps"]:
+        return
+    from supernet.step_times import measure_step_times
+
+    for line in duration_lines(budget, ceiling_s, measure_step_times(SPACE)):
+        say(f"  {line}")
+
+
+def _train(
+    run: Run, budget: DemoBudget, seed: int, ceiling_s: float | None, say: Callable[[str], None], bar: Bar
+) -> None:
     from supernet.space import get_space
     from supernet.training import TrainingConfig
     from supernet.training import train
@@ -165,7 +180,7 @@ def _train(run: Run, budget: DemoBudget, seed: int, say: Callable[[str], None], 
     say(f"Supernet: {get_space(SPACE).size:,} sub-DiTs in one set of weights, full network plus one sub-network a step")
     if "train" not in read_manifest(run)["steps"]:
         with bar("Training the supernet") as progress:
-            config = TrainingConfig(budget_s=budget.train_s, seed=seed)
+            config = TrainingConfig(steps=budget.train_steps, ceiling_s=ceiling_of(SUPERNET, ceiling_s), seed=seed)
             train(SPACE, run.path, config=config, resume=True, progress=progress)
 
 
@@ -217,15 +232,27 @@ def _search(
         record_step(run, "search", {"front": len(result.front)})
 
 
-def _distill(run: Run, budget: DemoBudget, seed: int, say: Callable[[str], None], bar: Bar) -> None:
+def _distill(
+    run: Run, budget: DemoBudget, seed: int, ceiling_s: float | None, say: Callable[[str], None], bar: Bar
+) -> None:
     from supernet.distillation import FewStepConfig
     from supernet.distillation import KDMDConfig
     from supernet.distillation import distill
 
     say("K-DMD: the balanced pick learns to draw in 4 steps, from the score of the full network and its few-step LoRA")
     if "distill" not in read_manifest(run)["steps"]:
-        few_step = FewStepConfig(budget_s=budget.teacher_s, seed=seed)
-        kdmd = KDMDConfig(budget_s=budget.kdmd_s, seed=seed, guidance_scale=budget.guidance_scale)
+        few_step = FewStepConfig(
+            steps=budget.teacher_steps,
+            trajectories=budget.trajectories,
+            ceiling_s=ceiling_of(TEACHER, ceiling_s),
+            seed=seed,
+        )
+        kdmd = KDMDConfig(
+            steps=budget.kdmd_steps,
+            ceiling_s=ceiling_of(STUDENT, ceiling_s),
+            seed=seed,
+            guidance_scale=budget.guidance_scale,
+        )
         with bar("Distilling") as progress:
             distill(run.path, pick="balanced", few_step=few_step, kdmd=kdmd, force=_distilled(run), progress=progress)
         record_step(run, "distill", {"pick": "balanced"})
@@ -330,3 +357,6 @@ def _closing_rows(
             "folder": str(path.parent.parent),
         }
     return rows
+
+
+__all__ = ["CEILING_S", "QUICK", "DemoBudget", "DemoResult", "demo"]

@@ -15,11 +15,12 @@ from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import sample_sigma
 from supernet.flow_matching import velocity
+from supernet.muon import muon_dtype
+from supernet.optimizers import optimizers_of
+from supernet.optimizers import schedule
 from supernet.space import SubDiTSpec
 from supernet.space import get_space
 from supernet.training import TrainingConfig
-from supernet.training import optimizers_of
-from supernet.training import schedule
 from supernet.validation import ValidationSet
 from supernet.validation import text_tensors
 
@@ -46,7 +47,15 @@ def train_alone(
         torch.manual_seed(seed)
         model = SubDiT.from_spec(space, spec) if supernet is None else supernet.extract(spec)
     model.train()
-    optimizers = optimizers_of(model, list(model.parameters()), config)
+    parameters = list(model.parameters())
+    optimizers = optimizers_of(
+        model,
+        parameters,
+        learning_rate=config.learning_rate,
+        muon_learning_rate=config.muon_learning_rate,
+        weight_decay=config.weight_decay,
+        iteration_dtype=muon_dtype(config.muon_dtype, parameters[0].device),
+    )
     ema = EMAModel(model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
     text, latents = text_tensors(space.name, data.captions), torch.from_numpy(data.latents)
     gain = 1.0 if supernet is None else 0.2

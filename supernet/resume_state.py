@@ -15,7 +15,11 @@ from torch import Tensor
 from torch import nn
 
 from subdit.errors import CheckpointError
+from subdit.errors import RunError
 from subdit.run import replacing
+from supernet.step_budget import Cut
+from supernet.step_budget import StepBudget
+from supernet.step_budget import StepState
 
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:
@@ -35,13 +39,19 @@ class ResumeState:
         path: Path,
         modules: Mapping[str, tuple[nn.Module, Sequence[torch.optim.Optimizer]]],
         emas: Mapping[str, EMAModel],
+        *,
+        facts: Mapping[str, str] | None = None,
     ) -> None:
-        """`modules`: by name a module and the optimisers among which its trainable parameters are divided."""
+        """`modules`: by name a module and the optimisers among which its trainable parameters are divided.
+
+        `facts` are kept beside the numbers, for `resume_facts`.
+        """
         self.path = path
         self.modules = modules
         self.emas = emas
+        self.facts = dict(facts or {})
 
-    def save(self, *, step: int, elapsed_s: float) -> None:
+    def save(self, budget: StepBudget, state: StepState) -> None:
         """Write the state; a kill leaves the old file or the new one."""
         tensors: dict[str, Tensor] = {}
         for name, (module, optimizers) in self.modules.items():
@@ -52,15 +62,38 @@ class ResumeState:
                         tensors[f"{name}.{at}.optimizer.{key}"] = value
         for name, ema in self.emas.items():
             tensors |= {f"{name}.{at}.ema": shadow for at, shadow in enumerate(ema.shadow_params)}
-        facts = {"step": str(step), "elapsed_s": repr(elapsed_s)}
+        facts = self.facts | {"step": str(state.step), "elapsed_s": repr(state.elapsed_s), "steps": str(budget.steps)}
+        if state.cut is not None:
+            facts |= {"cut_step": str(state.cut.step), "cut_last": str(state.cut.last)}
         facts |= {f"ema_step.{name}": str(ema.optimization_step) for name, ema in self.emas.items()}
         with replacing(self.path) as temporary:
             save_file({key: value.contiguous() for key, value in tensors.items()}, str(temporary), metadata=facts)
 
-    def load(self) -> tuple[int, float]:
-        """Restore in place and return (step, elapsed seconds), (0, 0) where there is none; raises `CheckpointError`."""
+    def load(self, budget: StepBudget) -> StepState:
+        """Restore in place and return how far the training is, the beginning where there is no state.
+
+        Raises:
+            CheckpointError: the state is damaged.
+            RunError: it is of another number of steps, or was cut and is to go on without a ceiling.
+        """
         if not self.path.exists():
-            return 0, 0.0
+            return StepState()
+        state = self._load()
+        # Earlier versions, whose budgets were in seconds, kept no number of steps.
+        steps = int(resume_facts(self.path).get("steps", budget.steps))
+        if steps != budget.steps:
+            raise RunError(
+                f"The training begun in {self.path} is one of {steps:,} steps, not {budget.steps:,}: the learning rate "
+                "depends on it; ask for as many, or delete that file to begin anew."
+            )
+        if state.cut is not None and budget.ceiling_s is None:
+            raise RunError(
+                f"The training begun in {self.path} was cut after {state.cut.step:,} steps, and its learning rate has "
+                "fallen since; let it end without --no-ceiling, or delete that file to begin anew."
+            )
+        return state
+
+    def _load(self) -> StepState:
         try:
             with safe_open(str(self.path), framework="pt") as file:
                 facts, keys = file.metadata(), set(file.keys())
@@ -76,8 +109,23 @@ class ResumeState:
                     for at, shadow in enumerate(ema.shadow_params):
                         shadow.copy_(file.get_tensor(f"{name}.{at}.ema"))
                     ema.optimization_step = int(facts[f"ema_step.{name}"])
-                return int(facts["step"]), float(facts["elapsed_s"])
+                cut = Cut(int(facts["cut_step"]), int(facts["cut_last"])) if "cut_step" in facts else None
+                int(facts.get("steps", 1))
+                return StepState(int(facts["step"]), float(facts["elapsed_s"]), cut)
         except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise CheckpointError(
-                f"The resume state {self.path} is damaged ({error}); delete it and start anew."
-            ) from error
+            raise _damaged(self.path, error) from error
+
+
+def resume_facts(path: Path) -> dict[str, str]:
+    """What a resume state says of itself, nothing where there is none; raises `CheckpointError`."""
+    if not path.exists():
+        return {}
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"The resume state {path} is damaged ({error}); delete it and start anew.")

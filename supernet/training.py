@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +32,22 @@ from supernet.elastic_step import Batch
 from supernet.elastic_step import StepLosses
 from supernet.elastic_step import elastic_step
 from supernet.flow_matching import sample_sigma
+from supernet.muon import muon_dtype
+from supernet.optimizers import optimizers_of
+from supernet.optimizers import schedule
 from supernet.parallel import run_shards
 from supernet.parallel import shard_count
 from supernet.resume_state import ResumeState
-from supernet.space import STAGES
+from supernet.resume_state import resume_facts
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
 from supernet.space import get_space
+from supernet.step_budget import StepBudget
+from supernet.step_budget import StepState
+from supernet.step_budget import last_step
+from supernet.step_budget import learning_rate_share
+from supernet.step_budget import record
+from supernet.step_loop import run_steps
 from supernet.text import drop_encoders
 from supernet.validation import text_tensors
 
@@ -51,10 +60,13 @@ class TrainingConfig:
     """How a supernet is trained.
 
     Attributes:
-        budget_s: seconds of training; the learning rate falls to zero by then.
-        steps: steps of training instead of seconds, where given; then the result depends on seed and threads alone.
+        steps: of the optimisers; the learning rate is a function of them alone, and falls to zero by the last.
+        ceiling_s: seconds after which the training is cut short and cooled down, None for never. Where it does not
+            bind, the result depends on seed and threads alone.
         batch_size: images per step, seen by the full network and by one sub-network.
         muon_learning_rate: peak of Muon's, for the matrices inside blocks (scaled to AdamW's update size).
+        muon_dtype: of Muon's Newton-Schulz iterations, "float32", "bfloat16", or "auto": bfloat16 on CUDA, float32 on
+            a processor, many of which emulate bfloat16. A resumed training keeps the one that it began with.
         learning_rate: peak of AdamW's, for everything else.
         weight_decay: of both.
         warmup: share of the training in which the learning rate rises.
@@ -69,10 +81,11 @@ class TrainingConfig:
         save_every_s: seconds between resume states.
     """
 
-    budget_s: float = 330.0
-    steps: int | None = None
+    steps: int = 1235
+    ceiling_s: float | None = 495.0
     batch_size: int = 64
     muon_learning_rate: float = 1e-2
+    muon_dtype: str = "auto"
     learning_rate: float = 5e-3
     weight_decay: float = 0.01
     warmup: float = 0.05
@@ -99,11 +112,14 @@ def train(
 
     Raises:
         SpaceError: there is no such space, or it has no data.
-        RunError: the run holds a trained supernet, or a begun one and `resume` is not given; or is of another space.
+        RunError: the run holds a trained supernet, or a begun one and `resume` is not given; or is of another space;
+            or the begun one has another number of steps or dtype of Muon, or was cut and has no ceiling now.
         CheckpointError: the resume state is damaged.
     """
     space, data = get_space(space_name), load_data(space_name)
     config = TrainingConfig() if config is None else config
+    budget = StepBudget(config.steps, config.ceiling_s)
+    muon_dtype(config.muon_dtype, torch.device("cpu"))
     run = Run(run_path)
     state = run.training / STATE
     with run.lock():
@@ -124,81 +140,65 @@ def train(
             # What was distilled, exported and judged was of the old weights.
             for stale in (run.teacher, run.path / "picks"):
                 shutil.rmtree(stale, ignore_errors=True)
-        write_atomic(run.config, yaml.safe_dump({"space": space_name, "training": asdict(config)}, sort_keys=False))
+        config = replace(config, muon_dtype=_muon_dtype(config, state))
         trainer = Trainer(space, data.train, config)
-        kept = ResumeState(state, {"supernet": (trainer.supernet, trainer.optimizers)}, {"supernet": trainer.ema})
-        trainer.step, trainer.elapsed_s = kept.load()
-        losses = run_training(trainer, run, kept, progress)
+        members = {"supernet": (trainer.supernet, trainer.optimizers)}
+        kept = ResumeState(state, members, {"supernet": trainer.ema}, facts={"muon_dtype": config.muon_dtype})
+        begun = kept.load(budget)
+        write_atomic(run.config, yaml.safe_dump({"space": space_name, "training": asdict(config)}, sort_keys=False))
+        reached, losses = run_training(trainer, budget, begun, run, kept, progress)
         trainer.ema.copy_to(trainer.supernet.parameters())
         save_model(trainer.supernet, run.supernet)
-        record_step(run, "train", {"steps": trainer.step, "seconds": round(trainer.elapsed_s, 1), "full_loss": losses})
+        facts = {"full_loss": losses, "muon_dtype": config.muon_dtype}
+        record_step(run, "train", record(budget, reached).to_dict() | facts)
         state.unlink(missing_ok=True)
     return run.supernet
 
 
-def run_training(trainer: Trainer, run: Run, kept: ResumeState, progress: ProgressCallback) -> float | None:
+def _muon_dtype(config: TrainingConfig, state: Path) -> str:
+    """The dtype by its own name: that of the training that goes on, or what the configuration says of a new one."""
+    wanted = str(muon_dtype(config.muon_dtype, torch.device("cpu"))).removeprefix("torch.")
+    begun = resume_facts(state)
+    # Earlier versions, which did not keep it, had torch's own Muon.
+    kept = begun.get("muon_dtype", "bfloat16") if begun else wanted
+    if config.muon_dtype not in ("auto", kept):
+        raise RunError(
+            f"The training begun in {state} has Muon in {kept}, not {config.muon_dtype}; leave out --muon-dtype to go "
+            "on with it, or start anew with --force."
+        )
+    return kept
+
+
+def run_training(
+    trainer: Trainer, budget: StepBudget, begun: StepState, run: Run, kept: ResumeState, progress: ProgressCallback
+) -> tuple[StepState, float | None]:
     """Train to the end of the budget, keeping resume states and metrics; returns the full network's last mean loss."""
     run.training.mkdir(parents=True, exist_ok=True)
     metrics = run.training / METRICS
-    _drop_metrics_after(metrics, trainer.step)
-    saved_s, mean = trainer.elapsed_s, None
+    _drop_metrics_after(metrics, begun.step)
+    mean: float | None = None
     window: list[StepLosses] = []
-    while (share := trainer.share_done()) < 1:
-        window.append(trainer.train_step(share))
+    rises_and_falls = partial(schedule, warmup=trainer.config.warmup)
+
+    def work(state: StepState) -> str:
+        trainer.step = state.step
+        window.append(trainer.train_step(learning_rate_share(budget, state, rises_and_falls)))
+        return f"loss {mean:.3f}" if mean else ""
+
+    def each(state: StepState) -> None:
+        nonlocal mean
         if len(window) == 20:
             mean = float(np.mean([losses.full for losses in window]))
             keys = asdict(window[0])
             line = {key: round(float(np.mean([getattr(losses, key) for losses in window])), 5) for key in keys}
+            far = {"step": state.step, "last_step": last_step(budget, state), "elapsed_s": round(state.elapsed_s, 2)}
             with metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": trainer.step, "elapsed_s": round(trainer.elapsed_s, 2), **line}) + "\n")
+                file.write(json.dumps({**far, **line}) + "\n")
             window.clear()
-        if trainer.elapsed_s - saved_s > trainer.config.save_every_s:
-            saved_s = trainer.elapsed_s
-            kept.save(step=trainer.step, elapsed_s=saved_s)
-        note = f"step {trainer.step}" + (f", loss {mean:.3f}" if mean else "")
-        if trainer.config.steps is None:
-            progress(min(trainer.elapsed_s, trainer.config.budget_s), trainer.config.budget_s, note)
-        else:
-            progress(trainer.step, trainer.config.steps, note)
-    return mean
 
-
-def schedule(share: float, warmup: float) -> float:
-    """Share of the peak learning rate at a share of the training: linear warm-up, then a cosine to zero."""
-    if share < warmup:
-        return max(share / warmup, 0.01)
-    return (1 + math.cos(math.pi * min(1.0, (share - warmup) / (1 - warmup)))) / 2
-
-
-def make_optimizers(supernet: ElasticDiT, config: TrainingConfig) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Optimisers with their peak learning rates; they own disjoint parameters and may step side by side.
-
-    Muon for the matrices inside blocks, AdamW for all else: embeddings, modulation, norms, convolutions, biases. In the
-    minutes of a demo Muon gets much further than AdamW alone; the paper does not say what it uses.
-    """
-    return optimizers_of(supernet.full, list(supernet.parameters()), config)
-
-
-def optimizers_of(
-    model: torch.nn.Module, parameters: list[torch.nn.Parameter], config: TrainingConfig
-) -> list[tuple[torch.optim.Optimizer, float]]:
-    """`make_optimizers` for the blocks of a `SubDiT`, and all parameters there are."""
-    matrices = {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if parameter.ndim == 2 and name.split(".")[0] in STAGES and "table" not in name
-    }
-    inside = {id(parameter) for parameter in matrices.values()}
-    rest = [parameter for parameter in parameters if id(parameter) not in inside]
-    adamw = torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
-    halves = [list(matrices.values())[at::2] for at in (0, 1)]
-    muons = [
-        torch.optim.Muon(
-            half, lr=config.muon_learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
-        for half in halves
-    ]
-    return [*((muon, config.muon_learning_rate) for muon in muons), (adamw, config.learning_rate)]
+    save_every_s = trainer.config.save_every_s
+    reached = run_steps(budget, begun, kept, work, progress=progress, each=each, save_every_s=save_every_s)
+    return reached, mean
 
 
 class Trainer:
@@ -208,23 +208,24 @@ class Trainer:
         self.space = space
         self.config = config
         self.step = 0
-        self.elapsed_s = 0.0
         self.shards = shard_count()
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.supernet = ElasticDiT(space=space.name)
-        made = make_optimizers(self.supernet, config)
+        parameters = list(self.supernet.parameters())
+        made = optimizers_of(
+            self.supernet.full,
+            parameters,
+            learning_rate=config.learning_rate,
+            muon_learning_rate=config.muon_learning_rate,
+            weight_decay=config.weight_decay,
+            iteration_dtype=muon_dtype(config.muon_dtype, parameters[0].device),
+        )
         self.optimizers, self.peaks = [optimizer for optimizer, _ in made], [peak for _, peak in made]
         self.ema = EMAModel(self.supernet.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
         self.latents = torch.from_numpy(data.latents)
         self.text = text_tensors(space.name, data.captions)
         self.empty = text_tensors(space.name, ("",))
-
-    def share_done(self) -> float:
-        """How much of the budget is spent, 1 at its end."""
-        if self.config.steps is not None:
-            return self.step / self.config.steps
-        return self.elapsed_s / self.config.budget_s
 
     def draw(self) -> tuple[Batch, SubDiTSpec]:
         """The batch and the sub-network of this step."""
@@ -253,12 +254,11 @@ class Trainer:
             drop_encoders(tokens, self.config.batch_size, probability=self.config.encoder_drop, rng=rng)
         )
 
-    def train_step(self, share: float) -> StepLosses:
-        """One optimiser step; its time counts towards the budget."""
-        started = time.perf_counter()
+    def train_step(self, rate_share: float) -> StepLosses:
+        """One step of the optimisers, each at that share of its peak learning rate."""
         for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = peak * schedule(share, self.config.warmup)
+                group["lr"] = peak * rate_share
         batch, spec = self.draw()
         losses = elastic_step(
             self.supernet,
@@ -269,10 +269,13 @@ class Trainer:
             shards=self.shards,
         )
         torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), self.config.max_grad_norm)
-        run_shards(lambda optimizer: optimizer.step(), self.optimizers)
+        if self.shards > 1:
+            run_shards(lambda optimizer: optimizer.step(), self.optimizers)
+        else:
+            for optimizer in self.optimizers:
+                optimizer.step()
         self.ema.step(self.supernet.parameters())
         self.step += 1
-        self.elapsed_s += time.perf_counter() - started
         return losses
 
 

@@ -17,7 +17,7 @@ import pytest
 from tests.waiting import DEADLINE_S
 
 SMALLEST = (
-    *("demo", "--quick", "--train-s", "2", "--teacher-s", "2", "--kdmd-s", "2"),
+    *("demo", "--quick", "--train-steps", "8", "--teacher-steps", "4", "--kdmd-steps", "6"),
     *("--profile-s", "2", "--search-s", "3", "--trials", "16", "--measure-s", "1"),
 )
 SEARCH = ("search", "{run}", "--device", "{run}/device.json", "--allow-noisy")
@@ -145,7 +145,7 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(
         ("manifest.json", ("report", "{run}", "--force")),
         ("searches/default/picks.json", ("distill", "{run}", "--force")),
         ("searches/default/trials.csv", ("report", "{run}", "--force")),
-        ("teacher/few_step_lora.safetensors", ("distill", "{run}", "--force", "--budget-s", "1")),
+        ("teacher/few_step_lora.safetensors", ("distill", "{run}", "--force", "--steps", "1")),
     ],
 )
 def test_damage_is_named(road: Path, tmp_path: Path, file: str, arguments: tuple[str, ...]) -> None:

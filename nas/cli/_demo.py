@@ -10,6 +10,9 @@ from typing import Any
 import click
 
 from nas.cli._progress import progress_bar
+from nas.cli._steps import ceiling
+from nas.cli._steps import ceiling_options
+from nas.cli._steps import replaced_option
 from nas.cli._table import echo_json
 from nas.cli._table import echo_table
 
@@ -18,10 +21,14 @@ from nas.cli._table import echo_table
 @click.option(
     "--run", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Run folder."
 )
-@click.option("--quick", is_flag=True, help="Seconds instead of minutes; the numbers mean nothing then.")
-@click.option("--train-s", type=click.FloatRange(min=1), help="Seconds of supernet training.")
-@click.option("--teacher-s", type=click.FloatRange(min=1), help="Seconds for the few-step teacher.")
-@click.option("--kdmd-s", type=click.FloatRange(min=1), help="Seconds of K-DMD.")
+@click.option("--quick", is_flag=True, help="The smallest budgets; the numbers mean nothing then.")
+@click.option("--train-steps", type=click.IntRange(min=1), help="Steps of supernet training.")
+@click.option("--teacher-steps", type=click.IntRange(min=1), help="Steps of the few-step teacher.")
+@click.option("--kdmd-steps", type=click.IntRange(min=1), help="Iterations of K-DMD.")
+@ceiling_options(ceiling_s=945.0, of="the steps of supernet, teacher and K-DMD together")
+@replaced_option("--train-s", instead="--train-steps, and --ceiling-s for a limit in seconds")
+@replaced_option("--teacher-s", instead="--teacher-steps, and --ceiling-s for a limit in seconds")
+@replaced_option("--kdmd-s", instead="--kdmd-steps, and --ceiling-s for a limit in seconds")
 @click.option("--whole", type=click.IntRange(min=6), help="Whole sub-DiTs to calibrate the latency table on.")
 @click.option("--profile-s", type=click.FloatRange(min=1), help="Seconds of measuring the kit, per attempt.")
 @click.option("--search-s", type=click.FloatRange(min=1), help="Seconds of searching.")
@@ -31,17 +38,24 @@ from nas.cli._table import echo_table
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
-    run: Path, quick: bool, max_latency_ms: float | None, seed: int, as_json: bool, **given: float | int | None
+    run: Path,
+    quick: bool,
+    ceiling_s: float,
+    no_ceiling: bool,
+    max_latency_ms: float | None,
+    seed: int,
+    as_json: bool,
+    **given: float | int | None,
 ) -> None:
     """Train, measure this machine, search, distil, export, verify, report: the whole road on real handwritten digits.
 
-    Killed at any point and started again, it goes on where it was.
+    Says beforehand how long it will take. Killed at any point and started again, it goes on where it was.
 
     \b
     Examples:
         subdit demo
         subdit demo --quick --run runs/quick
-        subdit demo --train-s 600 --kdmd-s 400 --run runs/longer
+        subdit demo --train-steps 2500 --no-ceiling --run runs/longer
     """
     from subdit._demo import QUICK
     from subdit._demo import DemoBudget
@@ -54,6 +68,7 @@ def command(
         run,
         budget=budget,
         seed=seed,
+        ceiling_s=ceiling(ceiling_s, no_ceiling),
         max_latency_ms=max_latency_ms,
         say=lambda text: click.secho(text if text.startswith(" ") else f"{next(step)}. {text}", bold=True, err=as_json),
         bar=progress_bar,
@@ -102,6 +117,8 @@ def command(
     click.echo(f"FD: Frechet distance over pixels, {samples} samples against the judge half; lower is better.")
     if result.noisy:
         click.echo("The latencies were measured on a noisy machine; see the report.")
+    if result.cut:
+        click.echo(result.cut)
     click.echo("\nWhere everything lies:")
     for name, pick in result.picks.items():
         click.echo(f"  {name:<10}{pick['folder']}")

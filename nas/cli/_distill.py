@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from nas.cli._progress import progress_bar
+from nas.cli._steps import ceiling
+from nas.cli._steps import ceiling_options
+from nas.cli._steps import replaced_option
 
 
 @click.command()
@@ -14,13 +17,19 @@ from nas.cli._progress import progress_bar
 @click.option("--pick", default="balanced", show_default=True, help="Which pick of the search.")
 @click.option("--search", default="default", show_default=True, help="Which of the run's searches.")
 @click.option(
-    "--teacher-budget-s",
-    type=click.FloatRange(min=1),
-    default=100.0,
-    show_default=True,
-    help="Seconds for the teacher.",
+    "--teacher-steps", type=click.IntRange(min=1), default=320, show_default=True, help="Steps of the few-step teacher."
 )
-@click.option("--budget-s", type=click.FloatRange(min=1), default=220.0, show_default=True, help="Seconds of K-DMD.")
+@click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Iterations of K-DMD.")
+@click.option(
+    "--teacher-ceiling-s",
+    type=click.FloatRange(min=1),
+    default=120.0,
+    show_default=True,
+    help="Seconds that the teacher's steps may take; drawing its trajectories does not count.",
+)
+@ceiling_options(ceiling_s=330.0, of="K-DMD")
+@replaced_option("--teacher-budget-s", instead="--teacher-steps, and --teacher-ceiling-s for a limit in seconds")
+@replaced_option("--budget-s", instead="--steps, and --ceiling-s for a limit in seconds")
 @click.option(
     "--guidance-scale", type=click.FloatRange(min=1), help="Of the real score; default: chosen on validation."
 )
@@ -30,8 +39,11 @@ def command(
     run: Path,
     pick: str,
     search: str,
-    teacher_budget_s: float,
-    budget_s: float,
+    teacher_steps: int,
+    steps: int,
+    teacher_ceiling_s: float,
+    ceiling_s: float,
+    no_ceiling: bool,
     guidance_scale: float | None,
     seed: int,
     force: bool,
@@ -41,8 +53,12 @@ def command(
     \b
     Examples:
         subdit distill runs/demo --pick fastest
-        subdit distill runs/demo --pick best --budget-s 600
+        subdit distill runs/demo --pick best --steps 6000 --no-ceiling
     """
+    from subdit.run import Run
+    from subdit.run import read_manifest
+    from subdit.training_record import cut_sentence
+    from subdit.training_record import training_records
     from supernet.distillation import FewStepConfig
     from supernet.distillation import KDMDConfig
     from supernet.distillation import distill
@@ -52,9 +68,16 @@ def command(
             run,
             pick=pick,
             search=search,
-            few_step=FewStepConfig(budget_s=teacher_budget_s, seed=seed),
-            kdmd=KDMDConfig(budget_s=budget_s, guidance_scale=guidance_scale, seed=seed),
+            few_step=FewStepConfig(
+                steps=teacher_steps, ceiling_s=None if no_ceiling else teacher_ceiling_s, seed=seed
+            ),
+            kdmd=KDMDConfig(
+                steps=steps, ceiling_s=ceiling(ceiling_s, no_ceiling), guidance_scale=guidance_scale, seed=seed
+            ),
             force=force,
             progress=progress,
         )
+    made = training_records(Run(run), path.parent.name)
+    if said := cut_sentence(made, space=read_manifest(Run(run))["space"]):
+        click.echo(said, err=True)
     click.echo(path)

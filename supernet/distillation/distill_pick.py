@@ -12,6 +12,9 @@ from subdit.run import Run
 from subdit.run import read_json
 from subdit.run import read_pick
 from subdit.run import write_json
+from subdit.training_record import STUDENT_FILE
+from subdit.training_record import TEACHER_FILE
+from subdit.training_record import TrainingRecord
 from supernet.checkpoints import load_supernet
 from supernet.checkpoints import save_model
 from supernet.checkpoints import supernet_digest
@@ -42,10 +45,12 @@ def distill(
 ) -> Path:
     """Distil a pick to four steps by K-DMD and return the folder of the distilled sub-DiT.
 
-    The few-step teacher is made first and shared by all picks. Killed and called again, it goes on where it was.
+    The few-step teacher is made first and shared by all picks. Killed and called again, it goes on where it was. With
+    `force` and without a ceiling, a teacher that its ceiling cut short is made anew, too.
 
     Raises:
-        RunError: no such run, search or pick, or a distilled sub-DiT is there and `force` is not given.
+        RunError: no such run, search or pick; a distilled sub-DiT is there and `force` is not given; or what was begun
+            has other steps, or was cut and has no ceiling now.
         CheckpointError: the supernet, the teacher or a resume state is damaged.
     """
     run = Run(run_path)
@@ -53,6 +58,7 @@ def distill(
     spec = SubDiTSpec.from_dict(chosen["spec"])
     folder = run.pick(spec.hash)
     target = folder / "distilled"
+    few_step = FewStepConfig() if few_step is None else few_step
     kdmd = KDMDConfig() if kdmd is None else kdmd
     if (target / "config.json").exists() and not force:
         raise RunError(f"The pick {pick!r} is distilled already, at {target}; pass --force to distil it anew.")
@@ -69,26 +75,36 @@ def distill(
                 shutil.rmtree(stale, ignore_errors=True)
             for name in ("quality.json", "measured.json", "samples.png"):
                 (folder / name).unlink(missing_ok=True)
+            if few_step.ceiling_s is None:
+                _forget_cut_teacher(run)
         student = supernet.extract(spec)
         teacher = supernet.full
-        few_step = FewStepConfig() if few_step is None else few_step
-        total_s = few_step.budget_s + kdmd.budget_s
-        first = _within(progress, 0.0, few_step.budget_s, total_s)
-        second = _within(progress, few_step.budget_s, kdmd.budget_s, total_s)
+        teacher_steps = few_step.drawing_steps + few_step.steps
+        first = _within(progress, 0, teacher_steps, teacher_steps + kdmd.steps)
+        second = _within(progress, teacher_steps, kdmd.steps, teacher_steps + kdmd.steps)
         train_few_step_teacher(teacher, data.train, run.teacher, config=few_step, progress=first)
         write_json(folder / "spec.json", spec.to_dict())
         scale, tried = _guidance(teacher, data, run.teacher, kdmd, second)
-        steps = distill_kdmd(student, teacher, data.train, state, config=kdmd, guidance_scale=scale, progress=second)
-        facts = {"steps": steps, "guidance_scale": scale, "guidance_tried_fd": tried, "digest": digest}
-        write_json(folder / "distilled.json", facts)
+        made = distill_kdmd(student, teacher, data.train, state, config=kdmd, guidance_scale=scale, progress=second)
+        facts = made.to_dict() | {"guidance_scale": scale, "guidance_tried_fd": tried, "digest": digest}
+        write_json(folder / STUDENT_FILE, facts)
         save_model(student, target)
         state.unlink(missing_ok=True)
     return target
 
 
-def _within(progress: ProgressCallback, start_s: float, span_s: float, total_s: float) -> ProgressCallback:
-    """A part of the whole work's progress: `span_s` of its `total_s`, from `start_s`."""
-    return lambda done, total, note: progress(start_s + span_s * done / total, total_s, note)
+def _within(progress: ProgressCallback, start: float, span: float, whole: float) -> ProgressCallback:
+    """A part of the whole work's progress, in steps: `span` of `whole`, from `start`."""
+    return lambda done, total, note: progress(start + span * done / total, whole, note)
+
+
+def _forget_cut_teacher(run: Run) -> None:
+    """Drop a teacher that its ceiling cut short; its trajectories are whole, and stay."""
+    kept = run.teacher / TEACHER_FILE
+    made = TrainingRecord.from_dict(read_json(kept, "record of the few-step teacher")) if kept.exists() else None
+    if made is not None and made.cut_step is not None:
+        for name in ("few_step_lora.safetensors", "state.safetensors", "quality.json", TEACHER_FILE):
+            (run.teacher / name).unlink(missing_ok=True)
 
 
 def load_few_step_teacher(run: Run) -> SubDiT:

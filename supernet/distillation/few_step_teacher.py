@@ -6,7 +6,6 @@ its own, and a LoRA learns, from each trajectory's points, the mean velocity of 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,9 @@ from subdit.errors import CheckpointError
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import replacing
+from subdit.run import write_json
+from subdit.training_record import TEACHER_FILE
+from subdit.training_record import TrainingRecord
 from supernet.data import CaptionedLatents
 from supernet.dit import SubDiT
 from supernet.flow_matching import mean_squared_error
@@ -33,6 +35,11 @@ from supernet.parallel import sharded_backward
 from supernet.resume_state import ResumeState
 from supernet.resume_state import trainable
 from supernet.sampling import euler_sigmas
+from supernet.step_budget import StepBudget
+from supernet.step_budget import StepState
+from supernet.step_budget import learning_rate_share
+from supernet.step_budget import record
+from supernet.step_loop import run_steps
 from supernet.validation import text_tensors
 
 STEPS = 4
@@ -45,26 +52,30 @@ class FewStepConfig:
     """How the few-step teacher is made.
 
     Attributes:
-        budget_s: seconds in all.
-        trajectory_share: share of them that may go into drawing trajectories.
-        trajectories: trajectories at most.
+        steps: training steps; the learning rate is a function of them alone.
+        ceiling_s: seconds of training steps after which it is cut short and cooled down, None for never. Drawing
+            trajectories does not count.
+        trajectories: trajectories that are drawn before.
         substeps: Euler steps within each of the four segments; 7 gives 28 in all.
         rank: of the LoRA.
-        learning_rate: peak of Adam's; falls to zero by the end of the budget.
+        learning_rate: peak of Adam's; falls to zero by the last step.
         batch_size: trajectory points per step.
-        steps: training steps instead of seconds, where given.
         seed: of noise, captions and batches.
     """
 
-    budget_s: float = 100.0
-    trajectory_share: float = 0.4
+    steps: int = 320
+    ceiling_s: float | None = 120.0
     trajectories: int = 2048
     substeps: int = 7
     rank: int = 32
     learning_rate: float = 5e-3
     batch_size: int = 64
-    steps: int | None = None
     seed: int = 0
+
+    @property
+    def drawing_steps(self) -> int:
+        """Training steps that drawing takes about as long as: a forward pass is a third of a step's work."""
+        return round(self.trajectories * STEPS * self.substeps / (3 * self.batch_size))
 
 
 @dataclass(frozen=True)
@@ -126,16 +137,19 @@ def train_few_step_teacher(
 ) -> None:
     """Give the teacher (the full network, in place) its few-step adapter, trained or loaded from the folder.
 
-    Resumes from what the folder holds. Raises `CheckpointError` where that is damaged.
+    Resumes from what the folder holds, and leaves there how far the training came.
+
+    Raises:
+        CheckpointError: what the folder holds is damaged.
+        RunError: a begun training is of another number of steps, or was cut and has no ceiling now.
     """
     adapter = folder / "few_step_lora.safetensors"
     if not adapter.exists():
         text = text_tensors(teacher.spec.space, data.captions)
-        started = time.perf_counter()
         drawn = _trajectories(teacher, text, data, folder, config, progress)
-        drawing_s = min(time.perf_counter() - started, config.trajectory_share * config.budget_s)
         add_few_step_adapter(teacher, rank=config.rank, seed=config.seed)
-        _train(teacher, text, drawn, folder, config, drawing_s, progress)
+        made = _train(teacher, text, drawn, folder, config, progress)
+        write_json(folder / TEACHER_FILE, made.to_dict())
         with replacing(adapter) as temporary:
             save_file(_adapter_tensors(teacher), str(temporary))
         (folder / "state.safetensors").unlink(missing_ok=True)
@@ -166,29 +180,31 @@ def _trajectories(
     progress: ProgressCallback,
 ) -> Trajectories:
     kept = folder / "trajectories.safetensors"
+    parts: list[Trajectories] = []
     if kept.exists():
         try:
-            return Trajectories(**load_file(str(kept)))
+            parts = [Trajectories(**load_file(str(kept)))]
         except (OSError, SafetensorError, TypeError) as error:
             raise CheckpointError(f"The trajectories {kept} are damaged ({error}); delete the file.") from error
     teacher.eval()
     rng = np.random.default_rng([config.seed, 1])
-    chunk, started = min(256, config.trajectories), time.perf_counter()
-    parts: list[Trajectories] = []
-    budget_s = config.trajectory_share * config.budget_s
-    while sum(len(part.rows) for part in parts) < config.trajectories:
-        if parts and config.steps is None and time.perf_counter() - started > budget_s:
-            break
-        rows = torch.from_numpy(rng.integers(0, len(data), chunk))
+    chunk, count = min(256, config.trajectories), 0
+    there = sum(len(part.rows) for part in parts)
+    while max(count, there) < config.trajectories:
+        # What a killed process has drawn is not drawn again, but its random numbers are.
+        rows, seed = torch.from_numpy(rng.integers(0, len(data), chunk)), int(rng.integers(2**31))
+        count += chunk
+        if count <= there:
+            continue
         shape = data.latents.shape[1:]
-        seed = int(rng.integers(2**31))
         parts.append(draw_trajectories(teacher, text, rows, shape, substeps=config.substeps, seed=seed))
-        count = sum(len(part.rows) for part in parts)
-        progress(min(time.perf_counter() - started, budget_s), config.budget_s, f"{count} trajectories")
-    drawn = Trajectories(torch.cat([part.points for part in parts]), torch.cat([part.rows for part in parts]))
-    with replacing(kept) as temporary:
-        save_file({"points": drawn.points, "rows": drawn.rows}, str(temporary))
-    return drawn
+        there = count
+        drawn = Trajectories(torch.cat([part.points for part in parts]), torch.cat([part.rows for part in parts]))
+        with replacing(kept) as temporary:
+            save_file({"points": drawn.points, "rows": drawn.rows}, str(temporary))
+        done = config.drawing_steps * min(1.0, there / config.trajectories)
+        progress(done, config.drawing_steps + config.steps, f"{there:,} of {config.trajectories:,} trajectories")
+    return Trajectories(torch.cat([part.points for part in parts]), torch.cat([part.rows for part in parts]))
 
 
 def _train(
@@ -197,40 +213,45 @@ def _train(
     drawn: Trajectories,
     folder: Path,
     config: FewStepConfig,
-    drawing_s: float,
     progress: ProgressCallback,
-) -> None:
+) -> TrainingRecord:
+    budget = StepBudget(config.steps, config.ceiling_s)
     learned = trainable(teacher)
     optimizer = torch.optim.Adam(learned, lr=config.learning_rate, betas=(0.9, 0.99))
     ema = EMAModel(learned, decay=0.99, use_ema_warmup=True, power=0.75)
-    state = ResumeState(folder / "state.safetensors", {"teacher": (teacher, [optimizer])}, {"teacher": ema})
-    step, elapsed_s = state.load()
-    saved_s = elapsed_s
+    kept = ResumeState(folder / "state.safetensors", {"teacher": (teacher, [optimizer])}, {"teacher": ema})
+    begun = kept.load(budget)
     ends = torch.from_numpy(euler_sigmas(STEPS, shift=SHIFT)).float()
-    budget_s = config.budget_s - drawing_s
     teacher.train()
-    while (share := elapsed_s / budget_s if config.steps is None else step / config.steps) < 1:
-        started = time.perf_counter()
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+
+    def work(state: StepState) -> str:
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
         picked = torch.randint(len(drawn.rows), (config.batch_size,), generator=generator)
         segment = torch.randint(STEPS, (config.batch_size,), generator=generator)
         x, following = drawn.points[picked, segment], drawn.points[picked, segment + 1]
         target = (following - x) / (ends[segment + 1] - ends[segment]).reshape(-1, 1, 1, 1)
-        at, conditions = ends[segment], tuple(tokens[drawn.rows[picked]] for tokens in text)
+        sigma, conditions = ends[segment], tuple(tokens[drawn.rows[picked]] for tokens in text)
 
         def loss_of(part: slice) -> Tensor:
-            predicted = teacher(x[part], 1000 * at[part], *(tokens[part] for tokens in conditions))  # noqa: B023
-            return mean_squared_error(predicted, target[part])  # noqa: B023
+            predicted = teacher(x[part], 1000 * sigma[part], *(tokens[part] for tokens in conditions))
+            return mean_squared_error(predicted, target[part])
 
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, share / 0.05 + 0.01) * (1 + np.cos(np.pi * share)) / 2
+            group["lr"] = config.learning_rate * learning_rate_share(budget, state, rise_and_fall)
         loss = sharded_backward(loss_of, learned, config.batch_size)
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         ema.step(learned)
-        step, elapsed_s = step + 1, elapsed_s + time.perf_counter() - started
-        if elapsed_s - saved_s > 10:
-            saved_s = elapsed_s
-            state.save(step=step, elapsed_s=elapsed_s)
-        progress(drawing_s + share * budget_s, config.budget_s, f"step {step}, loss {loss:.4f}")
+        return f"loss {loss:.4f}"
+
+    def after_drawing(done: float, total: float, note: str) -> None:
+        progress(config.drawing_steps + done, config.drawing_steps + total, note)
+
+    reached = run_steps(budget, begun, kept, work, progress=after_drawing)
     ema.copy_to(learned)
+    return record(budget, reached)
+
+
+def rise_and_fall(share: float) -> float:
+    """Share of the peak learning rate at a share of the training: up within a twentieth of it, a cosine to 0."""
+    return float(min(1.0, share / 0.05 + 0.01) * (1 + np.cos(np.pi * share)) / 2)

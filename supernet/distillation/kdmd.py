@@ -9,8 +9,6 @@ paper's rank 64 would be as large as a digits student.
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ from torch import nn
 
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
+from subdit.training_record import TrainingRecord
 from supernet.data import CaptionedLatents
 from supernet.distillation.few_step_teacher import SHIFT
 from supernet.distillation.few_step_teacher import STEPS
@@ -43,6 +42,11 @@ from supernet.parallel import sharded_backward
 from supernet.resume_state import ResumeState
 from supernet.resume_state import trainable
 from supernet.sampling import euler_sigmas
+from supernet.step_budget import StepBudget
+from supernet.step_budget import StepState
+from supernet.step_budget import learning_rate_share
+from supernet.step_budget import record
+from supernet.step_loop import run_steps
 from supernet.validation import text_tensors
 
 
@@ -54,8 +58,8 @@ class KDMDConfig:
     that is near, is the smallest by far, and counts four times.
 
     Attributes:
-        budget_s: seconds of distillation.
-        steps: iterations instead of seconds, where given.
+        steps: iterations; the learning rate is a function of them alone.
+        ceiling_s: seconds after which the distillation is cut short and cooled down, None for never.
         student_every: the student is updated in every such iteration, the critic in the others (paper: 5).
         batch_size: images per iteration.
         learning_rate: of student and critic at the start (paper: 1e-4 at its size); falls to zero by the end.
@@ -66,8 +70,8 @@ class KDMDConfig:
         seed: of batches, noise and sigmas.
     """
 
-    budget_s: float = 220.0
-    steps: int | None = None
+    steps: int = 2000
+    ceiling_s: float | None = 330.0
     student_every: int = 2
     batch_size: int = 64
     learning_rate: float = 1e-3
@@ -185,14 +189,16 @@ def distill_kdmd(
     config: KDMDConfig,
     guidance_scale: float,
     progress: ProgressCallback = no_progress,
-    each: Callable[[int], None] | None = None,
-) -> int:
-    """Distil the student in place to four steps, leave it with its EMA weights, and return the number of iterations.
+) -> TrainingRecord:
+    """Distil the student in place to four steps, leave it with its EMA weights, and return how far that came.
 
-    Resumes from `state_path`.
+    Resumes from `state_path`. `teacher` is the full network with its few-step adapter.
 
-    `teacher` is the full network with its few-step adapter. Raises `CheckpointError` where the state is damaged.
+    Raises:
+        CheckpointError: the state is damaged.
+        RunError: the state is of another number of iterations, or was cut and has no ceiling now.
     """
+    budget = StepBudget(config.steps, config.ceiling_s)
     space = student_model.spec.space
     text, empty = text_tensors(space, data.captions), text_tensors(space, ("",))
     latents = torch.from_numpy(data.latents)
@@ -207,25 +213,24 @@ def distill_kdmd(
     critic_optimizer = torch.optim.Adam(critic.parameters(), lr=rate, betas=(0.0, 0.99))
     ema = EMAModel(learned, decay=config.ema_decay, use_ema_warmup=True, power=0.75)
     members = {"student": (student, [student_optimizer]), "critic": (critic, [critic_optimizer])}
-    state = ResumeState(state_path, members, {"student": ema})
-    step, elapsed_s = state.load()
-    saved_s = elapsed_s
-    while (share := elapsed_s / config.budget_s if config.steps is None else step / config.steps) < 1:
-        started = time.perf_counter()
+    kept = ResumeState(state_path, members, {"student": ema})
+
+    def work(state: StepState) -> str:
+        step = state.step
         batch = draw_batch(latents, text, config.batch_size, seed=config.seed * 1_000_003 + step)
         for optimizer in (student_optimizer, critic_optimizer):
             for group in optimizer.param_groups:
-                group["lr"] = rate * (1 + np.cos(np.pi * share)) / 2
+                group["lr"] = rate * learning_rate_share(budget, state, falling)
         needs_critic = config.dmd_weight > 0
         if not needs_critic or step % config.student_every == config.student_every - 1:
             # The adapter is a switch in the one teacher, so its two modes run one after the other, never side by side.
             parts = run_shards(partial(_few_step, scores, batch), shard_slices(config.batch_size, shard_count()))
-            target, tokens = (torch.cat([part[at] for part in parts]) for at in (0, 1))
+            target, tokens = (torch.cat([part[index] for part in parts]) for index in (0, 1))
             teacher.disable_adapters()
 
             def loss_of(rows: slice) -> Tensor:
-                near = target[rows], tokens[rows]  # noqa: B023
-                part = batch.take(rows)  # noqa: B023
+                near = target[rows], tokens[rows]
+                part = batch.take(rows)
                 return student_loss(student, critic, scores, part, empty, config, guidance_scale, near)
 
             sharded_backward(loss_of, learned, config.batch_size)
@@ -234,23 +239,23 @@ def distill_kdmd(
             ema.step(learned)
         else:
             sharded_backward(
-                lambda rows: critic_loss(student, critic, batch.take(rows)),  # noqa: B023
+                lambda rows: critic_loss(student, critic, batch.take(rows)),
                 list(critic.parameters()),
                 config.batch_size,
             )
             torch.nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
             critic_optimizer.step()
-        step, elapsed_s = step + 1, elapsed_s + time.perf_counter() - started
-        if elapsed_s - saved_s > 10:
-            saved_s = elapsed_s
-            state.save(step=step, elapsed_s=elapsed_s)
-        if each is not None:
-            each(step)
-        note = f"step {step}, {ema.optimization_step} of the student"
-        progress(share * config.budget_s, config.budget_s, note)
+        return f"{ema.optimization_step} of the student"
+
+    reached = run_steps(budget, kept.load(budget), kept, work, progress=progress)
     ema.copy_to(learned)
     student_model.eval()
-    return step
+    return record(budget, reached)
+
+
+def falling(share: float) -> float:
+    """Share of the peak learning rate at a share of the distillation: a cosine from 1 to 0."""
+    return float((1 + np.cos(np.pi * share)) / 2)
 
 
 def _few_step(scores: Scores, batch: KDMDBatch, rows: slice) -> tuple[Tensor, Tensor]:

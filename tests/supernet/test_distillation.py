@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,18 +15,21 @@ import torch
 from torch import Tensor
 from torch import nn
 
+import supernet.step_loop as step_loop
 from subdit.errors import CheckpointError
 from subdit.errors import RunError
 from subdit.run import Run
 from subdit.run import start_manifest
 from subdit.run import write_json
+from subdit.training_record import STUDENT
+from subdit.training_record import TEACHER
+from subdit.training_record import TrainingRecord
+from subdit.training_record import training_records
 from supernet.checkpoints import load_sub_dit
 from supernet.data import load_data
 from supernet.distillation import FewStepConfig
 from supernet.distillation import KDMDConfig
 from supernet.distillation import distill
-from supernet.distillation import few_step_teacher
-from supernet.distillation import kdmd
 from supernet.distillation import load_few_step_teacher
 from supernet.distillation.few_step_teacher import add_few_step_adapter
 from supernet.distillation.few_step_teacher import draw_trajectories
@@ -389,19 +393,19 @@ def stop_after(calls: int) -> Callable[..., None]:
 def test_interrupted_kdmd_equals_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: tuple[int, ...]
 ) -> None:
-    monkeypatch.setattr(kdmd, "time", leaping_clock())
-    config = KDMDConfig(steps=7, batch_size=4)
+    monkeypatch.setattr(step_loop, "time", leaping_clock())
+    config = KDMDConfig(steps=7, batch_size=4, ceiling_s=None)
 
-    def run(state: Path, each: Callable[[int], None] | None = None) -> dict[str, Tensor]:
+    def run(state: Path, **options: Any) -> dict[str, Tensor]:
         student = redrawn_supernet().extract(TINY)
         teacher = teacher_with_adapter()
-        distill_kdmd(student, teacher, TRAIN, state, config=config, guidance_scale=1.0, each=each)
+        distill_kdmd(student, teacher, TRAIN, state, config=config, guidance_scale=1.0, **options)
         return weights_of(student)
 
     expected = run(tmp_path / "whole")
     for stop in stops:
         with pytest.raises(KilledError):
-            run(tmp_path / "broken", stop_after(stop))
+            run(tmp_path / "broken", progress=stop_after(stop))
     assert same(run(tmp_path / "broken"), expected)
     assert not same(expected, weights_of(redrawn_supernet().extract(TINY)))
 
@@ -419,12 +423,13 @@ def test_damaged_kdmd_state_is_refused(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("stop", [1, 5])
+@pytest.mark.parametrize("stops", [(1,), (2,), (5,), (1, 1, 3, 2)], ids=str)
 def test_interrupted_few_step_teacher_equals_an_uninterrupted_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: tuple[int, ...]
 ) -> None:
-    monkeypatch.setattr(few_step_teacher, "time", leaping_clock())
-    config = FewStepConfig(steps=6, trajectories=8, substeps=1, rank=2, batch_size=4)
+    """Killed while it draws (three calls of progress) or trains, however long either took."""
+    monkeypatch.setattr(step_loop, "time", leaping_clock())
+    config = FewStepConfig(steps=6, trajectories=600, substeps=1, rank=2, batch_size=4, ceiling_s=None)
 
     def run(folder: Path, **options: Any) -> dict[str, Tensor]:
         teacher = redrawn_supernet().full
@@ -432,9 +437,23 @@ def test_interrupted_few_step_teacher_equals_an_uninterrupted_one(
         return weights_of(teacher)
 
     expected = run(tmp_path / "whole")
+    for stop in stops:
+        with pytest.raises(KilledError):
+            run(tmp_path / "broken", progress=stop_after(stop))
+    notes: list[str] = []
+    assert same(run(tmp_path / "broken", progress=lambda done, total, note: notes.append(note)), expected)
+    assert len(notes) == 9 - sum(stops), "it goes on, and does not start anew"
+    trajectories = [(tmp_path / name / "trajectories.safetensors").read_bytes() for name in ("whole", "broken")]
+    assert trajectories[0] == trajectories[1]
+
+
+def test_a_teacher_of_other_steps_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_loop, "time", leaping_clock())
+    config = FewStepConfig(steps=6, trajectories=8, substeps=1, rank=2, batch_size=4, ceiling_s=None)
     with pytest.raises(KilledError):
-        run(tmp_path / "broken", progress=stop_after(stop))
-    assert same(run(tmp_path / "broken"), expected)
+        train_few_step_teacher(redrawn_supernet().full, TRAIN, tmp_path, config=config, progress=stop_after(4))
+    with pytest.raises(RunError, match="one of 6 steps, not 7.*delete that file"):
+        train_few_step_teacher(redrawn_supernet().full, TRAIN, tmp_path, config=replace(config, steps=7))
 
 
 # The verb -------------------------------------------------------------------------------------------------------------
@@ -487,3 +506,29 @@ def test_distilling_what_is_no_pick_is_refused(searched: Run) -> None:
         distill(searched.path, search="other", **FAST)
     with pytest.raises(RunError, match="no run folder"):
         distill(searched.path / "nowhere", **FAST)
+
+
+def test_what_was_cut_is_recorded_and_made_anew_where_asked(searched: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step takes 20 seconds: ten fit under a ceiling of 200, and after nine of them that is decided."""
+    monkeypatch.setattr(step_loop, "time", leaping_clock())
+    few_step = FewStepConfig(steps=25, trajectories=4, substeps=1, batch_size=4, ceiling_s=200.0)
+    kdmd = KDMDConfig(steps=12, batch_size=4, guidance_scale=1.0, ceiling_s=200.0)
+    distill(searched.path, few_step=few_step, kdmd=kdmd)
+    records = training_records(searched, TINY.hash)
+    assert records[TEACHER] == TrainingRecord(10, 25, 200.0, 9)
+    assert records[STUDENT] == TrainingRecord(10, 12, 200.0, 9)
+    adapter = searched.teacher / "few_step_lora.safetensors"
+    cut = adapter.read_bytes()
+    distill(searched.path, few_step=few_step, kdmd=kdmd, force=True)
+    assert adapter.read_bytes() == cut, "the teacher that all picks share stays"
+    distill(
+        searched.path,
+        few_step=replace(few_step, steps=11, ceiling_s=None),
+        kdmd=replace(kdmd, steps=11, ceiling_s=None),
+        force=True,
+    )
+    assert adapter.read_bytes() != cut
+    assert training_records(searched, TINY.hash) == {
+        TEACHER: TrainingRecord(11, 11, 220.0),
+        STUDENT: TrainingRecord(11, 11, 220.0),
+    }

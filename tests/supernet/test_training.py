@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import signal
@@ -11,6 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,22 +23,28 @@ from safetensors import safe_open
 from safetensors.torch import load
 from safetensors.torch import save
 
+import supernet.muon as muon
+import supernet.step_loop as step_loop
 from subdit.errors import CheckpointError
 from subdit.errors import RunError
 from subdit.errors import SpaceError
 from subdit.run import Run
 from subdit.run import read_manifest
 from subdit.run import start_manifest
+from subdit.training_record import SUPERNET
+from subdit.training_record import TrainingRecord
+from subdit.training_record import cut_sentence
+from subdit.training_record import training_records
 from supernet.checkpoints import WEIGHTS
 from supernet.checkpoints import load_supernet
 from supernet.data import load_data
 from supernet.elastic import ElasticDiT
 from supernet.elastic_step import StepLosses
+from supernet.optimizers import schedule
 from supernet.space import get_space
 from supernet.training import Trainer
 from supernet.training import TrainingConfig
 from supernet.training import read_metrics
-from supernet.training import schedule
 from supernet.training import train
 from tests.supernet.two_encoders import two_encoder_space
 
@@ -46,6 +55,12 @@ QUICK = TrainingConfig(steps=STEPS, batch_size=2, save_every_s=0)
 
 class KilledError(Exception):
     """Stands for a kill: work stops in the middle."""
+
+
+def ticking_clock(seconds: float) -> Any:
+    """A clock that is so much later whenever it is looked at, so that each step takes as long."""
+    now = itertools.count()
+    return SimpleNamespace(perf_counter=lambda: seconds * next(now))
 
 
 def stop_at(step: int) -> Callable[[float, float, str], None]:
@@ -183,6 +198,141 @@ def test_training_killed_at_random_moments_ends_with_the_same_weights(tmp_path: 
     assert not list((tmp_path / "broken").rglob("*state.safetensors"))
 
 
+# Cut short -----------------------------------------------------------------------------------------------------------
+
+
+CUT = replace(QUICK, steps=40, ceiling_s=20.0)
+"""With steps of a second 20 of the 40 are made; that is decided after 18."""
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that was cut, and not killed."""
+    path = tmp_path_factory.mktemp("cut") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step_loop, "time", ticking_clock(1.0))
+        train("digits", path, config=CUT)
+    return path
+
+
+def learning_rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The rates that training asks for from now on; it does nothing else."""
+    seen: list[float] = []
+
+    def watched(self: Trainer, rate_share: float) -> StepLosses:
+        seen.append(rate_share)
+        return StepLosses(full=1.0, sub=2.0, distill=3.0, full_gradient_norm=4.0, sub_gradient_norm=5.0)
+
+    monkeypatch.setattr(Trainer, "train_step", watched)
+    return seen
+
+
+def test_time_enters_nothing_while_the_ceiling_does_not_bind(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds, ceiling_s in (("slow", 1.0, 6.0), ("slower", 100.0, None)):
+        monkeypatch.setattr(step_loop, "time", ticking_clock(seconds))
+        train("digits", tmp_path / name, config=replace(QUICK, ceiling_s=ceiling_s))
+        assert weights(tmp_path / name) == weights(trained)
+
+
+def test_a_cut_training_cools_down_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_loop, "time", ticking_clock(1.0))
+    rates, notes = learning_rates(monkeypatch), list[str]()
+    train("digits", tmp_path, config=CUT, progress=lambda done, total, note: notes.append(note))
+    whole = [schedule(step / 40, CUT.warmup) for step in range(40)]
+    assert rates[:18] == whole[:18]
+    assert rates[18:] == pytest.approx([whole[18], whole[18] / 2])
+    records = training_records(Run(tmp_path))
+    assert records == {SUPERNET: TrainingRecord(20, 40, 20.0, 18)}
+    lines = list(read_metrics(Run(tmp_path).training / "metrics.jsonl"))
+    assert [line["last_step"] for line in lines] == [20]
+    assert notes[0] == "step 1 of 40"
+    assert notes[2] == "step 3 of 40, about 40 seconds; the ceiling of 20 seconds cuts it near 20"
+    assert notes[18].startswith("step 19 of 20, cut from 40 by the ceiling in seconds")
+    sentence = cut_sentence(records, space="digits")
+    assert sentence.startswith("Supernet trained 20 of 40 steps: ")
+    assert "worse than README's" in sentence and sentence.endswith("with --no-ceiling takes 40 seconds here.")
+
+
+@pytest.mark.parametrize("stop", [7, 18, 19])
+def test_a_cut_training_that_was_killed_ends_as_an_uninterrupted_one(
+    cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """Killed before the cut, right when it was decided, and after; once it is, no clock matters any more."""
+    monkeypatch.setattr(step_loop, "time", ticking_clock(1.0))
+    with pytest.raises(KilledError):
+        train("digits", tmp_path, config=CUT, progress=stop_at(stop))
+    monkeypatch.setattr(step_loop, "time", ticking_clock(1.0 if stop < 18 else 77.0))
+    train("digits", tmp_path, config=CUT, resume=True)
+    assert weights(tmp_path) == weights(cut)
+
+
+def test_a_cut_training_does_not_go_on_without_a_ceiling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_loop, "time", ticking_clock(1.0))
+    learning_rates(monkeypatch)
+    with pytest.raises(KilledError):
+        train("digits", tmp_path, config=CUT, progress=stop_at(19))
+    kept = Run(tmp_path).config.read_bytes()
+    with pytest.raises(RunError, match="was cut after 18 steps"):
+        train("digits", tmp_path, config=replace(CUT, ceiling_s=None), resume=True)
+    with pytest.raises(RunError, match="one of 40 steps, not 41"):
+        train("digits", tmp_path, config=replace(CUT, steps=41), resume=True)
+    assert Run(tmp_path).config.read_bytes() == kept
+    train("digits", tmp_path, config=replace(CUT, ceiling_s=1000.0), resume=True)
+    assert training_records(Run(tmp_path))[SUPERNET].steps == 20, "what was cut stays cut"
+
+
+# Muon's dtype ---------------------------------------------------------------------------------------------------------
+
+
+def muon_dtypes(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+    """The dtypes in which Muon really iterates from now on."""
+    seen: list[torch.dtype] = []
+    iterate = muon.orthogonalize
+
+    def watched(matrices: torch.Tensor, **options: Any) -> torch.Tensor:
+        seen.append(matrices.dtype)
+        return iterate(matrices, **options)
+
+    monkeypatch.setattr(muon, "orthogonalize", watched)
+    return seen
+
+
+def test_a_resumed_training_keeps_the_dtype_of_muon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = muon_dtypes(monkeypatch)
+    begun = replace(QUICK, muon_dtype="bfloat16")
+    with pytest.raises(KilledError):
+        train("digits", tmp_path, config=begun, progress=stop_at(2))
+    with pytest.raises(RunError, match="Muon in bfloat16, not float32; leave out --muon-dtype"):
+        train("digits", tmp_path, config=replace(QUICK, muon_dtype="float32"), resume=True)
+    train("digits", tmp_path, config=QUICK, resume=True)
+    assert set(seen) == {torch.bfloat16}
+    assert read_manifest(Run(tmp_path))["steps"]["train"]["muon_dtype"] == "bfloat16"
+    assert yaml.safe_load(Run(tmp_path).config.read_text())["training"]["muon_dtype"] == "bfloat16"
+    seen.clear()
+    train("digits", tmp_path, config=QUICK, force=True)
+    assert set(seen) == {torch.float32}
+    with pytest.raises(RunError, match="'half'"):
+        train("digits", tmp_path, config=replace(QUICK, muon_dtype="half"), force=True)
+    assert "train" in read_manifest(Run(tmp_path))["steps"], "a refusal costs nothing"
+
+
+def test_a_state_of_an_earlier_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names neither steps nor dtype, and its momenta are those of torch's own Muon."""
+    with pytest.raises(KilledError):
+        train("digits", tmp_path, config=replace(QUICK, muon_dtype="bfloat16"), progress=stop_at(2))
+    state = Run(tmp_path).training / "state.safetensors"
+    tensors = load(state.read_bytes())
+    kinds = {key.partition(".optimizer.")[2] for key in tensors if ".optimizer." in key}
+    assert kinds == {"momentum_buffer", "step", "exp_avg", "exp_avg_sq"}
+    facts = {"step": "2", "elapsed_s": "31.5", "ema_step.supernet": "2"}
+    state.write_bytes(save(tensors, metadata=facts))
+    seen, done = muon_dtypes(monkeypatch), list[float]()
+    train("digits", tmp_path, config=QUICK, resume=True, progress=lambda step, total, note: done.append(step))
+    assert done == [3, 4, 5] and set(seen) == {torch.bfloat16}
+
+
 # Refusals -------------------------------------------------------------------------------------------------------------
 
 
@@ -250,12 +400,11 @@ def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
 
 
 def test_metrics_are_kept_once_each_across_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def instant_step(self: Trainer, share: float) -> StepLosses:
-        self.step += 1
-        self.elapsed_s += 1
-        return StepLosses(full=share, sub=2.0, distill=3.0, full_gradient_norm=4.0, sub_gradient_norm=5.0)
+    def instant_step(self: Trainer, rate_share: float) -> StepLosses:
+        return StepLosses(full=self.step / 45, sub=2.0, distill=3.0, full_gradient_norm=4.0, sub_gradient_norm=5.0)
 
     monkeypatch.setattr(Trainer, "train_step", instant_step)
+    monkeypatch.setattr(step_loop, "time", ticking_clock(1.0))
     config = TrainingConfig(steps=45, save_every_s=20)
     with pytest.raises(KilledError):
         train("digits", tmp_path, config=config, progress=stop_at(21))
@@ -267,6 +416,7 @@ def test_metrics_are_kept_once_each_across_an_interruption(tmp_path: Path, monke
     assert [line["step"] for line in lines] == [20, 41]
     assert [line["full"] for line in lines] == pytest.approx([9.5 / 45, 30.5 / 45], abs=1e-4)
     assert {"full", "sub", "distill", "elapsed_s"} <= lines[0].keys()
+    assert [line["last_step"] for line in lines] == [45, 45]
 
 
 def test_steps_draw_batches_of_their_own() -> None:
@@ -304,6 +454,6 @@ def test_schedule_rises_then_falls_to_zero() -> None:
 def test_training_learns(tmp_path: Path) -> None:
     """A silent network's loss falls within a few steps, the full one's and the sub-networks'."""
     trainer = Trainer(SPACE, load_data("digits").train, TrainingConfig(batch_size=16))
-    losses = [trainer.train_step(0.3) for _ in range(15)]
+    losses = [trainer.train_step(0.8) for _ in range(15)]
     assert np.mean([step.full for step in losses[-5:]]) < 0.85 * losses[0].full
     assert np.mean([step.sub for step in losses[-5:]]) < 0.85 * losses[0].sub

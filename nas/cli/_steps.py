@@ -1,0 +1,48 @@
+"""Options of the verbs that train: budgets in steps, a ceiling in seconds, and what the options were called before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from typing import TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def replaced_option(name: str, *, instead: str) -> Callable[[_Command], _Command]:
+    """A hidden option of an earlier version, which refuses and says what to give instead."""
+
+    def refuse(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            raise click.UsageError(f"{name} is gone, as results depended on the machine's speed; give {instead}.")
+
+    return click.option(name, hidden=True, expose_value=False, callback=refuse)
+
+
+def ceiling_options(*, ceiling_s: float, of: str) -> Callable[[_Command], _Command]:
+    """`--ceiling-s` and `--no-ceiling`; what they say is read by `ceiling`."""
+
+    def decorate(command: _Command) -> _Command:
+        command = click.option(
+            "--no-ceiling", is_flag=True, help="Make all steps, however long they take; the progress says how long."
+        )(command)
+        return click.option(
+            "--ceiling-s",
+            type=click.FloatRange(min=1),
+            default=ceiling_s,
+            show_default=True,
+            help=f"Seconds that {of} may take; where the steps do not fit, training is cut short and cooled down.",
+        )(command)
+
+    return decorate
+
+
+def ceiling(ceiling_s: float, no_ceiling: bool) -> float | None:
+    """The ceiling that the two options ask for; raises `click.UsageError` where both are given."""
+    context = click.get_current_context()
+    given = context.get_parameter_source("ceiling_s") is click.core.ParameterSource.COMMANDLINE
+    if no_ceiling and given:
+        raise click.UsageError("--ceiling-s and --no-ceiling contradict each other; give one of them.")
+    return None if no_ceiling else ceiling_s

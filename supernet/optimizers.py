@@ -1,0 +1,52 @@
+"""The optimisers of a supernet or a sub-DiT, and how their learning rates rise and fall."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from supernet.muon import Muon
+from supernet.parallel import shard_count
+from supernet.space import STAGES
+
+
+def schedule(share: float, warmup: float) -> float:
+    """Share of the peak learning rate at a share of the training: linear warm-up, then a cosine to zero."""
+    if share < warmup:
+        return max(share / warmup, 0.01)
+    return (1 + math.cos(math.pi * min(1.0, (share - warmup) / (1 - warmup)))) / 2
+
+
+def optimizers_of(
+    model: nn.Module,
+    parameters: Sequence[nn.Parameter],
+    *,
+    learning_rate: float,
+    muon_learning_rate: float,
+    weight_decay: float,
+    iteration_dtype: torch.dtype,
+) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Optimisers with their peak learning rates; they own disjoint parameters and may step side by side.
+
+    Muon for the matrices inside blocks of `model`, a `SubDiT`, AdamW for the rest of `parameters`: embeddings,
+    modulation, norms, convolutions, biases. In the minutes of a demo Muon gets much further than AdamW alone; the paper
+    does not say what it uses. There is one Muon per shard, and the matrices of each shape are dealt among them.
+    """
+    matrices = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if parameter.ndim == 2 and name.split(".")[0] in STAGES and "table" not in name
+    ]
+    inside = {id(parameter) for parameter in matrices}
+    rest = [parameter for parameter in parameters if id(parameter) not in inside]
+    adamw = torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay)
+    shards = 1 if parameters[0].device.type == "cuda" else shard_count()
+    alike = sorted(matrices, key=lambda matrix: tuple(matrix.shape))
+    hands = [hand for index in range(shards) if (hand := alike[index::shards])]
+    muons = [
+        Muon(hand, lr=muon_learning_rate, weight_decay=weight_decay, iteration_dtype=iteration_dtype) for hand in hands
+    ]
+    return [*((muon, muon_learning_rate) for muon in muons), (adamw, learning_rate)]

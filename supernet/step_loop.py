@@ -1,0 +1,42 @@
+"""The loop of a training: steps until its budget is spent, a resume state every few seconds, progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from subdit.progress import ProgressCallback
+from supernet.resume_state import ResumeState
+from supernet.step_budget import StepBudget
+from supernet.step_budget import StepState
+from supernet.step_budget import advance
+from supernet.step_budget import expectation
+from supernet.step_budget import last_step
+
+
+def run_steps(
+    budget: StepBudget,
+    begun: StepState,
+    kept: ResumeState,
+    work: Callable[[StepState], str],
+    *,
+    progress: ProgressCallback,
+    each: Callable[[StepState], None] = lambda state: None,
+    save_every_s: float = 10.0,
+) -> StepState:
+    """Call `work` for each step that is left, with the state before it, and return the state at the end.
+
+    `begun` is what `kept` has loaded. `work` returns a note for `progress`, which counts steps; its time is all that
+    counts towards the ceiling. `each` is called after a step, before the state is saved. A cut is saved at once.
+    """
+    state, saved_s = begun, begun.elapsed_s
+    while state.step < last_step(budget, state):
+        started, cut = time.perf_counter(), state.cut
+        note = work(state)
+        state = advance(budget, state, time.perf_counter() - started)
+        each(state)
+        if state.elapsed_s - saved_s > save_every_s or state.cut != cut:
+            saved_s = state.elapsed_s
+            kept.save(budget, state)
+        progress(state.step, last_step(budget, state), ", ".join(filter(None, (expectation(budget, state), note))))
+    return state

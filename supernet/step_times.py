@@ -1,0 +1,74 @@
+"""How long a step of each training takes on this machine, measured on a few of them before anything is trained."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from supernet.data import load_data
+from supernet.distillation.few_step_teacher import FewStepConfig
+from supernet.distillation.few_step_teacher import train_few_step_teacher
+from supernet.distillation.kdmd import KDMDConfig
+from supernet.distillation.kdmd import distill_kdmd
+from supernet.space import get_space
+from supernet.training import Trainer
+from supernet.training import TrainingConfig
+
+STEPS = 4
+"""Steps that are measured of each; the first of them only warms up."""
+
+TRAJECTORIES = 64
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Seconds of one step of the supernet, of the few-step teacher, of K-DMD, and of drawing one trajectory."""
+
+    supernet_s: float
+    teacher_s: float
+    kdmd_s: float
+    trajectory_s: float
+
+
+class _Watch:
+    """A progress callback that takes the time of each call."""
+
+    def __init__(self) -> None:
+        self.moments = [time.perf_counter()]
+
+    def __call__(self, *_: object) -> None:
+        self.moments.append(time.perf_counter())
+
+    def seconds(self) -> list[float]:
+        """Between one call and the next."""
+        return [after - before for before, after in zip(self.moments[:-1], self.moments[1:], strict=True)]
+
+
+def measure_step_times(space_name: str) -> StepTimes:
+    """Train a new network for a few steps in a folder that vanishes, with the space's named sub-DiT `small` as student.
+
+    Takes the time of a dozen steps. Raises `SpaceError` where there is no such space, or it has no data.
+    """
+    space, data = get_space(space_name), load_data(space_name).train
+    trainer = Trainer(space, data, TrainingConfig())
+    supernet, drawing, student = _Watch(), _Watch(), _Watch()
+    for _ in range(STEPS):
+        trainer.train_step(0.1)
+        supernet()
+    teacher, small = (trainer.supernet.extract(space.named_spec(name)) for name in ("full", "small"))
+    with tempfile.TemporaryDirectory() as folder:
+        few_step = FewStepConfig(steps=STEPS, trajectories=TRAJECTORIES)
+        train_few_step_teacher(teacher, data, Path(folder), config=few_step, progress=drawing)
+        config = KDMDConfig(steps=STEPS)
+        state = Path(folder) / "state.safetensors"
+        distill_kdmd(small, teacher, data, state, config=config, guidance_scale=1.5, progress=student)
+    # Critic and student take turns, so the last two are one of each.
+    first_s, *teacher_s = drawing.seconds()
+    return StepTimes(
+        supernet_s=min(supernet.seconds()[1:]),
+        teacher_s=min(teacher_s[1:]),
+        kdmd_s=sum(student.seconds()[-2:]) / 2,
+        trajectory_s=first_s / TRAJECTORIES,
+    )

@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from subdit.errors import RunError
+from subdit.origin import KEY
+from subdit.origin import Standing
+from subdit.origin import of_others
+from subdit.origin import origin
+from subdit.origin import run_digest
+from subdit.origin import set_aside
+from subdit.origin import standing
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import Run
 from subdit.run import read_manifest
 from subdit.run import record_step
 from subdit.run import start_manifest
+from subdit.stale import set_aside_of_pick
 
 SPACE = "digits"
 PICKS = ("fastest", "balanced", "best")
@@ -111,6 +119,7 @@ def demo(
     _same_demo(run, {"budget": asdict(budget), "seed": seed, "max_latency_ms": max_latency_ms})
     _tell_data(say)
     _train(run, budget, seed, say, bar)
+    _leave_other_weights(run, say)
     profile_file = run.path / "device.json"
     noisy = _profile(run, profile_file, budget, say, bar)
     _search(run, profile_file, budget, seed, max_latency_ms, say, bar)
@@ -169,6 +178,22 @@ def _train(run: Run, budget: DemoBudget, seed: int, say: Callable[[str], None], 
             train(SPACE, run.path, config=config, resume=True, progress=progress)
 
 
+def _leave_other_weights(run: Run, say: Callable[[str], None]) -> None:
+    """Set aside what was made from other weights than the run's, so that the steps that made it are walked anew."""
+    digest = run_digest(run)
+    search, report = run.search("default"), run.report("default")
+    for what, made, carrier in (("search", search, search), ("report", report, report / "report.html")):
+        made_from = origin(carrier)
+        if made.exists() and standing(made_from, digest) is Standing.STALE:
+            folder = set_aside(run, made_from, made)
+            say(f"  {of_others(f'The {what}', made_from, digest, f'it now lies in {folder}, and is made anew')}")
+    for folder in sorted(path for path in run.path.glob("picks/*") if path.is_dir()):
+        for made_from, names in set_aside_of_pick(run, folder, digest, but=Standing.UNKNOWN).items():
+            what = f"What was made of the sub-DiT {folder.name} ({', '.join(names)})"
+            lies = run.path / "stale" / str(made_from)
+            say(f"  {of_others(what, made_from, digest, f'it now lies in {lies}')}")
+
+
 def _profile(run: Run, target: Path, budget: DemoBudget, say: Callable[[str], None], bar: Bar) -> bool:
     from device_profiles import load_profile
     from profilers import is_kit
@@ -201,7 +226,7 @@ def _search(
     from nas import search
 
     say("Search: NSGA-II over latency from that profile and validation loss of the inherited weights")
-    if "search" not in read_manifest(run)["steps"]:
+    if "search" not in read_manifest(run)["steps"] or not (run.search("default") / "search.json").exists():
         with bar("Searching") as progress:
             result = search(
                 run.path,
@@ -223,7 +248,7 @@ def _distill(run: Run, budget: DemoBudget, seed: int, say: Callable[[str], None]
     from supernet.distillation import distill
 
     say("K-DMD: the balanced pick learns to draw in 4 steps, from the score of the full network and its few-step LoRA")
-    if "distill" not in read_manifest(run)["steps"]:
+    if "distill" not in read_manifest(run)["steps"] or not _distilled(run):
         few_step = FewStepConfig(budget_s=budget.teacher_s, seed=seed)
         kdmd = KDMDConfig(budget_s=budget.kdmd_s, seed=seed, guidance_scale=budget.guidance_scale)
         with bar("Distilling") as progress:
@@ -246,7 +271,7 @@ def _export(run: Run, say: Callable[[str], None], bar: Bar) -> dict[str, Path]:
     with bar("Exporting the picks") as progress:
         for at, (name, path) in enumerate(paths.items()):
             progress(at, len(paths), name)
-            if not path.with_suffix(".json").exists():
+            if not (path.exists() and path.with_suffix(".json").exists()):
                 export(run.path, pick=name, force=True)
     return paths
 
@@ -264,6 +289,7 @@ def _measure(run: Run, exports: dict[str, Path], budget: DemoBudget, say: Callab
         for name, path in missing.items():
             facts = {key: value for key, value in asdict(found[name]).items()}
             predicted = {"predicted_ms": read_pick(run, name)["latency_ms"], "file_bytes": path.stat().st_size}
+            predicted |= {KEY: origin(path)}
             write_json(_measured(path), {**facts, "runtime": "onnxruntime", "threads": 1, **predicted})
 
 
@@ -290,7 +316,7 @@ def _sample(run: Run, model: Path, say: Callable[[str], None], bar: Bar) -> Path
     if not target.exists():
         with bar("Drawing digits") as progress:
             drawn = sample(model, [digit_caption(digit) for _ in range(10) for digit in range(10)], progress=progress)
-        save_contact_sheet(drawn, target)
+        save_contact_sheet(drawn, target, supernet=origin(model))
     return target
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -17,6 +16,7 @@ import yaml  # type: ignore[import-untyped]
 from diffusers.training_utils import EMAModel
 
 from subdit.errors import RunError
+from subdit.origin import say
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import Run
@@ -24,6 +24,9 @@ from subdit.run import record_step
 from subdit.run import start_manifest
 from subdit.run import write_atomic
 from subdit.run import write_json
+from subdit.stale import mark_reports
+from subdit.stale import set_aside_unknown
+from subdit.stale import told_before_training
 from supernet.checkpoints import save_model
 from supernet.data import CaptionedLatents
 from supernet.data import load_data
@@ -97,6 +100,8 @@ def train(
 ) -> Path:
     """Train the supernet of a space into a run folder and return the folder of its EMA weights.
 
+    With `force`, what was made from the weights that are replaced stays and becomes stale; a warning says what that is.
+
     Raises:
         SpaceError: there is no such space, or it has no data.
         RunError: the run holds a trained supernet, or a begun one and `resume` is not given; or is of another space.
@@ -116,14 +121,14 @@ def train(
                 f"The run {run.path} holds a begun training; pass --resume to go on or --force to start anew."
             )
         if force:
+            if told := told_before_training(run):
+                say(told)
+            set_aside_unknown(run)
             state.unlink(missing_ok=True)
             (run.training / METRICS).unlink(missing_ok=True)
             # Killed from here on, this training is a begun one, whatever weights an earlier one left.
             manifest["steps"].pop("train", None)
             write_json(run.manifest, manifest)
-            # What was distilled, exported and judged was of the old weights.
-            for stale in (run.teacher, run.path / "picks"):
-                shutil.rmtree(stale, ignore_errors=True)
         write_atomic(run.config, yaml.safe_dump({"space": space_name, "training": asdict(config)}, sort_keys=False))
         trainer = Trainer(space, data.train, config)
         kept = ResumeState(state, {"supernet": (trainer.supernet, trainer.optimizers)}, {"supernet": trainer.ema})
@@ -131,6 +136,7 @@ def train(
         losses = run_training(trainer, run, kept, progress)
         trainer.ema.copy_to(trainer.supernet.parameters())
         save_model(trainer.supernet, run.supernet)
+        mark_reports(run)
         record_step(run, "train", {"steps": trainer.step, "seconds": round(trainer.elapsed_s, 1), "full_loss": losses})
         state.unlink(missing_ok=True)
     return run.supernet

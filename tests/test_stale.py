@@ -80,11 +80,12 @@ def half_distilled(run: Run, pick: str) -> None:
     assert list(folder_of(run, pick).glob("kdmd_state*"))
 
 
-def write_figures(run: Run, pick: str, digest: str | None) -> None:
+def write_figures(run: Run, pick: str, digest: str | None, latency_ms: float = 1.25) -> None:
     """What the demo measures, and the samples that it draws, with invented figures."""
     folder = folder_of(run, pick)
     told = {} if digest is None else {"supernet": digest}
-    write_json(folder / "measured.json", {"latency_ms": 1.25, "low_ms": 1.24, "high_ms": 1.26, "rounds": 40} | told)
+    figures = {"latency_ms": latency_ms, "low_ms": 0.99 * latency_ms, "high_ms": 1.01 * latency_ms, "rounds": 40}
+    write_json(folder / "measured.json", figures | told)
     notes = PngInfo()
     for key, text in told.items():
         notes.add_text(key, text)
@@ -259,7 +260,8 @@ def test_a_distillation_of_new_weights_killed_anywhere_ends_the_same(
     assert (folder_of(run, HALF) / "distilled" / WEIGHTS).read_bytes() == expected
 
 
-@pytest.mark.parametrize("moves", range(9))
+# The teacher, what is distilled with its facts, the export with its card, and three figures are moved.
+@pytest.mark.parametrize("moves", range(8))
 def test_a_kill_while_things_are_set_aside_loses_and_mixes_nothing(
     anew: tuple[Run, str, str], monkeypatch: pytest.MonkeyPatch, moves: int
 ) -> None:
@@ -277,15 +279,9 @@ def test_a_kill_while_things_are_set_aside_loses_and_mixes_nothing(
         warnings.simplefilter("ignore")
         with monkeypatch.context() as patch:
             patch.setattr(Path, "rename", dying)
-            try:
+            with pytest.raises(KilledError):
                 distill(run.path, **FAST)
-            except KilledError:
-                pass
-        if not (folder_of(run, "balanced") / "distilled" / "config.json").exists() or moves < 9:
-            try:
-                distill(run.path, **FAST)
-            except RunError as error:
-                assert "distilled already" in str(error)
+        distill(run.path, **FAST)
     folder = folder_of(run, "balanced")
     assert read_json(folder / "distilled.json", "facts")["supernet"] == after
     assert not (folder / "quality.json").exists() and not (folder / "exports" / "dit.onnx").exists()
@@ -323,9 +319,6 @@ def test_an_export_and_figures_of_other_weights_make_room(anew: tuple[Run, str, 
     kept = contents(run.path / "stale" / before / "picks" / folder.name)
     for name in ("exports/dit.onnx", "exports/dit.json", "quality.json"):
         assert kept[name] == old[name] != (folder / name).read_bytes()
-    # What is made once more and is stale once more does not take the first one's place.
-    trained(run, 0, force=True)
-    trained(run, 1, force=True)
 
 
 def test_a_second_thing_set_aside_replaces_no_first(anew: tuple[Run, str, str]) -> None:
@@ -386,14 +379,10 @@ def test_a_report_drawn_of_old_weights_says_so_everywhere(anew: tuple[Run, str, 
 
 def test_a_report_shows_no_figures_of_other_weights(anew: tuple[Run, str, str]) -> None:
     run, before, after = anew
-    write_figures(run, "best", after)
+    write_figures(run, "best", after, latency_ms=7.77)
     with pytest.warns(UserWarning, match=f"measured.json, samples.png of the pick best.*{after}.*{before}"):
         page = report(run.path, force=True).html.read_text()
-    assert page.count("1.250") < report_count(page)
-
-
-def report_count(page: str) -> int:
-    return page.count('<th scope="col">')
+    assert "1.250" in page and "7.770" not in page and page.count("data:image/png") == 1
 
 
 def test_the_same_weights_once_more_make_nothing_stale(run: Run, made: Run) -> None:

@@ -31,6 +31,14 @@ from nas.proxies import make_proxy
 from nas.proxies._store import append_line
 from subdit.errors import RunError
 from subdit.errors import SearchError
+from subdit.origin import KEY
+from subdit.origin import Standing
+from subdit.origin import of_others
+from subdit.origin import origin
+from subdit.origin import run_digest
+from subdit.origin import say
+from subdit.origin import set_aside
+from subdit.origin import standing
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import Run
@@ -132,6 +140,7 @@ def measure_proxies(
     order = np.random.default_rng([seed, 1]).permutation(len(drawn))[:count]
     sets = {"random": [drawn[at] for at in order]}
     if front:
+        _refuse_stale_front(where, search)
         rows = load_search(where.path, search).front
         places = np.unique(np.linspace(0, len(rows) - 1, min(front, len(rows))).round().astype(int))
         sets["front"] = [rows[at].spec for at in places]
@@ -174,9 +183,26 @@ def measure_proxies(
             )
             ceiling[judged] = agreement(kendall, pairs[:, 0], pairs[:, 1])
     report = ProxyReport(training, seed, sets, tuple(figures), ceiling, where.proxies / "report.json")
-    write_json(report.file, report_to_dict(report))
+    _make_room(where, report.file)
+    write_json(report.file, {**report_to_dict(report), KEY: run_digest(where)})
     progress(total, total, "")
     return report
+
+
+def _refuse_stale_front(run: Run, search: str) -> None:
+    """Raise `SearchError` where a search's front was found by other weights than those that proxies are asked of."""
+    made_from, digest = origin(run.search(search)), run_digest(run)
+    if standing(made_from, digest) is Standing.STALE:
+        remedy = "search again, or leave its front out with --front 0"
+        raise SearchError(of_others(f"The search {search!r}", made_from, digest, remedy))
+
+
+def _make_room(run: Run, file: Path) -> None:
+    """Set aside a report of other weights, and say so; one of an earlier version is replaced as it always was."""
+    made_from, digest = origin(file), run_digest(run)
+    if file.exists() and standing(made_from, digest) is Standing.STALE:
+        folder = set_aside(run, made_from, file)
+        say(of_others(f"What {file} said", made_from, digest, f"it now lies in {folder}"))
 
 
 def report_to_dict(report: ProxyReport) -> dict[str, Any]:
@@ -234,9 +260,9 @@ class TruthStore:
 
     @cached_property
     def _supernet(self) -> Any:
-        from supernet.checkpoints import load_supernet
+        from supernet.checkpoints import load_supernet_of
 
-        return load_supernet(self._run.supernet)
+        return load_supernet_of(self._run.supernet, self._digest)
 
     @cached_property
     def _triples(self) -> Any:
@@ -269,12 +295,21 @@ class TruthStore:
             return {}
         *lines, _ = self._path.read_bytes().split(b"\n")
         known: dict[tuple[str, int], dict[str, float]] = {}
+        others = 0
         for number, line in enumerate(lines, start=1):
             try:
                 entry = json.loads(line)
+                others += all(entry[key] == value for key, value in asdict(self._training).items()) and (
+                    entry["supernet_digest"] != self._digest
+                )
                 if all(entry[key] == value for key, value in self._how.items()):
                     found = {key: float(entry[key]) for key in (*TRUTHS, "seconds") if key in entry}
                     known[str(entry["spec_hash"]), int(entry["number"])] = found
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(f"Line {number} of {self._path} is damaged ({error!r}); delete the line.") from error
+        if others:
+            say(
+                f"Of the trainings in {self._path} {others} began from other weights than the run's, {self._digest}; "
+                "they stay there and are not used."
+            )
         return known

@@ -23,6 +23,8 @@ from nas._samplers import Way
 from nas.proxies import QualityProxy
 from subdit.errors import RunError
 from subdit.errors import SearchError
+from subdit.origin import NO_PART
+from subdit.origin import of_others
 from subdit.run import read_json
 
 DEFAULT_TRIALS = 400
@@ -121,6 +123,23 @@ def _proxy_to_dict(proxy: QualityProxy) -> dict[str, Any]:
     }
 
 
+def other_weights(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The digests of the weights asked about before and now, where the same proxy is asked of others; else None."""
+
+    def by_proxy(config: Mapping[str, Any]) -> dict[str, str]:
+        others = config.get("other_proxies")
+        proxies = [config.get("proxy"), *(others.values() if isinstance(others, dict) else ())]
+        return {str(one.get("id")): str(one.get("supernet_digest")) for one in proxies if isinstance(one, dict)}
+
+    before, now = by_proxy(stored), by_proxy(asked)
+    return next(((before[id], now[id]) for id in now if id in before and before[id] != now[id]), None)
+
+
+def weights_asked(proxies: Mapping[str, QualityProxy], digest: str | None) -> str:
+    """What search.json says under `supernet`: the digest of the run's weights where a proxy judges those."""
+    return digest if digest is not None and digest in {one.supernet_digest for one in proxies.values()} else NO_PART
+
+
 def _hash(values: npt.NDArray[np.float64]) -> str:
     return hashlib.sha256(np.round(values, 9).tobytes()).hexdigest()[:16]
 
@@ -136,6 +155,9 @@ def is_finished(folder: Path, config: Mapping[str, Any], budget: Budget, name: s
             f"The search {name!r} at {folder} is damaged (search.json is no object); search again with --force."
         )
     finished = stored.get("state") == "finished"
+    if weights := other_weights(stored, config):
+        remedy = "begin it anew with --force, or give another --name"
+        raise SearchError(of_others(f"The search {name!r}", *weights, remedy))
     differing = [key for key, value in config.items() if key != "subdit_version" and stored.get(key) != value]
     if differing:
         said = f"{differing[0]} {stored.get(differing[0])!r} instead of {config[differing[0]]!r}"

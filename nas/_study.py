@@ -29,6 +29,7 @@ from nas._evolution import evaluated_from
 from nas._evolution import next_initial
 from nas._evolution import seen_rows
 from nas._limits import Tables
+from nas._question import other_weights
 from nas._samplers import Way
 from nas._samplers import nearest_usable
 from nas._samplers import next_spec
@@ -36,6 +37,7 @@ from nas._storage import open_storage
 from nas._storage import quiet
 from subdit.errors import RunError
 from subdit.errors import SearchError
+from subdit.origin import of_others
 from supernet.space import EncodedSpecs
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
@@ -150,6 +152,9 @@ def settle_question(study: Study, asked: Mapping[str, Any]) -> None:
     if stored is None:
         study.set_user_attr("question", json.loads(json.dumps(told)))
         return
+    if weights := other_weights(stored, told):
+        remedy = "take another study name, or begin anew with --force"
+        raise SearchError(of_others(f"The study {study.study_name!r}", *weights, remedy))
     differing = [key for key in told if stored.get(key) != json.loads(json.dumps(told[key]))]
     if differing:
         raise SearchError(

@@ -32,6 +32,9 @@ from nas._verified import report
 from nas._work import run_search
 from subdit.errors import InfeasibleError
 from subdit.errors import SearchError
+from subdit.origin import KEY
+from subdit.origin import NO_PART
+from subdit.origin import origin
 from subdit.progress import ProgressCallback
 from subdit.run import Run
 from subdit.run import write_json
@@ -135,6 +138,7 @@ def verify_search(
     corrected = correct(space, asked.tables.latencies, encoded, measured)
     tables = asked.with_latencies(corrected)
     said = measured_report(chosen, found, corrected, asked, machine_slower=slower, doubted=doubted)
+    said |= {KEY: first.config.get(KEY, NO_PART)}
     file = write_json(first.folder / "verify.json", said)
     if doubted and not allow_noisy:
         raise SearchError(
@@ -163,7 +167,7 @@ def verify_search(
     said = report(said, first, second, tables, asked.question)
     # All that a reader of the second search needs to predict as it did; the first one may be replaced.
     keep_profiles(second.folder, asked.profiles)
-    learned = {"first_search": first.folder.name, "latency_hash": second.config["latency_hash"]}
+    learned = {KEY: said[KEY], "first_search": first.folder.name, "latency_hash": second.config["latency_hash"]}
     write_json(second.folder / CORRECTION_FILE, {**learned, "correction": corrected.to_dict(), "verified": said})
     write_json(file, said)
     missed = {pick_name(figure, (pick_at or {})[figure]): why for figure, why in gone.items()}
@@ -198,17 +202,19 @@ def measure_exported(
 ) -> Mapping[str, Measurement]:
     """Export specs with the supernet's weights into picks/SPEC_HASH/verify/ and measure them side by side."""
     from profilers import measure_models
-    from supernet.checkpoints import load_supernet
+    from supernet.checkpoints import load_supernet_of
+    from supernet.checkpoints import supernet_digest
     from supernet.export import export_sub_dit
 
     paths: dict[str, Path] = {}
-    supernet = None
+    supernet, digest = None, supernet_digest(run.supernet)
     for at, (name, spec) in enumerate(specs.items()):
         path = run.pick(spec.hash) / "verify" / "dit.onnx"
-        # The card is written last, so an export that has one is whole.
-        if not path.with_suffix(".json").exists():
-            supernet = supernet or load_supernet(run.supernet)
-            export_sub_dit(supernet.extract(spec), path, distilled=False, force=True)
+        # The card is written last, so an export that has one is whole; one of other weights is of no more use.
+        if not path.exists() or origin(path) != digest:
+            supernet = supernet or load_supernet_of(run.supernet, digest)
+            path.with_suffix(".json").unlink(missing_ok=True)
+            export_sub_dit(supernet.extract(spec), path, distilled=False, force=True, supernet=digest)
         paths[name] = path
         progress(at + 1, len(specs), "exporting what is to be measured")
     return measure_models(

@@ -20,6 +20,7 @@ from nas._question import Budget
 from nas._question import Question
 from nas._question import describe
 from nas._question import is_finished
+from nas._question import weights_asked
 from nas._reach import check_picks
 from nas._reach import find_reach
 from nas._results import SearchResult
@@ -36,6 +37,8 @@ from nas.proxies import QualityStore
 from subdit.errors import InfeasibleError
 from subdit.errors import SearchError
 from subdit.figures import noun
+from subdit.origin import KEY
+from subdit.origin import run_digest
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import Run
@@ -102,7 +105,7 @@ def run_search(
     reach = find_reach(tables)
     check_picks(reach, pick_at or {}, [label for label in proxies if label != "quality"])
     check_sampler(question.sampler, reach.feasible, budget.trials)
-    config = asked | {"reach": reach.to_dict()}
+    config = asked | {"reach": reach.to_dict(), KEY: weights_asked(proxies, run_digest(run))}
     with held(folder, shared=team.shared, force=force) as prepared, in_words(team.where):
         # Once more, as another process may have begun it meanwhile.
         only_picks = answered()

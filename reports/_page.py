@@ -37,6 +37,8 @@ from reports._verified_text import VERIFIED_COLUMNS
 from reports._verified_text import verified_lines
 from reports._verified_text import verified_sentences
 from reports._verified_text import verified_warning
+from reports._weights import STALE_MARK
+from reports._weights import weight_warnings
 from subdit.errors import ProfileError
 from subdit.errors import RunError
 from subdit.figures import is_latency
@@ -74,7 +76,8 @@ def render_markdown(results: Results, profile: DeviceProfile | None) -> str:
 
 def title(results: Results) -> str:
     """What the report and the picture are headed with."""
-    return f"Sub-DiTs of {results.config['space']} on {device_id(results)}"
+    of = f", {STALE_MARK}" if results.stale else ""
+    return f"Sub-DiTs of {results.config['space']} on {device_id(results)}{of}"
 
 
 def latency_mark(provenance: str) -> str:
@@ -117,6 +120,7 @@ def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
     others = other_devices(results, None if profile is None or _differs(results, profile) else profile)
     return {
         "title": title(results),
+        "supernet": results.made_from,
         "results": results,
         "device": device_id(results),
         "provenance": provenance,
@@ -156,7 +160,7 @@ def provenance_of(results: Results, profile: DeviceProfile | None) -> tuple[str,
 
 
 def _warnings(results: Results, profile: DeviceProfile | None, provenance: str, noisy: bool) -> list[str]:
-    warnings = list(filter(None, (training_warning(results),)))
+    warnings = [*weight_warnings(results), *filter(None, (training_warning(results),))]
     verified = read_verified(results)
     if verified is not None and (doubted := verified_warning(verified)):
         warnings.append(doubted)

@@ -20,8 +20,11 @@ from reports._plot import pareto_png
 from reports._results import Results
 from reports._results import read_results
 from reports._verified import corrected_by
+from reports._weights import STALE_MARK
+from reports._weights import weight_warnings
 from subdit.errors import ProfileError
 from subdit.errors import RunError
+from subdit.origin import say
 from subdit.run import Run
 from subdit.run import write_atomic
 
@@ -39,9 +42,10 @@ class ReportPaths:
 def report(run: Path | str, *, search: str = "default", force: bool = False) -> ReportPaths:
     """Write `reports/SEARCH/` of the run: report.html (needs no other file), pareto.png, front.csv, report.md.
 
-    Shows what was measured when it is called, and says so of what was not. Raises `RunError` where the run is missing
-    or damaged or the report exists already and `force` is not given, `SearchError` where the search is missing,
-    unfinished or damaged.
+    Shows what was measured when it is called, and says so of what was not. The report of a search of other weights than
+    the run's of now says so at its top; figures of other weights than the search's are left out; a warning says both.
+    Raises `RunError` where the run is missing or damaged or the report exists already and `force` is not given,
+    `SearchError` where the search is missing, unfinished or damaged.
     """
     where = Run(Path(run))
     results = read_results(where, search)
@@ -49,17 +53,18 @@ def report(run: Path | str, *, search: str = "default", force: bool = False) -> 
     paths = ReportPaths(folder / "report.html", folder / "pareto.png", folder / "front.csv", folder / "report.md")
     # The page is written last, so a report that was cut short counts as none.
     if paths.html.exists() and not force:
-        raise RunError(f"There is a report at {folder} already; replace it with --force.")
+        stale = f", of the supernet {results.made_from}, which was trained anew since," if results.stale else ""
+        raise RunError(f"There is a report at {folder}{stale} already; replace it with --force.")
+    for sentence in weight_warnings(results):
+        say(sentence)
     profile = _profile(results)
     provenance = provenance_of(results, profile)[0]
     mark = latency_mark(provenance)
     png = pareto_png(results, title=title(results), quality_unit=quality_unit(results), mark=mark)
     html, markdown = render_html(results, profile), render_markdown(results, profile)
     write_atomic(paths.png, png)
-    write_atomic(
-        paths.csv,
-        _front_csv(results, ", ".join(filter(None, (mark or f"{provenance} latency", corrected_by(results))))),
-    )
+    said = (mark or f"{provenance} latency", corrected_by(results), STALE_MARK if results.stale else "")
+    write_atomic(paths.csv, _front_csv(results, ", ".join(filter(None, said))))
     write_atomic(paths.markdown, markdown)
     write_atomic(paths.html, html)
     return paths

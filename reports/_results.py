@@ -13,6 +13,11 @@ from typing import Any
 from subdit.errors import RunError
 from subdit.errors import SearchError
 from subdit.errors import SpecError
+from subdit.origin import NO_PART
+from subdit.origin import Standing
+from subdit.origin import origin
+from subdit.origin import run_digest
+from subdit.origin import standing
 from subdit.run import Run
 from subdit.run import read_json
 from supernet.space import SubDiTSpec
@@ -56,6 +61,8 @@ class Pick:
         file_bytes: size of the exported file, None until there is one.
         quality: by way of sampling ("28_steps", "4_steps", ...) the figures of its samples; empty until judged.
         samples: PNG of its samples, None until drawn.
+        left_out: of measured.json, quality.json and samples.png those of other weights, by the digest of these.
+        unknown: those that do not say which weights they are of.
     """
 
     names: tuple[str, ...]
@@ -65,6 +72,8 @@ class Pick:
     file_bytes: int | None = None
     quality: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     samples: Path | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -73,7 +82,12 @@ class Pick:
 
 @dataclass(frozen=True)
 class Results:
-    """A finished search: its configuration, trials in the order of evaluation, front by latency, and picks."""
+    """A finished search: its configuration, trials in the order of evaluation, front by latency, and picks.
+
+    Attributes:
+        made_from: digest of the supernet that the search is of; None where it does not say.
+        digest: that of the run's weights of now; None where there are none here.
+    """
 
     run: Run
     search: str
@@ -81,6 +95,13 @@ class Results:
     trials: tuple[Trial, ...]
     front: tuple[Trial, ...]
     picks: tuple[Pick, ...]
+    made_from: str | None = None
+    digest: str | None = None
+
+    @property
+    def stale(self) -> bool:
+        """Whether the run's weights are others than those of the search."""
+        return standing(self.made_from, self.digest) is Standing.STALE
 
 
 def read_results(run: Run, search: str) -> Results:
@@ -103,8 +124,11 @@ def read_results(run: Run, search: str) -> Results:
     front = tuple(sorted((trial for trial in trials if trial.on_front), key=lambda trial: trial.latency_ms))
     if not front:
         raise SearchError(f"The file {folder / 'trials.csv'} has no trial on its front; search again with --force.")
-    picks = _read_picks(run, folder / "picks.json", {trial.spec.hash: trial for trial in front})
-    return Results(run, search, config, trials, front, picks)
+    made_from, digest = origin(folder), run_digest(run)
+    # All figures of a page are of the same weights: the search's, or where none had a part in it the run's.
+    weights = digest if made_from in (None, NO_PART) else made_from
+    picks = _read_picks(run, folder / "picks.json", {trial.spec.hash: trial for trial in front}, weights)
+    return Results(run, search, config, trials, front, picks, made_from, digest)
 
 
 def _read_trials(path: Path, space: str) -> tuple[Trial, ...]:
@@ -147,7 +171,7 @@ def _trial(row: dict[str, str], space: str) -> Trial:
 _TUPLES = ("depth", "ffn_ratio", "bna_blocks", "bna_radius")
 
 
-def _read_picks(run: Run, path: Path, front: Mapping[str, Trial]) -> tuple[Pick, ...]:
+def _read_picks(run: Run, path: Path, front: Mapping[str, Trial], weights: str | None) -> tuple[Pick, ...]:
     stored = read_json(path, "list of picks")
     try:
         order = sorted(stored, key=lambda name: PICK_ORDER.index(name) if name in PICK_ORDER else len(PICK_ORDER))
@@ -155,18 +179,24 @@ def _read_picks(run: Run, path: Path, front: Mapping[str, Trial]) -> tuple[Pick,
         for name in order:
             by_hash.setdefault(stored[name]["spec_hash"], []).append(name)
         return tuple(
-            _read_pick(run, front[spec_hash], tuple(names), tuple(str(stored[name].get("why", "")) for name in names))
+            _read_pick(
+                run, front[spec_hash], tuple(names), tuple(str(stored[name].get("why", "")) for name in names), weights
+            )
             for spec_hash, names in by_hash.items()
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise SearchError(f"The picks in {path} are no points of the front ({error!r}); search again.") from error
 
 
-def _read_pick(run: Run, trial: Trial, names: tuple[str, ...], why: tuple[str, ...]) -> Pick:
+def _read_pick(run: Run, trial: Trial, names: tuple[str, ...], why: tuple[str, ...], weights: str | None) -> Pick:
     folder = run.pick(trial.spec.hash)
     samples = folder / "samples.png"
+    there = [name for name in ("measured.json", "quality.json", "samples.png") if (folder / name).is_file()]
+    origins = {name: origin(folder / name) for name in there}
+    left_out = {name: of for name, of in origins.items() if of and standing(of, weights) is Standing.STALE}
+    unknown = tuple(name for name, of in origins.items() if standing(of, weights) is Standing.UNKNOWN)
     measured, file_bytes = None, None
-    if (folder / "measured.json").is_file():
+    if "measured.json" in there and "measured.json" not in left_out:
         stored = read_json(folder / "measured.json", f"measurement of pick {trial.spec.hash}")
         try:
             measured = Latency(float(stored["latency_ms"]), float(stored["low_ms"]), float(stored["high_ms"]), stored)
@@ -175,9 +205,10 @@ def _read_pick(run: Run, trial: Trial, names: tuple[str, ...], why: tuple[str, .
             file = folder / "measured.json"
             raise RunError(f"The measurement {file} is damaged ({error!r}); delete it and measure again.") from error
     quality: dict[str, Mapping[str, Any]] = {}
-    if (folder / "quality.json").is_file():
+    if "quality.json" in there and "quality.json" not in left_out:
         stored = read_json(folder / "quality.json", f"quality of pick {trial.spec.hash}")
         if not isinstance(stored, dict):
             raise RunError(f"The file {folder / 'quality.json'} is damaged (not an object); delete it and judge again.")
         quality = {key: value for key, value in stored.items() if isinstance(value, dict)}
-    return Pick(names, why, trial, measured, file_bytes, quality, samples if samples.is_file() else None)
+    drawn = samples if "samples.png" in there and "samples.png" not in left_out else None
+    return Pick(names, why, trial, measured, file_bytes, quality, drawn, left_out, unknown)

@@ -15,12 +15,20 @@ from subdit._demo_budget import DemoBudget
 from subdit._demo_budget import ceiling_of
 from subdit._demo_budget import duration_lines
 from subdit.errors import RunError
+from subdit.origin import KEY
+from subdit.origin import Standing
+from subdit.origin import of_others
+from subdit.origin import origin
+from subdit.origin import run_digest
+from subdit.origin import set_aside
+from subdit.origin import standing
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import Run
 from subdit.run import read_manifest
 from subdit.run import record_step
 from subdit.run import start_manifest
+from subdit.stale import set_aside_of_pick
 from subdit.training_record import STUDENT
 from subdit.training_record import SUPERNET
 from subdit.training_record import TEACHER
@@ -91,6 +99,7 @@ def demo(
     _tell_data(say)
     _tell_duration(run, budget, ceiling_s, say)
     _train(run, budget, seed, ceiling_s, say, bar)
+    _leave_other_weights(run, say)
     profile_file = run.path / "device.json"
     noisy = _profile(run, profile_file, budget, say, bar)
     _search(run, profile_file, budget, seed, max_latency_ms, say, bar)
@@ -184,6 +193,22 @@ def _train(
             train(SPACE, run.path, config=config, resume=True, progress=progress)
 
 
+def _leave_other_weights(run: Run, say: Callable[[str], None]) -> None:
+    """Set aside what was made from other weights than the run's, so that the steps that made it are walked anew."""
+    digest = run_digest(run)
+    search, report = run.search("default"), run.report("default")
+    for what, made, carrier in (("search", search, search), ("report", report, report / "report.html")):
+        made_from = origin(carrier)
+        if made.exists() and standing(made_from, digest) is Standing.STALE:
+            folder = set_aside(run, made_from, made)
+            say(f"  {of_others(f'The {what}', made_from, digest, f'it now lies in {folder}, and is made anew')}")
+    for folder in sorted(path for path in run.path.glob("picks/*") if path.is_dir()):
+        for made_from, names in set_aside_of_pick(run, folder, digest, but=Standing.UNKNOWN).items():
+            what = f"What was made of the sub-DiT {folder.name} ({', '.join(names)})"
+            lies = run.path / "stale" / str(made_from)
+            say(f"  {of_others(what, made_from, digest, f'it now lies in {lies}')}")
+
+
 def _profile(run: Run, target: Path, budget: DemoBudget, say: Callable[[str], None], bar: Bar) -> bool:
     from device_profiles import load_profile
     from profilers import is_kit
@@ -216,7 +241,7 @@ def _search(
     from nas import search
 
     say("Search: NSGA-II over latency from that profile and validation loss of the inherited weights")
-    if "search" not in read_manifest(run)["steps"]:
+    if "search" not in read_manifest(run)["steps"] or not (run.search("default") / "search.json").exists():
         with bar("Searching") as progress:
             result = search(
                 run.path,
@@ -240,7 +265,7 @@ def _distill(
     from supernet.distillation import distill
 
     say("K-DMD: the balanced pick learns to draw in 4 steps, from the score of the full network and its few-step LoRA")
-    if "distill" not in read_manifest(run)["steps"]:
+    if "distill" not in read_manifest(run)["steps"] or not _distilled(run):
         few_step = FewStepConfig(
             steps=budget.teacher_steps,
             trajectories=budget.trajectories,
@@ -273,7 +298,7 @@ def _export(run: Run, say: Callable[[str], None], bar: Bar) -> dict[str, Path]:
     with bar("Exporting the picks") as progress:
         for at, (name, path) in enumerate(paths.items()):
             progress(at, len(paths), name)
-            if not path.with_suffix(".json").exists():
+            if not (path.exists() and path.with_suffix(".json").exists()):
                 export(run.path, pick=name, force=True)
     return paths
 
@@ -291,6 +316,7 @@ def _measure(run: Run, exports: dict[str, Path], budget: DemoBudget, say: Callab
         for name, path in missing.items():
             facts = {key: value for key, value in asdict(found[name]).items()}
             predicted = {"predicted_ms": read_pick(run, name)["latency_ms"], "file_bytes": path.stat().st_size}
+            predicted |= {KEY: origin(path)}
             write_json(_measured(path), {**facts, "runtime": "onnxruntime", "threads": 1, **predicted})
 
 
@@ -317,7 +343,7 @@ def _sample(run: Run, model: Path, say: Callable[[str], None], bar: Bar) -> Path
     if not target.exists():
         with bar("Drawing digits") as progress:
             drawn = sample(model, [digit_caption(digit) for _ in range(10) for digit in range(10)], progress=progress)
-        save_contact_sheet(drawn, target)
+        save_contact_sheet(drawn, target, supernet=origin(model))
     return target
 
 

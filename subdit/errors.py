@@ -57,3 +57,7 @@ class MissingExtraError(SubditError):
 
 class ImportLogError(SubditError):
     """A log of another tool that is of no known format, cut short, or contradicts itself."""
+
+
+class StaleWarning(UserWarning):
+    """Something was met that is not of the run's weights of now; the work goes on without mixing them."""

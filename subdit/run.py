@@ -12,6 +12,7 @@ Layout (see ARCHITECTURE.md)::
       teacher/               the few-step LoRA of the full network
       picks/SPEC_HASH/       spec.json, distilled/, exports/, samples.png
       reports/NAME/          report.html, pareto.png, front.csv, report.md
+      stale/DIGEST/          what was made from other weights, where something new took its place
 """
 
 from __future__ import annotations

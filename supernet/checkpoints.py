@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import TypeVar
 from diffusers.models.modeling_utils import ModelMixin
 
 from subdit.errors import CheckpointError
+from subdit.weights import INDEX
+from subdit.weights import WEIGHTS
+from subdit.weights import supernet_digest
 from supernet.dit import SubDiT
 from supernet.elastic import ElasticDiT
-
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-INDEX = "diffusion_pytorch_model.safetensors.index.json"
 
 _Model = TypeVar("_Model", bound=ModelMixin)
 
@@ -28,6 +27,20 @@ def load_model(path: Path) -> ElasticDiT | SubDiT:
 def load_supernet(path: Path) -> ElasticDiT:
     """The supernet saved in a folder, in eval mode; raises `CheckpointError`."""
     return _load(ElasticDiT, path, "supernet")
+
+
+def load_supernet_of(path: Path, digest: str) -> ElasticDiT:
+    """The supernet saved in a folder, where it is still the one of this digest; raises `CheckpointError`.
+
+    What goes by a digest that it read earlier must not get weights that took the place of those meanwhile.
+    """
+    supernet = load_supernet(path)
+    if (now := supernet_digest(path)) != digest:
+        raise CheckpointError(
+            f"The supernet at {path} was trained anew meanwhile ({now} instead of {digest}); start again, to go by one "
+            "of them alone."
+        )
+    return supernet
 
 
 def load_sub_dit(path: Path) -> SubDiT:
@@ -71,31 +84,17 @@ def _saved_class(path: Path, what: str) -> str:
         raise CheckpointError(f"The {what} at {path} is damaged (config.json: {error}); make it again.") from error
 
 
-def weight_files(path: Path) -> list[Path]:
-    """The files that hold a saved model's weights: one, or an index and its shards; raises `CheckpointError`."""
-    if not (path / INDEX).exists():
-        return [path / WEIGHTS]
-    try:
-        shards = set(json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"The weights at {path} are damaged ({INDEX}: {error}); make them again.") from error
-    return [path / INDEX, *(path / shard for shard in sorted(shards))]
-
-
-def supernet_digest(path: Path) -> str:
-    """Ten hexadecimal digits of the weights saved in a folder; raises `CheckpointError` where there are none."""
-    digest = hashlib.sha256()
-    for file in weight_files(path):
-        try:
-            with file.open("rb") as opened:
-                while block := opened.read(1 << 24):
-                    digest.update(block)
-        except OSError as error:
-            raise CheckpointError(
-                f"There are no weights at {path} ({file.name}: {error.strerror}); train a supernet."
-            ) from error
-    return digest.hexdigest()[:10]
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+__all__ = [
+    "INDEX",
+    "WEIGHTS",
+    "load_model",
+    "load_sub_dit",
+    "load_supernet",
+    "load_supernet_of",
+    "save_model",
+    "supernet_digest",
+]

@@ -20,6 +20,16 @@ from torch import nn
 from subdit.errors import ExportError
 from subdit.errors import MissingExtraError
 from subdit.errors import RunError
+from subdit.origin import KEY
+from subdit.origin import Standing
+from subdit.origin import artefact_paths
+from subdit.origin import name_search
+from subdit.origin import of_others
+from subdit.origin import origin
+from subdit.origin import run_digest
+from subdit.origin import say
+from subdit.origin import set_aside
+from subdit.origin import standing
 from subdit.run import Run
 from subdit.run import read_pick
 from subdit.run import write_json
@@ -58,6 +68,8 @@ def export(
 ) -> Path:
     """Export a pick, distilled if it is and otherwise with the supernet's weights, and check it against torch.
 
+    An export of other weights than the run's is set aside, in `stale/` of the run, with a warning.
+
     Writes picks/SPEC_HASH/exports/dit.onnx and beside it dit.json, which tells a sampler the space, steps and shift; or
     for LiteRT dit-PRECISION.tflite with dit-PRECISION.json.
 
@@ -70,7 +82,8 @@ def export(
         force: replace the export that is there.
 
     Raises:
-        RunError: no such run, search or pick, or the export is there and `force` is not given.
+        RunError: no such run, search or pick, the export is there and `force` is not given, or what is distilled is of
+            other weights than the run's.
         CheckpointError: the weights are damaged.
         ExportError: no such format or precision, or the export differs from torch by more than its limit.
         MissingExtraError: the runtime of the format is not installed.
@@ -80,13 +93,49 @@ def export(
     spec = SubDiTSpec.from_dict(read_pick(run, pick, search=search)["spec"])
     folder = run.pick(spec.hash)
     path = folder / "exports" / ("dit.onnx" if format == "onnx" else f"dit-{precision}.tflite")
-    if path.exists() and not force:
-        raise RunError(f"The pick {pick!r} is exported already, at {path}; pass --force to export it anew.")
+    digest = run_digest(run)
+    name_search(run, search, digest)
+    made_from = student_origin(run, pick, folder / "distilled", digest)
+    _make_room(run, pick, path, digest, force=force)
     distilled = (folder / "distilled" / "config.json").exists()
     model = load_sub_dit(folder / "distilled") if distilled else load_supernet(run.supernet).extract(spec)
-    export_sub_dit(model, path, distilled=distilled, precision=precision, force=force)
+    export_sub_dit(model, path, distilled=distilled, precision=precision, force=force, supernet=made_from)
     write_json(folder / "spec.json", spec.to_dict())
     return path
+
+
+def student_origin(run: Run, pick: str, distilled: Path, digest: str | None) -> str | None:
+    """The supernet that a pick's weights are of: what is distilled, or else the run's own.
+
+    Raises `RunError` where it is another than the run's; warns where it is unknown.
+    """
+    if not (distilled / "config.json").exists():
+        return digest
+    made_from = origin(distilled)
+    what = f"The distilled sub-DiT of pick {pick!r} at {distilled}"
+    match standing(made_from, digest):
+        case Standing.STALE:
+            raise RunError(of_others(what, made_from, digest, "distil the pick again with 'subdit distill'"))
+        case Standing.UNKNOWN:
+            say(of_others(what, made_from, digest, "to be sure distil the pick again with 'subdit distill --force'"))
+    return made_from
+
+
+def _make_room(run: Run, pick: str, path: Path, digest: str | None, *, force: bool) -> None:
+    """Set aside an export of other weights; raise `RunError` on another one, where it is not to be replaced."""
+    if not path.exists():
+        return
+    made_from = origin(path)
+    match standing(made_from, digest):
+        case Standing.STALE:
+            folder = set_aside(run, made_from, *artefact_paths(path))
+            what = f"The export of pick {pick!r} that was at {path}"
+            say(of_others(what, made_from, digest, f"it now lies in {folder}, and the pick is exported anew"))
+        case Standing.UNKNOWN if not force:
+            what = f"The pick {pick!r} is exported already, but {path}"
+            raise RunError(of_others(what, made_from, digest, "pass --force to export it anew"))
+        case _ if not force:
+            raise RunError(f"The pick {pick!r} is exported already, at {path}; pass --force to export it anew.")
 
 
 def check_format(format: str, precision: str) -> None:
@@ -99,9 +148,17 @@ def check_format(format: str, precision: str) -> None:
 
 
 def export_sub_dit(
-    model: SubDiT, path: Path, *, distilled: bool, precision: str = "fp32", force: bool = False
+    model: SubDiT,
+    path: Path,
+    *,
+    distilled: bool,
+    precision: str = "fp32",
+    force: bool = False,
+    supernet: str | None = None,
 ) -> float:
     """Export a whole sub-DiT with its sampling card, as .onnx or .tflite; return the deviation from torch.
+
+    The card tells the digest `supernet` of the weights that it was made from, where it is known.
 
     That is the largest difference, and for weights of less than float32 the root mean square error over the output's
     standard deviation. Raises `ExportError` where it is above `TOLERANCES`.
@@ -119,7 +176,7 @@ def export_sub_dit(
         what = f"The {precision} export of {model.spec.hash} differs from torch by {off:.1e}"
         raise ExportError(f"{what}; {_REMEDY.get(precision, 'report it with its spec')}.")
     card = {"spec": model.spec.to_dict(), "steps": 4 if distilled else 28, "shift": 3.0 if distilled else 1.0}
-    write_json(path.with_suffix(".json"), {**card, "deviation_from_torch": off})
+    write_json(path.with_suffix(".json"), {**card, "deviation_from_torch": off, KEY: supernet})
     return off
 
 

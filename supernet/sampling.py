@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subdit.errors import SampleError
+from subdit.origin import name_model
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import read_json
@@ -65,6 +66,7 @@ def sample(
         raise SampleError(f"A sample cannot be drawn in {steps} steps; take at least 1.")
     if not model.exists():
         raise SampleError(f"There is no model at {model}; name an exported file or a checkpoint folder.")
+    name_model(model)
     spec, velocity, made_for = (_onnx_model if model.is_file() else _checkpoint)(model)
     space = get_space(spec.space)
     text = encode_prompts(space, prompts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import yaml  # type: ignore[import-untyped]
 from diffusers.training_utils import EMAModel
 
 from subdit.errors import RunError
+from subdit.origin import say
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import Run
@@ -24,6 +24,9 @@ from subdit.run import record_step
 from subdit.run import start_manifest
 from subdit.run import write_atomic
 from subdit.run import write_json
+from subdit.stale import mark_reports
+from subdit.stale import set_aside_unknown
+from subdit.stale import told_before_training
 from supernet.checkpoints import save_model
 from supernet.data import CaptionedLatents
 from supernet.data import load_data
@@ -110,6 +113,8 @@ def train(
 ) -> Path:
     """Train the supernet of a space into a run folder and return the folder of its EMA weights.
 
+    With `force`, what was made from the weights that are replaced stays and becomes stale; a warning says what that is.
+
     Raises:
         SpaceError: there is no such space, or it has no data.
         RunError: the run holds a trained supernet, or a begun one and `resume` is not given; or is of another space;
@@ -132,14 +137,14 @@ def train(
                 f"The run {run.path} holds a begun training; pass --resume to go on or --force to start anew."
             )
         if force:
+            if told := told_before_training(run):
+                say(told)
+            set_aside_unknown(run)
             state.unlink(missing_ok=True)
             (run.training / METRICS).unlink(missing_ok=True)
             # Killed from here on, this training is a begun one, whatever weights an earlier one left.
             manifest["steps"].pop("train", None)
             write_json(run.manifest, manifest)
-            # What was distilled, exported and judged was of the old weights.
-            for stale in (run.teacher, run.path / "picks"):
-                shutil.rmtree(stale, ignore_errors=True)
         config = replace(config, muon_dtype=_muon_dtype(config, state))
         trainer = Trainer(space, data.train, config)
         members = {"supernet": (trainer.supernet, trainer.optimizers)}
@@ -149,6 +154,7 @@ def train(
         reached, losses = run_training(trainer, budget, begun, run, kept, progress)
         trainer.ema.copy_to(trainer.supernet.parameters())
         save_model(trainer.supernet, run.supernet)
+        mark_reports(run)
         facts = {"full_loss": losses, "muon_dtype": config.muon_dtype}
         record_step(run, "train", record(budget, reached).to_dict() | facts)
         state.unlink(missing_ok=True)

@@ -8,6 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from subdit.errors import RunError
+from subdit.origin import KEY
+from subdit.origin import Standing
+from subdit.origin import name_search
+from subdit.origin import of_others
+from subdit.origin import origin
+from subdit.origin import run_digest
+from subdit.origin import say
+from subdit.origin import set_aside
+from subdit.origin import standing
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import Run
@@ -18,6 +27,7 @@ from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.data import load_data
 from supernet.distillation import load_few_step_teacher
+from supernet.export import student_origin
 from supernet.judging import PER_CLASS
 from supernet.judging import Judgement
 from supernet.judging import judge_plain_few_steps
@@ -38,11 +48,14 @@ def judge_pick(
 ) -> dict[str, Any]:
     """Judge a pick at 28 steps, at 4 plain steps and, where it is distilled, at 4, 2 and 1; writes quality.json.
 
-    What has been judged already is not judged again, so a killed call goes on. Raises `RunError` and `CheckpointError`.
+    What has been judged already is not judged again, so a killed call goes on; what was judged of other weights is set
+    aside, with a warning. Raises `RunError`, where what is distilled is of other weights too, and `CheckpointError`.
     """
     run = Run(run_path)
     spec = SubDiTSpec.from_dict(read_pick(run, pick, search=search)["spec"])
-    data, folder = load_data(spec.space), run.pick(spec.hash)
+    data, folder, digest = load_data(spec.space), run.pick(spec.hash), run_digest(run)
+    name_search(run, search, digest)
+    made_from = student_origin(run, pick, folder / "distilled", digest)
     model = load_supernet(run.supernet).extract(spec)
     shared: dict[str, Any] = {"data": data, "seeds": seeds, "per_class": per_class}
     ways: dict[str, Callable[[], Judgement]] = {
@@ -53,7 +66,8 @@ def judge_pick(
         student = load_sub_dit(folder / "distilled")
         for name, steps in FEW_STEPS.items():
             ways[name] = lambda steps=steps: judge_sampling(student, spec.space, steps=steps, shift=3.0, **shared)  # type: ignore[misc]
-    return _judge(folder / "quality.json", ways, progress)
+    _make_room(run, folder / "quality.json", ways, digest)
+    return _judge(folder / "quality.json", ways, made_from, progress)
 
 
 def judge_teacher(
@@ -74,10 +88,27 @@ def judge_teacher(
         "plain_4_steps": lambda: with_adapter(False, lambda: judge_plain_few_steps(teacher, space, **shared)),
         "4_steps": lambda: with_adapter(True, lambda: judge_sampling(teacher, space, steps=4, shift=3.0, **shared)),
     }
-    return _judge(run.teacher / "quality.json", ways, progress)
+    # It has no origin but the teacher's, in whose folder it lies.
+    return _judge(run.teacher / "quality.json", ways, origin(run.teacher), progress)
 
 
-def _judge(path: Path, ways: dict[str, Callable[[], Judgement]], progress: ProgressCallback) -> dict[str, Any]:
+def _make_room(run: Run, path: Path, ways: dict[str, Callable[[], Judgement]], digest: str | None) -> None:
+    """Set aside figures of other weights, and unknown ones that would have to be added to; name what is not known."""
+    if not path.exists():
+        return
+    made_from, known = origin(path), read_json(path, "quality of a pick")
+    what = f"The quality at {path}"
+    match standing(made_from, digest):
+        case Standing.UNKNOWN if isinstance(known, dict) and ways.keys() <= known.keys():
+            say(of_others(what, made_from, digest, "to be sure delete the file and judge again"))
+        case Standing.UNKNOWN | Standing.STALE:
+            folder = set_aside(run, made_from, path)
+            say(of_others(what, made_from, digest, f"it now lies in {folder}, and the pick is judged anew"))
+
+
+def _judge(
+    path: Path, ways: dict[str, Callable[[], Judgement]], made_from: str | None, progress: ProgressCallback
+) -> dict[str, Any]:
     found: dict[str, Any] = read_json(path, "quality of a pick") if path.exists() else {}
     if not isinstance(found, dict):
         raise RunError(f"The file {path} is damaged (no object); delete it and judge again.")
@@ -85,6 +116,6 @@ def _judge(path: Path, ways: dict[str, Callable[[], Judgement]], progress: Progr
         progress(at, len(ways), name.replace("_", " "))
         if name not in found:
             found[name] = asdict(judged())
-            write_json(path, found)
+            write_json(path, found if made_from is None else {**found, KEY: made_from})
     progress(len(ways), len(ways), "")
-    return found
+    return {name: figures for name, figures in found.items() if name != KEY}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import warnings
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from subdit.errors import StaleWarning
 from subdit.errors import SubditError
 
 EXTRA_OF = {
@@ -28,6 +32,24 @@ EXTRA_OF = {
     "scipy": "demo",
 }
 """Which extra of the distribution brings an optional package (setup.cfg)."""
+
+
+@contextlib.contextmanager
+def _notes_on_stderr() -> Iterator[None]:
+    """Print what is stale as 'Note: ...', once each; other warnings go where they went."""
+    with warnings.catch_warnings():
+        plain, said = warnings.showwarning, set()
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, StaleWarning):
+                plain(message, category, *place, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                click.echo(f"Note: {message}", err=True)
+
+        warnings.simplefilter("always", StaleWarning)
+        warnings.showwarning = show
+        yield
 
 
 class Refusal(click.ClickException):
@@ -68,7 +90,8 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; raises `Refusal` for anything a user can mend."""
         try:
-            return super().invoke(ctx)
+            with _notes_on_stderr():
+                return super().invoke(ctx)
         except SubditError as error:
             raise Refusal(str(error)) from error
         except ModuleNotFoundError as error:

@@ -33,9 +33,9 @@ class Inherited:
 
     @cached_property
     def _supernet(self) -> Any:
-        from supernet.checkpoints import load_supernet
+        from supernet.checkpoints import load_supernet_of
 
-        return load_supernet(self._path)
+        return load_supernet_of(self._path, self.supernet_digest)
 
     @cached_property
     def _data(self) -> ValidationSet:

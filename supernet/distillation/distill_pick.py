@@ -6,12 +6,24 @@ import shutil
 from pathlib import Path
 
 from subdit.errors import RunError
+from subdit.origin import KEY
+from subdit.origin import STATE
+from subdit.origin import Standing
+from subdit.origin import name_search
+from subdit.origin import of_others
+from subdit.origin import origin
+from subdit.origin import run_digest
+from subdit.origin import say
+from subdit.origin import set_aside
+from subdit.origin import standing
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import Run
 from subdit.run import read_json
 from subdit.run import read_pick
 from subdit.run import write_json
+from subdit.stale import FIGURES
+from subdit.stale import set_aside_of_pick
 from subdit.training_record import STUDENT_FILE
 from subdit.training_record import TEACHER_FILE
 from subdit.training_record import TrainingRecord
@@ -45,7 +57,8 @@ def distill(
 ) -> Path:
     """Distil a pick to four steps by K-DMD and return the folder of the distilled sub-DiT.
 
-    The few-step teacher is made first and shared by all picks. Killed and called again, it goes on where it was. With
+    The few-step teacher is made first and shared by all picks. Killed and called again, it goes on where it was, but
+    never with what was begun from other weights than the run's: that goes to `stale/` of the run, with a warning. With
     `force` and without a ceiling, a teacher that its ceiling cut short is made anew, too.
 
     Raises:
@@ -61,19 +74,21 @@ def distill(
     few_step = FewStepConfig() if few_step is None else few_step
     kdmd = KDMDConfig() if kdmd is None else kdmd
     if (target / "config.json").exists() and not force:
-        raise RunError(f"The pick {pick!r} is distilled already, at {target}; pass --force to distil it anew.")
+        _refuse_distilled(run, pick, target)
     with run.lock():
         supernet = load_supernet(run.supernet)
         data = load_data(spec.space)
         digest = supernet_digest(run.supernet)
-        _forget_other_supernet(run, folder, digest)
-        state = folder / "kdmd_state.safetensors"
+        name_search(run, search, digest)
+        _set_aside_teacher(run, digest)
+        _set_aside_of_pick(run, pick, folder, digest)
+        state = folder / f"{STATE}-{digest}.safetensors"
         if force:
             state.unlink(missing_ok=True)
             # Killed from here on, this distillation is a begun one; exports and figures were of the old weights.
-            for stale in (target, folder / "exports"):
-                shutil.rmtree(stale, ignore_errors=True)
-            for name in ("quality.json", "measured.json", "samples.png"):
+            for replaced in (target, folder / "exports"):
+                shutil.rmtree(replaced, ignore_errors=True)
+            for name in FIGURES:
                 (folder / name).unlink(missing_ok=True)
             if few_step.ceiling_s is None:
                 _forget_cut_teacher(run)
@@ -86,7 +101,7 @@ def distill(
         write_json(folder / "spec.json", spec.to_dict())
         scale, tried = _guidance(teacher, data, run.teacher, kdmd, second)
         made = distill_kdmd(student, teacher, data.train, state, config=kdmd, guidance_scale=scale, progress=second)
-        facts = made.to_dict() | {"guidance_scale": scale, "guidance_tried_fd": tried, "digest": digest}
+        facts = made.to_dict() | {"guidance_scale": scale, "guidance_tried_fd": tried, KEY: digest}
         write_json(folder / STUDENT_FILE, facts)
         save_model(student, target)
         state.unlink(missing_ok=True)
@@ -108,9 +123,13 @@ def _forget_cut_teacher(run: Run) -> None:
 
 
 def load_few_step_teacher(run: Run) -> SubDiT:
-    """The full network with its finished few-step adapter, switched on; raises `RunError` where there is none."""
+    """The full network with its finished few-step adapter, switched on; raises `RunError` where it has none."""
     if not (run.teacher / "few_step_lora.safetensors").exists():
         raise RunError(f"The run {run.path} has no few-step teacher; make one with 'subdit distill'.")
+    made_from, digest = origin(run.teacher), supernet_digest(run.supernet)
+    if standing(made_from, digest) is not Standing.FRESH:
+        what = f"The few-step teacher at {run.teacher}"
+        raise RunError(of_others(what, made_from, digest, "make one of the run's weights with 'subdit distill'"))
     teacher = load_supernet(run.supernet).full
     data = load_data(teacher.spec.space)
     train_few_step_teacher(teacher, data.train, run.teacher, config=FewStepConfig())
@@ -150,10 +169,29 @@ def _guidance(
     return best, tried
 
 
-def _forget_other_supernet(run: Run, folder: Path, digest: str) -> None:
-    """Drop the teacher and half-done distillations of a supernet that has been trained anew since."""
-    marker = run.teacher / "supernet.json"
-    if run.teacher.exists() and marker.exists() and read_json(marker, "teacher's supernet").get("digest") != digest:
-        shutil.rmtree(run.teacher)
-        (folder / "kdmd_state.safetensors").unlink(missing_ok=True)
-    write_json(marker, {"digest": digest})
+def _refuse_distilled(run: Run, pick: str, target: Path) -> None:
+    """Raise `RunError` unless what is distilled already is of other weights, and so makes room."""
+    made_from, digest = origin(target), run_digest(run)
+    match standing(made_from, digest):
+        case Standing.FRESH:
+            raise RunError(f"The pick {pick!r} is distilled already, at {target}; pass --force to distil it anew.")
+        case Standing.UNKNOWN:
+            what = f"The pick {pick!r} is distilled already, but {target}"
+            raise RunError(of_others(what, made_from, digest, "pass --force to distil it anew"))
+
+
+def _set_aside_teacher(run: Run, digest: str) -> None:
+    """Make room for a teacher of these weights, and say so where there was another."""
+    if run.teacher.exists() and standing(made_from := origin(run.teacher), digest) is not Standing.FRESH:
+        folder = set_aside(run, made_from, run.teacher)
+        say(of_others("The few-step teacher", made_from, digest, f"it now lies in {folder}, and a new one is made"))
+    write_json(run.teacher / "supernet.json", {KEY: digest})
+
+
+def _set_aside_of_pick(run: Run, pick: str, folder: Path, digest: str) -> None:
+    """Make room in a pick's folder for what is of these weights, and say what was of others."""
+    moved = set_aside_of_pick(run, folder, digest)
+    for made_from, names in moved.items():
+        what = f"Of the pick {pick!r}, what was made before ({', '.join(names)})"
+        lies = run.path / "stale" / (made_from or "unknown")
+        say(of_others(what, made_from, digest, f"it now lies in {lies}, and the distillation begins anew"))

@@ -1,0 +1,32 @@
+"""Which weights a page is of: what it says where they are not the run's of now, and what it leaves out."""
+
+from __future__ import annotations
+
+from reports._results import Results
+from subdit.origin import of_others
+
+STALE_MARK = "of weights trained anew since"
+"""On pictures and tables."""
+
+
+def weight_warnings(results: Results) -> list[str]:
+    """Sentences for the top of the page; none where all that it shows is known to be of the run's weights."""
+    said = []
+    if results.stale:
+        remedy = "search and report again for what holds now"
+        said.append(of_others("This report", results.made_from, results.digest, remedy))
+    unknown = []
+    for pick in results.picks:
+        unknown += [f"{name} of pick {pick.title}" for name in pick.unknown]
+        for digest in dict.fromkeys(pick.left_out.values()):
+            names = ", ".join(name for name, of in pick.left_out.items() if of == digest)
+            said.append(
+                f"Left out of this report: {names} of the pick {pick.title}, as made from the supernet {digest} and "
+                f"not from {results.made_from or results.digest}, which the page is of; search again for a page of all."
+            )
+    if unknown:
+        said.append(
+            f"Of some figures it is not known which supernet they are of, as an earlier version made them ("
+            f"{'; '.join(unknown)}); make them anew to be sure."
+        )
+    return said

@@ -198,6 +198,7 @@ def measure_exported(
     from profilers import measure_models
     from supernet.checkpoints import load_supernet
     from supernet.export import export_sub_dit
+    from supernet.recipe import read_recipe
 
     paths: dict[str, Path] = {}
     supernet = None
@@ -206,7 +207,7 @@ def measure_exported(
         # The card is written last, so an export that has one is whole.
         if not path.with_suffix(".json").exists():
             supernet = supernet or load_supernet(run.supernet)
-            export_sub_dit(supernet.extract(spec), path, distilled=False, force=True)
+            export_sub_dit(supernet.extract(spec), path, recipe=read_recipe(run.supernet)[0], force=True)
         paths[name] = path
         progress(at + 1, len(specs), "exporting what is to be measured")
     return measure_models(

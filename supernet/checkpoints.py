@@ -69,8 +69,8 @@ def _load(kind: type[_Model], path: Path, what: str) -> _Model:
         raise CheckpointError(f"The {what} at {path} is damaged ({_first_line(error)}); make it again.") from error
     if lora := [name for name in info["unexpected_keys"] if ".lora_" in name]:
         raise CheckpointError(
-            f"The {what} at {path} was saved with a LoRA on it ({len(lora)} tensors, as {lora[0]}); call fuse_lora() and "
-            "unload_lora() before save_pretrained()."
+            f"The {what} at {path} was saved with a LoRA on it ({len(lora)} tensors, as {lora[0]}); call fuse_lora() "
+            "and unload_lora() before save_pretrained()."
         )
     if wrong := [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]:
         raise CheckpointError(f"The {what} at {path} does not fit its config ({wrong[0]}); make it again.")

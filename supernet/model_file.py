@@ -54,8 +54,8 @@ def read_card(model: Path) -> tuple[SubDiTSpec, SamplingRecipe]:
     path = model.with_suffix(".json")
     if not path.is_file():
         raise SampleError(
-            f"There is no sampling card {path} beside the model, which tells space, steps and shift; copy it from where "
-            "the model was exported, or export again."
+            f"There is no sampling card {path} beside the model, which tells space, steps and shift; copy it from "
+            "where the model was exported, or export again."
         )
     try:
         found = read_json(path, "sampling card")
@@ -76,8 +76,8 @@ def open_model_file(path: Path) -> VelocityModel:
     """
     if path.suffix not in _OPENERS:
         raise SampleError(
-            f"The file {path} is no exported model; name a file that ends in {' or '.join(_OPENERS)}, or the folder of a "
-            "checkpoint."
+            f"The file {path} is no exported model; name a file that ends in {' or '.join(_OPENERS)}, or the folder of "
+            "a checkpoint."
         )
     spec, recipe = read_card(path)
     velocity, shapes = _OPENERS[path.suffix](path)

@@ -4,7 +4,8 @@
     pipeline = SubDiTPipeline(transformer=SubDiT.from_pretrained(folder), scheduler=scheduler, vae=vae)
     images = pipeline([clip_embeddings, gemma_embeddings]).images
 
-The scheduler of a checkpoint brings the shift and the number of steps that the model was made for (`supernet/recipe.py`).
+The scheduler of a checkpoint brings the shift and the number of steps that the model was made for, see
+`supernet/recipe.py`.
 
 Text encoders stay outside: prompts come as embeddings, one tensor per encoder of the model, or None for an encoder to
 go without.

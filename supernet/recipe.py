@@ -1,8 +1,8 @@
 """How a model is sampled: Euler steps and time shift, kept beside its weights in scheduler_config.json, without torch.
 
-The file is diffusers' own, of `FlowMatchEulerDiscreteScheduler`, which has the shift. It has no option for the number of
-steps. Keys that begin with an underscore diffusers keeps and saves again without a warning, so the steps stand there as
-`_num_inference_steps`, and travel with the scheduler into a saved pipeline.
+The file is diffusers' own, of `FlowMatchEulerDiscreteScheduler`, which has the shift. It has no option for the number
+of steps. Keys that begin with an underscore diffusers keeps and saves again without a warning, so the steps stand there
+as `_num_inference_steps`, and travel with the scheduler into a saved pipeline.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The interpreters that run .tflite files: LiteRT and its predecessor tflite-runtime, two libraries of one interface."""
+"""The interpreters that run .tflite files: LiteRT and its predecessor tflite-runtime, of one interface."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ OTHERS = sorted(
 )
 
 
-def test_schedulers_that_take_no_euler_steps_are_refused_by_name(model: SubDiT, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_schedulers_of_other_steps_are_refused_by_name(model: SubDiT, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SubDiT, "forward", lambda *_, **__: pytest.fail("a refusal comes before the first step"))
     cond, tried = text(1), 0
     for name in OTHERS:

@@ -1,7 +1,7 @@
 """Every command, option and extra that subdit names, in help, messages and documents, is one that the command line has.
 
-They are found in the source, so a new one cannot be forgotten. What a finished run's report and the demo print is run, in
-tests/test_road.py.
+They are found in the source, so a new one cannot be forgotten. What a finished run's report and the demo print is run,
+in tests/test_road.py.
 """
 
 from __future__ import annotations

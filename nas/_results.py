@@ -204,7 +204,9 @@ def load_search(run: Path | str, name: str = "default") -> SearchResult:
     folder = Run(Path(run)).require().search(name)
     config = read_json(folder / "search.json", f"search {name!r}")
     if not isinstance(config, dict) or config.get("state") != "finished":
-        raise RunError(f"The search {name!r} at {folder} is not finished; go on with 'subdit search {run} --resume'.")
+        raise RunError(
+            f"The search {name!r} at {folder} is not finished; repeat the command that began it with --resume."
+        )
     stored = read_json(folder / "picks.json", f"list of picks of search {name!r}")
     try:
         picks = {pick: PickedSpec.from_dict(stored[pick]) for pick in dict.fromkeys((*PICK_NAMES, *stored))}

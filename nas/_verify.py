@@ -205,6 +205,7 @@ def measure_exported(
     from supernet.checkpoints import load_supernet_of
     from supernet.checkpoints import supernet_digest
     from supernet.export import export_sub_dit
+    from supernet.recipe import read_recipe
 
     paths: dict[str, Path] = {}
     supernet, digest = None, supernet_digest(run.supernet)
@@ -214,7 +215,8 @@ def measure_exported(
         if not path.exists() or origin(path) != digest:
             supernet = supernet or load_supernet_of(run.supernet, digest)
             path.with_suffix(".json").unlink(missing_ok=True)
-            export_sub_dit(supernet.extract(spec), path, distilled=False, force=True, supernet=digest)
+            recipe = read_recipe(run.supernet)[0]
+            export_sub_dit(supernet.extract(spec), path, recipe=recipe, force=True, supernet=digest)
         paths[name] = path
         progress(at + 1, len(specs), "exporting what is to be measured")
     return measure_models(

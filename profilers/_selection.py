@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,17 @@ def choose_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> tuple
     if len(kit.whole) < needed:
         raise KitError(
             f"The kit {kit.folder} has {len(kit.whole)} whole sub-DiTs, not {needed}; make one with 'subdit kit "
-            f"{kit.space} --whole {needed}'."
+            f"{kit.space} --runtime {kit.runtime} --precision {kit.precision} --whole {needed}{_parts(kit)} --out "
+            f"{shlex.quote(f'{kit.folder}-{needed}')}'."
         )
     return kit.whole[: len(kit.whole) if whole is None and calibrate is None else whole or calibrate or 0]
+
+
+def _parts(kit: Kit) -> str:
+    """The options that say which components a kit has."""
+    if not kit.components:
+        return " --no-parts"
+    return "" if kit.max_params is None else f" --max-params {kit.max_params}"
 
 
 def is_by_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> bool | None:

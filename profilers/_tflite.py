@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from profilers._runtimes import Array
-from profilers._tflite_file import problem_of
 from subdit.errors import KitError
-from subdit.errors import MissingExtraError
 from subdit.errors import ProfileError
+from supernet.tflite import LIBRARIES
+from supernet.tflite import Library
+from supernet.tflite import interpreter_class
+from supernet.tflite import problem_of
 from supernet.tflite import without_banners
 
-# A model without operators: what a runtime must be able to open.
-_EMPTY_MODEL = bytes.fromhex(
-    "1800000054464c3300000e00140010000c000800000004000e000000100000001c00000050000000"
-    "030000000100000008000000040004000400000001000000100000000c00140010000c0008000400"
-    "0c000000100000001000000010000000100000000000000000000000000000000000000000000000"
-)
-
 PRECISIONS = ("fp32", "fp16", "int8")
-
-
-@dataclass(frozen=True)
-class _Library:
-    """Where a runtime's interpreter is, and what to call it and its package."""
-
-    title: str
-    module: str
-    package: str
-
-
-_LIBRARIES = {
-    "litert": _Library("LiteRT", "ai_edge_litert.interpreter", "ai-edge-litert"),
-    "tflite": _Library("tflite-runtime", "tflite_runtime.interpreter", "tflite-runtime"),
-}
 
 
 @dataclass(frozen=True)
@@ -72,15 +48,15 @@ class TfliteRuntime:
             )
         if self.delegate is not None:
             raise ProfileError(f"{title} has no delegate {self.delegate!r} here; leave it out.")
-        _interpreter(self.name)
+        interpreter_class(self.name)
 
     @property
-    def _library(self) -> _Library:
-        return _LIBRARIES[self.name]
+    def _library(self) -> Library:
+        return LIBRARIES[self.name]
 
     @property
     def version(self) -> str:
-        return metadata.version(self._library.package)
+        return self._library.version
 
     @property
     def compute_precision(self) -> str | None:
@@ -102,7 +78,7 @@ class TfliteRuntime:
             raise KitError(f"{title} cannot load {model} ({problem}); export it again.")
         try:
             with without_banners():
-                interpreter = _interpreter(self.name)(model_path=str(model), num_threads=threads)
+                interpreter = interpreter_class(self.name)(model_path=str(model), num_threads=threads)
                 interpreter.allocate_tensors()
             session = TfliteSession(interpreter, inputs)
         except (ValueError, RuntimeError) as error:
@@ -158,23 +134,3 @@ def delegated(interpreter: Any) -> tuple[int, int]:
             taken.add(makers[tensor]["index"])
             left += list(makers[tensor]["inputs"])
     return len(taken), len(own)
-
-
-@functools.cache
-def _interpreter(name: str) -> Any:
-    """The class `Interpreter` of a library that is installed and runs; raises `MissingExtraError` otherwise."""
-    library = _LIBRARIES[name]
-    remedy = f"pip install 'subdit[{name}]'"
-    if importlib.util.find_spec(library.module.partition(".")[0]) is None:
-        where = " on Linux with Python 3.11" if name == "tflite" else ""
-        raise MissingExtraError(f"{library.title} is not installed; install it with {remedy}{where}.")
-    try:
-        with without_banners():
-            interpreter = importlib.import_module(library.module).Interpreter
-            # Built for numpy 1, tflite-runtime can be imported beside numpy 2 and fails only here.
-            interpreter(model_content=_EMPTY_MODEL)
-    except (ImportError, SystemError, AttributeError, RuntimeError, ValueError) as error:
-        raise MissingExtraError(
-            f"{library.title} is installed but does not run beside numpy {np.__version__}; install it with {remedy}."
-        ) from error
-    return interpreter

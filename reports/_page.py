@@ -25,6 +25,7 @@ from reports._figures import pick_lines
 from reports._figures import quality_lines
 from reports._other_devices import other_devices
 from reports._plot import pareto_svg
+from reports._results import Pick
 from reports._results import Results
 from reports._ties import tie
 from reports._ties import tied_front
@@ -227,15 +228,24 @@ def _objectives(results: Results) -> str:
 
 
 def _commands(results: Results) -> list[Fact]:
+    """What to run next, each in its turn; of a pick that is not distilled yet, the balanced one if it can be."""
     run = shlex.quote(str(results.run.path))
-    at = next((pick for pick in results.picks if "balanced" in pick.names), results.picks[0])
-    name = "balanced" if "balanced" in at.names else at.names[0]
-    model = results.run.pick(at.trial.spec.hash) / "exports" / "dit.onnx"
     search = "" if results.search == "default" else f" --search {shlex.quote(results.search)}"
-    prompt = "a handwritten seven" if results.config["space"] == "digits" else "a lighthouse at dusk"
+    order = sorted(results.picks, key=lambda pick: "balanced" not in pick.names)
+    plain = [pick for pick in order if not (_folder(results, pick) / "distilled" / "config.json").exists()]
+    chosen = (plain or order)[0]
+    name = shlex.quote("balanced" if "balanced" in chosen.names else chosen.names[0])
+    model = _folder(results, chosen) / "exports" / "dit.onnx"
+    force = " --force" if model.exists() else ""
+    prompt = shlex.quote(get_space(results.config["space"]).example_prompt)
+    facts = [Fact("distill a pick to four steps", f"subdit distill {run} --pick {name}{search}")] if plain else []
     return [
-        Fact("distill a pick to four steps", f"subdit distill {run} --pick {name}{search}"),
-        Fact("export it, and measure the export", f"subdit export {run} --pick {name}{search}"),
-        Fact("draw with it", f"subdit sample {shlex.quote(str(model))} --prompt {shlex.quote(prompt)}"),
+        *facts,
+        Fact("export it", f"subdit export {run} --pick {name}{search}{force}"),
+        Fact("draw with it", f"subdit sample {shlex.quote(str(model))} --prompt {prompt}"),
         Fact("write this report again", f"subdit report {run}{search} --force"),
     ]
+
+
+def _folder(results: Results, pick: Pick) -> Path:
+    return results.run.pick(pick.trial.spec.hash)

@@ -118,7 +118,7 @@ def read_results(run: Run, search: str) -> Results:
     written = all((folder / file).is_file() for file in ("picks.json", "trials.csv"))
     if config.get("state", "finished") != "finished" or not written:
         raise SearchError(
-            f"The search {search!r} of {run.path} is not finished; go on with 'subdit search ... --resume'."
+            f"The search {search!r} of {run.path} is not finished; repeat the command that began it with --resume."
         )
     trials = _read_trials(folder / "trials.csv", config["space"])
     front = tuple(sorted((trial for trial in trials if trial.on_front), key=lambda trial: trial.latency_ms))

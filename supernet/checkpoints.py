@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils import logging
 
 from subdit.errors import CheckpointError
 from subdit.weights import INDEX
@@ -15,6 +18,9 @@ from subdit.weights import WEIGHTS
 from subdit.weights import supernet_digest
 from supernet.dit import SubDiT
 from supernet.elastic import ElasticDiT
+from supernet.recipe import MANY_STEPS
+from supernet.recipe import SamplingRecipe
+from supernet.recipe import write_recipe
 
 _Model = TypeVar("_Model", bound=ModelMixin)
 
@@ -48,11 +54,15 @@ def load_sub_dit(path: Path) -> SubDiT:
     return _load(SubDiT, path, "sub-DiT")
 
 
-def save_model(model: ModelMixin, folder: Path) -> Path:
-    """Save a model so that a process killed at any moment leaves the whole folder or none; replaces an old one."""
+def save_model(model: ModelMixin, folder: Path, *, recipe: SamplingRecipe = MANY_STEPS) -> Path:
+    """Save a model so that a process killed at any moment leaves the whole folder or none; replaces an old one.
+
+    `recipe`, how the model is sampled, goes beside the weights: many steps unless it is a student.
+    """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
+    write_recipe(recipe, temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
     return folder
@@ -63,16 +73,33 @@ def _load(kind: type[_Model], path: Path, what: str) -> _Model:
     if saved != kind.__name__:
         raise CheckpointError(f"The folder {path} holds a {saved}, not a {kind.__name__}; name another folder.")
     try:
-        loaded, info = kind.from_pretrained(
-            path, low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True
-        )
+        with _silent_diffusers():
+            loaded, info = kind.from_pretrained(
+                path, low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True
+            )
     # A damaged file surfaces as whatever the reader of that part raises: safetensors, JSON, torch and diffusers errors.
     except Exception as error:
         raise CheckpointError(f"The {what} at {path} is damaged ({_first_line(error)}); make it again.") from error
+    if lora := [name for name in info["unexpected_keys"] if ".lora_" in name]:
+        raise CheckpointError(
+            f"The {what} at {path} was saved with a LoRA on it ({len(lora)} tensors, as {lora[0]}); call fuse_lora() "
+            "and unload_lora() before save_pretrained()."
+        )
     if wrong := [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]:
         raise CheckpointError(f"The {what} at {path} does not fit its config ({wrong[0]}); make it again.")
     model: _Model = loaded.eval()
     return model
+
+
+@contextlib.contextmanager
+def _silent_diffusers() -> Iterator[None]:
+    """Keep diffusers' lists of tensors that are missing or too many off the terminal; the refusal says it."""
+    kept = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(kept)
 
 
 def _saved_class(path: Path, what: str) -> str:

@@ -36,10 +36,13 @@ from subdit.run import write_json
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.dit import SubDiT
+from supernet.model_file import card
 from supernet.onnx_graph import data_path
 from supernet.onnx_graph import parameter_bytes
 from supernet.onnx_graph import write_graph
 from supernet.onnx_graph import write_with_external_data
+from supernet.recipe import SamplingRecipe
+from supernet.recipe import read_recipe
 from supernet.space import SubDiTSpec
 from supernet.tflite import PRECISIONS
 from supernet.tflite import run_tflite
@@ -99,7 +102,8 @@ def export(
     _make_room(run, pick, path, digest, force=force)
     distilled = (folder / "distilled" / "config.json").exists()
     model = load_sub_dit(folder / "distilled") if distilled else load_supernet(run.supernet).extract(spec)
-    export_sub_dit(model, path, distilled=distilled, precision=precision, force=force, supernet=made_from)
+    recipe, _ = read_recipe(folder / "distilled" if distilled else run.supernet)
+    export_sub_dit(model, path, recipe=recipe, precision=precision, force=force, supernet=made_from)
     write_json(folder / "spec.json", spec.to_dict())
     return path
 
@@ -151,14 +155,15 @@ def export_sub_dit(
     model: SubDiT,
     path: Path,
     *,
-    distilled: bool,
+    recipe: SamplingRecipe,
     precision: str = "fp32",
     force: bool = False,
     supernet: str | None = None,
 ) -> float:
     """Export a whole sub-DiT with its sampling card, as .onnx or .tflite; return the deviation from torch.
 
-    The card tells the digest `supernet` of the weights that it was made from, where it is known.
+    `recipe`, how the model is sampled, goes into the card, and so does the digest `supernet` of the weights that it was
+    made from, where it is known.
 
     That is the largest difference, and for weights of less than float32 the root mean square error over the output's
     standard deviation. Raises `ExportError` where it is above `TOLERANCES`.
@@ -175,8 +180,7 @@ def export_sub_dit(
         data_path(path).unlink(missing_ok=True)
         what = f"The {precision} export of {model.spec.hash} differs from torch by {off:.1e}"
         raise ExportError(f"{what}; {_REMEDY.get(precision, 'report it with its spec')}.")
-    card = {"spec": model.spec.to_dict(), "steps": 4 if distilled else 28, "shift": 3.0 if distilled else 1.0}
-    write_json(path.with_suffix(".json"), {**card, "deviation_from_torch": off, KEY: supernet})
+    write_json(path.with_suffix(".json"), {**card(model.spec, recipe), "deviation_from_torch": off, KEY: supernet})
     return off
 
 

@@ -1,7 +1,11 @@
 """`SubDiTPipeline`: a sub-DiT as the transformer of a diffusers pipeline.
 
-    pipeline = SubDiTPipeline(transformer=model, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), vae=vae)
-    images = pipeline([clip_embeddings, gemma_embeddings], num_inference_steps=4).images
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder)
+    pipeline = SubDiTPipeline(transformer=SubDiT.from_pretrained(folder), scheduler=scheduler, vae=vae)
+    images = pipeline([clip_embeddings, gemma_embeddings]).images
+
+The scheduler of a checkpoint brings the shift and the number of steps that the model was made for, see
+`supernet/recipe.py`.
 
 Text encoders stay outside: prompts come as embeddings, one tensor per encoder of the model, or None for an encoder to
 go without.
@@ -24,6 +28,9 @@ from torch import Tensor
 
 from subdit.errors import SampleError
 from supernet.dit import SubDiT
+from supernet.recipe import MANY_STEPS
+from supernet.recipe import SCHEDULER
+from supernet.recipe import STEPS_KEY
 from supernet.sampling import euler_sigmas
 
 PromptEmbeds = Tensor | Sequence[Tensor | None]
@@ -34,7 +41,8 @@ class SubDiTPipeline(DiffusionPipeline):
 
     Args:
         transformer: the sub-DiT.
-        scheduler: its `shift` is the time shift; 3 for a 4-step student and for 1024 px.
+        scheduler: its `shift` is the time shift; 3 for a 4-step student and for 1024 px. A scheduler that cannot be
+            run is refused when sampling begins, since diffusers lets one be exchanged at any time.
         vae: decodes the latents; without one a latent of 1 or 3 channels is taken to be the picture itself.
     """
 
@@ -53,7 +61,7 @@ class SubDiTPipeline(DiffusionPipeline):
         self,
         prompt_embeds: PromptEmbeds,
         *,
-        num_inference_steps: int = 28,
+        num_inference_steps: int | None = None,
         guidance_scale: float = 1.0,
         negative_prompt_embeds: PromptEmbeds | None = None,
         latents: Tensor | None = None,
@@ -65,7 +73,8 @@ class SubDiTPipeline(DiffusionPipeline):
 
         Args:
             prompt_embeds: per text encoder (batch, its tokens, its width), or None to go without that encoder.
-            num_inference_steps: evaluations of the model, twice as many with guidance.
+            num_inference_steps: evaluations of the model, twice as many with guidance; by default what the checkpoint's
+                scheduler says, and 28 where it says nothing.
             guidance_scale: of classifier-free guidance; 1 is none.
             negative_prompt_embeds: the unconditional text, of the empty prompt; needed with guidance.
             latents: the noise to start from, (batch, channels, size, size); drawn where none is given.
@@ -74,14 +83,18 @@ class SubDiTPipeline(DiffusionPipeline):
             return_dict: False for a tuple.
 
         Raises:
-            SampleError: guidance without negative embeddings, less than one step, or no vae to decode with.
+            SampleError: guidance without negative embeddings, less than one step, no vae to decode with, or a scheduler
+                whose steps are not Euler steps from sigma 1 to 0.
             SpecError: text embeddings that the model cannot take.
         """
         text, negative = _listed(prompt_embeds), _listed(negative_prompt_embeds)
         guided = guidance_scale != 1
         if guided and not negative:
             raise SampleError("Guidance needs negative_prompt_embeds; pass the embeddings of the empty prompt.")
-        if num_inference_steps < 1:
+        _check_scheduler(self.scheduler)
+        if num_inference_steps is None:
+            num_inference_steps = self.scheduler.config.get(STEPS_KEY, MANY_STEPS.steps)
+        if not isinstance(num_inference_steps, int) or num_inference_steps < 1:
             raise SampleError(f"A sample cannot be drawn in {num_inference_steps} steps; take at least 1.")
         config = self.transformer.config
         if output_type != "latent" and self.vae is None and config["latent_channels"] not in (1, 3):
@@ -94,13 +107,14 @@ class SubDiTPipeline(DiffusionPipeline):
         x = x.to(device, dtype)
         # Even steps, which the scheduler then shifts. Its own default steps end at its smallest sigma instead.
         self.scheduler.set_timesteps(sigmas=euler_sigmas(num_inference_steps)[:-1].tolist(), device=device)
+        _check_sigmas(self.scheduler)
         for timestep in self.progress_bar(self.scheduler.timesteps):
             at = timestep.expand(batch)
             velocity = self.transformer(x, at, encoder_hidden_states=text, return_dict=False)[0]
             if guided:
                 unconditional = self.transformer(x, at, encoder_hidden_states=negative, return_dict=False)[0]
                 velocity = unconditional + guidance_scale * (velocity - unconditional)
-            x = self.scheduler.step(velocity, timestep, x, return_dict=False)[0]
+            x = self.scheduler.step(velocity, timestep, x, generator=generator, return_dict=False)[0]
         images = x if output_type == "latent" else self._decoded(x, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
@@ -110,6 +124,33 @@ class SubDiTPipeline(DiffusionPipeline):
             scale, shift = self.vae.config.scaling_factor, getattr(self.vae.config, "shift_factor", None) or 0.0
             latents = self.vae.decode(latents / scale + shift, return_dict=False)[0]
         return self.image_processor.postprocess(latents, output_type=output_type)
+
+
+def _check_scheduler(scheduler: Any) -> None:
+    """Raise `SampleError` on a scheduler whose steps are not Euler steps of flow matching."""
+    if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        raise SampleError(f"SubDiTPipeline cannot run a {type(scheduler).__name__}; give it a {SCHEDULER}.")
+    # The model's timestep is 1000 sigma; time shifted by resolution needs a number that no space defines.
+    for option, value in (("use_dynamic_shifting", False), ("invert_sigmas", False), ("num_train_timesteps", 1000)):
+        if scheduler.config[option] != value:
+            raise SampleError(
+                f"SubDiTPipeline cannot run a scheduler with {option}={scheduler.config[option]}; make it anew with "
+                f"{SCHEDULER}.from_config(scheduler.config, {option}={value})."
+            )
+
+
+def _check_sigmas(scheduler: FlowMatchEulerDiscreteScheduler) -> None:
+    """Raise `SampleError` where a scheduler's sigmas do not fall from 1 to 0, as shifts and ends of some sizes do."""
+    sigmas = scheduler.sigmas
+    # False of NaN, too.
+    if bool((sigmas.diff() < 0).all()) and abs(float(sigmas[0]) - 1) < 1e-4 and float(sigmas[-1]) == 0:
+        return
+    has = ", ".join(f"{float(sigma):g}" for sigma in sigmas[:3])
+    raise SampleError(
+        f"SubDiTPipeline cannot run a scheduler with shift={scheduler.shift:g} and shift_terminal="
+        f"{scheduler.config['shift_terminal']} in {len(sigmas) - 1} steps: sigmas must fall from 1 to 0 and begin "
+        f"{has}; change those options."
+    )
 
 
 def _listed(embeds: PromptEmbeds | None) -> list[Tensor | None]:

@@ -14,7 +14,11 @@ from subdit.origin import name_model
 from subdit.progress import ProgressCallback
 from subdit.progress import no_progress
 from subdit.run import read_json
-from supernet.space import SubDiTSpec
+from supernet.model_file import VelocityModel
+from supernet.model_file import input_shapes
+from supernet.model_file import open_model_file
+from supernet.recipe import SamplingRecipe
+from supernet.recipe import read_recipe
 from supernet.space import get_space
 from supernet.text import encode_prompts
 
@@ -47,68 +51,56 @@ def sample(
     shift: float | None = None,
     seed: int = 0,
     progress: ProgressCallback = no_progress,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Array:
-    """One sample (channels, size, size) per prompt, by an exported model (ONNX Runtime alone) or a saved checkpoint.
+    """One sample (channels, size, size) per prompt, by an exported model, without torch, or by a saved checkpoint.
 
     Args:
-        model: an ONNX file that `export` wrote, or a folder that holds a sub-DiT or a supernet (then its full network).
+        model: a file that `export` wrote, .onnx for ONNX Runtime or .tflite for LiteRT or tflite-runtime, or a folder
+            that holds a sub-DiT or a supernet (then its full network).
         prompts: what to draw.
         steps: Euler steps, and
-        shift: time shift; by default what the model was made for.
+        shift: time shift; by default what the card beside the file, or scheduler_config.json in the folder, says.
         seed: of the noise.
         progress: reports samples.
+        say: is told, before the first sample, in how many steps and with which shift the samples are drawn, and where
+            the model does not say so itself.
 
     Raises:
-        SampleError: no such model, a prompt that the text encoder cannot read, or less than one step.
-        CheckpointError: the checkpoint is damaged.
+        SampleError: no such model, a damaged one, one without card, a prompt that the text encoder cannot read, or less
+            than one step.
+        CheckpointError: the checkpoint, or its recipe, is damaged.
+        MissingExtraError: the runtime of the file is not installed.
     """
     if steps is not None and steps < 1:
         raise SampleError(f"A sample cannot be drawn in {steps} steps; take at least 1.")
     if not model.exists():
         raise SampleError(f"There is no model at {model}; name an exported file or a checkpoint folder.")
     name_model(model)
-    spec, velocity, made_for = (_onnx_model if model.is_file() else _checkpoint)(model)
-    space = get_space(spec.space)
+    made = (open_model_file if model.is_file() else _checkpoint)(model)
+    space = get_space(made.spec.space)
     text = encode_prompts(space, prompts)
-    shape = (1, space.latent_channels, space.latent_size, space.latent_size)
+    recipe = SamplingRecipe(steps or made.recipe.steps, made.recipe.shift if shift is None else shift)
+    if made.note and (steps is None or shift is None):
+        say(f"{made.note} --steps and --shift choose others.")
+    say(f"Sampling in {recipe}.")
     drawn = []
     for at in range(len(prompts)):
         conditions = tuple(tokens[at : at + 1] for tokens in text)
-        noise = np.random.default_rng([seed, at]).standard_normal(shape).astype(np.float32)
+        noise = np.random.default_rng([seed, at]).standard_normal(input_shapes(space)[0]).astype(np.float32)
         drawn.append(
             sample_euler(
-                lambda x, timestep, conditions=conditions: velocity(x, timestep, *conditions),  # type: ignore[misc]
+                lambda x, timestep, conditions=conditions: made.velocity(x, timestep, *conditions),  # type: ignore[misc]
                 noise,
-                steps=steps or made_for[0],
-                shift=made_for[1] if shift is None else shift,
+                steps=recipe.steps,
+                shift=recipe.shift,
             )
         )
         progress(at + 1, len(prompts), "")
     return np.concatenate(drawn)
 
 
-def _onnx_model(path: Path) -> tuple[SubDiTSpec, Callable[..., Array], tuple[int, float]]:
-    import onnxruntime
-
-    card = read_json(path.with_suffix(".json"), "sampling card of the exported model")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        spec, made_for = SubDiTSpec.from_dict(card["spec"]), (int(card["steps"]), float(card["shift"]))
-    except Exception as error:  # ONNX Runtime's errors have no common base of their own.
-        raise SampleError(f"The exported model {path} is damaged; export it again.") from error
-    names = [entry.name for entry in session.get_inputs()]
-
-    def velocity(*inputs: Array) -> Array:
-        (predicted,) = session.run(None, dict(zip(names, inputs, strict=True)))
-        return np.asarray(predicted, dtype=np.float32)
-
-    return spec, velocity, made_for
-
-
-def _checkpoint(folder: Path) -> tuple[SubDiTSpec, Callable[..., Array], tuple[int, float]]:
+def _checkpoint(folder: Path) -> VelocityModel:
     import torch
 
     from supernet.checkpoints import load_sub_dit
@@ -122,4 +114,5 @@ def _checkpoint(folder: Path) -> tuple[SubDiTSpec, Callable[..., Array], tuple[i
         with torch.no_grad():
             return np.asarray(model(*(torch.from_numpy(value) for value in inputs)).numpy(), dtype=np.float32)
 
-    return model.spec, velocity, (28, 1.0) if folder.name != "distilled" else (4, 3.0)
+    recipe, note = read_recipe(folder)
+    return VelocityModel(model.spec, recipe, velocity, note)

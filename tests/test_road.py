@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import random
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -23,9 +26,16 @@ SMALLEST = (
 SEARCH = ("search", "{run}", "--device", "{run}/device.json", "--allow-noisy")
 
 
-def subdit(*arguments: str, timeout: float = DEADLINE_S) -> subprocess.CompletedProcess[str]:
+def subdit(*arguments: str, timeout: float = DEADLINE_S, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    root = str(Path(__file__).parents[1])
     return subprocess.run(
-        [sys.executable, "-m", "subdit", *arguments], capture_output=True, text=True, timeout=timeout, check=False
+        [sys.executable, "-m", "subdit", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": root},
     )
 
 
@@ -76,6 +86,41 @@ def test_the_road_walked_again_makes_nothing_anew(road: Path) -> None:
     done = subdit(*SMALLEST, "--run", str(road))
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in watched} == before
+
+
+SHORTER = {"distill": ("--budget-s", "2"), "search": ("--budget-s", "2", "--trials", "8")}
+"""What is added to a printed command, so that it does not take as long as it would."""
+
+
+def run_printed(text: str, cwd: Path) -> list[str]:
+    """Run every command that is printed on a line of its own, in order; returns their verbs."""
+    printed = re.findall(r"^\s*(subdit .*)$", text, flags=re.MULTILINE)
+    cwd.mkdir()
+    for command in printed:
+        verb, *arguments = shlex.split(command)[1:]
+        done = subdit(verb, *arguments, *SHORTER.get(verb, ()), cwd=cwd)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    return [shlex.split(command)[1] for command in printed]
+
+
+def test_every_command_that_the_demo_and_its_report_print_runs(road: Path, tmp_path: Path) -> None:
+    """On copies in a folder whose name needs quotes, since what one command makes is in another's way."""
+    run, again = tmp_path / "a run", tmp_path / "again"
+    shutil.copytree(road, run, ignore=shutil.ignore_patterns("kit"))
+    told = subdit(*SMALLEST, "--run", str(run))
+    assert told.returncode == 0, told.stderr
+    report = (run / "reports/default/report.md").read_text()
+    page = html.unescape((run / "reports/default/report.html").read_text())
+    written = set(re.findall(r"^\s*(subdit .*)$", report, flags=re.MULTILINE))
+    assert len(written) >= 3 and all(command in page for command in written)
+    # In so small a demo the three picks may be one, and that is distilled.
+    plain = ["distill"] if len({hash_of(run, pick) for pick in ("fastest", "balanced", "best")}) > 1 else []
+    shutil.copytree(run, again)
+    assert run_printed(report, tmp_path / "1") == [*plain, "export", "sample", "report"]
+    shutil.rmtree(run)
+    again.rename(run)
+    assert run_printed(told.stdout, tmp_path / "2") == ["sample", "search", *plain]
+    assert (tmp_path / "2" / "samples.png").exists()
 
 
 def test_exported_model_samples_without_torch(road: Path, tmp_path: Path) -> None:

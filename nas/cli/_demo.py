@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 
 import click
@@ -15,6 +17,9 @@ from nas.cli._steps import ceiling_options
 from nas.cli._steps import replaced_option
 from nas.cli._table import echo_json
 from nas.cli._table import echo_table
+
+if TYPE_CHECKING:
+    from subdit._demo import DemoResult
 
 
 @click.command()
@@ -123,9 +128,24 @@ def command(
     for name, pick in result.picks.items():
         click.echo(f"  {name:<10}{pick['folder']}")
     click.echo(f"  digits    {result.samples}\n  report    {result.report}")
-    model = f"{result.picks['balanced']['folder']}/exports/dit.onnx"
-    click.echo(
-        f"\nTo go on:\n  subdit sample {model} --prompt 'a handwritten seven'\n"
-        f"  subdit search {result.run} --device {result.run}/device.json --name tight --max-latency-ms MS\n"
-        f"  subdit distill {result.run} --pick fastest"
-    )
+    click.echo("\nTo go on:")
+    for line in _further_commands(result):
+        click.echo(f"  {line}")
+
+
+def _further_commands(result: DemoResult) -> list[str]:
+    """Commands that can be run as they are, on what the demo left."""
+    from subdit._demo import SPACE
+    from supernet.space import get_space
+
+    picks = result.picks
+    run, device = shlex.quote(str(result.run)), shlex.quote(str(result.run / "device.json"))
+    model = shlex.quote(f"{picks['balanced']['folder']}/exports/dit.onnx")
+    limit_ms = f"{picks['balanced']['predicted_ms']:.4f}"
+    noisy = " --allow-noisy" if result.noisy else ""
+    plain = [name for name, pick in picks.items() if "4_steps" not in pick["quality"]]
+    return [
+        f"subdit sample {model} --prompt {shlex.quote(get_space(SPACE).example_prompt)}",
+        f"subdit search {run} --device {device} --name tight --max-latency-ms {limit_ms}{noisy}",
+        *(f"subdit distill {run} --pick {name}" for name in plain[:1]),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,7 +116,7 @@ def command(
         )
         return
     click.echo(f"{folder}: {len(made.components)} components and {len(made.whole)} whole sub-DiTs, kit {made.hash}")
-    click.echo(f"Measure it here with: subdit profile {folder}")
+    click.echo(f"Measure it here with: subdit profile {shlex.quote(str(folder))}")
 
 
 def _say(expected: KitEstimate, *, as_json: bool) -> None:

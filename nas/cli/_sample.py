@@ -25,6 +25,7 @@ def command(
     \b
     Examples:
         subdit sample runs/demo/picks/HASH/exports/dit.onnx --prompt "a handwritten seven"
+        subdit sample runs/demo/picks/HASH/exports/dit-fp16.tflite --prompt "a handwritten three"
         subdit sample runs/demo/supernet --prompt "a handwritten two" --steps 28
     """
     from subdit.errors import RunError
@@ -34,5 +35,9 @@ def command(
     if out.exists() and not force:
         raise RunError(f"There is a picture at {out} already; pass --out or --force.")
     with progress_bar("Sampling") as progress:
-        drawn = sample(model, prompts, steps=steps, shift=shift, seed=seed, progress=progress)
+        drawn = sample(model, prompts, steps=steps, shift=shift, seed=seed, progress=progress, say=_say)
     click.echo(save_contact_sheet(drawn, out, columns=min(10, len(drawn))))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

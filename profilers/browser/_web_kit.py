@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def web_kit(kit: Kit, *, progress: ProgressCallback = no_progress) -> WebKit:
     if (kit.format, kit.precision) != ("onnx", "fp32"):
         raise KitError(
             f"The kit {kit.folder} is not of float32 ONNX models, which a browser runs; make one with 'subdit kit "
-            f"{kit.space} --runtime onnxruntime'."
+            f"{kit.space} --runtime onnxruntime --out {shlex.quote(f'{kit.folder}-onnx')}'."
         )
     models = [_web_model(REFERENCE, kit.reference, reference_inputs())]
     entries = kit.components + kit.whole

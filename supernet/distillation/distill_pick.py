@@ -32,6 +32,8 @@ from supernet.checkpoints import save_model
 from supernet.checkpoints import supernet_digest
 from supernet.data import DataSplit
 from supernet.data import load_data
+from supernet.distillation.few_step_teacher import SHIFT
+from supernet.distillation.few_step_teacher import STEPS
 from supernet.distillation.few_step_teacher import FewStepConfig
 from supernet.distillation.few_step_teacher import train_few_step_teacher
 from supernet.distillation.kdmd import KDMDConfig
@@ -39,6 +41,7 @@ from supernet.distillation.kdmd import distill_kdmd
 from supernet.dit import SubDiT
 from supernet.evaluation import frechet_distance
 from supernet.judging import generate
+from supernet.recipe import SamplingRecipe
 from supernet.space import SubDiTSpec
 
 GUIDANCE_STEPS = 14
@@ -103,7 +106,7 @@ def distill(
         made = distill_kdmd(student, teacher, data.train, state, config=kdmd, guidance_scale=scale, progress=second)
         facts = made.to_dict() | {"guidance_scale": scale, "guidance_tried_fd": tried, KEY: digest}
         write_json(folder / STUDENT_FILE, facts)
-        save_model(student, target)
+        save_model(student, target, recipe=SamplingRecipe(STEPS, SHIFT))
         state.unlink(missing_ok=True)
     return target
 

@@ -63,6 +63,7 @@ class SearchSpace:
         named: the named points, name to keyword arguments of `SubDiTSpec`.
         pipeline: what a picture takes beside the DiT, of `PIPELINE_PARTS`; empty where latents are pixels and the text
             encoder is a look-up in a table.
+        example_prompt: a prompt that its text encoders read, for commands that are printed.
     """
 
     name: str
@@ -85,6 +86,7 @@ class SearchSpace:
     down_up_skip: bool = False
     named: Mapping[str, SubDiTSpec] = field(default_factory=dict, hash=False)
     pipeline: tuple[str, ...] = PIPELINE_PARTS
+    example_prompt: str = "a handwritten seven"
 
     def __post_init__(self) -> None:
         self._check_sizes()

@@ -1,18 +1,23 @@
-"""Writes .tflite files without a converter: an exported ONNX graph in, a flatbuffer out."""
+"""Writes .tflite files without a converter, an exported ONNX graph in and a flatbuffer out, and runs them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from supernet.tflite._file import problem_of
 from supernet.tflite._flatbuffer import write_flatbuffer
 from supernet.tflite._graph import Graph
 from supernet.tflite._graph import Value
 from supernet.tflite._graph import graph_of
+from supernet.tflite._interpreter import LIBRARIES
+from supernet.tflite._interpreter import Library
+from supernet.tflite._interpreter import interpreter_class
 from supernet.tflite._onnx import read_onnx
 from supernet.tflite._operators import Operators
 from supernet.tflite._quantize import PRECISIONS
+from supernet.tflite._run import load_tflite
 from supernet.tflite._run import run_tflite
-from supernet.tflite._run import without_banners
+from supernet.tflite._silence import without_banners
 
 
 def write_tflite(onnx_path: Path, path: Path, *, precision: str = "fp32") -> None:
@@ -28,11 +33,16 @@ def write_tflite(onnx_path: Path, path: Path, *, precision: str = "fp32") -> Non
 
 
 __all__ = [
+    "LIBRARIES",
     "PRECISIONS",
     "Graph",
+    "Library",
     "Operators",
     "Value",
     "graph_of",
+    "interpreter_class",
+    "load_tflite",
+    "problem_of",
     "run_tflite",
     "without_banners",
     "write_flatbuffer",

@@ -8,6 +8,7 @@ import dataclasses
 import html
 import json
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -25,6 +26,8 @@ from tests.reports.run_folder import DEVICE
 from tests.reports.run_folder import PICKS
 from tests.reports.run_folder import make_profile
 from tests.reports.run_folder import make_run
+from tests.test_commands import commands
+from tests.test_commands import problem
 
 
 @pytest.fixture
@@ -363,3 +366,30 @@ def test_report_is_drawn_in_an_environment_without_torch(run: Path) -> None:
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", REFUSE_HEAVY, str(run)], check=True, cwd=root)
     assert (run / "reports" / "default" / "report.html").is_file()
+
+
+# Commands -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("done", [(), ("balanced",), PICKS])
+def test_commands_suit_what_was_distilled_and_exported(run: Path, done: tuple[str, ...], tmp_path: Path) -> None:
+    """A verb refuses to make again what is there."""
+    run = run.rename(tmp_path / "it's a run")
+    hashes = {name: str(pick["spec_hash"]) for name, pick in picks(run).items()}
+    for name in done:
+        for made in ("distilled/config.json", "exports/dit.onnx"):
+            (run / "picks" / hashes[name] / made).parent.mkdir()
+            (run / "picks" / hashes[name] / made).touch()
+    written = report(run)
+    printed = list(commands(written.markdown.read_text(encoding="utf-8")))
+    assert [problem(command) for command in printed] == [""] * len(printed)
+    assert all(command in html.unescape(written.html.read_text(encoding="utf-8")) for command in printed)
+    asked = [shlex.split(command)[1:] for command in printed]
+    name = "fastest" if done == ("balanced",) else "balanced"
+    distilled = [] if done == PICKS else [["distill", str(run), "--pick", name]]
+    assert asked == [
+        *distilled,
+        ["export", str(run), "--pick", name, *(["--force"] if name in done else [])],
+        ["sample", str(run / "picks" / hashes[name] / "exports/dit.onnx"), "--prompt", "a handwritten seven"],
+        ["report", str(run), "--force"],
+    ]

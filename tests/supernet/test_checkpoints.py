@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers.models.modeling_utils import ModelMixin
+from peft import LoraConfig
 from safetensors.torch import load
 from safetensors.torch import save
 
@@ -242,6 +245,57 @@ def test_damaged_supernets_are_refused_in_one_sentence(saved: Path, damage: Call
     assert "\n" not in message and message.endswith(".") and len(message) < 500
 
 
+def with_a_lora(folder: Path, *, fused: bool) -> SubDiT:
+    """Save a redrawn sub-DiT with a LoRA that is not zero."""
+    model = redrawn()
+    model.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q", "fc1"], init_lora_weights=False))
+    if fused:
+        model.fuse_lora()
+    model.save_pretrained(folder)
+    return model.eval()
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_saved_lora_is_named(fused: bool, tmp_path: Path) -> None:
+    with_a_lora(tmp_path / "sub", fused=fused)
+    with pytest.raises(CheckpointError, match=r"LoRA .*fuse_lora\(\) and unload_lora\(\)") as refused:
+        load_sub_dit(tmp_path / "sub")
+    assert str(tmp_path / "sub") in str(refused.value) and len(str(refused.value)) < 500
+
+
+def test_a_lora_that_is_fused_and_unloaded_comes_back(tmp_path: Path) -> None:
+    """What the refusal says to do."""
+    model = with_a_lora(tmp_path / "sub", fused=False)
+    inputs = list(model.example_inputs(batch=2).values())
+    with torch.no_grad():
+        expected = model(*inputs)
+        model.fuse_lora()
+        model.unload_lora()
+        model.save_pretrained(tmp_path / "sub")
+        torch.testing.assert_close(load_sub_dit(tmp_path / "sub")(*inputs), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_refusal_is_all_that_is_said(supernet: ElasticDiT, tmp_path: Path) -> None:
+    """In a process of its own: diffusers logs to the stderr that it found when it was imported."""
+    with_a_lora(tmp_path / "lora", fused=True)
+    for damage in (without_a_tensor, with_a_tensor_too_many, with_a_tensor_of_another_shape):
+        supernet.save_pretrained(tmp_path / damage.__name__)
+        damage(tmp_path / damage.__name__)
+    folders = sorted(map(str, tmp_path.iterdir()))
+    program = (
+        "import logging, pathlib, supernet.checkpoints as checkpoints\n"
+        "from subdit.errors import CheckpointError\n"
+        f"for folder in {folders!r}:\n"
+        "    try: checkpoints.load_model(pathlib.Path(folder))\n"
+        "    except CheckpointError as error: print(error)\n"
+        "print(logging.getLogger('diffusers').level == logging.WARNING)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    *refusals, restored = ran.stdout.splitlines()
+    assert ran.stderr == "" and restored == "True"
+    assert [folder in said for folder, said in zip(folders, refusals, strict=True)] == [True] * 4
+
+
 def test_another_model_is_refused(supernet: ElasticDiT, saved: Path, tmp_path: Path) -> None:
     supernet.extract(SPACE.named["tiny"]).save_pretrained(tmp_path / "sub")
     with pytest.raises(CheckpointError, match="holds a SubDiT, not a ElasticDiT|holds a SubDiT, not an ElasticDiT"):
@@ -270,4 +324,4 @@ def test_saving_replaces_the_whole_folder(supernet: ElasticDiT, saved: Path, mon
     save_model(supernet.full, saved)
     assert load_sub_dit(saved).spec == SPACE.named["full"]
     assert {path.name for path in saved.parent.iterdir()} == {"supernet"}
-    assert {path.name for path in saved.iterdir()} == {"config.json", WEIGHTS}
+    assert {path.name for path in saved.iterdir()} == {"config.json", "scheduler_config.json", WEIGHTS}

@@ -16,6 +16,7 @@ from subdit.run import Run
 from subdit.run import start_manifest
 from subdit.run import write_json
 from supernet import export as export_module
+from supernet.checkpoints import save_model
 from supernet.components import component_module
 from supernet.dit import ELASTIC_OPTIONS
 from supernet.dit import SubDiT
@@ -28,6 +29,8 @@ from supernet.export import export
 from supernet.export import export_onnx
 from supernet.export import export_sub_dit
 from supernet.onnx_graph import parameter_bytes
+from supernet.recipe import MANY_STEPS
+from supernet.recipe import SamplingRecipe
 from supernet.space import KINDS
 from supernet.space import SubDiTSpec
 from supernet.space import all_components
@@ -49,7 +52,7 @@ def supernet() -> ElasticDiT:
 def test_exports_equal_torch(supernet: ElasticDiT, spec: SubDiTSpec, tmp_path: Path) -> None:
     """On inputs other than those it was traced with, too: nothing of them may be baked in."""
     model, path = supernet.extract(spec), tmp_path / "dit.onnx"
-    assert export_sub_dit(model, path, distilled=False) <= 1e-4
+    assert export_sub_dit(model, path, recipe=MANY_STEPS) <= 1e-4
     for seed in (1, 2):
         inputs = example_inputs(SPACE, seed=seed)
         with torch.no_grad():
@@ -117,7 +120,7 @@ def test_an_export_that_computes_something_else_is_withdrawn(
         lambda module, inputs, path, *, force: honest(OffByALittle(), inputs, path, force=force),
     )
     with pytest.raises(ExportError, match=SHALLOW.hash):
-        export_sub_dit(supernet.extract(SHALLOW), tmp_path / "dit.onnx", distilled=False)
+        export_sub_dit(supernet.extract(SHALLOW), tmp_path / "dit.onnx", recipe=MANY_STEPS)
     assert not list(tmp_path.iterdir())
 
 
@@ -165,12 +168,12 @@ def test_a_large_model_gets_external_data_unasked(
 ) -> None:
     model, path = supernet.extract(SHALLOW), tmp_path / "dit.onnx"
     monkeypatch.setattr(export_module, "EXTERNAL_DATA_BYTES", parameter_bytes(model) - 1)
-    export_sub_dit(model, path, distilled=False)
+    export_sub_dit(model, path, recipe=MANY_STEPS)
     assert (tmp_path / "dit.onnx.data").exists()
     monkeypatch.setattr(export_module, "EXTERNAL_DATA_BYTES", parameter_bytes(model))
     with pytest.raises(RunError, match="--force"):
-        export_sub_dit(model, path, distilled=False)
-    export_sub_dit(model, path, distilled=False, force=True)
+        export_sub_dit(model, path, recipe=MANY_STEPS)
+    export_sub_dit(model, path, recipe=MANY_STEPS, force=True)
     assert {entry.name for entry in tmp_path.iterdir()} == {"dit.onnx", "dit.json"}
 
 
@@ -263,8 +266,8 @@ def test_exporting_a_pick(supernet: ElasticDiT, tmp_path: Path) -> None:
     # Once distilled, the distilled weights are what is exported.
     student = supernet.extract(SHALLOW)
     redraw_(student, seed=8)
-    student.save_pretrained(run.pick(SHALLOW.hash) / "distilled")
+    save_model(student, run.pick(SHALLOW.hash) / "distilled", recipe=SamplingRecipe(3, 2.5))
     assert export(tmp_path, pick="fastest", force=True) == path
     assert deviation(student.eval(), example_inputs(SPACE, seed=4), path) <= 1e-4
     card = json.loads(path.with_suffix(".json").read_text())
-    assert (card["steps"], card["shift"]) == (4, 3.0)
+    assert (card["steps"], card["shift"]) == (3, 2.5)

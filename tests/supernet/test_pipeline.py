@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -14,8 +16,11 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from subdit.errors import SampleError
+from supernet.checkpoints import save_model
 from supernet.dit import SubDiT
 from supernet.pipeline import SubDiTPipeline
+from supernet.recipe import SamplingRecipe
+from supernet.sampling import euler_sigmas
 from supernet.sampling import sample_euler
 from tests.supernet.two_encoders import redrawn
 
@@ -146,3 +151,98 @@ def test_what_it_cannot_do_is_refused(model: SubDiT) -> None:
         made(cond, num_inference_steps=0)
     with pytest.raises(SampleError, match="4 channels"):
         pipeline_of(redrawn(latent_channels=4))(cond)
+
+
+# Schedulers -----------------------------------------------------------------------------------------------------------
+
+
+def of_scheduler(model: SubDiT, scheduler: object) -> SubDiTPipeline:
+    made = pipeline_of(model)
+    made.scheduler = scheduler  # As users of diffusers exchange it.
+    return made
+
+
+OTHERS = sorted(
+    name
+    for name in dir(diffusers)
+    if name.endswith("Scheduler") and not name.startswith(("Flax", "FlowMatchEulerDiscrete"))
+)
+
+
+def test_schedulers_of_other_steps_are_refused_by_name(model: SubDiT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SubDiT, "forward", lambda *_, **__: pytest.fail("a refusal comes before the first step"))
+    cond, tried = text(1), 0
+    for name in OTHERS:
+        try:
+            scheduler = getattr(diffusers, name)()
+        except (ImportError, TypeError, ValueError):  # needs another library, or arguments
+            continue
+        with pytest.raises(SampleError, match=f"a {name}; give it a FlowMatchEulerDiscreteScheduler") as refused:
+            of_scheduler(model, scheduler)(cond, num_inference_steps=4, output_type="latent")
+        assert "\n" not in str(refused.value)
+        tried += 1
+    assert tried > 20
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"use_dynamic_shifting": True}, 4),
+        ({"invert_sigmas": True}, 4),
+        ({"num_train_timesteps": 500}, 4),
+        ({"shift_terminal": 0.1}, 1),  # 0 / 0
+        ({"shift": 0.0}, 4),
+    ],
+)
+def test_options_that_the_pipeline_cannot_follow_are_refused(
+    model: SubDiT, options: dict[str, Any], steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SubDiT, "forward", lambda *_, **__: pytest.fail("a refusal comes before the first step"))
+    scheduler = FlowMatchEulerDiscreteScheduler(**options)
+    with pytest.raises(SampleError, match=next(iter(options))) as refused:
+        of_scheduler(model, scheduler)(text(1), num_inference_steps=steps, output_type="latent")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_karras_sigmas": True},
+        {"use_exponential_sigmas": True},
+        {"use_beta_sigmas": True},
+        {"shift_terminal": 0.1},
+        {"shift": 2.0, "time_shift_type": "linear"},
+    ],
+)
+def test_other_options_are_euler_steps_along_the_schedulers_own_sigmas(model: SubDiT, options: dict[str, Any]) -> None:
+    made, cond = of_scheduler(model, FlowMatchEulerDiscreteScheduler(**options)), text(1)
+    noise = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    found = made(cond, num_inference_steps=4, latents=noise, output_type="latent").images
+    expected = by_hand(model, noise, made.scheduler.sigmas.tolist(), cond, cond, 1.0)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_noise_between_steps_is_of_the_generator(model: SubDiT) -> None:
+    made = of_scheduler(model, FlowMatchEulerDiscreteScheduler(stochastic_sampling=True))
+
+    def drawn(seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return made(text(1), num_inference_steps=3, generator=generator, output_type="latent").images
+
+    assert torch.equal(drawn(1), drawn(1)) and not torch.equal(drawn(1), drawn(2))
+
+
+def test_the_scheduler_of_a_checkpoint_brings_its_steps(model: SubDiT, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "student", recipe=SamplingRecipe(steps=3, shift=2.5))
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(tmp_path / "student")
+    made, cond = of_scheduler(SubDiT.from_pretrained(tmp_path / "student"), scheduler), text(1)
+    noise = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    found = made(cond, latents=noise, output_type="latent").images
+    expected = by_hand(model, noise, euler_sigmas(3, shift=2.5).tolist(), cond, cond, 1.0)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+    made.save_pretrained(tmp_path / "pipeline")
+    loaded = SubDiTPipeline.from_pretrained(tmp_path / "pipeline")
+    loaded.set_progress_bar_config(disable=True)
+    assert torch.equal(loaded(cond, latents=noise, output_type="latent").images, found)
+    made(cond, num_inference_steps=2, latents=noise, output_type="latent")
+    assert len(made.scheduler.timesteps) == 2

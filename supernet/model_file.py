@@ -1,0 +1,137 @@
+"""Exported models as velocity functions: .onnx and .tflite with their sampling card, without torch."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from subdit.errors import MissingExtraError
+from subdit.errors import RunError
+from subdit.errors import SampleError
+from subdit.errors import SpecError
+from subdit.run import read_json
+from supernet.recipe import SamplingRecipe
+from supernet.recipe import checked_recipe
+from supernet.space import SearchSpace
+from supernet.space import SubDiTSpec
+from supernet.space import get_space
+from supernet.tflite import load_tflite
+
+Array = npt.NDArray[np.float32]
+Shapes = list[tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class VelocityModel:
+    """A model to sample from.
+
+    Attributes:
+        spec: which sub-DiT it is.
+        recipe: how it is sampled.
+        velocity: (x_t, timestep, one tensor per text encoder) to velocity, each for a batch of one.
+        note: a sentence where the recipe is not the model's own, else "".
+    """
+
+    spec: SubDiTSpec
+    recipe: SamplingRecipe
+    velocity: Callable[..., Array]
+    note: str = ""
+
+
+def card(spec: SubDiTSpec, recipe: SamplingRecipe) -> dict[str, Any]:
+    """What a sampler must know of an exported model; JSON beside it."""
+    return {"spec": spec.to_dict(), "steps": recipe.steps, "shift": recipe.shift}
+
+
+def read_card(model: Path) -> tuple[SubDiTSpec, SamplingRecipe]:
+    """The card beside an exported model; raises `SampleError` where it is missing or damaged."""
+    path = model.with_suffix(".json")
+    if not path.is_file():
+        raise SampleError(
+            f"There is no sampling card {path} beside the model, which tells space, steps and shift; copy it from "
+            "where the model was exported, or export again."
+        )
+    try:
+        found = read_json(path, "sampling card")
+        spec, recipe = SubDiTSpec.from_dict(found["spec"]), checked_recipe(found["steps"], found["shift"])
+    except (RunError, SpecError, LookupError, TypeError, ValueError, AttributeError):
+        recipe = None
+    if recipe is None:
+        raise SampleError(f"The sampling card {path} is damaged; copy it from where the model was exported.")
+    return spec, recipe
+
+
+def open_model_file(path: Path) -> VelocityModel:
+    """An exported model with its card, on one thread of ONNX Runtime, LiteRT or tflite-runtime.
+
+    Raises:
+        SampleError: a file of another kind, without card, damaged, or of another model than its card.
+        MissingExtraError: what runs it is not installed.
+    """
+    if path.suffix not in _OPENERS:
+        raise SampleError(
+            f"The file {path} is no exported model; name a file that ends in {' or '.join(_OPENERS)}, or the folder of "
+            "a checkpoint."
+        )
+    spec, recipe = read_card(path)
+    velocity, shapes = _OPENERS[path.suffix](path)
+    expected = input_shapes(get_space(spec.space))
+    if shapes != expected:
+        raise SampleError(
+            f"The model {path} reads inputs of {_shown(shapes)}, its sampling card is of one that reads "
+            f"{_shown(expected)}; copy the card that was exported with it."
+        )
+    return VelocityModel(spec, recipe, velocity)
+
+
+def input_shapes(space: SearchSpace) -> Shapes:
+    """Shapes of a whole sub-DiT's inputs for a batch of one: latent, timestep, each text encoder's tokens."""
+    latent = (1, space.latent_channels, space.latent_size, space.latent_size)
+    return [latent, (1,), *((1, text.tokens, text.width) for text in space.text_inputs)]
+
+
+def _shown(shapes: Shapes) -> str:
+    return ", ".join("x".join(map(str, shape)) for shape in shapes)
+
+
+def _open_onnx(path: Path) -> tuple[Callable[..., Array], Shapes]:
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise MissingExtraError("ONNX Runtime is not installed; install it with pip install 'subdit[onnx]'.")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no common base of their own.
+        raise SampleError(f"The exported model {path} is damaged; export it again.") from error
+    inputs = session.get_inputs()
+    names = [entry.name for entry in inputs]
+
+    def velocity(*given: Array) -> Array:
+        (predicted,) = session.run(None, dict(zip(names, given, strict=True)))
+        return np.asarray(predicted, dtype=np.float32)
+
+    return velocity, _as_shapes(entry.shape for entry in inputs)
+
+
+def _open_tflite(path: Path) -> tuple[Callable[..., Array], Shapes]:
+    model = load_tflite(path)
+    return model.run, _as_shapes(model.shapes)
+
+
+def _as_shapes(shapes: Any) -> Shapes:
+    return [tuple(shape) for shape in shapes]
+
+
+_OPENERS: dict[str, Callable[[Path], tuple[Callable[..., Array], Shapes]]] = {
+    ".onnx": _open_onnx,
+    ".tflite": _open_tflite,
+}

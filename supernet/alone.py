@@ -18,6 +18,7 @@ from supernet.flow_matching import velocity
 from supernet.muon import muon_dtype
 from supernet.optimizers import optimizers_of
 from supernet.optimizers import schedule
+from supernet.placement import model_inputs
 from supernet.space import SubDiTSpec
 from supernet.space import get_space
 from supernet.training import TrainingConfig
@@ -65,8 +66,9 @@ def train_alone(
         rows = torch.randint(len(latents), (config.batch_size,), generator=generator)
         noise = torch.randn(latents[rows].shape, generator=generator)
         sigma = sample_sigma(len(rows), generator=generator)
-        predicted = model(add_noise(latents[rows], noise, sigma), 1000 * sigma, *(tokens[rows] for tokens in text))
-        loss = mean_squared_error(predicted, velocity(latents[rows], noise))
+        x_t = add_noise(latents[rows], noise, sigma)
+        predicted = model(*model_inputs(model, x_t, 1000 * sigma, [tokens[rows] for tokens in text]))
+        loss = mean_squared_error(predicted, velocity(latents[rows], noise).to(predicted.device))
         model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
@@ -85,4 +87,5 @@ def train_alone(
 def loss_of(model: SubDiT, data: ValidationSet) -> float:
     """Flow-matching loss of a model of its own on fixed triples."""
     x_t = add_noise(data.latents, data.noise, data.sigma)
-    return mean_squared_error(model(x_t, 1000 * data.sigma, *data.text), velocity(data.latents, data.noise)).item()
+    predicted = model(*model_inputs(model, x_t, 1000 * data.sigma, data.text))
+    return mean_squared_error(predicted, velocity(data.latents, data.noise).to(predicted.device)).item()

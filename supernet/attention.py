@@ -6,6 +6,7 @@ is nothing but branches in a row, which is why their latencies add up and why ea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
 
-from supernet.rope import rope_angles
+from supernet.rope import RotaryGrid
 from supernet.rope import rotate
 
 
@@ -118,11 +119,23 @@ class SelfAttention(Modulated):
         self.k_norm = nn.LayerNorm(head_dim, eps=1e-6)
         self.v_norm = nn.LayerNorm(head_dim, eps=1e-6)
         self.to_out = nn.Linear(heads * head_dim, width)
-        cos, sin = rope_angles(grid, head_dim, theta=rope_theta, stride=rope_stride)
+        self.rotary_grid = RotaryGrid(grid, head_dim, rope_theta, rope_stride)
+        cos, sin = self.rotary_grid.table()
         self.register_buffer("rope_cos", cos, persistent=False)
         self.register_buffer("rope_sin", sin, persistent=False)
         self.rope_cos: Tensor
         self.rope_sin: Tensor
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SelfAttention:
+        """As torch's, which `to` and all its kin go through; tables follow to the device and stay float32.
+
+        They are made anew there, so that they are right, too, where `to_empty` brought a model from meta.
+        """
+        before = self.rope_cos
+        super()._apply(fn, recurse)
+        if self.rope_cos is not before:
+            self.rope_cos, self.rope_sin = self.rotary_grid.table(self.rope_cos.device)
+        return self
 
     def project(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (batch, tokens, width) to grouped q, and k and v of shape (batch, kv_heads, tokens, head_dim)."""
@@ -140,6 +153,17 @@ class SelfAttention(Modulated):
         """Tokens (batch, tokens, width) and modulation (batch, 3, width) to tokens."""
         h, gate = self.modulated(hidden_states, modulation)
         return torch.addcmul(hidden_states, gate, self.to_out(self.attend(h)))
+
+
+def share_tables(model: nn.Module, owner: nn.Module | None = None) -> None:
+    """Let all self-attentions of a model that are on one grid hold one table: that of `owner`, or the model's first."""
+    tables: dict[RotaryGrid, tuple[Tensor, Tensor]] = {}
+    for module in (model if owner is None else owner).modules():
+        if isinstance(module, SelfAttention):
+            tables.setdefault(module.rotary_grid, (module.rope_cos, module.rope_sin))
+    for module in model.modules():
+        if isinstance(module, SelfAttention):
+            module.rope_cos, module.rope_sin = tables[module.rotary_grid]
 
 
 class CrossAttention(nn.Module):

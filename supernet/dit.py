@@ -8,6 +8,7 @@ U-ViT skips from its first half to its second.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from supernet.assa import AdaptiveSparseSelfAttention
 from supernet.attention import CrossAttention
 from supernet.attention import Modulated
 from supernet.attention import SelfAttention
+from supernet.attention import share_tables
 from supernet.config_checks import check_config
 from supernet.diffusers_model import DiffusersModel
 from supernet.diffusers_model import strict_config
@@ -232,7 +234,14 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
         self.upsample = Upsample(width=width, grid=grid // 2, down_up_skip=down_up_skip) if three_stages else None
         self.up = nn.ModuleList(block(2) for _ in range(depth[2]))
         self.final_layer = FinalLayer(width=width, grid=grid, channels=latent_channels, patch_size=patch_size)
+        share_tables(self)
         self.initialize_weights()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SubDiT:
+        """As torch's, which `to` and all its kin go through; there is one rotary table per grid afterwards, too."""
+        super()._apply(fn, recurse)
+        share_tables(self)
+        return self
 
     def initialize_weights(self) -> None:
         """Xavier for linears; zero where a residual branch or the output should start silent (adaLN-Zero, PixArt)."""

@@ -13,16 +13,17 @@ centre of Middle, so that every skip keeps its partner.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-from diffusers.models.modeling_utils import no_init_weights
 from torch import Tensor
 from torch import nn
 from torch.func import functional_call
 
+from supernet.attention import share_tables
 from supernet.diffusers_model import DiffusersModel
 from supernet.diffusers_model import strict_config
 from supernet.dit import SubDiT
@@ -30,6 +31,7 @@ from supernet.space import STAGES
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
 from supernet.space import get_space
+from supernet.templates import Templates
 
 # Which axis of which parameter is elastic, by the end of its name. An axis is "width", "2 widths" (two of them end to
 # end), "heads" (query heads, grouped by the key-value head they share), "ffn", or "all": never sliced.
@@ -116,6 +118,7 @@ class ElasticDiT(DiffusersModel):
         super().__init__()
         self.space: SearchSpace = get_space(space)
         self.full = SubDiT.from_spec(self.space, self.full_spec)
+        self._templates = Templates(self.space, _shares)
         # Of a width or compression other than the full network's: its norms, modulation, convolutions.
         self.apart = nn.ParameterDict()
         for width in self.space.widths[:-1]:
@@ -144,43 +147,19 @@ class ElasticDiT(DiffusersModel):
 
     # Sharing --------------------------------------------------------------------------------------------------------
 
-    def shares(self, spec: SubDiTSpec, template: SubDiT | None = None) -> dict[str, Share]:
+    def shares(self, spec: SubDiTSpec) -> Mapping[str, Share]:
         """Where each parameter of the sub-DiT lies; raises `SpecError` on a spec that is not of the space."""
-        template = self.template(spec) if template is None else template
-        return {name: self._share(name, tuple(own.shape), spec) for name, own in template.named_parameters()}
-
-    def _share(self, name: str, shape: tuple[int, ...], spec: SubDiTSpec) -> Share:
-        full = self.full_spec
-        owner = self._deep_name(name, spec)
-        if _PER_WIDTH.search(name) and spec.width != full.width:
-            return Share(f"apart.{_key(owner, f'width{spec.width}')}", tuple((1, length) for length in shape), shape)
-        if _PER_COMPRESSION.search(name) and spec.kv_compression != full.kv_compression:
-            key = _key(owner, f"compression{spec.kv_compression}")
-            return Share(f"apart.{key}", tuple((1, length) for length in shape), shape)
-        if _PER_WIDTH.search(name):
-            return Share(f"full.{owner}", tuple((1, length) for length in shape), shape)
-        kinds = _kinds(name)
-        groups = {"heads": self.space.kv_heads, "2 widths": 2}
-        axes = tuple(
-            (groups.get(kind, 1), length // groups.get(kind, 1)) for kind, length in zip(kinds, shape, strict=False)
-        )
-        return Share(f"full.{owner}", axes, shape)
-
-    def _deep_name(self, name: str, spec: SubDiTSpec) -> str:
-        """The name in the full network of a parameter of the sub-DiT, whose blocks are counted without the dropped."""
-        stage, _, rest = name.partition(".")
-        if stage not in STAGES:
-            return name
-        number, _, rest = rest.partition(".")
-        at = int(number)
-        kept, full = spec.depth[STAGES.index(stage)], self.full_spec.depth[STAGES.index(stage)]
-        from_the_end = stage == "up" or (stage == "middle" and at >= kept // 2)
-        return f"{stage}.{at + full - kept if from_the_end else at}.{rest}"
+        return self._templates.plan(spec)
 
     def template(self, spec: SubDiTSpec) -> SubDiT:
-        """The sub-DiT without storage: parameters on the meta device, buffers real."""
-        with torch.device("meta"), no_init_weights():
-            return SubDiT.from_spec(self.space, spec)
+        """The sub-DiT without storage, to call with `sub_parameters`: parameters on meta, rotary tables the supernet's.
+
+        It is the calling thread's own, and may be another one at the next call; raises `SpecError` on a foreign spec.
+        """
+        template = self._templates.template(spec)
+        # At each call, since the supernet may have been moved since.
+        share_tables(template, self.full)
+        return template
 
     def sub_parameters(self, spec: SubDiTSpec) -> dict[str, Tensor]:
         """The sub-DiT's parameters by its own names, as slices through which gradients flow to the supernet."""
@@ -201,21 +180,53 @@ class ElasticDiT(DiffusersModel):
         inputs = (hidden_states, timestep, *texts)
         if spec is None or spec == self.full_spec:
             return self.full(*inputs, **options)
-        template = self.template(spec)
-        return functional_call(template, self.sub_parameters(spec), inputs, options)
+        return functional_call(self.template(spec), self.sub_parameters(spec), inputs, options)
 
     @torch.no_grad()
     def extract(self, spec: SubDiTSpec) -> SubDiT:
         """A plain sub-DiT with a copy of its weights, and of nothing else; raises `SpecError` on a foreign spec."""
-        made = self.template(spec)
+        made = self._templates.fresh(spec)
         owners = dict(self.named_parameters())
-        copies = {name: share.copy(owners[share.owner]) for name, share in self.shares(spec, made).items()}
-        made.load_state_dict(copies, assign=True)
-        # Asked for once: to say it, diffusers goes through the whole model.
-        dtype = self.dtype
-        for buffer in made.buffers():
-            buffer.data = buffer.to(dtype)
+        made.load_state_dict(
+            {name: share.copy(owners[share.owner]) for name, share in self.shares(spec).items()}, assign=True
+        )
+        share_tables(made, self.full)
         return made.train(self.training)
+
+
+def _shares(space: SearchSpace, spec: SubDiTSpec, template: SubDiT) -> dict[str, Share]:
+    """Where each parameter of the sub-DiT lies in the supernet of its space."""
+    return {name: _share(space, spec, name, tuple(own.shape)) for name, own in template.named_parameters()}
+
+
+def _share(space: SearchSpace, spec: SubDiTSpec, name: str, shape: tuple[int, ...]) -> Share:
+    full = space.named_spec("full")
+    owner = _deep_name(space, spec, name)
+    if _PER_WIDTH.search(name) and spec.width != full.width:
+        return Share(f"apart.{_key(owner, f'width{spec.width}')}", tuple((1, length) for length in shape), shape)
+    if _PER_COMPRESSION.search(name) and spec.kv_compression != full.kv_compression:
+        key = _key(owner, f"compression{spec.kv_compression}")
+        return Share(f"apart.{key}", tuple((1, length) for length in shape), shape)
+    if _PER_WIDTH.search(name):
+        return Share(f"full.{owner}", tuple((1, length) for length in shape), shape)
+    kinds = _kinds(name)
+    groups = {"heads": space.kv_heads, "2 widths": 2}
+    axes = tuple(
+        (groups.get(kind, 1), length // groups.get(kind, 1)) for kind, length in zip(kinds, shape, strict=False)
+    )
+    return Share(f"full.{owner}", axes, shape)
+
+
+def _deep_name(space: SearchSpace, spec: SubDiTSpec, name: str) -> str:
+    """The name in the full network of a parameter of the sub-DiT, whose blocks are counted without the dropped."""
+    stage, _, rest = name.partition(".")
+    if stage not in STAGES:
+        return name
+    number, _, rest = rest.partition(".")
+    place, at = STAGES.index(stage), int(number)
+    kept, full = spec.depth[place], space.named_spec("full").depth[place]
+    from_the_end = stage == "up" or (stage == "middle" and at >= kept // 2)
+    return f"{stage}.{at + full - kept if from_the_end else at}.{rest}"
 
 
 @cache

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from supernet.dit import SubDiT
 from supernet.elastic import ElasticDiT
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import velocity
 from supernet.parallel import run_shards
 from supernet.parallel import shard_slices
+from supernet.placement import device_of
+from supernet.placement import full_precision
+from supernet.placement import model_inputs
 from supernet.space import SubDiTSpec
 
 
@@ -29,6 +32,12 @@ class Batch:
     text: tuple[Tensor, ...]
     text_mask: Tensor | None = None
 
+    def on(self, device: torch.device) -> Batch:
+        """The same on a device. Types stay: what enters a model is converted there."""
+        mask = None if self.text_mask is None else self.text_mask.to(device)
+        text = tuple(tokens.to(device) for tokens in self.text)
+        return Batch(self.latents.to(device), self.noise.to(device), self.sigma.to(device), text, mask)
+
 
 @dataclass(frozen=True)
 class StepLosses:
@@ -42,19 +51,20 @@ class StepLosses:
 
 
 def balanced_scale(full_gradient: Tensor, sub_gradient: Tensor) -> Tensor:
-    """min(1, |g_full| / |g_sub|) on the slice that both own.
+    """min(1, |g_full| / |g_sub|) on the slice that both own, in float32 at least.
 
     The paper asks for adaptive scaling without a formula. This one keeps a sub-network from outvoting the full network
     on any tensor they share, the failure that elastic training is known for.
     """
-    return (full_gradient.norm() / sub_gradient.norm().clamp_min(1e-12)).clamp(max=1.0)
+    kind = torch.promote_types(full_gradient.dtype, torch.float32)
+    return (full_gradient.norm(dtype=kind) / sub_gradient.norm(dtype=kind).clamp_min(1e-12)).clamp(max=1.0)
 
 
 @dataclass(frozen=True)
 class _Member:
     """One member's share of a step: weighted losses, and gradients by its own parameters."""
 
-    losses: tuple[float, ...]
+    losses: tuple[Tensor, ...]
     gradients: tuple[Tensor, ...]
 
 
@@ -72,62 +82,73 @@ def elastic_step(
     L = L_diff(full) + sub_weight * (L_diff(sub) + distill_weight * |v_sub - stopgrad v_full|^2), both members on the
     same x_t, sigma and text; on each shared tensor the sub-network's gradient is scaled by `balanced_scale`. The batch
     is cut into `shards` that run side by side; losses are means, so the sum of the shards' gradients is the batch's.
+
+    The batch is moved to the supernet's device, where a processor alone has shards. Noise is added, and losses, norms,
+    scales and sums of gradients are taken in float32 at least, whatever the supernet computes in.
     """
+    device = device_of(supernet)
+    batch = batch.on(device)
     owners = dict(supernet.named_parameters())
     full_parameters = dict(supernet.full.named_parameters())
-    slices = shard_slices(len(batch.latents), shards)
-    # A functional call swaps the template's parameters in, so that no two threads may share one.
-    templates = [supernet.template(spec) for _ in slices]
-    shares = supernet.shares(spec, templates[0])
+    shares = supernet.shares(spec)
     # Leaves of the sub-network's own shape: its gradients come compact, not as full tensors padded with zeros.
-    leaves = {name: share.read(owners[share.owner].detach()).clone().requires_grad_() for name, share in shares.items()}
+    leaves = {name: share.copy(owners[share.owner].detach()).requires_grad_() for name, share in shares.items()}
 
-    def run(job: tuple[slice, SubDiT]) -> tuple[_Member, _Member]:
-        rows, template = job
+    def run(rows: slice) -> tuple[_Member, _Member]:
         latents, noise, sigma = batch.latents[rows], batch.noise[rows], batch.sigma[rows]
         part = len(latents) / len(batch.latents)
         target = velocity(latents, noise)
-        inputs = (add_noise(latents, noise, sigma), 1000 * sigma, *(text[rows] for text in batch.text))
+        x_t = add_noise(latents, noise, sigma)
+        inputs = model_inputs(supernet, x_t, 1000 * sigma, [text[rows] for text in batch.text])
         options = {} if batch.text_mask is None else {"encoder_attention_mask": batch.text_mask[rows]}
         full_velocity = supernet.full(*inputs, **options)
         full_loss = part * mean_squared_error(full_velocity, target)
-        full = _Member((full_loss.item(),), torch.autograd.grad(full_loss, list(full_parameters.values())))
-        sub_velocity = functional_call(template, leaves, inputs, options)
+        full = _Member((full_loss.detach(),), torch.autograd.grad(full_loss, list(full_parameters.values())))
+        # Asked for here: a functional call swaps parameters in, so that no two threads may have one template.
+        sub_velocity = functional_call(supernet.template(spec), leaves, inputs, options)
         sub_loss = part * mean_squared_error(sub_velocity, target)
         distill_loss = part * mean_squared_error(sub_velocity, full_velocity.detach())
         total = sub_weight * (sub_loss + distill_weight * distill_loss)
         gradients = torch.autograd.grad(total, list(leaves.values()))
-        return full, _Member((sub_loss.item(), distill_loss.item()), gradients)
+        return full, _Member((sub_loss.detach(), distill_loss.detach()), gradients)
 
-    members = run_shards(run, zip(slices, templates, strict=True))
-    full, sub = (_summed([pair[at] for pair in members]) for at in (0, 1))
+    members = run_shards(run, shard_slices(len(batch.latents), shards, device))
+    full_gradients, sub_gradients = (_summed([pair[at].gradients for pair in members]) for at in (0, 1))
+    # Read at once, and at the end: a device works on until then.
+    losses = torch.stack([torch.stack([*full.losses, *sub.losses]) for full, sub in members]).tolist()
+    full_loss, sub_loss, distill_loss = (sum(values) for values in zip(*losses, strict=True))
 
     supernet.zero_grad(set_to_none=True)
-    for parameter, gradient in zip(full_parameters.values(), full.gradients, strict=True):
-        parameter.grad = gradient
-    full_norm = _norm(full.gradients)
-    for share, gradient in zip(shares.values(), sub.gradients, strict=True):
+    for parameter, gradient in zip(full_parameters.values(), full_gradients, strict=True):
+        parameter.grad = gradient.to(parameter.dtype)
+    full_norm = _norm(full_gradients)
+    for share, gradient in zip(shares.values(), sub_gradients, strict=True):
         owner = owners[share.owner]
         if owner.grad is None:
             owner.grad = torch.zeros_like(owner)
-        own, added = share.view(owner.grad), share.write_view(gradient)
+        own, added = share.view(owner.grad), share.write_view(full_precision(gradient))
+        # In float32 up to the one rounding that the sum takes where it lies.
         own.add_(added if share.owner.startswith("apart.") else balanced_scale(own, added) * added)
     return StepLosses(
-        full=full.losses[0],
-        sub=sub.losses[0],
-        distill=sub.losses[1],
+        full=full_loss,
+        sub=sub_loss,
+        distill=distill_loss,
         full_gradient_norm=full_norm,
-        sub_gradient_norm=_norm(sub.gradients),
+        sub_gradient_norm=_norm(sub_gradients),
     )
 
 
-def _summed(members: list[_Member]) -> _Member:
-    losses = tuple(sum(values) for values in zip(*(member.losses for member in members), strict=True))
-    gradients = list(members[0].gradients)
-    for member in members[1:]:
-        torch._foreach_add_(gradients, list(member.gradients))
-    return _Member(losses, tuple(gradients))
+def _summed(parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
+    """Gradients of the whole batch from those of its parts; several are added up in float32 at least."""
+    first, *others = parts
+    if not others:
+        return list(first)
+    total = [full_precision(gradient) for gradient in first]
+    for gradients in others:
+        torch._foreach_add_(total, list(gradients))
+    return total
 
 
-def _norm(gradients: tuple[Tensor, ...]) -> float:
-    return torch.stack(torch._foreach_norm(list(gradients))).norm().item()
+def _norm(gradients: Sequence[Tensor]) -> float:
+    kind = torch.promote_types(gradients[0].dtype, torch.float32)
+    return torch.stack(torch._foreach_norm(list(gradients), dtype=kind)).norm().item()

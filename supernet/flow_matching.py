@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from supernet.placement import full_precision
+
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
     """Values (batch,) shaped to multiply a tensor (batch, ...)."""
@@ -46,5 +48,5 @@ def sample_sigma(count: int, *, generator: torch.Generator, shift: float = 1.0) 
 
 
 def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean over everything; the flow-matching loss when the target is the velocity."""
-    return (prediction - target).square().mean()
+    """Mean over everything, in float32 at least; the flow-matching loss when the target is the velocity."""
+    return (full_precision(prediction) - full_precision(target)).square().mean()

@@ -18,6 +18,10 @@ from supernet.evaluation import recognised
 from supernet.parallel import run_shards
 from supernet.parallel import shard_count
 from supernet.parallel import shard_slices
+from supernet.placement import device_of
+from supernet.placement import float_array
+from supernet.placement import full_precision
+from supernet.placement import model_inputs
 from supernet.sampling import sample_euler
 from supernet.space import get_space
 from supernet.validation import text_tensors
@@ -79,16 +83,17 @@ def generate(
 
         def velocity(x: Samples, timestep: Samples) -> Samples:
             inputs = torch.from_numpy(x), torch.from_numpy(timestep)
-            predicted = model(*inputs, *conditions)
+            predicted = full_precision(model(*model_inputs(model, *inputs, conditions)))
             if guidance_scale != 1:
-                unconditional = model(*inputs, *(tokens.expand(len(x), -1, -1) for tokens in empty))
+                without = [tokens.expand(len(x), -1, -1) for tokens in empty]
+                unconditional = full_precision(model(*model_inputs(model, *inputs, without)))
                 predicted = unconditional + guidance_scale * (predicted - unconditional)
-            return np.asarray(predicted.numpy(), dtype=np.float32)
+            return float_array(predicted)
 
         with torch.inference_mode():
             return sample_euler(velocity, noise[rows], steps=steps, shift=shift)
 
-    return np.concatenate(run_shards(part, shard_slices(len(labels), shard_count())))
+    return np.concatenate(run_shards(part, shard_slices(len(labels), shard_count(), device_of(model))))
 
 
 def judge(sets: Sequence[Samples], data: DataSplit, labels: npt.NDArray[np.int64]) -> Judgement:

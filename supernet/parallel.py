@@ -39,9 +39,12 @@ def run_shards(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list
     return list(_pool(len(listed)).map(work, listed))
 
 
-def shard_slices(count: int, shards: int) -> list[slice]:
-    """`count` rows in `shards` nearly equal slices, none of them empty."""
-    shards = min(shards, count)
+def shard_slices(count: int, shards: int, device: torch.device | None = None) -> list[slice]:
+    """`count` rows in `shards` nearly equal slices, none of them empty; in one on a device that is no processor.
+
+    Threads there would queue for the one device, each with a batch too small to fill it.
+    """
+    shards = min(shards, count) if device is None or device.type == "cpu" else 1
     ends = [round(count * at / shards) for at in range(shards + 1)]
     return [slice(start, end) for start, end in zip(ends[:-1], ends[1:], strict=True)]
 
@@ -51,7 +54,7 @@ def sharded_backward(loss_of: Callable[[slice], Tensor], parameters: Sequence[nn
 
     `loss_of` gives the mean loss of a slice of the rows. Nothing that it calls may change state.
     """
-    slices = shard_slices(count, shard_count())
+    slices = shard_slices(count, shard_count(), parameters[0].device)
 
     def run(rows: slice) -> tuple[float, list[Tensor]]:
         loss = loss_of(rows) * ((rows.stop - rows.start) / count)

@@ -108,6 +108,8 @@ class SubDiTPipeline(DiffusionPipeline):
         # Even steps, which the scheduler then shifts. Its own default steps end at its smallest sigma instead.
         self.scheduler.set_timesteps(sigmas=euler_sigmas(num_inference_steps)[:-1].tolist(), device=device)
         _check_sigmas(self.scheduler)
+        # Otherwise it asks the device at which of its steps it is, and waits for the answer.
+        self.scheduler.set_begin_index(0)
         for timestep in self.progress_bar(self.scheduler.timesteps):
             at = timestep.expand(batch)
             velocity = self.transformer(x, at, encoder_hidden_states=text, return_dict=False)[0]

@@ -15,6 +15,8 @@ from supernet.elastic import ElasticDiT
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import velocity
+from supernet.placement import full_precision
+from supernet.placement import model_inputs
 from supernet.space import SubDiTSpec
 from supernet.validation import ValidationSet
 
@@ -35,13 +37,13 @@ def activation_code_score(supernet: ElasticDiT, spec: SubDiTSpec, data: Validati
         nonlocal units
         codes = torch.where(output > 0, 1.0, -1.0).flatten(1).double()
         # For codes of +1 and -1 the product counts the equal ones minus the unequal ones.
-        alike.add_((codes @ codes.T + codes.shape[1]) / 2)
+        alike.add_(((codes @ codes.T + codes.shape[1]) / 2).cpu())
         units += codes.shape[1]
 
     for module in model.modules():
         if isinstance(module, FeedForward):
             module.fc1.register_forward_hook(note)
-    model(add_noise(data.latents, data.noise, data.sigma), 1000 * data.sigma, *data.text)
+    model(*_inputs(model, data))
     # Two inputs whose codes are equal would make the determinant zero.
     kernel = alike / units + 1e-9 * torch.eye(len(alike), dtype=torch.float64)
     return float(torch.linalg.slogdet(kernel).logabsdet / len(alike))
@@ -50,19 +52,23 @@ def activation_code_score(supernet: ElasticDiT, spec: SubDiTSpec, data: Validati
 def synaptic_diversity_score(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet) -> float:
     """Logarithm of DSS (Zhou et al., CVPR 2022, equations 5 to 7) with the flow-matching loss as its L."""
     model = supernet.extract(spec).eval()
-    predicted = model(add_noise(data.latents, data.noise, data.sigma), 1000 * data.sigma, *data.text)
-    mean_squared_error(predicted, velocity(data.latents, data.noise)).backward()
+    predicted = model(*_inputs(model, data))
+    mean_squared_error(predicted, velocity(data.latents, data.noise).to(predicted.device)).backward()
     score = 0.0
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear) or module.weight.grad is None:
             continue
-        weight, gradient = module.weight.detach(), module.weight.grad
+        weight, gradient = full_precision(module.weight.detach()), full_precision(module.weight.grad)
         owner = name.rpartition(".")[2]
         if owner in _ATTENTION:
             score += (_nuclear(gradient) * _nuclear(weight)).item()
         elif ".ffn." in f".{name}":
             score += float((gradient * weight).abs().sum())
     return math.log(score) if score > 0 else -math.inf
+
+
+def _inputs(model: nn.Module, data: ValidationSet) -> tuple[Tensor | None, ...]:
+    return model_inputs(model, add_noise(data.latents, data.noise, data.sigma), 1000 * data.sigma, data.text)
 
 
 def _nuclear(matrix: Tensor) -> Tensor:

@@ -1,10 +1,44 @@
-"""Two-dimensional axial rotary position embedding, aligned between the stages' grids."""
+"""Two-dimensional axial rotary position embedding, aligned between the stages' grids.
+
+Tables are float32 and heads are rotated in float32 where a model computes in less, as diffusers does
+(`apply_rotary_emb`, for Flux and others). A table rounded to bfloat16 would stretch and turn heads by its own error, at
+every rotation the same one; in float32 the result is rounded once.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+_Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RotaryGrid:
+    """A grid of tokens and how fast its heads turn: all that a table depends on.
+
+    Attributes:
+        grid: tokens per side.
+        head_dim: of the heads that are rotated.
+        theta: base of the frequencies.
+        stride: fine tokens per side of one of these, see `rope_angles`.
+    """
+
+    grid: int
+    head_dim: int
+    theta: float
+    stride: int = 1
+
+    def table(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+        """`rope_angles` of the grid on a device, by default where torch makes new tensors."""
+        # Copied, since a tensor that shared the arrays' memory could change those of all models.
+        cos, sin = _angles(self)
+        return torch.tensor(cos, device=device), torch.tensor(sin, device=device)
 
 
 def rope_angles(grid: int, head_dim: int, *, theta: float, stride: int = 1) -> tuple[Tensor, Tensor]:
@@ -13,8 +47,15 @@ def rope_angles(grid: int, head_dim: int, *, theta: float, stride: int = 1) -> t
     Half of the frequencies turn with the row, half with the column. A coarse token stands at the centre of the
     `stride` x `stride` fine tokens that it replaces, so that positions mean the same in every stage.
     """
-    positions = np.arange(grid) * stride + (stride - 1) / 2
-    frequencies = theta ** (-np.arange(head_dim // 4) / (head_dim // 4))
+    return RotaryGrid(grid, head_dim, theta, stride).table()
+
+
+# Every block of every sub-DiT asks; a space has two grids.
+@lru_cache(maxsize=16)
+def _angles(of: RotaryGrid) -> tuple[_Array, _Array]:
+    grid, head_dim = of.grid, of.head_dim
+    positions = np.arange(grid) * of.stride + (of.stride - 1) / 2
+    frequencies = of.theta ** (-np.arange(head_dim // 4) / (head_dim // 4))
     turns = positions[:, None] * frequencies
     rows = np.broadcast_to(turns[:, None], (grid, grid, turns.shape[1]))
     columns = np.broadcast_to(turns[None], (grid, grid, turns.shape[1]))
@@ -22,10 +63,15 @@ def rope_angles(grid: int, head_dim: int, *, theta: float, stride: int = 1) -> t
     both = np.concatenate([angles, angles], axis=-1)[:, None]
     # The rotation takes the second half from the first: its sine carries that sign.
     sines = np.sin(both) * np.repeat([-1.0, 1.0], head_dim // 2)
-    return torch.from_numpy(np.cos(both).astype(np.float32)), torch.from_numpy(sines.astype(np.float32))
+    return np.cos(both).astype(np.float32), sines.astype(np.float32)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate heads of shape (batch, tokens, heads, head_dim) by angles of shape (tokens, 1, head_dim)."""
+    """Rotate heads of shape (batch, tokens, heads, head_dim) by angles of shape (tokens, 1, head_dim).
+
+    Computed in the wider of both types, returned in that of the heads.
+    """
     first, second = x.chunk(2, dim=-1)
-    return torch.addcmul(x * cos, torch.cat([second, first], dim=-1), sin)
+    turned = torch.addcmul(x * cos, torch.cat([second, first], dim=-1), sin)
+    # Asked first: while a graph is traced, a conversion to the same type would be a node of it.
+    return turned if turned.dtype == x.dtype else turned.to(x.dtype)

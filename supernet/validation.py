@@ -22,6 +22,9 @@ from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import velocity
 from supernet.parallel import run_shards
 from supernet.parallel import shard_slices
+from supernet.placement import device_of
+from supernet.placement import float_array
+from supernet.placement import model_inputs
 from supernet.space import SubDiTSpec
 from supernet.space import get_space
 from supernet.text import encode_prompts
@@ -86,16 +89,16 @@ def validation_set(
 @torch.no_grad()
 def validation_loss(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet) -> float:
     """Mean squared error of the velocity of the sub-network `spec` with inherited weights; lower is better."""
-    x_t = add_noise(data.latents, data.noise, data.sigma)
-    predicted = supernet(x_t, 1000 * data.sigma, *data.text, spec=spec)
-    return mean_squared_error(predicted, velocity(data.latents, data.noise)).item()
+    inputs = model_inputs(supernet, add_noise(data.latents, data.noise, data.sigma), 1000 * data.sigma, data.text)
+    predicted = supernet(*inputs, spec=spec)
+    return mean_squared_error(predicted, velocity(data.latents, data.noise).to(predicted.device)).item()
 
 
 def predicted_velocities(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet) -> npt.NDArray[np.float32]:
     """Velocities (count, channels, size, size) that the sub-network `spec` predicts with inherited weights.
 
     A small one goes through the triples in `HALVES` that run side by side, the same ones on any machine, so that values
-    depend on no number of cores.
+    depend on no number of cores; on a device that is no processor, all go at once.
     """
     x_t, timestep = add_noise(data.latents, data.noise, data.sigma), 1000 * data.sigma
     # Its own copy, which threads may share; a sub-network within the supernet would be looked up by each of them.
@@ -103,11 +106,11 @@ def predicted_velocities(supernet: ElasticDiT, spec: SubDiTSpec, data: Validatio
 
     def part(rows: slice) -> npt.NDArray[np.float32]:
         with torch.no_grad():
-            predicted = model(x_t[rows], timestep[rows], *(tokens[rows] for tokens in data.text))
-        return np.asarray(predicted.numpy(), dtype=np.float32)
+            texts = [tokens[rows] for tokens in data.text]
+            return float_array(model(*model_inputs(model, x_t[rows], timestep[rows], texts)))
 
     parts = HALVES if get_space(spec.space).tokens <= FEW_TOKENS else 1
-    return np.concatenate(run_shards(part, shard_slices(len(x_t), parts)))
+    return np.concatenate(run_shards(part, shard_slices(len(x_t), parts, device_of(model))))
 
 
 def validation_losses(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet) -> npt.NDArray[np.float64]:
@@ -124,7 +127,6 @@ def velocity_function(
 
     def function(x: npt.NDArray[np.float32], timestep: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with torch.no_grad():
-            predicted = model(torch.from_numpy(x), torch.from_numpy(timestep), *text)
-        return np.asarray(predicted.numpy(), dtype=np.float32)
+            return float_array(model(*model_inputs(model, torch.from_numpy(x), torch.from_numpy(timestep), text)))
 
     return function

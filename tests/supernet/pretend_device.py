@@ -1,0 +1,143 @@
+"""What a supernet does on a device that is no processor, without one: `python -m tests.supernet.pretend_device` prints JSON.
+
+Tensors are torch's fake ones, which have a device and no numbers, and refuse any operation on tensors of two devices. The
+device is a name registered for this process, hence the process of its own: autograd of fake CUDA tensors needs a torch
+that was built with CUDA. What stands in for numbers that fake tensors do not have is `numpy()`, of zeros.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from supernet.elastic import ElasticDiT
+from supernet.elastic_step import Batch
+from supernet.elastic_step import elastic_step
+from supernet.judging import generate
+from supernet.parallel import sharded_backward
+from supernet.pipeline import SubDiTPipeline
+from supernet.sampling import sample_euler
+from supernet.space import get_space
+from supernet.validation import predicted_velocities
+from supernet.validation import text_tensors
+from supernet.validation import validation_loss
+from supernet.validation import validation_set
+from supernet.validation import velocity_function
+
+DEVICE = "pretend"
+SPACE = get_space("digits")
+SPEC = SPACE.named["tiny"]
+
+
+def made(dtype: torch.dtype) -> ElasticDiT:
+    with torch.device(DEVICE):
+        supernet = ElasticDiT(space="digits")
+    # `to` cannot exchange fake parameters.
+    for module in supernet.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = nn.Parameter(parameter.detach().to(dtype))
+    return supernet
+
+
+def batch(count: int = 4) -> Batch:
+    text = text_tensors("digits", ("a handwritten digit three",) * count)
+    return Batch(torch.zeros(count, 1, 8, 8), torch.zeros(count, 1, 8, 8), torch.ones(count) / 2, text)
+
+
+def step(supernet: ElasticDiT) -> None:
+    # More shards than one are for a processor: fake tensors know one thread only.
+    elastic_step(supernet, SPEC, batch(), shards=2)
+    assert all(p.grad is None or (p.grad.device, p.grad.dtype) == (p.device, p.dtype) for p in supernet.parameters())
+    assert sum(p.grad is not None for p in supernet.parameters()) > 100
+
+
+def forward(supernet: ElasticDiT) -> None:
+    inputs = (torch.zeros(2, 1, 8, 8), torch.zeros(2), *text_tensors("digits", ("", "")))
+    like = next(supernet.parameters())
+    placed = [value.to(like.device, like.dtype) for value in inputs]
+    inside, alone = supernet(*placed, spec=SPEC), supernet.extract(SPEC)(*placed)
+    assert inside.device.type == alone.device.type == DEVICE and inside.dtype == alone.dtype == like.dtype
+
+
+def sample(supernet: ElasticDiT) -> None:
+    velocity = velocity_function(supernet, SPEC, text_tensors("digits", ("", "")))
+    assert sample_euler(velocity, np.zeros((2, 1, 8, 8), np.float32), steps=2).shape == (2, 1, 8, 8)
+
+
+def judged(supernet: ElasticDiT) -> None:
+    model = supernet.extract(SPEC).requires_grad_(False)
+    assert generate(model, "digits", np.arange(3), steps=2, guidance_scale=1.5).shape == (3, 1, 8, 8)
+
+
+def pipeline(supernet: ElasticDiT) -> None:
+    model = supernet.extract(SPEC)
+    piped = SubDiTPipeline(transformer=model, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0))
+    piped.set_progress_bar_config(disable=True)
+    text = list(text_tensors("digits", ("", "")))
+    options: dict[str, Any] = {"num_inference_steps": 2, "guidance_scale": 2.0, "negative_prompt_embeds": text}
+    latents = torch.zeros(2, 1, 8, 8)
+    assert piped(text, latents=latents, output_type="latent", **options).images.device.type == DEVICE
+
+
+def shards(supernet: ElasticDiT) -> None:
+    like = next(supernet.parameters())
+    layer = nn.Linear(3, 3, device=DEVICE, dtype=like.dtype)
+    rows = torch.zeros(6, 3, device=DEVICE, dtype=like.dtype)
+    sharded_backward(lambda part: layer(rows[part]).square().mean(), list(layer.parameters()), 6)
+
+
+def mixed(supernet: ElasticDiT) -> None:
+    """Not what anything does: that a tensor left on the processor is noticed at all."""
+    supernet(torch.zeros(2, 1, 8, 8), torch.zeros(2), *text_tensors("digits", ("", "")), spec=SPEC)
+
+
+SCENARIOS: dict[str, Callable[[ElasticDiT], Any]] = {
+    "elastic step": step,
+    "forward and extract": forward,
+    "validation loss": lambda supernet: validation_loss(supernet, SPEC, validation_set("digits", per_image=1)),
+    "validation velocities": lambda supernet: predicted_velocities(supernet, SPEC, validation_set("digits")),
+    "sampling": sample,
+    "judging": judged,
+    "pipeline": pipeline,
+    "sharded backward": shards,
+    "mixed": mixed,
+}
+
+
+def zeros(tensor: Tensor) -> np.ndarray[Any, Any]:
+    if tensor.device.type != "cpu":
+        raise TypeError(f"can't convert a tensor on {tensor.device} to numpy; copy it to host memory first")
+    return np.zeros(tensor.shape, str(tensor.dtype).removeprefix("torch."))
+
+
+def main() -> None:
+    _setup_privateuseone_for_python_backend(DEVICE)
+    torch.set_num_threads(2)
+    FakeTensor.numpy = zeros  # type: ignore[method-assign]
+    found = {}
+    with FakeTensorMode(allow_non_fake_inputs=False, shape_env=ShapeEnv()):
+        supernet = made(torch.bfloat16)
+        for name, scenario in SCENARIOS.items():
+            try:
+                scenario(supernet)
+                found[name] = ""
+            except Exception as error:
+                found[name] = f"{type(error).__name__}: {error}"[:300]
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

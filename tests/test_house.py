@@ -26,14 +26,20 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("subdit", "supernet", "supernet.space", "device_profiles", "profilers", "nas", "nas.cli")
 ROOMS += ("profilers.importers", "profilers.adb", "profilers.browser")
 HEAVY = ("torch", "pandas", "matplotlib", "optuna", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy", "peft")
-HEAVY += ("aiohttp",)
+HEAVY += ("aiohttp", "diffusers", "transformers", "jinja2", "rich")
 
 
-def loaded_after(code: str) -> set[str]:
+def loaded_after(code: str, among: tuple[str, ...] = HEAVY) -> set[str]:
     """Which heavy packages a fresh interpreter has loaded after running `code`."""
-    ask = f"{code}\nimport sys\nprint('LOADED', *[name for name in {HEAVY!r} if name in sys.modules])"
+    ask = f"{code}\nimport sys\nprint('LOADED', *[name for name in {among!r} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True, cwd=ROOT)
     return set(ran.stdout.splitlines()[-1].split()[1:])
+
+
+def loaded_by(*commands: list[str], among: tuple[str, ...] = HEAVY) -> set[str]:
+    """As `loaded_after`, of command lines one after the other in one interpreter."""
+    calls = "\n".join(f"group({command!r}, standalone_mode=False)" for command in commands)
+    return loaded_after(f"from nas.cli import group\n{calls}", among)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -41,23 +47,37 @@ def test_a_room_loads_nothing_heavy(room: str) -> None:
     assert loaded_after(f"import {room}") == set()
 
 
-def test_help_loads_nothing_heavy() -> None:
-    assert loaded_after("from nas.cli import group\ngroup(['--help'], standalone_mode=False)") == set()
+SUBVERBS = [["spaces", "list"], ["spaces", "show"]]
+SUBVERBS += [["devices", name] for name in ("list", "show", "check", "compare")]
+PROFILE = "device_profiles/shipped/linux-amd-epyc--litert--int8--t1--mobile-1k.json"
+# What only looks; each answers at once, since it loads nothing that takes long to load.
+READ_ONLY = [
+    ["spaces"],
+    ["spaces", "list", "--json"],
+    ["spaces", "show", "digits"],
+    ["spaces", "show", "mobile-1k", "--point", "full", "--json"],
+    ["devices"],
+    ["devices", "list", "--space", "digits", "--json"],
+    ["devices", "show", PROFILE, "--components"],
+    ["devices", "check", PROFILE],
+    ["devices", "compare", PROFILE, PROFILE],
+    ["import", "tests/golden/onnxruntime_profile.json", "--show"],
+    ["import", "tests/golden/aihub_perf.yaml", "--show", "--json"],
+]
 
 
-def test_a_verb_loads_only_what_it_needs() -> None:
-    assert loaded_after("from nas.cli import group\ngroup(['spaces'], standalone_mode=False)") == set()
+def test_no_help_loads_anything_heavy() -> None:
+    helps = [["--help"], *([verb, "--help"] for verb in VERBS), *([*subverb, "--help"] for subverb in SUBVERBS)]
+    assert loaded_by(*helps, among=(*HEAVY, "numpy", "yaml")) == set()
 
 
-def test_reading_a_log_loads_no_runtime() -> None:
-    names = ("onnxruntime_profile.json", "aihub_perf.yaml")
-    arguments = [["import", f"tests/golden/{name}", "--show"] for name in names]
-    code = "\n".join(f"group({one!r}, standalone_mode=False)" for one in arguments)
-    assert loaded_after(f"from nas.cli import group\n{code}") == set()
+@pytest.mark.parametrize("command", READ_ONLY, ids=" ".join)
+def test_a_verb_that_only_looks_loads_nothing_heavy(command: list[str]) -> None:
+    assert loaded_by(command) == set()
 
 
 def test_reports_and_device_profiles_load_no_torch() -> None:
-    assert loaded_after("import device_profiles, reports") <= {"matplotlib"}
+    assert loaded_after("import device_profiles, reports") <= {"jinja2", "matplotlib"}
 
 
 def test_import_contracts_hold() -> None:

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 
 import click
 
-from device_profiles import Finding
-from device_profiles import RegisteredProfile
-from device_profiles import check_physics
-from device_profiles import compare_profiles
-from device_profiles import load_profile
-from device_profiles import read_profile
-from device_profiles import read_registry
-from device_profiles import user_registry
 from nas.cli._profile_text import echo_profile
 from nas.cli._profile_text import error_of
+from nas.cli._profile_text import needs_fit
 from nas.cli._profile_text import percent
 from nas.cli._profile_text import provenance_mark
+from nas.cli._progress import progress_bar
 from nas.cli._table import echo_json
 from nas.cli._table import echo_table
 from subdit.errors import ProfileError
-from supernet.space import get_space
+
+if TYPE_CHECKING:
+    from device_profiles import DeviceProfile
+    from device_profiles import Finding
+    from device_profiles import RegisteredProfile
 
 # Findings that `check` prints of one profile.
 _SHOWN = 20
+_FIT = "Fit profiles of whole sub-DiTs, too, which takes seconds each, and say how far they are off."
 
 
 @click.group(invoke_without_command=True)
@@ -43,39 +43,44 @@ def command(ctx: click.Context, as_json: bool) -> None:
         subdit devices compare linux my-laptop
     """
     if ctx.invoked_subcommand is None:
-        _list(None, as_json)
+        _list(None, as_json, fit=False)
 
 
 @command.command("list")
 @click.option("--space", help="Only profiles of this space.")
+@click.option("--fit", is_flag=True, help=_FIT)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_(space: str | None, as_json: bool) -> None:
+def list_(space: str | None, fit: bool, as_json: bool) -> None:
     """List the device profiles: yours and those that come with subdit.
 
     \b
     Example:
         subdit devices list --space digits
     """
-    _list(get_space(space).name if space else None, as_json)
+    _list(_space_name(space), as_json, fit=fit)
 
 
 @command.command()
 @click.argument("device")
 @click.option("--space", help="Of which space, where the device has profiles of several.")
 @click.option("--components", is_flag=True, help="Print the latency of every component, too.")
+@click.option("--fit", is_flag=True, help=_FIT)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole profile as JSON.")
-def show(device: str, space: str | None, components: bool, as_json: bool) -> None:
+def show(device: str, space: str | None, components: bool, fit: bool, as_json: bool) -> None:
     """Show a device profile: id, unambiguous start of one, or file.
 
     \b
-    Example:
+    Examples:
         subdit devices show linux --components
+        subdit devices show my-phone.json --fit
     """
-    profile = load_profile(device, space=get_space(space).name if space else None)
+    from device_profiles import load_profile
+
+    profile = load_profile(device, space=_space_name(space))
     if as_json:
         echo_json(profile.to_dict())
     else:
-        echo_profile(profile, components=components)
+        echo_profile(profile, components=components, fit=fit)
 
 
 @command.command()
@@ -85,16 +90,24 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
     """Check profile files against the schema and against physics; without FILES, all of the registries.
 
     Physics: the table has no gaps, intervals hold their values, latency grows with width, tokens, FFN ratio and radius,
-    noise is within its limits, the calibration is believable. Exits with 2 where a file fails.
+    noise is within its limits, the calibration is believable, as is the fit to whole sub-DiTs, which takes some seconds
+    for each such profile. Exits with 2 where a file fails.
 
     \b
     Example:
         subdit devices check my-laptop.json
     """
+    from device_profiles import read_registry
+    from device_profiles import user_registry
+
     if not files:
         entries, damaged = read_registry()
         files = (*(entry.path for entry in entries), *damaged)
-    checked = {path: _check(path) for path in files}
+    checked: dict[Path, tuple[Finding, ...]] = {}
+    with progress_bar("Checking") as progress:
+        for done, path in enumerate(files):
+            progress(done, len(files), path.name)
+            checked[path] = _check(path)
     if as_json:
         echo_json(
             [
@@ -130,7 +143,10 @@ def compare(first: str, second: str, space: str | None, top: int, as_json: bool)
     Example:
         subdit devices compare linux my-laptop.json
     """
-    name = get_space(space).name if space else None
+    from device_profiles import compare_profiles
+    from device_profiles import load_profile
+
+    name = _space_name(space)
     profiles = [load_profile(device, space=name) for device in (first, second)]
     found = compare_profiles(*profiles)
     if as_json:
@@ -171,18 +187,31 @@ def compare(first: str, second: str, space: str | None, top: int, as_json: bool)
         )
 
 
+def _space_name(space: str | None) -> str | None:
+    """Raises `SpaceError` where there is none of that name."""
+    from supernet.space import get_space
+
+    return get_space(space).name if space else None
+
+
 def _check(path: Path) -> tuple[Finding, ...]:
+    from device_profiles import Finding
+    from device_profiles import check_physics
+    from device_profiles import read_profile
+
     try:
         return check_physics(read_profile(path))
     except ProfileError as error:
         return (Finding("schema", str(error)),)
 
 
-def _list(space: str | None, as_json: bool) -> None:
+def _list(space: str | None, as_json: bool, *, fit: bool) -> None:
+    from device_profiles import read_registry
+
     entries, damaged = read_registry()
     entries = [entry for entry in entries if space in (None, entry.profile.space)]
     if as_json:
-        echo_json([_describe(entry) for entry in entries])
+        echo_json([_describe(entry, fit=fit) for entry in entries])
     elif entries:
         echo_table(
             ("device", "space", "provenance", "noisy", "mean error", "measured"),
@@ -192,7 +221,7 @@ def _list(space: str | None, as_json: bool) -> None:
                     entry.profile.space,
                     provenance_mark(entry.profile),
                     "yes" if entry.profile.noisy else "no",
-                    percent(error.mean) if (error := error_of(entry.profile)) else "-",
+                    _mean_error(entry.profile, fit=fit),
                     entry.profile.conditions.measured_at,
                 )
                 for entry in entries
@@ -200,19 +229,29 @@ def _list(space: str | None, as_json: bool) -> None:
         )
     else:
         click.echo("There are no device profiles yet; make one with 'subdit kit' and 'subdit profile'.")
+    if not (as_json or fit) and any(needs_fit(entry.profile) for entry in entries):
+        click.echo("\nnot fitted: 'subdit devices list --fit' fits it, in seconds each, and says how far it is off")
     for path in damaged:
         click.echo(f"Left out, as it is damaged: {path} ('subdit devices check' says how).", err=True)
 
 
-def _describe(entry: RegisteredProfile) -> dict[str, Any]:
+def _mean_error(profile: DeviceProfile, *, fit: bool) -> str:
+    if needs_fit(profile) and not fit:
+        return "not fitted"
+    error = error_of(profile, fit=fit)
+    return percent(error.mean) if error else "-"
+
+
+def _describe(entry: RegisteredProfile, *, fit: bool) -> dict[str, Any]:
     profile = entry.profile
-    error = error_of(profile)
+    error = error_of(profile, fit=fit)
     return {
         "id": profile.id,
         "space": profile.space,
         "provenance": profile.provenance,
         "noisy": profile.noisy,
         "mean_error": error.mean if error else None,
+        "not_fitted": needs_fit(profile) and not fit,
         "max_params": profile.max_params,
         "source": profile.source,
         "measured_at": profile.conditions.measured_at,

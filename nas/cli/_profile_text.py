@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from device_profiles import DeviceProfile
-from device_profiles import ErrorReport
-from device_profiles import Latency
-from device_profiles import LatencyEstimator
 from nas.cli._table import echo_table
 from subdit.errors import SubditError
-from supernet.space import get_space
+
+if TYPE_CHECKING:
+    from device_profiles import DeviceProfile
+    from device_profiles import ErrorReport
+    from device_profiles import Latency
+    from device_profiles import LatencyEstimator
 
 Facts = Iterator[tuple[str, str]]
 
@@ -24,21 +26,31 @@ def provenance_mark(profile: DeviceProfile) -> str:
     return MARKS[profile.provenance]
 
 
-def error_of(profile: DeviceProfile) -> ErrorReport | None:
-    """Errors on whole sub-DiTs left out of the fit; None where there are none, or the space is not known here."""
+def error_of(profile: DeviceProfile, *, fit: bool) -> ErrorReport | None:
+    """Errors on whole sub-DiTs left out of the fit; None where there are none, or the space is not known here.
+
+    Without `fit` also of a profile that must be fitted first (`needs_fit`), which takes seconds.
+    """
     if profile.calibration is not None:
         return profile.calibration.error
-    estimator = _estimator(profile) if profile.whole else None
+    estimator = _estimator(profile) if fit and profile.whole else None
     return estimator.error if estimator else None
+
+
+def needs_fit(profile: DeviceProfile) -> bool:
+    """Whether predictions come from a fit to whole sub-DiTs, which no file keeps."""
+    from device_profiles import MIN_WHOLE_ROWS
+
+    return profile.calibration is None and len(profile.whole) >= MIN_WHOLE_ROWS
 
 
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def echo_profile(profile: DeviceProfile, *, components: bool) -> None:
-    """Print a profile."""
-    for label, text in (*_identity(profile), *_noise(profile), *_prediction(profile)):
+def echo_profile(profile: DeviceProfile, *, components: bool, fit: bool = True) -> None:
+    """Print a profile; without `fit`, one that must be fitted first does not say how far its predictions are off."""
+    for label, text in (*_identity(profile), *_noise(profile), *_prediction(profile, fit=fit)):
         click.echo(f"{label:<12} {text}".rstrip())
     if components:
         _echo_table("component", list(profile.components.items()))
@@ -91,14 +103,20 @@ def _noise(profile: DeviceProfile) -> Facts:
     )
 
 
-def _prediction(profile: DeviceProfile) -> Facts:
+def _prediction(profile: DeviceProfile, *, fit: bool) -> Facts:
     """How latencies are predicted, and how far that is off."""
+    from device_profiles import LatencyEstimator
+    from supernet.space import get_space
+
     if (calibration := profile.calibration) is not None and not profile.whole:
         yield (
             "calibration",
             f"{calibration.form}, on {calibration.error.samples} whole sub-DiTs, each left out in turn:",
         )
         yield from _errors(calibration.error, calibration.uncalibrated_error, "without it")
+        return
+    if needs_fit(profile) and not fit:
+        yield "fit", f"to {len(profile.whole)} whole sub-DiTs, not made; --fit makes it and says how far it is off"
         return
     try:
         estimator = LatencyEstimator(profile, get_space(profile.space))
@@ -130,6 +148,9 @@ def _errors(error: ErrorReport, plain: ErrorReport, plain_label: str) -> Facts:
 
 
 def _estimator(profile: DeviceProfile) -> LatencyEstimator | None:
+    from device_profiles import LatencyEstimator
+    from supernet.space import get_space
+
     try:
         return LatencyEstimator(profile, get_space(profile.space))
     except SubditError:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import click
@@ -18,87 +21,35 @@ from supernet.space import WeightSizes
 from supernet.space import component_flops
 from supernet.space import component_weights
 from supernet.space import components_by_stage
+from supernet.space import part_activation_bytes
 
 ACTIVATIONS = ("activation_bytes", "fused_activation_bytes")
 MEGABYTE = 1e6
+# Activations are shown as of float16.
+_ELEMENT_BYTES = 2
 
 
-def describe_costs(
-    space: SearchSpace, named: dict[str, SubDiTSpec], point: str, *, ablation: bool, progress: ProgressCallback
-) -> dict[str, Any]:
-    """Costs of the named points, of the stages and components of one of them, and of the paper's ablation steps.
-
-    Activation memory is null where torch is not installed; all else is closed form.
-    """
-    measured = _measure(space, named, ablation=ablation, progress=progress)
-    stages = components_by_stage(space, named[point])
-    costs = measured.get(point)
+def describe_costs(space: SearchSpace, point: str) -> dict[str, Any]:
+    """Costs of the named points, and of the stages and components of one of them, all in closed form."""
+    stages = components_by_stage(space, space.named_spec(point))
+    alive = _alive(space, space.named_spec(point))
     return {
         "named": {
             name: _sizes(space, sum(components_by_stage(space, spec).values(), Counter()))
-            | _activations(measured.get(name))
-            for name, spec in named.items()
+            | _largest(_alive(space, spec))
+            for name, spec in space.named.items()
         },
         "point": point,
-        "stages": {name: _sizes(space, count) | _activations(costs, [(name, None)]) for name, count in stages.items()},
+        "stages": {
+            name: _sizes(space, count) | _largest(alive, [(name, component.kind) for component in count])
+            for name, count in stages.items()
+        },
         "components": {
             component.name: {"count": times}
             | _sizes(space, Counter({component: times}))
-            | _activations(costs, [(stage, component.kind) for stage, count in stages.items() if component in count])
+            | _largest(alive, [(stage, component.kind) for stage, count in stages.items() if component in count])
             for component, times in sorted(sum(stages.values(), Counter()).items())
         },
-        "ablation": _ablation(measured) if ablation and measured else None,
-    }
-
-
-def _measure(
-    space: SearchSpace, named: dict[str, SubDiTSpec], *, ablation: bool, progress: ProgressCallback
-) -> dict[str, Any]:
-    """`Costs` in float16 of the named points and, as 'step A' and so on, of the ablation; nothing without torch."""
-    try:
-        import torch
-        from diffusers.models.modeling_utils import no_init_weights
-    except ModuleNotFoundError:
-        return {}
-    from supernet.costs import measure_costs
-    from supernet.dit import SubDiT
-    from supernet.dit import example_inputs
-
-    steps = _ablation_steps() if ablation else ()
-    measured: dict[str, Any] = {}
-    total = len(named) + len(steps)
-    for name, spec in named.items():
-        progress(len(measured), total, name)
-        with torch.device("meta"), no_init_weights():
-            model = SubDiT.from_spec(space, spec)
-        measured[name] = measure_costs(model, example_inputs(space), dtype=torch.float16)
-    for step in steps:
-        progress(len(measured), total, f"step {step.name}")
-        with torch.device("meta"), no_init_weights():
-            model = step.build()
-        measured[f"step {step.name}"] = measure_costs(model, step.example_inputs(), dtype=torch.float16)
-    progress(total, total, "")
-    return measured
-
-
-def _ablation_steps() -> Any:
-    from supernet.ablation import ABLATION
-
-    return ABLATION
-
-
-def _ablation(measured: dict[str, Any]) -> dict[str, Any]:
-    return {
-        step.name: {
-            "change": step.change,
-            "params": measured[f"step {step.name}"].weights.params,
-            "flops": measured[f"step {step.name}"].flops,
-            **_activations(measured[f"step {step.name}"]),
-            "published_params": round(step.published_params_m * 1e6),
-            "published_latency_ms": step.published_latency_ms,
-            "published_validation_loss": step.published_validation_loss,
-        }
-        for step in _ablation_steps()
     }
 
 
@@ -113,23 +64,95 @@ def _sizes(space: SearchSpace, count: Counter[Component]) -> dict[str, Any]:
     }
 
 
-def _activations(costs: Any, parts: Iterable[tuple[str, str | None]] | None = None) -> dict[str, int | None]:
-    """Both figures of activation memory of a whole model, or the larger ones of some of its parts."""
-    if costs is None:
-        return dict.fromkeys(ACTIVATIONS)
-    if parts is None:
-        return {key: getattr(costs, key) for key in ACTIVATIONS}
-    from supernet.costs import part_costs
+def _alive(space: SearchSpace, spec: SubDiTSpec) -> dict[str, dict[tuple[str, str], int]]:
+    """Both figures of activation memory of each part."""
+    return {
+        key: part_activation_bytes(space, spec, element_bytes=_ELEMENT_BYTES, fused=fused)
+        for key, fused in zip(ACTIVATIONS, (False, True), strict=True)
+    }
 
-    found = [part_costs(costs, stage, kind) for stage, kind in parts]
-    return {key: max(getattr(part, key) for part in found) for key in ACTIVATIONS}
+
+def _largest(
+    alive: dict[str, dict[tuple[str, str], int]], parts: Iterable[tuple[str, str]] | None = None
+) -> dict[str, int]:
+    """Of a whole model, or of some of its parts."""
+    within = None if parts is None else set(parts)
+    return {
+        key: max(size for part, size in sizes.items() if within is None or part in within)
+        for key, sizes in alive.items()
+    }
+
+
+# With torch ----------------------------------------------------------------------------------------------------------
+
+
+def measure(space: SearchSpace, described: dict[str, Any], *, progress: ProgressCallback) -> dict[str, Any]:
+    """What torch counts on the meta device of the same named points, and of the paper's ablation steps where it is of
+    the paper's spaces, for which there is no closed form.
+
+    Returns "measured": figures by named point; "differences": sentences, none where torch counts what `described` says;
+    "ablation": by step, or None.
+    """
+    import torch
+    from diffusers.models.modeling_utils import no_init_weights
+
+    from supernet.ablation import ABLATION
+    from supernet.costs import measure_costs
+    from supernet.dit import SubDiT
+    from supernet.dit import example_inputs
+
+    steps = ABLATION if _is_the_papers(space) else ()
+    total = len(space.named) + len(steps)
+
+    def counted(
+        done: int, name: str, build: Callable[[], SubDiT], inputs: Mapping[str, torch.Tensor]
+    ) -> dict[str, int]:
+        progress(done, total, name)
+        with torch.device("meta"), no_init_weights():
+            model = build()
+        costs = measure_costs(model, inputs, dtype=torch.float16)
+        return {
+            "params": costs.weights.params,
+            "flops": costs.flops,
+            **{key: getattr(costs, key) for key in ACTIVATIONS},
+        }
+
+    named = {
+        name: counted(done, name, partial(SubDiT.from_spec, space, spec), example_inputs(space))
+        for done, (name, spec) in enumerate(space.named.items())
+    }
+    ablation = {
+        step.name: {
+            "change": step.change,
+            **counted(done, f"step {step.name}", step.build, step.example_inputs()),
+            "published_params": round(step.published_params_m * 1e6),
+            "published_latency_ms": step.published_latency_ms,
+            "published_validation_loss": step.published_validation_loss,
+        }
+        for done, step in enumerate(steps, len(named))
+    }
+    progress(total, total, "")
+    return {
+        "measured": named,
+        "differences": [
+            f"{key} of {name}: torch counts {value:,}, the closed form is {described['named'][name][key]:,}"
+            for name, figures in named.items()
+            for key, value in figures.items()
+            if value != described["named"][name][key]
+        ],
+        "ablation": ablation or None,
+    }
+
+
+def _is_the_papers(space: SearchSpace) -> bool:
+    return space.name == "paper" or space.name.startswith("mobile-1k")
 
 
 # Tables --------------------------------------------------------------------------------------------------------------
 
 
 def echo_costs(described: dict[str, Any]) -> None:
-    """Print what `describe_costs` says."""
+    """Print what `describe_costs` says and, where it was asked, `measure`."""
     named, point = described["named"], described["point"]
     giga = max(entry["flops"] for entry in named.values()) >= 1e9
     unit, scale = ("GFLOPs", 1e9) if giga else ("MFLOPs", 1e6)
@@ -164,8 +187,12 @@ def echo_costs(described: dict[str, Any]) -> None:
         "Activations: largest live set in fp16 while the part runs, with attention as plain operators; fused: with\n"
         "attention that never writes its scores."
     )
-    if named[point][ACTIVATIONS[0]] is None:
-        click.echo("Activation memory is measured with torch: pip install 'subdit[torch]'.")
+    if "measured" not in described:
+        click.echo("All in closed form; --measure counts with torch, too.")
+        return
+    points = ", ".join(described["measured"])
+    for sentence in described["differences"] or [f"torch counts the same of {points}, on the meta device"]:
+        click.echo(f"{sentence[0].upper()}{sentence[1:]}.")
     if described["ablation"]:
         _echo_ablation(described["ablation"])
 
@@ -190,8 +217,8 @@ def _echo_ablation(steps: dict[str, Any]) -> None:
     )
 
 
-def _megabytes(size: int | None) -> str:
-    return "-" if size is None else _amount(size / MEGABYTE)
+def _megabytes(size: int) -> str:
+    return _amount(size / MEGABYTE)
 
 
 def _amount(value: float) -> str:

@@ -12,6 +12,7 @@ from supernet.space._components import sum_components
 from supernet.space._described import described
 from supernet.space._memory import ACTIVATION_BYTES
 from supernet.space._memory import activation_bytes
+from supernet.space._memory import part_activation_bytes
 from supernet.space._memory import peak_memory_bytes
 from supernet.space._memory import weight_bytes
 from supernet.space._search_space import PIPELINE_PARTS
@@ -61,6 +62,7 @@ __all__ = [
     "count_params",
     "described",
     "get_space",
+    "part_activation_bytes",
     "peak_memory_bytes",
     "register_space",
     "space_names",

@@ -24,8 +24,10 @@ from supernet.space._search_space import EncodedSpecs
 from supernet.space._search_space import SearchSpace
 from supernet.space._sizes import component_weights
 from supernet.space._sizes import stored_bytes
+from supernet.space._spec import SubDiTSpec
 
 Bytes = npt.NDArray[np.int64]
+Part = tuple[str, str]
 
 ACTIVATION_BYTES = {"fp32": 4, "fp16": 2, "int8": 4, "palette4": 2}
 """Bytes of a number between operators, by the precision of the weights: weights of 8 bits are used in float32 products,
@@ -57,11 +59,28 @@ def weight_bytes(space: SearchSpace, encoded: EncodedSpecs, precision: str) -> B
 
 def activation_bytes(space: SearchSpace, encoded: EncodedSpecs, *, element_bytes: int, fused: bool = False) -> Bytes:
     """The largest live set of tensors, inputs in and weights out, shape (n,)."""
+    largest: Bytes = np.maximum.reduce(list(_moments(space, encoded, fused=fused).values()))
+    return element_bytes * largest
+
+
+def part_activation_bytes(
+    space: SearchSpace, spec: SubDiTSpec, *, element_bytes: int, fused: bool = False
+) -> dict[Part, int]:
+    """The largest live set of the whole sub-DiT while each of its parts runs; raises `SpecError` on a foreign spec.
+
+    A part is a stage of `components_by_stage` and a kind of component in it, such as ("down", "ffn").
+    """
+    moments = _moments(space, space.encode([spec]), fused=fused)
+    return {part: element_bytes * int(numbers[0]) for part, numbers in moments.items()}
+
+
+def _moments(space: SearchSpace, encoded: EncodedSpecs, *, fused: bool) -> dict[Part, Bytes]:
+    """Most numbers that live at once while each part runs, shape (n,) each."""
     own = np.asarray([_own_peak(space, one, fused=fused) for one in all_components(space)], dtype=np.int64)
     peak = {place: own[columns] for place, columns in component_columns(space, encoded).items()}
-    at = list(space.dimensions)
-    width = np.asarray(space.widths)[encoded[:, at.index("width")]]
-    long_skips = np.asarray(space.depths[1])[encoded[:, at.index("depth_middle")]] // 2
+    labels = list(space.dimensions)
+    width = np.asarray(space.widths)[encoded[:, labels.index("width")]]
+    long_skips = np.asarray(space.depths[1])[encoded[:, labels.index("depth_middle")]] // 2
     tokens, half = space.tokens * width, space.middle_grid**2 * width
     inputs = space.latent_size**2 * space.latent_channels + 1
     inputs += sum(text.tokens * text.width for text in space.text_inputs)
@@ -69,27 +88,31 @@ def activation_bytes(space: SearchSpace, encoded: EncodedSpecs, *, element_bytes
     modulated = inputs + 8 * width
     ready = modulated + space.text_tokens * space.text_width
 
-    def block(stage: str, kind: str, size: Bytes, *, fused_skip: bool = False) -> Bytes:
+    def blocks(
+        stage: str, attention: str, around: Bytes, size: Bytes, *, fused_skip: bool = False
+    ) -> dict[Part, Bytes]:
         # What goes in lives until the block ends; behind its first branch, what comes out of the one before, too.
-        first = peak[f"{kind}_{stage}"] + size * fused_skip
-        return np.maximum(first, size + np.maximum(peak[f"cross_attention_{stage}"], peak[f"ffn_{stage}"]))
+        return {
+            (stage, attention): around + peak[f"{attention}_{stage}"] + size * fused_skip,
+            (stage, "cross_attention"): around + size + peak[f"cross_attention_{stage}"],
+            (stage, "ffn"): around + size + peak[f"ffn_{stage}"],
+        }
 
     # Deepest in Middle, as many outputs wait as there are blocks in its second half; the block that takes the first of
     # them has it as its input, too. The tokens that left Down live until Up ends.
-    inside = block("middle", "self_attention", half, fused_skip=True)
-    moments = [
-        inputs + peak["time_embed"],
-        modulated + peak["text_projection"],
-        ready + peak["patch_embed"],
-        ready + tokens + block("down", "assa", tokens),
-        ready + tokens + peak["downsample"],
-        ready + tokens + long_skips * half + np.maximum(peak["skip_fusion_middle"], inside),
-        ready + tokens + half + peak["upsample"],
-        ready + 2 * tokens + block("up", "assa", tokens),
-        modulated + tokens + peak["final_layer"],
-    ]
-    largest: Bytes = np.maximum.reduce(moments)
-    return element_bytes * largest
+    inside = ready + tokens + long_skips * half
+    return {
+        ("time", "time_embed"): inputs + peak["time_embed"],
+        ("text", "text_projection"): modulated + peak["text_projection"],
+        ("patch", "patch_embed"): ready + peak["patch_embed"],
+        **blocks("down", "assa", ready + tokens, tokens),
+        ("downsample", "downsample"): ready + tokens + peak["downsample"],
+        ("middle", "skip_fusion"): inside + peak["skip_fusion_middle"],
+        **blocks("middle", "self_attention", inside, half, fused_skip=True),
+        ("upsample", "upsample"): ready + tokens + half + peak["upsample"],
+        **blocks("up", "assa", ready + 2 * tokens, tokens),
+        ("final", "final_layer"): modulated + tokens + peak["final_layer"],
+    }
 
 
 class _Live:

@@ -13,13 +13,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from supernet.costs import measure_costs
+from supernet.costs import part_costs
 from supernet.dit import SubDiT
 from supernet.dit import example_inputs
 from supernet.space import PRECISIONS
 from supernet.space import SearchSpace
 from supernet.space import SubDiTSpec
 from supernet.space import activation_bytes
+from supernet.space import components_by_stage
 from supernet.space import get_space
+from supernet.space import part_activation_bytes
 from supernet.space import peak_memory_bytes
 from supernet.space import weight_bytes
 from tests.supernet.shrunk import SHIPPED
@@ -32,6 +35,21 @@ def watched(space: SearchSpace, spec: SubDiTSpec, dtype: torch.dtype | None = No
         model = SubDiT.from_spec(space, spec)
     costs = measure_costs(model, example_inputs(space), dtype=dtype)
     return costs.activation_bytes, costs.fused_activation_bytes
+
+
+def watched_parts(space: SearchSpace, spec: SubDiTSpec, *, fused: bool) -> dict[tuple[str, str], int]:
+    """Live bytes of the whole model while each part of it runs, in float32."""
+    with torch.device("meta"), no_init_weights():
+        model = SubDiT.from_spec(space, spec)
+    costs = measure_costs(model, example_inputs(space))
+    found = {
+        (stage, component.kind): part_costs(costs, stage, component.kind)
+        for stage, count in components_by_stage(space, spec).items()
+        for component in count
+    }
+    return {
+        part: one.fused_activation_bytes if fused else one.activation_bytes for part, one in sorted(found.items())
+    }
 
 
 def computed(space: SearchSpace, spec: SubDiTSpec, element_bytes: int = 4) -> tuple[int, int]:
@@ -54,6 +72,16 @@ def test_random_sub_dits_of_shrunken_spaces(name: str) -> None:
     space = shallow(shrunk(get_space(name)))
     for spec in space.decode(space.sample(np.random.default_rng(1), 1 if name in LARGE else 3)):
         assert computed(space, spec) == watched(space, spec), str(spec)
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+@pytest.mark.parametrize("name", [*(name for name in SHIPPED if name not in LARGE), LARGE[0]])
+def test_parts_of_random_sub_dits_of_shrunken_spaces(name: str, fused: bool) -> None:
+    space = shallow(shrunk(get_space(name)))
+    (spec,) = space.decode(space.sample(np.random.default_rng(4), 1))
+    parts = part_activation_bytes(space, spec, element_bytes=4, fused=fused)
+    assert dict(sorted(parts.items())) == watched_parts(space, spec, fused=fused), str(spec)
+    assert max(parts.values()) == computed(space, spec)[fused]
 
 
 @pytest.mark.slow
@@ -101,6 +129,8 @@ def test_where_the_largest_moment_is_elsewhere(oddity: str) -> None:
     space = dataclasses.replace(get_space("digits"), **ODDITIES[oddity])
     (spec,) = space.decode(space.sample(np.random.default_rng(2), 1))
     assert computed(space, spec) == watched(space, spec), str(spec)
+    parts = part_activation_bytes(space, spec, element_bytes=4)
+    assert dict(sorted(parts.items())) == watched_parts(space, spec, fused=False), str(spec)
 
 
 @settings(max_examples=15, deadline=None)

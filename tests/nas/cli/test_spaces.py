@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import builtins
 import json
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from nas.cli import _space_costs
 from nas.cli import group
+from subdit.progress import no_progress
 from supernet.space import count_flops
 from supernet.space import count_params
 from supernet.space import get_space
@@ -45,7 +45,7 @@ def test_show_adds_up() -> None:
         for precision, size in tiny["weight_bytes"].items():
             # A matrix of an odd count of numbers takes half a byte more by itself.
             assert abs(sum(entry["weight_bytes"][precision] for entry in part.values()) - size) <= len(part)
-    assert described["ablation"] is None
+    assert "ablation" not in described
 
 
 def test_show_prints_tables() -> None:
@@ -55,9 +55,28 @@ def test_show_prints_tables() -> None:
     assert "Of full, per stage:" in printed and "assa-w96-g4-b4-r1-c2" in printed
 
 
+def test_torch_counts_what_the_closed_forms_say() -> None:
+    described = json.loads(shown("show", "digits", "--measure", "--json"))
+    assert described["differences"] == [] and described["ablation"] is None
+    for name, counted in described["measured"].items():
+        assert counted == {key: described["named"][name][key] for key in counted}
+    assert "Torch counts the same of tiny, small, full" in shown("show", "digits", "--measure")
+    assert "--measure counts with torch" in shown("show", "digits")
+
+
+def test_a_count_that_differs_is_said() -> None:
+    space = get_space("digits")
+    described = _space_costs.describe_costs(space, "tiny")
+    described["named"]["full"]["flops"] += 1
+    measured = _space_costs.measure(space, described, progress=no_progress)
+    counted = measured["measured"]["full"]["flops"]
+    assert measured["differences"] == [f"flops of full: torch counts {counted:,}, the closed form is {counted + 1:,}"]
+
+
 @pytest.mark.slow
 def test_show_puts_the_ablation_beside_what_is_published() -> None:
-    described = json.loads(shown("show", "paper", "--json"))
+    described = json.loads(shown("show", "paper", "--measure", "--json"))
+    assert described["differences"] == []
     steps = described["ablation"]
     assert list(steps) == ["A", "B", "C", "D"]
     assert [step["published_latency_ms"] for step in steps.values()] == [2000, 550, 293, 360]
@@ -66,21 +85,8 @@ def test_show_puts_the_ablation_beside_what_is_published() -> None:
     assert flops[0] > flops[1] > flops[2] < flops[3]
     # ASSA is what takes the largest tensor away.
     assert steps["C"]["activation_bytes"] < 0.3 * steps["B"]["activation_bytes"]
-    printed = shown("show", "paper")
+    printed = shown("show", "paper", "--measure")
     assert "published, latency on an iPhone 16 Pro Max" in printed and "0.5130" in printed
-
-
-def test_show_works_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def refuse(name: str, *rest: Any) -> Any:
-        if name == "torch":
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    printed = shown("show", "mobile-1k")
-    assert "1,623,279,040" in printed and "Activation memory is measured with torch" in printed
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,9 @@ def read_recipe(folder: Path) -> tuple[SamplingRecipe, str]:
     path = folder / SCHEDULER_CONFIG
     if not path.exists():
         student = folder.resolve().name == "distilled" and (folder.resolve().parent / "distilled.json").exists()
-        recipe = FEW_STEPS if student else MANY_STEPS
         why = "a student that an earlier version distilled" if student else "a model that is no student"
-        return recipe, f"The checkpoint {folder} has no {SCHEDULER_CONFIG}; it is taken for {why}."
+        note = f"The checkpoint {folder} has no {SCHEDULER_CONFIG}; it is taken for {why}."
+        return FEW_STEPS if student else MANY_STEPS, note
     try:
         config = read_json(path, "checkpoint's recipe")
     except RunError as error:

@@ -217,6 +217,29 @@ def test_a_kit_that_was_not_measured_yet_is_used(road: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_the_road_walked_again_with_other_weights_makes_anew_what_was_of_the_old_ones(
+    road: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "copy"
+    shutil.copytree(road, run)
+    before = json.loads((run / "searches/default/search.json").read_text())["supernet"]
+    done = subdit("train", "digits", "--run", str(run), "--steps", "3", "--seed", "7", "--force")
+    assert done.returncode == 0 and f"makes stale what is of the supernet {before}" in done.stderr, done.stderr
+    done = subdit(*SMALLEST, "--run", str(run), "--json")
+    assert done.returncode == 0, done.stderr
+    assert f"The search is of the supernet {before}" in done.stderr
+    config = json.loads((run / "searches/default/search.json").read_text())
+    assert config["supernet"] != before
+    for pick in json.loads(done.stdout)["picks"].values():
+        for name in ("exports/dit.json", "measured.json", "quality.json"):
+            assert json.loads((Path(pick["folder"]) / name).read_text())["supernet"] == config["supernet"], name
+    assert "trained anew" not in (run / "reports/default/report.html").read_text()
+    for name in ("searches/default/picks.json", "reports/default/report.html", "teacher/few_step_lora.safetensors"):
+        assert (run / "stale" / before / name).exists(), name
+    assert list((run / "stale" / before).glob("picks/*/distilled/config.json"))
+
+
+@pytest.mark.slow
 def test_road_killed_at_random_moments_arrives(tmp_path: Path) -> None:
     run, rng = tmp_path / "run", random.Random(20261123)
     for _ in range(10):

@@ -332,18 +332,6 @@ def test_an_export_and_figures_of_other_weights_make_room(anew: tuple[Run, str, 
         assert kept[name] == old[name] != (folder / name).read_bytes()
 
 
-def test_a_second_thing_set_aside_replaces_no_first(anew: tuple[Run, str, str]) -> None:
-    run, before, after = anew
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for seed in (0, 1):
-            export(run.path, pick="best")
-            trained(run, seed, force=True)
-        export(run.path, pick="best")
-    exports = run.path / "stale" / before / "picks" / folder_of(run, "best").name / "exports"
-    assert sorted(path.name for path in exports.iterdir()) == ["dit-2.json", "dit-2.onnx", "dit.json", "dit.onnx"]
-
-
 # Training anew --------------------------------------------------------------------------------------------------------
 
 

@@ -103,6 +103,27 @@ def test_what_is_no_digest_counts_as_none_and_names_no_folder(tmp_path: Path, sa
     assert [path for path in tmp_path.rglob("*.json")] == [run.path / "stale/unknown/picks/0123/quality.json"]
 
 
+def test_what_is_set_aside_replaces_nothing_that_was_set_aside_before(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    teacher, figures = run.teacher / "lora", run.pick("0123") / "quality.json"
+    for content in ("first", "second", "third"):
+        for path in (teacher, figures):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        assert set_aside(run, "aaaa", run.teacher, tmp_path / "nothing", figures) == tmp_path / "stale/aaaa"
+        assert not run.teacher.exists() and not figures.exists()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    kept = {str(path.relative_to(tmp_path / "stale/aaaa")): path.read_text() for path in files}
+    assert kept == {
+        "teacher/lora": "first",
+        "teacher-2/lora": "second",
+        "teacher-3/lora": "third",
+        "picks/0123/quality.json": "first",
+        "picks/0123/quality-2.json": "second",
+        "picks/0123/quality-3.json": "third",
+    }
+
+
 @pytest.mark.parametrize(
     "name", ["samples.png", "report.html", "quality.json", "dit.onnx", "distilled", "kdmd_state.safetensors"]
 )

@@ -1,8 +1,8 @@
 """Templates: sub-DiTs without storage, in which a supernet runs its slices (`torch.func.functional_call`).
 
 Such a call puts the slices in the place of the template's parameters while it runs, so no two threads may ever have one
-template in common. Building one takes as long as building a model. Hence there are two stores, both bounded: blueprints,
-which threads share and nobody runs, and each thread's copies, whose modules are its own. Neither holds weights.
+template in common. Building one takes as long as building a model. Hence there are two stores, both bounded: threads
+share the blueprints, which nobody runs, and each has copies of them, whose modules are its own. Neither holds weights.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ def empty_sub_dit(space: SearchSpace, spec: SubDiTSpec) -> SubDiT:
 def structure_copy(module: _Module) -> _Module:
     """A copy whose modules, hooks and places of tensors are its own, and whose tensors are the original's."""
     made = object.__new__(type(module))
-    own = {key: value.copy() if isinstance(value, dict | set) else value for key, value in vars(module).items()}
-    for name, child in own["_modules"].items():
-        own["_modules"][name] = None if child is None else structure_copy(child)
-    vars(made).update(own)
+    vars(made).update(
+        {key: value.copy() if isinstance(value, dict | set) else value for key, value in vars(module).items()}
+    )
+    for name, child in module._modules.items():
+        made._modules[name] = None if child is None else structure_copy(child)
     return made
 
 

@@ -88,7 +88,7 @@ def test_the_road_walked_again_makes_nothing_anew(road: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in watched} == before
 
 
-SHORTER = {"distill": ("--budget-s", "2"), "search": ("--budget-s", "2", "--trials", "8")}
+SHORTER = {"distill": ("--steps", "2"), "search": ("--trials", "8")}
 """What is added to a printed command, so that it does not take as long as it would."""
 
 

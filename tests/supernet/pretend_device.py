@@ -1,8 +1,8 @@
-"""What a supernet does on a device that is no processor, without one: `python -m tests.supernet.pretend_device` prints JSON.
+"""What a supernet does on a device that is no processor, without one: `python -m tests.supernet.pretend_device`.
 
-Tensors are torch's fake ones, which have a device and no numbers, and refuse any operation on tensors of two devices. The
-device is a name registered for this process, hence the process of its own: autograd of fake CUDA tensors needs a torch
-that was built with CUDA. What stands in for numbers that fake tensors do not have is `numpy()`, of zeros.
+Tensors are torch's fake ones, which have a device and no numbers, and refuse operations on tensors of two devices. The
+device is a name that is registered for this process, hence the process of its own: autograd of fake CUDA tensors needs
+a torch that was built with CUDA. Where numbers are asked for, which fake tensors have not, `numpy()` gives zeros.
 """
 
 from __future__ import annotations
@@ -96,7 +96,14 @@ def shards(supernet: ElasticDiT) -> None:
     like = next(supernet.parameters())
     layer = nn.Linear(3, 3, device=DEVICE, dtype=like.dtype)
     rows = torch.zeros(6, 3, device=DEVICE, dtype=like.dtype)
-    sharded_backward(lambda part: layer(rows[part]).square().mean(), list(layer.parameters()), 6)
+    seen = []
+
+    def loss_of(part: slice) -> Tensor:
+        seen.append(part)
+        return layer(rows[part]).square().mean()
+
+    sharded_backward(loss_of, list(layer.parameters()), 6)
+    assert seen == [slice(0, 6)], "shards are for a processor"
 
 
 def mixed(supernet: ElasticDiT) -> None:

@@ -146,7 +146,7 @@ def test_heads_in_bfloat16_are_rotated_with_one_rounding() -> None:
     assert ((found.double() - reference).abs() <= bound).all()
     cast = rotate(x, *(table.to(HALF) for table in exact))
     off, off_cast = ((each.double() - reference).abs() for each in (found, cast))
-    assert (off_cast > bound).any() and off_cast.mean() > 1.5 * off.mean()
+    assert (off_cast > bound).any() and off_cast.mean() > 1.3 * off.mean()
     turned = rotate(x.float(), *exact)
     assert turned.dtype == torch.float32
     torch.testing.assert_close(turned.double(), reference, rtol=1e-5, atol=1e-5)

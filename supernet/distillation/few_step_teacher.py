@@ -46,6 +46,9 @@ STEPS = 4
 SHIFT = 3.0
 ADAPTER = "few_step"
 
+CHUNK = 256
+"""Trajectories that are drawn at once, and kept before the next ones are."""
+
 
 @dataclass(frozen=True)
 class FewStepConfig:
@@ -188,7 +191,7 @@ def _trajectories(
             raise CheckpointError(f"The trajectories {kept} are damaged ({error}); delete the file.") from error
     teacher.eval()
     rng = np.random.default_rng([config.seed, 1])
-    chunk, count = min(256, config.trajectories), 0
+    chunk, count = min(CHUNK, config.trajectories), 0
     there = sum(len(part.rows) for part in parts)
     while max(count, there) < config.trajectories:
         # What a killed process has drawn is not drawn again, but its random numbers are.

@@ -30,6 +30,7 @@ from supernet.data import load_data
 from supernet.distillation import FewStepConfig
 from supernet.distillation import KDMDConfig
 from supernet.distillation import distill
+from supernet.distillation import few_step_teacher
 from supernet.distillation import load_few_step_teacher
 from supernet.distillation.few_step_teacher import add_few_step_adapter
 from supernet.distillation.few_step_teacher import draw_trajectories
@@ -275,7 +276,7 @@ def test_distillation_alternates_and_leaves_the_teacher_alone(tmp_path: Path, st
         teacher,
         TRAIN,
         tmp_path / "s",
-        config=KDMDConfig(steps=steps, batch_size=8, student_every=3),
+        config=KDMDConfig(steps=steps, batch_size=8, student_every=3, ceiling_s=None),
         guidance_scale=1.0,
     )
     assert same(before, weights_of(student)) != moved
@@ -356,7 +357,7 @@ def few_step_error(teacher: SubDiT) -> float:
 def test_trained_adapter_brings_four_steps_nearer_to_28(tmp_path: Path) -> None:
     teacher = redrawn_supernet().full
     before, base = few_step_error(teacher), weights_of(teacher)
-    config = FewStepConfig(steps=25, trajectories=48, rank=4, batch_size=16)
+    config = FewStepConfig(steps=25, trajectories=48, rank=4, batch_size=16, ceiling_s=None)
     train_few_step_teacher(teacher, TRAIN, tmp_path, config=config)
     assert few_step_error(teacher) < 0.9 * before
     again = redrawn_supernet().full
@@ -371,7 +372,7 @@ def test_trained_adapter_brings_four_steps_nearer_to_28(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["few_step_lora.safetensors", "trajectories.safetensors", "state.safetensors"])
 def test_damaged_teacher_files_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"torn")
-    config = FewStepConfig(steps=1, trajectories=2, rank=2, batch_size=2)
+    config = FewStepConfig(steps=1, trajectories=2, rank=2, batch_size=2, ceiling_s=None)
     with pytest.raises(CheckpointError, match=name):
         train_few_step_teacher(redrawn_supernet().full, TRAIN, tmp_path, config=config)
 
@@ -418,7 +419,7 @@ def test_damaged_kdmd_state_is_refused(tmp_path: Path) -> None:
             teacher_with_adapter(),
             TRAIN,
             tmp_path / "state",
-            config=KDMDConfig(steps=1, batch_size=2),
+            config=KDMDConfig(steps=1, batch_size=2, ceiling_s=None),
             guidance_scale=1.0,
         )
 
@@ -429,7 +430,8 @@ def test_interrupted_few_step_teacher_equals_an_uninterrupted_one(
 ) -> None:
     """Killed while it draws (three calls of progress) or trains, however long either took."""
     monkeypatch.setattr(step_loop, "time", leaping_clock())
-    config = FewStepConfig(steps=6, trajectories=600, substeps=1, rank=2, batch_size=4, ceiling_s=None)
+    monkeypatch.setattr(few_step_teacher, "CHUNK", 4)
+    config = FewStepConfig(steps=6, trajectories=10, substeps=1, rank=2, batch_size=4, ceiling_s=None)
 
     def run(folder: Path, **options: Any) -> dict[str, Tensor]:
         teacher = redrawn_supernet().full
@@ -470,8 +472,8 @@ def searched(tmp_path: Path) -> Run:
 
 
 FAST: dict[str, Any] = {
-    "few_step": FewStepConfig(steps=1, trajectories=4, substeps=1, batch_size=4),
-    "kdmd": KDMDConfig(steps=3, batch_size=4, guidance_scale=1.0),
+    "few_step": FewStepConfig(steps=1, trajectories=4, substeps=1, batch_size=4, ceiling_s=None),
+    "kdmd": KDMDConfig(steps=3, batch_size=4, guidance_scale=1.0, ceiling_s=None),
 }
 
 

@@ -50,7 +50,7 @@ from tests.supernet.two_encoders import two_encoder_space
 
 SPACE = get_space("digits")
 STEPS = 5
-QUICK = TrainingConfig(steps=STEPS, batch_size=2, save_every_s=0)
+QUICK = TrainingConfig(steps=STEPS, ceiling_s=None, batch_size=2, save_every_s=0)
 
 
 class KilledError(Exception):
@@ -92,7 +92,7 @@ def test_training_depends_on_its_seed_alone(trained: Path, tmp_path: Path) -> No
     train("digits", tmp_path / "again", config=QUICK)
     assert weights(tmp_path / "again") == weights(trained)
     assert torch.equal(torch.random.get_rng_state(), before), "nor does it touch the caller's randomness"
-    train("digits", tmp_path / "other", config=TrainingConfig(steps=STEPS, batch_size=2, seed=1))
+    train("digits", tmp_path / "other", config=replace(QUICK, seed=1))
     assert weights(tmp_path / "other") != weights(trained)
 
 
@@ -149,7 +149,7 @@ def test_killed_while_the_weights_are_written(trained: Path, tmp_path: Path, mon
 def test_forced_training_that_was_killed_goes_on(trained: Path, tmp_path: Path) -> None:
     """The weights that it replaces no longer count as this run's."""
     run = tmp_path / "run"
-    train("digits", run, config=TrainingConfig(steps=1, batch_size=2, seed=5))
+    train("digits", run, config=replace(QUICK, steps=1, seed=5))
     with pytest.raises(KilledError):
         train("digits", run, config=QUICK, force=True, progress=stop_at(3))
     seen: list[float] = []
@@ -170,7 +170,7 @@ def progress(done, *_):
     print(int(done), flush=True)
     if next(said) == int(sys.argv[2]):
         threading.Event().wait()
-config = TrainingConfig(steps=60, batch_size=2, save_every_s=0)
+config = TrainingConfig(steps=60, ceiling_s=None, batch_size=2, save_every_s=0)
 train("digits", Path(sys.argv[1]), config=config, resume=True, progress=progress)
 """
 
@@ -405,7 +405,7 @@ def test_metrics_are_kept_once_each_across_an_interruption(tmp_path: Path, monke
 
     monkeypatch.setattr(Trainer, "train_step", instant_step)
     monkeypatch.setattr(step_loop, "time", ticking_clock(1.0))
-    config = TrainingConfig(steps=45, save_every_s=20)
+    config = TrainingConfig(steps=45, ceiling_s=None, save_every_s=20)
     with pytest.raises(KilledError):
         train("digits", tmp_path, config=config, progress=stop_at(21))
     metrics = Run(tmp_path).training / "metrics.jsonl"

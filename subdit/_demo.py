@@ -247,7 +247,6 @@ def _search(
                 run.path,
                 device=str(device),
                 trials=budget.trials,
-                budget_s=budget.search_s,
                 seed=seed,
                 max_latency_ms=max_latency_ms,
                 allow_noisy=True,

@@ -22,6 +22,9 @@ CEILING_SHARES = {SUPERNET: 495 / 945, TEACHER: 120 / 945, STUDENT: 330 / 945}
 EXPORT_STEPS = 250
 """The exports of kit and picks and the samples take about as long as so many steps of the supernet."""
 
+TRIAL_STEPS = 0.55
+"""A trial of the search, 160 forward passes of a sub-DiT and the proposal, takes about as long as so many."""
+
 JUDGE_STEPS = 3.4
 """Judging a sample of each class in all ways takes about as long as so many: 1,090 forward passes of the full network
 against 320 of a step."""
@@ -36,7 +39,7 @@ class DemoBudget:
         trajectories: that the few-step teacher learns from.
         whole: whole sub-DiTs that the kit's calibration rests on; exporting one takes as long as many components.
         profile_s: of measuring, once the kit is exported; up to three times that on a noisy machine.
-        search_s, trials: of the search, whichever ends first.
+        trials: sub-DiTs that the search evaluates.
         measure_s: of measuring the three picks.
         per_class: samples of each of the ten classes that are judged.
         seeds: sample sets that are judged.
@@ -49,7 +52,6 @@ class DemoBudget:
     trajectories: int = 2048
     whole: int = 12
     profile_s: float = 25.0
-    search_s: float = 60.0
     trials: int = 400
     measure_s: float = 12.0
     per_class: int = 90
@@ -64,8 +66,7 @@ QUICK = DemoBudget(
     trajectories=64,
     whole=6,
     profile_s=3,
-    search_s=4,
-    trials=40,
+    trials=24,
     measure_s=2,
     per_class=10,
     guidance_scale=1.5,
@@ -94,8 +95,8 @@ def duration_lines(budget: DemoBudget, ceiling_s: float | None, times: StepTimes
         parts.append(f"{name} {steps:,} steps, {duration(before_s + takes_s)}{cut}")
         total_s, whole_s = total_s + before_s + takes_s, whole_s + before_s + steps * step_s
     # Exports, samples and judging have no budget: they are told by the steps of the supernet that take as long.
-    rest_s = budget.profile_s + budget.search_s + budget.measure_s
-    rest_s += times.supernet_s * (EXPORT_STEPS + JUDGE_STEPS * budget.per_class)
+    rest_s = budget.profile_s + budget.measure_s
+    rest_s += times.supernet_s * (EXPORT_STEPS + TRIAL_STEPS * budget.trials + JUDGE_STEPS * budget.per_class)
     lines = [f"This will take about {duration(total_s + rest_s)} from the beginning: {'; '.join(parts)};"]
     lines.append(f"measuring, searching, exporting and judging about {duration(rest_s)}, more on a noisy machine.")
     if whole_s > total_s:

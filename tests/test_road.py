@@ -21,7 +21,7 @@ from tests.waiting import DEADLINE_S
 
 SMALLEST = (
     *("demo", "--quick", "--train-steps", "8", "--teacher-steps", "4", "--kdmd-steps", "6"),
-    *("--profile-s", "2", "--search-s", "3", "--trials", "16", "--measure-s", "1"),
+    *("--profile-s", "2", "--trials", "16", "--measure-s", "1"),
 )
 SEARCH = ("search", "{run}", "--device", "{run}/device.json", "--allow-noisy")
 

@@ -21,10 +21,10 @@ from typing import Any
 
 from hypervolume import machine
 
-from subdit.errors import SubditError
-from subdit.run import Run
-from subdit.run import write_atomic
-from subdit.run import write_json
+from subdit.core.errors import SubditError
+from subdit.core.files import write_atomic
+from subdit.core.files import write_json
+from subdit.core.run import Run
 
 DEVICES = (
     "linux-amd-epyc/onnxruntime/fp32/t1",

@@ -39,8 +39,8 @@ from _attention_graphs import spent_on
 from _attention_graphs import timed_ms
 
 from profilers._conditions import cpu_model
-from subdit.run import write_atomic
-from subdit.run import write_json
+from subdit.core.files import write_atomic
+from subdit.core.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 RUNTIMES = {"torch": "torch", "torch.compile": "torch", "onnxruntime": "onnxruntime", "litert": "litert_torch"}

@@ -29,15 +29,15 @@ from device_profiles import Comparison
 from device_profiles import DeviceProfile
 from device_profiles import compare_profiles
 from device_profiles import read_profile
-from nas.cli._progress import progress_bar
 from profilers import kit
 from profilers import open_kit
 from profilers import profile
-from subdit.errors import MissingExtraError
-from subdit.errors import ProfileError
-from subdit.errors import SubditError
-from subdit.run import write_atomic
-from subdit.run import write_json
+from subdit.cli._progress import progress_bar
+from subdit.core.errors import MissingExtraError
+from subdit.core.errors import ProfileError
+from subdit.core.errors import SubditError
+from subdit.core.files import write_atomic
+from subdit.core.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 SPEARMAN = 0.9

@@ -21,9 +21,9 @@ from device_profiles import LatencyEstimator
 from device_profiles import load_profile
 from nas._limits import Tables
 from nas._surrogate import fit_surrogate
-from subdit.run import write_json
-from supernet.space import count_params
-from supernet.space import get_space
+from subdit.core.files import write_json
+from subdit.space import count_params
+from subdit.space import get_space
 
 CHUNK = 16_384
 

@@ -27,15 +27,15 @@ from device_profiles import Latency
 from device_profiles import LatencyEstimator
 from device_profiles import WholeLatency
 from device_profiles import fit_calibration
-from subdit.run import write_atomic
-from supernet.space import SearchSpace
-from supernet.space import all_components
-from supernet.space import component_counts
-from supernet.space import component_flops
-from supernet.space import component_params
-from supernet.space import count_params
-from supernet.space import get_space
-from supernet.space import peak_memory_bytes
+from subdit.core.files import write_atomic
+from subdit.space import SearchSpace
+from subdit.space import all_components
+from subdit.space import component_counts
+from subdit.space import component_flops
+from subdit.space import component_params
+from subdit.space import count_params
+from subdit.space import get_space
+from subdit.space import peak_memory_bytes
 
 RESULTS = Path(__file__).parent / "results"
 SPECS = 100_000

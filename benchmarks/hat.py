@@ -26,8 +26,8 @@ from device_profiles import WholeRows
 from device_profiles import fit_whole
 from device_profiles import summarize_errors
 from device_profiles._additive import fit_additive
-from subdit.run import write_atomic
-from subdit.run import write_json
+from subdit.core.files import write_atomic
+from subdit.core.files import write_json
 
 Floats = npt.NDArray[np.float64]
 

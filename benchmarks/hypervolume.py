@@ -33,13 +33,13 @@ from nas._work import run_search
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
 from nas.proxies import ValidationLoss
-from subdit.errors import SubditError
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.run import Run
-from subdit.run import start_manifest
-from subdit.run import write_atomic
-from subdit.run import write_json
+from subdit.core.errors import SubditError
+from subdit.core.files import write_atomic
+from subdit.core.files import write_json
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.core.run import Run
+from subdit.core.run import start_manifest
 
 REFERENCE = (1.1, 1.1)
 

@@ -43,14 +43,14 @@ from device_profiles import PlainSums
 from device_profiles import WholeLatency
 from device_profiles import fit_calibration
 from device_profiles import read_profile
-from subdit.run import read_json
-from subdit.run import write_atomic
-from subdit.run import write_json
-from supernet.space import SubDiTSpec
-from supernet.space import all_components
-from supernet.space import component_counts
-from supernet.space import component_params
-from supernet.space import get_space
+from subdit.core.files import read_json
+from subdit.core.files import write_atomic
+from subdit.core.files import write_json
+from subdit.space import SubDiTSpec
+from subdit.space import all_components
+from subdit.space import component_counts
+from subdit.space import component_params
+from subdit.space import get_space
 
 RESULTS = Path(__file__).parent / "results"
 SHIPPED = Path(__file__).parents[1] / "device_profiles" / "shipped"

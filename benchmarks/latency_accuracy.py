@@ -30,19 +30,19 @@ from device_profiles import ErrorReport
 from device_profiles import LatencyEstimator
 from device_profiles import noise_floor
 from device_profiles import summarize_errors
-from nas.cli._progress import progress_bar
 from profilers import Measurement
 from profilers import is_kit
 from profilers import kit
 from profilers import open_kit
 from profilers import profile_beside
-from subdit.errors import SubditError
-from subdit.run import read_json
-from subdit.run import write_atomic
-from subdit.run import write_json
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
+from subdit.cli._progress import progress_bar
+from subdit.core.errors import SubditError
+from subdit.core.files import read_json
+from subdit.core.files import write_atomic
+from subdit.core.files import write_json
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 
 RESULTS = Path(__file__).parent / "results"
 RUNTIMES = ("onnxruntime", "litert", "tflite")

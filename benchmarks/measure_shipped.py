@@ -21,11 +21,11 @@ from typing import Any
 from device_profiles import check_physics
 from device_profiles import read_profile
 from device_profiles import save_profile
-from nas.cli._progress import progress_bar
 from profilers._conditions import device_name
-from subdit.errors import SubditError
-from supernet.space import count_params
-from supernet.space import get_space
+from subdit.cli._progress import progress_bar
+from subdit.core.errors import SubditError
+from subdit.space import count_params
+from subdit.space import get_space
 
 SHIPPED = Path(__file__).parents[1] / "device_profiles" / "shipped"
 

@@ -85,10 +85,10 @@ def run_stage(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def extract(args: argparse.Namespace) -> dict[str, Any]:
+    from subdit.space import get_space
     from supernet.checkpoints import save_model
     from supernet.dit import redraw_
     from supernet.elastic import ElasticDiT
-    from supernet.space import get_space
 
     parts: dict[str, float] = {}
     at = time.perf_counter()

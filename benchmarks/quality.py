@@ -20,12 +20,14 @@ from pathlib import Path
 import torch
 
 from profilers._conditions import cpu_model
-from subdit.errors import SubditError
-from subdit.run import Run
-from subdit.run import read_json
-from subdit.run import read_pick
-from subdit.run import write_atomic
-from subdit.run import write_json
+from subdit.core.errors import SubditError
+from subdit.core.files import read_json
+from subdit.core.files import write_atomic
+from subdit.core.files import write_json
+from subdit.core.run import Run
+from subdit.core.run import read_pick
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.data import load_data
@@ -36,8 +38,6 @@ from supernet.evaluation import frechet_distance
 from supernet.judging import Judgement
 from supernet.judging import bootstrap_fd
 from supernet.judging import judge_sampling
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
 
 SEEDS = 3
 RESULTS = Path(__file__).parent / "results"

@@ -46,14 +46,14 @@ from nas._samplers import next_spec
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
 from nas.proxies import ValidationLoss
-from subdit.errors import SubditError
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.run import Run
-from subdit.run import write_atomic
-from subdit.run import write_json
-from supernet.space import SearchSpace
-from supernet.space import get_space
+from subdit.core.errors import SubditError
+from subdit.core.files import write_atomic
+from subdit.core.files import write_json
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.core.run import Run
+from subdit.space import SearchSpace
+from subdit.space import get_space
 
 REFERENCE = (1.1, 1.1)
 IMAGES = 80

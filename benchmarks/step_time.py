@@ -31,9 +31,9 @@ def measure(threads: int, rounds: int) -> dict[str, list[float]]:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     import torch
 
+    from subdit.space import get_space
     from supernet.data import load_data
     from supernet.parallel import run_shards
-    from supernet.space import get_space
     from supernet.training import Trainer
     from supernet.training import TrainingConfig
 
@@ -105,8 +105,8 @@ def main() -> None:
         print(json.dumps(measure(options.child, options.rounds)))
         return
     from profilers._conditions import cpu_model
-    from subdit.run import write_atomic
-    from subdit.run import write_json
+    from subdit.core.files import write_atomic
+    from subdit.core.files import write_json
 
     has = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("flags")[2].partition("\n")[0].split())
     lines = [

@@ -21,13 +21,13 @@ import numpy as np
 import torch
 
 from profilers import cpu_model
-from subdit.run import write_atomic
+from subdit.core.files import write_atomic
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 from supernet.dit import example_inputs
 from supernet.elastic import ElasticDiT
 from supernet.elastic_step import Batch
 from supernet.elastic_step import elastic_step
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
 from supernet.templates import empty_sub_dit
 from supernet.templates import structure_copy
 from supernet.validation import predicted_velocities

@@ -26,12 +26,12 @@ from nas import search
 from reports import OtherDevice
 from reports import compare_searches
 from reports import read_results
-from subdit.errors import SubditError
-from subdit.run import Run
-from subdit.run import read_manifest
-from subdit.run import write_atomic
-from subdit.run import write_json
-from supernet.space import get_space
+from subdit.core.errors import SubditError
+from subdit.core.files import write_atomic
+from subdit.core.files import write_json
+from subdit.core.run import Run
+from subdit.core.run import read_manifest
+from subdit.space import get_space
 
 
 def compare(run: Run, profiles: list[DeviceProfile], *, trials: int, seeds: int) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from device_profiles import DeviceProfile
 from device_profiles import Latency
 from device_profiles import WholeLatency
 from device_profiles import save_profile
-from supernet.space import Component
-from supernet.space import SearchSpace
-from supernet.space import all_components
-from supernet.space import component_flops
-from supernet.space import component_params
-from supernet.space import get_space
+from subdit.space import Component
+from subdit.space import SearchSpace
+from subdit.space import all_components
+from subdit.space import component_flops
+from subdit.space import component_params
+from subdit.space import get_space
 
 SHIPPED = Path(__file__).parents[1] / "device_profiles" / "shipped"
 NO_KIT = "0" * 16

@@ -20,8 +20,8 @@ from device_profiles._profile import Calibration
 from device_profiles._profile import ErrorReport
 from device_profiles._profile import WholeLatency
 from device_profiles._student import Z_95
-from supernet.space import KINDS
-from supernet.space import Component
+from subdit.space import KINDS
+from subdit.space import Component
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from device_profiles._calibration import kendall_tau
 from device_profiles._profile import DeviceProfile
-from subdit.errors import ProfileError
-from supernet.space import Component
+from subdit.core.errors import ProfileError
+from subdit.space import Component
 
 Floats = npt.NDArray[np.float64]
 

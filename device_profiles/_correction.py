@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from device_profiles._estimator import LatencyEstimate
 from device_profiles._estimator import half_apart_ms
-from subdit.errors import ProfileError
-from supernet.space import EncodedSpecs
-from supernet.space import SearchSpace
-from supernet.space import described
+from subdit.core.errors import ProfileError
+from subdit.space import EncodedSpecs
+from subdit.space import SearchSpace
+from subdit.space import described
 
 Floats = npt.NDArray[np.float64]
 

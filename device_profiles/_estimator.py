@@ -25,16 +25,16 @@ from device_profiles._table import read_table
 from device_profiles._whole_model import MIN_WHOLE_ROWS
 from device_profiles._whole_model import WholeModel
 from device_profiles._whole_model import fit_whole_model
-from subdit.errors import ProfileError
-from subdit.errors import SpecError
-from supernet.space import EncodedSpecs
-from supernet.space import SearchSpace
-from supernet.space import all_components
-from supernet.space import component_counts
-from supernet.space import component_params
-from supernet.space import component_terms
-from supernet.space import count_params
-from supernet.space import sum_components
+from subdit.core.errors import ProfileError
+from subdit.core.errors import SpecError
+from subdit.space import EncodedSpecs
+from subdit.space import SearchSpace
+from subdit.space import all_components
+from subdit.space import component_counts
+from subdit.space import component_params
+from subdit.space import component_terms
+from subdit.space import count_params
+from subdit.space import sum_components
 
 Floats = npt.NDArray[np.float64]
 

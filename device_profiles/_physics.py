@@ -29,12 +29,12 @@ from device_profiles._profile import DeviceProfile
 from device_profiles._profile import Latency
 from device_profiles._profile import WholeLatency
 from device_profiles._student import Z_95
-from subdit.errors import SpaceError
-from supernet.space import Component
-from supernet.space import SearchSpace
-from supernet.space import all_components
-from supernet.space import components_up_to
-from supernet.space import get_space
+from subdit.core.errors import SpaceError
+from subdit.space import Component
+from subdit.space import SearchSpace
+from subdit.space import all_components
+from subdit.space import components_up_to
+from subdit.space import get_space
 
 # A good profile is refused for an order of latencies by chance in at most this share of cases, over all its pairs.
 _FALSE_ALARMS = 0.01

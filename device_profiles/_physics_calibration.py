@@ -24,12 +24,12 @@ from device_profiles._profile import DeviceProfile
 from device_profiles._profile import ErrorReport
 from device_profiles._student import Z_95
 from device_profiles._table import read_table
-from subdit.errors import SpecError
-from supernet.space import EncodedSpecs
-from supernet.space import SearchSpace
-from supernet.space import all_components
-from supernet.space import component_counts
-from supernet.space import component_params
+from subdit.core.errors import SpecError
+from subdit.space import EncodedSpecs
+from subdit.space import SearchSpace
+from subdit.space import all_components
+from subdit.space import component_counts
+from subdit.space import component_params
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,11 +10,11 @@ from device_profiles._finding import Finding
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import WholeLatency
 from device_profiles._whole_model import MIN_WHOLE_ROWS
-from subdit.errors import ProfileError
-from subdit.errors import SpecError
-from supernet.space import PIPELINE_PARTS
-from supernet.space import SearchSpace
-from supernet.space import count_params
+from subdit.core.errors import ProfileError
+from subdit.core.errors import SpecError
+from subdit.space import PIPELINE_PARTS
+from subdit.space import SearchSpace
+from subdit.space import count_params
 
 # Runtimes whose plain path on a processor hands operators to XNNPACK, which is no delegate to name.
 _XNNPACK = ("litert", "tflite")

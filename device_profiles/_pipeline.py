@@ -10,8 +10,8 @@ import numpy.typing as npt
 from device_profiles._estimator import LatencyEstimate
 from device_profiles._estimator import half_apart_ms
 from device_profiles._profile import DeviceProfile
-from subdit.errors import ProfileError
-from supernet.space import SearchSpace
+from subdit.core.errors import ProfileError
+from subdit.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 

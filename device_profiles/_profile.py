@@ -15,7 +15,7 @@ from typing import Any
 
 from device_profiles._schema import check_profile
 from device_profiles._schema import profile_id
-from supernet.space import SubDiTSpec
+from subdit.space import SubDiTSpec
 
 SCHEMA_VERSION = 1
 

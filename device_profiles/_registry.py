@@ -12,10 +12,10 @@ from pathlib import Path
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import profile_from_dict
 from device_profiles._schema import find_damage
-from subdit.errors import ProfileError
-from subdit.errors import RunError
-from subdit.errors import SpecError
-from subdit.run import write_json
+from subdit.core.errors import ProfileError
+from subdit.core.errors import RunError
+from subdit.core.errors import SpecError
+from subdit.core.files import write_json
 
 SHIPPED = Path(__file__).parent / "shipped"
 # A profile of a large space has tens of kilobytes, one of a thousand whole sub-DiTs some hundred.

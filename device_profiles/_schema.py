@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from subdit.errors import ProfileError
+from subdit.core.errors import ProfileError
 
 
 def _is_finite(value: int | float) -> bool:

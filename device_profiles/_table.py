@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from device_profiles._profile import Calibration
 from device_profiles._profile import DeviceProfile
-from subdit.errors import ProfileError
-from supernet.space import SearchSpace
-from supernet.space import all_components
-from supernet.space import component_params
-from supernet.space import components_up_to
+from subdit.core.errors import ProfileError
+from subdit.space import SearchSpace
+from subdit.space import all_components
+from subdit.space import component_params
+from subdit.space import components_up_to
 
 Floats = npt.NDArray[np.float64]
 

@@ -29,15 +29,15 @@ from device_profiles._table import corrected
 from device_profiles._whole_fit import WholeFit
 from device_profiles._whole_fit import WholeRows
 from device_profiles._whole_fit import fit_whole
-from supernet.space import ComponentTerm
-from supernet.space import EncodedSpecs
-from supernet.space import SearchSpace
-from supernet.space import all_components
-from supernet.space import component_counts
-from supernet.space import component_flops
-from supernet.space import component_params
-from supernet.space import component_terms
-from supernet.space import sum_components
+from subdit.space import ComponentTerm
+from subdit.space import EncodedSpecs
+from subdit.space import SearchSpace
+from subdit.space import all_components
+from subdit.space import component_counts
+from subdit.space import component_flops
+from subdit.space import component_params
+from subdit.space import component_terms
+from subdit.space import sum_components
 
 Floats = npt.NDArray[np.float64]
 

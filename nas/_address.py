@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from subdit.errors import SearchError
+from subdit.core.errors import SearchError
 
 JOURNAL = "journal://"
 GRPC = "grpc://"

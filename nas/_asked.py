@@ -27,11 +27,11 @@ from nas._question import Budget
 from nas._question import Question
 from nas._question import check_options
 from nas.proxies import QualityProxy
-from subdit.errors import ProfileError
-from subdit.errors import SearchError
-from subdit.run import Run
-from subdit.run import read_manifest
-from supernet.space import SearchSpace
+from subdit.core.errors import ProfileError
+from subdit.core.errors import SearchError
+from subdit.core.run import Run
+from subdit.core.run import read_manifest
+from subdit.space import SearchSpace
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
@@ -78,7 +78,7 @@ def ask(
     proxy: QualityProxy | None,
 ) -> Asked:
     """Resolve names; raises `SearchError` and `ProfileError` that say which of them is wrong."""
-    from supernet.space import get_space
+    from subdit.space import get_space
 
     space = get_space(str(read_manifest(run).get("space")))
     wanted = tuple(objectives or DEFAULT_OBJECTIVES)
@@ -131,7 +131,7 @@ def make_tables(
 ) -> Tables:
     """Tables of a space with this profile's device as the first."""
     from device_profiles import LatencyEstimator
-    from supernet.space import count_params
+    from subdit.space import count_params
 
     return Tables(space, LatencyEstimator(profile, space), count_params, limits, columns or {})
 
@@ -140,7 +140,7 @@ def device_tables(
     run: Run, device: str | DeviceProfile, *, limits: Limits | None = None, allow_noisy: bool = False
 ) -> tuple[Tables, dict[str, Any], str]:
     """Tables of the run's space on a device, what readers must know of its profile, and the profile's id."""
-    from supernet.space import get_space
+    from subdit.space import get_space
 
     space = get_space(str(read_manifest(run).get("space")))
     profile = _profile(device, space, allow_noisy=allow_noisy)

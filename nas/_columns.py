@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-import supernet.space
+import subdit.space
 from nas._limits import Column
 from nas._limits import Figures
 from nas._limits import LatencySource
-from subdit.errors import SearchError
-from supernet.space import EncodedSpecs
-from supernet.space import SearchSpace
-from supernet.space import WeightSizes
-from supernet.space import all_components
-from supernet.space import component_counts
-from supernet.space import component_weights
-from supernet.space import count_flops
-from supernet.space import peak_memory_bytes
+from subdit.core.errors import SearchError
+from subdit.space import EncodedSpecs
+from subdit.space import SearchSpace
+from subdit.space import WeightSizes
+from subdit.space import all_components
+from subdit.space import component_counts
+from subdit.space import component_weights
+from subdit.space import count_flops
+from subdit.space import peak_memory_bytes
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
@@ -74,11 +74,11 @@ def flops_column(space: SearchSpace) -> Column:
 
 
 def file_column(space: SearchSpace, precision: str) -> Column:
-    """Bytes of the stored weights in MB (10^6), file headers apart, at one of `supernet.space.PRECISIONS`."""
+    """Bytes of the stored weights in MB (10^6), file headers apart, at one of `subdit.space.PRECISIONS`."""
     sizes = [component_weights(space, component) for component in all_components(space)]
-    if precision not in supernet.space.PRECISIONS:
+    if precision not in subdit.space.PRECISIONS:
         raise SearchError(
-            f"There is no file size for weights in {precision!r}; there is {', '.join(supernet.space.PRECISIONS)}."
+            f"There is no file size for weights in {precision!r}; there is {', '.join(subdit.space.PRECISIONS)}."
         )
 
     def column(encoded: EncodedSpecs) -> Figures:
@@ -98,10 +98,10 @@ def _stored_bytes(counts: npt.NDArray[np.float64], sizes: list[WeightSizes], pre
 
 
 def memory_column(space: SearchSpace, precision: str) -> Column:
-    """Peak memory of one step in MB (10^6), see `supernet.space.peak_memory_bytes`."""
-    if precision not in supernet.space.PRECISIONS:
+    """Peak memory of one step in MB (10^6), see `subdit.space.peak_memory_bytes`."""
+    if precision not in subdit.space.PRECISIONS:
         raise SearchError(
-            f"There is no peak memory for weights in {precision!r}; there is {', '.join(supernet.space.PRECISIONS)}."
+            f"There is no peak memory for weights in {precision!r}; there is {', '.join(subdit.space.PRECISIONS)}."
         )
     return lambda encoded: _exact(peak_memory_bytes(space, encoded, precision) / MEGA)
 

@@ -28,8 +28,8 @@ from nas._storage import quiet
 from nas._study import NothingLeftError
 from nas._study import SubDiTSampler
 from nas._study import suggested_spec
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
 
 STALE_S = 60.0
 """Seconds without a sign of life after which a worker counts as dead."""

@@ -18,10 +18,10 @@ from optuna.storages import BaseStorage
 
 from nas._address import local_file
 from nas._address import shown
-from subdit.errors import MissingExtraError
-from subdit.errors import RunError
-from subdit.errors import SearchError
-from subdit.errors import SubditError
+from subdit.core.errors import MissingExtraError
+from subdit.core.errors import RunError
+from subdit.core.errors import SearchError
+from subdit.core.errors import SubditError
 
 _T = TypeVar("_T")
 _ATTEMPTS = 8

@@ -19,9 +19,9 @@ from nas._front import ranks
 from nas._limits import LATENCY
 from nas._limits import Tables
 from nas._reach import Reach
-from supernet.space import STAGES
-from supernet.space import EncodedSpecs
-from supernet.space import SearchSpace
+from subdit.space import STAGES
+from subdit.space import EncodedSpecs
+from subdit.space import SearchSpace
 
 POPULATION = 20
 WARM_UP = 20

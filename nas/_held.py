@@ -8,7 +8,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
 
-from subdit.errors import RunError
+from subdit.core.errors import RunError
 
 
 @contextlib.contextmanager

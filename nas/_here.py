@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from subdit.errors import SearchError
+from subdit.core.errors import SearchError
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from nas._address import HIDDEN
 from nas._address import lasting
 from nas._address import local_file
-from subdit.errors import RunError
-from subdit.errors import SearchError
+from subdit.core.errors import RunError
+from subdit.core.errors import SearchError
 
 if TYPE_CHECKING:
     from nas._team import Team

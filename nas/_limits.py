@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from supernet.space import EncodedSpecs
-from supernet.space import SearchSpace
+from subdit.space import EncodedSpecs
+from subdit.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from nas._front import Points
 from nas._front import scaled
-from subdit.figures import is_latency
-from subdit.figures import noun
+from subdit.core.quantities import is_latency
+from subdit.core.quantities import noun
 
 PICK_NAMES = ("fastest", "balanced", "best")
 

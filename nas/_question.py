@@ -21,11 +21,11 @@ from nas._samplers import MOST_EXHAUSTIVE
 from nas._samplers import SAMPLERS
 from nas._samplers import Way
 from nas.proxies import QualityProxy
-from subdit.errors import RunError
-from subdit.errors import SearchError
-from subdit.origin import NO_PART
-from subdit.origin import of_others
-from subdit.run import read_json
+from subdit.core.errors import RunError
+from subdit.core.errors import SearchError
+from subdit.core.files import read_json
+from subdit.core.origin import NO_PART
+from subdit.core.origin import of_others
 
 DEFAULT_TRIALS = 400
 PROPOSALS = 2

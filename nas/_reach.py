@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nas._limits import Tables
-from subdit.errors import InfeasibleError
-from subdit.errors import SearchError
-from subdit.figures import limit_text
-from subdit.figures import noun
-from subdit.figures import unit
-from supernet.space import SubDiTSpec
+from subdit.core.errors import InfeasibleError
+from subdit.core.errors import SearchError
+from subdit.core.quantities import limit_text
+from subdit.core.quantities import noun
+from subdit.core.quantities import unit
+from subdit.space import SubDiTSpec
 
 
 @dataclass(frozen=True)

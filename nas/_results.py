@@ -21,13 +21,13 @@ from nas._picks import PICK_NAMES
 from nas._picks import choose_picks
 from nas._picks import mark_ties
 from nas._reach import round_up
-from subdit.errors import RunError
-from subdit.errors import SubditError
-from subdit.run import Run
-from subdit.run import read_json
-from subdit.run import write_atomic
-from subdit.run import write_json
-from supernet.space import SubDiTSpec
+from subdit.core.errors import RunError
+from subdit.core.errors import SubditError
+from subdit.core.files import read_json
+from subdit.core.files import write_atomic
+from subdit.core.files import write_json
+from subdit.core.run import Run
+from subdit.space import SubDiTSpec
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile

@@ -26,9 +26,9 @@ from nas._front import scaled
 from nas._limits import Tables
 from nas._surrogate import FEWEST
 from nas._surrogate import latest_surrogate
-from subdit.errors import SearchError
-from supernet.space import EncodedSpecs
-from supernet.space import SearchSpace
+from subdit.core.errors import SearchError
+from subdit.space import EncodedSpecs
+from subdit.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 

@@ -19,10 +19,10 @@ from nas._results import pick_name
 from nas._team import Team
 from nas._work import run_search
 from nas.proxies import QualityProxy
-from subdit.errors import SearchError
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.run import Run
+from subdit.core.errors import SearchError
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.core.run import Run
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile

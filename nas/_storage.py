@@ -23,8 +23,8 @@ from nas._address import checked_address
 from nas._address import proxy_at
 from nas._database import open_database
 from nas.proxies._store import drop_torn_line
-from subdit.errors import MissingExtraError
-from subdit.errors import RunError
+from subdit.core.errors import MissingExtraError
+from subdit.core.errors import RunError
 
 
 def open_storage(where: Path | str) -> BaseStorage:

@@ -35,12 +35,12 @@ from nas._samplers import nearest_usable
 from nas._samplers import next_spec
 from nas._storage import open_storage
 from nas._storage import quiet
-from subdit.errors import RunError
-from subdit.errors import SearchError
-from subdit.origin import of_others
-from supernet.space import EncodedSpecs
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
+from subdit.core.errors import RunError
+from subdit.core.errors import SearchError
+from subdit.core.origin import of_others
+from subdit.space import EncodedSpecs
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
 
 
 class NothingLeftError(SearchError):

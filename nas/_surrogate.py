@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from supernet.space import EncodedSpecs
-from supernet.space import SearchSpace
-from supernet.space import described
+from subdit.space import EncodedSpecs
+from subdit.space import SearchSpace
+from subdit.space import described
 
 Floats = npt.NDArray[np.float64]
 

@@ -16,9 +16,9 @@ from nas._limits import Tables
 from nas._question import Budget
 from nas._question import Question
 from nas.proxies import QualityStore
-from subdit.errors import SearchError
-from subdit.progress import ProgressCallback
-from subdit.run import Run
+from subdit.core.errors import SearchError
+from subdit.core.progress import ProgressCallback
+from subdit.core.run import Run
 
 if TYPE_CHECKING:
     from optuna.study import Study

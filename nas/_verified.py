@@ -19,8 +19,8 @@ from nas._limits import Tables
 from nas._question import Question
 from nas._results import SearchResult
 from nas._results import TrialRow
-from subdit.errors import SearchError
-from subdit.figures import noun
+from subdit.core.errors import SearchError
+from subdit.core.quantities import noun
 
 if TYPE_CHECKING:
     from device_profiles import CorrectedLatencies

@@ -30,18 +30,18 @@ from nas._verified import doubts
 from nas._verified import measured_report
 from nas._verified import report
 from nas._work import run_search
-from subdit.errors import InfeasibleError
-from subdit.errors import SearchError
-from subdit.origin import KEY
-from subdit.origin import NO_PART
-from subdit.origin import origin
-from subdit.progress import ProgressCallback
-from subdit.run import Run
-from subdit.run import write_json
-from supernet.space import EncodedSpecs
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import described
+from subdit.core.errors import InfeasibleError
+from subdit.core.errors import SearchError
+from subdit.core.files import write_json
+from subdit.core.origin import KEY
+from subdit.core.origin import NO_PART
+from subdit.core.origin import origin
+from subdit.core.progress import ProgressCallback
+from subdit.core.run import Run
+from subdit.space import EncodedSpecs
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import described
 
 if TYPE_CHECKING:
     from device_profiles import CorrectedLatencies

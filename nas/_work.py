@@ -34,20 +34,20 @@ from nas._team import Job
 from nas._team import Team
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
-from subdit.errors import InfeasibleError
-from subdit.errors import SearchError
-from subdit.figures import noun
-from subdit.origin import KEY
-from subdit.origin import run_digest
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.run import Run
-from subdit.run import write_json
+from subdit.core.errors import InfeasibleError
+from subdit.core.errors import SearchError
+from subdit.core.files import write_json
+from subdit.core.origin import KEY
+from subdit.core.origin import run_digest
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.core.quantities import noun
+from subdit.core.run import Run
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-    from supernet.space import SubDiTSpec
+    from subdit.space import SubDiTSpec
 
 _POLL_S = 0.2
 

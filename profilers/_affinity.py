@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from subdit.errors import ProfileError
+from subdit.core.errors import ProfileError
 
 _ZONES = Path("/sys/class/thermal")
 # Types of thermal zones that are the processor's: Intel's, AMD's and ARM's drivers.

@@ -17,14 +17,14 @@ from profilers._rounds import LONG_MS
 from profilers._rounds import SHORT_MS
 from profilers._rounds import STEADY_BATCHES
 from profilers._rounds import timings_of_full_rounds
-from subdit.errors import KitError
-from supernet.space import Component
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import WeightSizes
-from supernet.space import component_flops
-from supernet.space import component_weights
-from supernet.space import components
+from subdit.core.errors import KitError
+from subdit.space import Component
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import WeightSizes
+from subdit.space import component_flops
+from subdit.space import component_weights
+from subdit.space import components
 
 EXPORT_S = {"onnx": 0.35, "tflite": 0.4, "torch": 0.05}
 """Seconds of exporting one small model, by format, on one core of the server that subdit is developed on."""

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from subdit.run import replacing
-from subdit.run import write_json
-from supernet.space import Component
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
+from subdit.core.files import replacing
+from subdit.core.files import write_json
+from subdit.space import Component
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,11 +23,11 @@ from profilers._rounds import Timings
 from profilers._statistics import is_noisy
 from profilers._statistics import latencies
 from profilers._statistics import noise_of
-from supernet.space import all_components
-from supernet.space import component_counts
-from supernet.space import component_params
-from supernet.space import components_up_to
-from supernet.space import get_space
+from subdit.space import all_components
+from subdit.space import component_counts
+from subdit.space import component_params
+from subdit.space import components_up_to
+from subdit.space import get_space
 
 
 def profile_from_timings(

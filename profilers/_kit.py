@@ -31,17 +31,17 @@ from profilers._export import Exporter
 from profilers._reference import write_reference
 from profilers._runtimes import get_runtime
 from profilers._whole import calibration_specs
-from subdit.errors import KitError
-from subdit.errors import RunError
-from subdit.errors import SpecError
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.run import write_json
-from supernet.space import Component
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import components_up_to
-from supernet.space import get_space
+from subdit.core.errors import KitError
+from subdit.core.errors import RunError
+from subdit.core.errors import SpecError
+from subdit.core.files import write_json
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.space import Component
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import components_up_to
+from subdit.space import get_space
 
 DEFAULT_WHOLE = 12
 KIT_VERSION = 2

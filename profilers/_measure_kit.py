@@ -28,8 +28,8 @@ from profilers._sessions import SessionPool
 from profilers._statistics import is_noisy
 from profilers._statistics import noise_of
 from profilers._statistics import within
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
 
 ATTEMPTS = 3
 """Too noisy a machine is measured twice more, unless that takes far more than the budget. The quietest one is kept, or

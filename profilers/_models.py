@@ -26,9 +26,9 @@ from profilers._statistics import corrected_ms
 from profilers._statistics import latency_of
 from profilers._statistics import noise_of
 from profilers._statistics import within
-from subdit.errors import KitError
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
+from subdit.core.errors import KitError
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
 
 _MIN_ROUNDS = 20
 

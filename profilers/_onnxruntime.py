@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from profilers._runtimes import Array
-from subdit.errors import KitError
+from subdit.core.errors import KitError
 
 COMPUTED = {"fp32": None, "fp16": "fp32", "int8": None}
 """Precision of weights to that of products on the processor where it is another: half precision is only stored."""

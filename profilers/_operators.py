@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from subdit.errors import KitError
+from subdit.core.errors import KitError
 
 # Positions of fields in the tables of tensorflow/lite/schema/schema.fbs.
 _MODEL_SUBGRAPHS, _SUBGRAPH_OPERATORS = 2, 3

@@ -6,7 +6,7 @@ import numpy as np
 
 from profilers._runtimes import Array
 from profilers._runtimes import Runtime
-from subdit.errors import KitError
+from subdit.core.errors import KitError
 
 FP32_LIMIT = 1e-4
 """How far an element of a float32 model's output may be from torch's, over the larger of 1 and the largest of them.

@@ -32,13 +32,13 @@ from profilers._selection import check_pipeline
 from profilers._selection import choose_whole
 from profilers._selection import drawn_inputs
 from profilers._selection import is_by_whole
-from subdit.errors import KitError
-from subdit.errors import ProfileError
-from subdit.errors import RunError
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from supernet.space import components_up_to
-from supernet.space import get_space
+from subdit.core.errors import KitError
+from subdit.core.errors import ProfileError
+from subdit.core.errors import RunError
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.space import components_up_to
+from subdit.space import get_space
 
 
 def profile(

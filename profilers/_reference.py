@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from subdit.run import replacing
-from subdit.run import write_json
+from subdit.core.files import replacing
+from subdit.core.files import write_json
 
 _TOKENS, _WIDTH, _HIDDEN, _LAYERS = 64, 96, 384, 6
 

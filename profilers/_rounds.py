@@ -27,9 +27,9 @@ from profilers._runtimes import Session
 from profilers._runtimes import Timing
 from profilers._runtimes import time_runs
 from profilers._sessions import SessionPool
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.run import write_atomic
+from subdit.core.files import write_atomic
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
 
 REFERENCE = "reference"
 """Name of the reference kernel among the timings."""

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import numpy.typing as npt
 
-from subdit.errors import MissingExtraError
-from subdit.errors import ProfileError
+from subdit.core.errors import MissingExtraError
+from subdit.core.errors import ProfileError
 
 Array = npt.NDArray[Any]
 

@@ -16,10 +16,10 @@ from device_profiles import MIN_WHOLE_ROWS
 from profilers._kit import Kit
 from profilers._kit import KitEntry
 from profilers._models import read_static_inputs
-from subdit.errors import KitError
-from subdit.errors import MissingExtraError
-from subdit.errors import ProfileError
-from supernet.space import PIPELINE_PARTS
+from subdit.core.errors import KitError
+from subdit.core.errors import MissingExtraError
+from subdit.core.errors import ProfileError
+from subdit.space import PIPELINE_PARTS
 
 
 def choose_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> tuple[KitEntry, ...]:

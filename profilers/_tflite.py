@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from profilers._runtimes import Array
-from subdit.errors import KitError
-from subdit.errors import ProfileError
+from subdit.core.errors import KitError
+from subdit.core.errors import ProfileError
 from supernet.tflite import LIBRARIES
 from supernet.tflite import Library
 from supernet.tflite import interpreter_class

@@ -14,11 +14,11 @@ from profilers._export import build
 from profilers._reference import REFERENCE_DESCRIPTION
 from profilers._reference import reference_weights
 from profilers._runtimes import Array
-from subdit.errors import KitError
-from subdit.errors import SubditError
-from supernet.space import Component
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
+from subdit.core.errors import KitError
+from subdit.core.errors import SubditError
+from subdit.space import Component
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 
 
 @dataclass(frozen=True)

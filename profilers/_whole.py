@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from subdit.errors import SpaceError
-from supernet.space import EncodedSpecs
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import count_params
+from subdit.core.errors import SpaceError
+from subdit.space import EncodedSpecs
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import count_params
 
 _CANDIDATES = 2000
 # Of sub-DiTs below a limit so many are kept, out of at most so many batches.

@@ -12,9 +12,9 @@ from device_profiles import LatencyEstimator
 from reports._figures import Line
 from reports._figures import percent
 from reports._results import Trial
-from subdit.errors import ProfileError
-from subdit.errors import SpaceError
-from supernet.space import get_space
+from subdit.core.errors import ProfileError
+from subdit.core.errors import SpaceError
+from subdit.space import get_space
 
 
 @dataclass(frozen=True)

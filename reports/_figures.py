@@ -10,7 +10,7 @@ from typing import Any
 from reports._other_devices import OtherDevice
 from reports._other_devices import OtherPick
 from reports._results import Pick
-from subdit.figures import noun
+from subdit.core.quantities import noun
 
 NOT_MEASURED = "not measured"
 NOT_EXPORTED = "not exported"

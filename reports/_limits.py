@@ -19,12 +19,12 @@ from device_profiles import pipeline_latency
 from device_profiles import read_profile
 from reports._results import Results
 from reports._results import Trial
-from subdit.errors import SubditError
-from supernet.space import SearchSpace
-from supernet.space import count_flops
-from supernet.space import get_space
-from supernet.space import peak_memory_bytes
-from supernet.space import weight_bytes
+from subdit.core.errors import SubditError
+from subdit.space import SearchSpace
+from subdit.space import count_flops
+from subdit.space import get_space
+from subdit.space import peak_memory_bytes
+from subdit.space import weight_bytes
 
 _PREFIX = "max_"
 

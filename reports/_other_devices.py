@@ -21,8 +21,8 @@ from reports._results import Trial
 from reports._results import read_results
 from reports._verified import corrected_by
 from reports._verified import predictions
-from subdit.errors import SubditError
-from supernet.space import get_space
+from subdit.core.errors import SubditError
+from subdit.space import get_space
 
 # What was predicted by the search and is predicted here again is the same number, but for the order of sums.
 _ROUNDING = 1e-6

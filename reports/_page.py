@@ -40,12 +40,12 @@ from reports._verified_text import verified_sentences
 from reports._verified_text import verified_warning
 from reports._weights import STALE_MARK
 from reports._weights import weight_warnings
-from subdit.errors import ProfileError
-from subdit.errors import RunError
-from subdit.figures import is_latency
-from subdit.figures import limit_text
-from subdit.figures import noun
-from supernet.space import get_space
+from subdit.core.errors import ProfileError
+from subdit.core.errors import RunError
+from subdit.core.quantities import is_latency
+from subdit.core.quantities import limit_text
+from subdit.core.quantities import noun
+from subdit.space import get_space
 
 UNKNOWN = "unknown"
 

@@ -22,11 +22,11 @@ from reports._results import read_results
 from reports._verified import corrected_by
 from reports._weights import STALE_MARK
 from reports._weights import weight_warnings
-from subdit.errors import ProfileError
-from subdit.errors import RunError
-from subdit.origin import say
-from subdit.run import Run
-from subdit.run import write_atomic
+from subdit.core.errors import ProfileError
+from subdit.core.errors import RunError
+from subdit.core.files import write_atomic
+from subdit.core.origin import say
+from subdit.core.run import Run
 
 
 @dataclass(frozen=True)

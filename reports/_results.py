@@ -10,17 +10,17 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from subdit.errors import RunError
-from subdit.errors import SearchError
-from subdit.errors import SpecError
-from subdit.origin import NO_PART
-from subdit.origin import Standing
-from subdit.origin import origin
-from subdit.origin import run_digest
-from subdit.origin import standing
-from subdit.run import Run
-from subdit.run import read_json
-from supernet.space import SubDiTSpec
+from subdit.core.errors import RunError
+from subdit.core.errors import SearchError
+from subdit.core.errors import SpecError
+from subdit.core.files import read_json
+from subdit.core.origin import NO_PART
+from subdit.core.origin import Standing
+from subdit.core.origin import origin
+from subdit.core.origin import run_digest
+from subdit.core.origin import standing
+from subdit.core.run import Run
+from subdit.space import SubDiTSpec
 
 PICK_ORDER = ("fastest", "balanced", "best")
 

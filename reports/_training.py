@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from reports._results import Results
-from subdit.training_record import STUDENT
-from subdit.training_record import cut_sentence
-from subdit.training_record import training_records
+from subdit.core.training_record import STUDENT
+from subdit.core.training_record import cut_sentence
+from subdit.core.training_record import training_records
 
 
 def training_warning(results: Results) -> str:

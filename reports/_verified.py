@@ -12,10 +12,10 @@ from device_profiles import DeviceProfile
 from device_profiles import LatencyEstimate
 from device_profiles import LatencyEstimator
 from reports._results import Results
-from subdit.errors import SearchError
-from subdit.run import read_json
-from supernet.space import EncodedSpecs
-from supernet.space import get_space
+from subdit.core.errors import SearchError
+from subdit.core.files import read_json
+from subdit.space import EncodedSpecs
+from subdit.space import get_space
 
 
 class Predictions(Protocol):

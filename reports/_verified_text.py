@@ -10,7 +10,7 @@ from reports._figures import interval
 from reports._figures import milliseconds
 from reports._figures import percent
 from reports._verified import Verified
-from subdit.figures import noun
+from subdit.core.quantities import noun
 
 VERIFIED_COLUMNS = ("predicted, ms", "measured, ms", "95 % interval, ms", "off by", "corrected, ms", "latency limit")
 

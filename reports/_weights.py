@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports._results import Results
-from subdit.origin import of_others
+from subdit.core.origin import of_others
 
 STALE_MARK = "of weights trained anew since"
 """On pictures and tables."""

@@ -13,12 +13,12 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from subdit.version import VERSION
+from subdit.core.version import VERSION
 
 __version__ = VERSION
 
 _VERBS = {
-    "spaces": "supernet.space:space_names",
+    "spaces": "subdit.space:space_names",
     "train": "supernet.training:train",
     "kit": "profilers:kit",
     "profile": "profilers:profile",

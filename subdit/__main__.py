@@ -1,5 +1,5 @@
 """`python -m subdit`."""
 
-from nas.cli import main
+from subdit.cli import main
 
 main()

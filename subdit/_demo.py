@@ -14,27 +14,27 @@ from subdit._demo_budget import QUICK
 from subdit._demo_budget import DemoBudget
 from subdit._demo_budget import ceiling_of
 from subdit._demo_budget import duration_lines
-from subdit.errors import RunError
-from subdit.origin import KEY
-from subdit.origin import Standing
-from subdit.origin import of_others
-from subdit.origin import origin
-from subdit.origin import run_digest
-from subdit.origin import set_aside
-from subdit.origin import standing
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.run import Run
-from subdit.run import read_manifest
-from subdit.run import record_step
-from subdit.run import start_manifest
-from subdit.stale import set_aside_of_pick
-from subdit.training_record import STUDENT
-from subdit.training_record import SUPERNET
-from subdit.training_record import TEACHER
-from subdit.training_record import TrainingRecord
-from subdit.training_record import cut_sentence
-from subdit.training_record import training_records
+from subdit.core.errors import RunError
+from subdit.core.origin import KEY
+from subdit.core.origin import Standing
+from subdit.core.origin import of_others
+from subdit.core.origin import origin
+from subdit.core.origin import run_digest
+from subdit.core.origin import set_aside
+from subdit.core.origin import standing
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.core.run import Run
+from subdit.core.run import read_manifest
+from subdit.core.run import record_step
+from subdit.core.run import start_manifest
+from subdit.core.stale import set_aside_of_pick
+from subdit.core.training_record import STUDENT
+from subdit.core.training_record import SUPERNET
+from subdit.core.training_record import TEACHER
+from subdit.core.training_record import TrainingRecord
+from subdit.core.training_record import cut_sentence
+from subdit.core.training_record import training_records
 
 SPACE = "digits"
 PICKS = ("fastest", "balanced", "best")
@@ -155,7 +155,7 @@ def _tell_data(say: Callable[[str], None]) -> None:
 
 
 def _records(run: Run) -> dict[str, TrainingRecord]:
-    from subdit.run import read_pick
+    from subdit.core.run import read_pick
 
     found = (run.search("default") / "picks.json").exists()
     return training_records(run, read_pick(run, "balanced")["spec_hash"] if found else None)
@@ -182,7 +182,7 @@ def _tell_duration(run: Run, budget: DemoBudget, ceiling_s: float | None, say: C
 def _train(
     run: Run, budget: DemoBudget, seed: int, ceiling_s: float | None, say: Callable[[str], None], bar: Bar
 ) -> None:
-    from supernet.space import get_space
+    from subdit.space import get_space
     from supernet.training import TrainingConfig
     from supernet.training import train
 
@@ -283,13 +283,13 @@ def _distill(
 
 
 def _distilled(run: Run) -> bool:
-    from subdit.run import read_pick
+    from subdit.core.run import read_pick
 
     return (run.pick(read_pick(run, "balanced")["spec_hash"]) / "distilled").exists()
 
 
 def _export(run: Run, say: Callable[[str], None], bar: Bar) -> dict[str, Path]:
-    from subdit.run import read_pick
+    from subdit.core.run import read_pick
     from supernet.export import export
 
     say("Export: the three picks to ONNX, each compared with torch")
@@ -304,8 +304,8 @@ def _export(run: Run, say: Callable[[str], None], bar: Bar) -> dict[str, Path]:
 
 def _measure(run: Run, exports: dict[str, Path], budget: DemoBudget, say: Callable[[str], None], bar: Bar) -> None:
     from profilers import measure_models
-    from subdit.run import read_pick
-    from subdit.run import write_json
+    from subdit.core.files import write_json
+    from subdit.core.run import read_pick
 
     say("Verification: the picks' own latency, measured")
     missing = {name: path for name, path in exports.items() if not _measured(path).exists()}
@@ -321,7 +321,7 @@ def _measure(run: Run, exports: dict[str, Path], budget: DemoBudget, say: Callab
 
 def _speed(profile_file: Path, export: Path) -> float:
     from device_profiles import load_profile
-    from subdit.run import read_json
+    from subdit.core.files import read_json
 
     before = load_profile(str(profile_file)).conditions.reference_ms
     meanwhile = float(read_json(_measured(export), "measured pick")["reference_ms"])
@@ -366,8 +366,8 @@ def _judge(
 def _closing_rows(
     run: Run, exports: dict[str, Path], qualities: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    from subdit.run import read_json
-    from subdit.run import read_pick
+    from subdit.core.files import read_json
+    from subdit.core.run import read_pick
 
     rows = {}
     for name, path in exports.items():

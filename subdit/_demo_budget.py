@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from subdit.training_record import STUDENT
-from subdit.training_record import SUPERNET
-from subdit.training_record import TEACHER
-from subdit.training_record import duration
+from subdit.core.training_record import STUDENT
+from subdit.core.training_record import SUPERNET
+from subdit.core.training_record import TEACHER
+from subdit.core.training_record import duration
 
 if TYPE_CHECKING:
     from supernet.step_times import StepTimes

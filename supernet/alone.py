@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
 
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 from supernet.data import CaptionedLatents
 from supernet.dit import SubDiT
 from supernet.elastic import ElasticDiT
@@ -19,8 +21,6 @@ from supernet.muon import muon_dtype
 from supernet.optimizers import optimizers_of
 from supernet.optimizers import schedule
 from supernet.placement import model_inputs
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
 from supernet.training import TrainingConfig
 from supernet.validation import ValidationSet
 from supernet.validation import text_tensors

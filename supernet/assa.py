@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
-from subdit.errors import SpecError
+from subdit.core.errors import SpecError
 from supernet.attention import SelfAttention
 from supernet.attention import group_queries
 from supernet.attention import grouped_attention

@@ -12,10 +12,10 @@ from typing import TypeVar
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import logging
 
-from subdit.errors import CheckpointError
-from subdit.weights import INDEX
-from subdit.weights import WEIGHTS
-from subdit.weights import supernet_digest
+from subdit.core.errors import CheckpointError
+from subdit.core.weights import INDEX
+from subdit.core.weights import WEIGHTS
+from subdit.core.weights import supernet_digest
 from supernet.dit import SubDiT
 from supernet.elastic import ElasticDiT
 from supernet.recipe import MANY_STEPS

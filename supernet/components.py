@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from subdit.errors import SpecError
+from subdit.core.errors import SpecError
+from subdit.space import Component
+from subdit.space import SearchSpace
+from subdit.space import all_components
 from supernet.dit import SubDiT
 from supernet.dit import example_inputs
 from supernet.dit import redraw_
-from supernet.space import Component
-from supernet.space import SearchSpace
-from supernet.space import all_components
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from subdit.errors import SpecError
-from supernet.space import STAGES
+from subdit.core.errors import SpecError
+from subdit.space import STAGES
 
 
 def check_config(config: Mapping[str, Any]) -> None:

@@ -26,8 +26,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from subdit.space import WeightSizes
 from supernet.attention import as_exported
-from supernet.space import WeightSizes
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from subdit.errors import SpaceError
+from subdit.core.errors import SpaceError
 from supernet.text import NUMERALS
 
 SPLIT_SEED = 20260123

@@ -18,7 +18,7 @@ from diffusers.configuration_utils import ConfigMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
-from subdit.errors import SpecError
+from subdit.core.errors import SpecError
 
 MAX_SHARD_SIZE = "5GB"
 

@@ -21,6 +21,8 @@ from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  a pipeline
 from torch import Tensor
 from torch import nn
 
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
 from supernet.assa import AdaptiveSparseSelfAttention
 from supernet.attention import CrossAttention
 from supernet.attention import Modulated
@@ -33,8 +35,6 @@ from supernet.embeddings import PatchEmbed
 from supernet.embeddings import TextProjection
 from supernet.embeddings import TimeEmbed
 from supernet.embeddings import checked_mask
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
 
 # The block's last branch, and the layers between stages --------------------------------------------------------------
 

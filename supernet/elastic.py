@@ -23,14 +23,14 @@ from torch import Tensor
 from torch import nn
 from torch.func import functional_call
 
+from subdit.space import STAGES
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 from supernet.attention import share_tables
 from supernet.diffusers_model import DiffusersModel
 from supernet.diffusers_model import strict_config
 from supernet.dit import SubDiT
-from supernet.space import STAGES
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
 from supernet.templates import Templates
 
 # Which axis of which parameter is elastic, by the end of its name. An axis is "width", "2 widths" (two of them end to

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from subdit.space import SubDiTSpec
 from supernet.elastic import ElasticDiT
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
@@ -18,7 +19,6 @@ from supernet.parallel import shard_slices
 from supernet.placement import device_of
 from supernet.placement import full_precision
 from supernet.placement import model_inputs
-from supernet.space import SubDiTSpec
 
 
 @dataclass(frozen=True)

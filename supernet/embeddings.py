@@ -9,7 +9,7 @@ from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor
 from torch import nn
 
-from subdit.errors import SpecError
+from subdit.core.errors import SpecError
 
 
 class PatchEmbed(nn.Module):

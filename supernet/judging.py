@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from subdit.space import get_space
 from supernet.data import DataSplit
 from supernet.data import digit_caption
 from supernet.evaluation import frechet_distance
@@ -23,7 +24,6 @@ from supernet.placement import float_array
 from supernet.placement import full_precision
 from supernet.placement import model_inputs
 from supernet.sampling import sample_euler
-from supernet.space import get_space
 from supernet.validation import text_tensors
 
 CLASSES = 10

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from subdit.errors import MissingExtraError
-from subdit.errors import RunError
-from subdit.errors import SampleError
-from subdit.errors import SpecError
-from subdit.run import read_json
+from subdit.core.errors import MissingExtraError
+from subdit.core.errors import RunError
+from subdit.core.errors import SampleError
+from subdit.core.errors import SpecError
+from subdit.core.files import read_json
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 from supernet.recipe import SamplingRecipe
 from supernet.recipe import checked_recipe
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
 from supernet.tflite import load_tflite
 
 Array = npt.NDArray[np.float32]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
-from subdit.errors import RunError
+from subdit.core.errors import RunError
 
 MUON_DTYPES = ("auto", "float32", "bfloat16")
 """What a configuration may ask for; "auto" is bfloat16 on CUDA and float32 elsewhere."""

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 from torch import nn
 
-from subdit.run import replacing
+from subdit.core.files import replacing
 
 # Tensors up to this size stay in the graph, where tools read shapes and axes.
 INLINE_BYTES = 1024

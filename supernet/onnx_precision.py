@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from subdit.errors import ExportError
-from subdit.run import replacing
+from subdit.core.errors import ExportError
+from subdit.core.files import replacing
 
 _PRODUCTS = ("MatMul", "Gemm")
 _CONVOLUTIONS = ("Conv", "ConvTranspose")

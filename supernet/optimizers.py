@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from subdit.space import STAGES
 from supernet.muon import Muon
 from supernet.parallel import shard_count
-from supernet.space import STAGES
 
 
 def schedule(share: float, warmup: float) -> float:

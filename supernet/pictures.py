@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from subdit.origin import KEY
-from subdit.run import replacing
+from subdit.core.files import replacing
+from subdit.core.origin import KEY
 
 SCALE = 6
 GAP = 6

@@ -26,7 +26,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from subdit.errors import SampleError
+from subdit.core.errors import SampleError
 from supernet.dit import SubDiT
 from supernet.recipe import MANY_STEPS
 from supernet.recipe import SCHEDULER

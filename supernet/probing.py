@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from subdit.space import SubDiTSpec
 from supernet.dit import FeedForward
 from supernet.elastic import ElasticDiT
 from supernet.flow_matching import add_noise
@@ -17,7 +18,6 @@ from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import velocity
 from supernet.placement import full_precision
 from supernet.placement import model_inputs
-from supernet.space import SubDiTSpec
 from supernet.validation import ValidationSet
 
 _ATTENTION = ("to_q", "to_k", "to_v", "to_out")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from subdit.errors import CheckpointError
-from subdit.errors import RunError
-from subdit.run import read_json
+from subdit.core.errors import CheckpointError
+from subdit.core.errors import RunError
+from subdit.core.files import read_json
 
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 SCHEDULER_CONFIG = "scheduler_config.json"

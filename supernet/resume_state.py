@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch import nn
 
-from subdit.errors import CheckpointError
-from subdit.errors import RunError
-from subdit.run import replacing
+from subdit.core.errors import CheckpointError
+from subdit.core.errors import RunError
+from subdit.core.files import replacing
 from supernet.step_budget import Cut
 from supernet.step_budget import StepBudget
 from supernet.step_budget import StepState

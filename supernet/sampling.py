@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from subdit.errors import SampleError
-from subdit.origin import name_model
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.run import read_json
+from subdit.core.errors import SampleError
+from subdit.core.files import read_json
+from subdit.core.origin import name_model
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.space import get_space
 from supernet.model_file import VelocityModel
 from supernet.model_file import input_shapes
 from supernet.model_file import open_model_file
 from supernet.recipe import SamplingRecipe
 from supernet.recipe import read_recipe
-from supernet.space import get_space
 from supernet.text import encode_prompts
 
 Array = npt.NDArray[np.float32]

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
 
-from subdit.errors import RunError
-from subdit.training_record import TrainingRecord
-from subdit.training_record import duration
+from subdit.core.errors import RunError
+from subdit.core.training_record import TrainingRecord
+from subdit.core.training_record import duration
 
 CUT_SHARE = 0.9
 """Share of the ceiling after which a training may be cut, so that a tenth is left to cool down in."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from subdit.progress import ProgressCallback
+from subdit.core.progress import ProgressCallback
 from supernet.resume_state import ResumeState
 from supernet.step_budget import StepBudget
 from supernet.step_budget import StepState

@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from subdit.space import get_space
 from supernet.data import load_data
 from supernet.distillation.few_step_teacher import FewStepConfig
 from supernet.distillation.few_step_teacher import train_few_step_teacher
 from supernet.distillation.kdmd import KDMDConfig
 from supernet.distillation.kdmd import distill_kdmd
-from supernet.space import get_space
 from supernet.training import Trainer
 from supernet.training import TrainingConfig
 

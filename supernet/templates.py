@@ -17,9 +17,9 @@ import torch
 from diffusers.models.modeling_utils import no_init_weights
 from torch import nn
 
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
 from supernet.dit import SubDiT
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
 
 KEPT = 32
 """Blueprints that a supernet keeps, and copies that each thread keeps, those asked for last."""

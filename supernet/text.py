@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from subdit.errors import SampleError
-from supernet.space import SearchSpace
+from subdit.core.errors import SampleError
+from subdit.space import SearchSpace
 
 Embeddings = npt.NDArray[np.float32]
 

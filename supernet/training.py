@@ -15,18 +15,21 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from diffusers.training_utils import EMAModel
 
-from subdit.errors import RunError
-from subdit.origin import say
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.run import Run
-from subdit.run import record_step
-from subdit.run import start_manifest
-from subdit.run import write_atomic
-from subdit.run import write_json
-from subdit.stale import mark_reports
-from subdit.stale import set_aside_unknown
-from subdit.stale import told_before_training
+from subdit.core.errors import RunError
+from subdit.core.files import write_atomic
+from subdit.core.files import write_json
+from subdit.core.origin import say
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.core.run import Run
+from subdit.core.run import record_step
+from subdit.core.run import start_manifest
+from subdit.core.stale import mark_reports
+from subdit.core.stale import set_aside_unknown
+from subdit.core.stale import told_before_training
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 from supernet.checkpoints import save_model
 from supernet.data import CaptionedLatents
 from supernet.data import load_data
@@ -42,9 +45,6 @@ from supernet.parallel import run_shards
 from supernet.parallel import shard_count
 from supernet.resume_state import ResumeState
 from supernet.resume_state import resume_facts
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
 from supernet.step_budget import StepBudget
 from supernet.step_budget import StepState
 from supernet.step_budget import last_step

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 from supernet.data import CaptionedLatents
 from supernet.data import load_data
 from supernet.elastic import ElasticDiT
@@ -25,8 +27,6 @@ from supernet.parallel import shard_slices
 from supernet.placement import device_of
 from supernet.placement import float_array
 from supernet.placement import model_inputs
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
 from supernet.text import encode_prompts
 
 FEW_TOKENS = 256

@@ -7,22 +7,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from subdit.errors import RunError
-from subdit.origin import KEY
-from subdit.origin import Standing
-from subdit.origin import name_search
-from subdit.origin import of_others
-from subdit.origin import origin
-from subdit.origin import run_digest
-from subdit.origin import say
-from subdit.origin import set_aside
-from subdit.origin import standing
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.run import Run
-from subdit.run import read_json
-from subdit.run import read_pick
-from subdit.run import write_json
+from subdit.core.errors import RunError
+from subdit.core.files import read_json
+from subdit.core.files import write_json
+from subdit.core.origin import KEY
+from subdit.core.origin import Standing
+from subdit.core.origin import name_search
+from subdit.core.origin import of_others
+from subdit.core.origin import origin
+from subdit.core.origin import run_digest
+from subdit.core.origin import say
+from subdit.core.origin import set_aside
+from subdit.core.origin import standing
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.core.run import Run
+from subdit.core.run import read_pick
+from subdit.space import SubDiTSpec
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.data import load_data
@@ -32,7 +33,6 @@ from supernet.judging import PER_CLASS
 from supernet.judging import Judgement
 from supernet.judging import judge_plain_few_steps
 from supernet.judging import judge_sampling
-from supernet.space import SubDiTSpec
 
 FEW_STEPS = {"4_steps": 4, "2_steps": 2, "1_step": 1}
 

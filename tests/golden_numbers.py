@@ -20,11 +20,11 @@ from device_profiles import LatencyEstimator
 from device_profiles import read_registry
 from nas import search
 from profilers._from_timings import profile_from_timings
-from subdit.run import Run
-from subdit.run import start_manifest
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
+from subdit.core.run import Run
+from subdit.core.run import start_manifest
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 from tests.nas.analytic import Loss
 from tests.profilers.test_from_timings import EMPTY
 from tests.profilers.test_from_timings import kit_of

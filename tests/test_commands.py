@@ -17,10 +17,10 @@ from pathlib import Path
 import click
 import pytest
 
-from nas.cli import VERBS
-from nas.cli import group
-from supernet.space import get_space
-from supernet.space import space_names
+from subdit.cli import VERBS
+from subdit.cli import group
+from subdit.space import get_space
+from subdit.space import space_names
 from supernet.text import encode_prompts
 
 ROOT = Path(__file__).parents[1]
@@ -96,7 +96,8 @@ def test_the_search_for_commands_finds_them() -> None:
     assert {command.split()[1] for _, command in NAMED} == set(VERBS)
     assert len(MENTIONED) > 30
     files = {file for file, _ in NAMED}
-    assert {"README.md", "nas/cli/_demo.py", "subdit/run.py", "nas/cli/_sample.py", "profilers/_selection.py"} <= files
+    assert {"README.md", "subdit/core/run.py", "profilers/_selection.py"} <= files
+    assert {"subdit/cli/_demo.py", "subdit/cli/_sample.py"} <= files
     assert list(commands("make one with 'subdit kit 1 --whole 1'.")) == ["subdit kit 1 --whole 1"]
     assert list(commands("`subdit` finds.\n    subdit kit digits  # a kit\n")) == ["subdit kit digits"]
 

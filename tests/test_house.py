@@ -17,13 +17,11 @@ from click.testing import CliRunner
 from packaging.requirements import Requirement
 
 import subdit
-from nas.cli import VERBS
-from nas.cli import group
-from tests.floors import floor
-from tests.floors import parse_floors
+from subdit.cli import VERBS
+from subdit.cli import group
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("subdit", "supernet", "supernet.space", "device_profiles", "profilers", "nas", "nas.cli")
+ROOMS = ("subdit", "supernet", "subdit.space", "device_profiles", "profilers", "nas", "subdit.cli")
 ROOMS += ("profilers.importers", "profilers.adb", "profilers.browser")
 HEAVY = ("torch", "pandas", "matplotlib", "optuna", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy", "peft")
 HEAVY += ("aiohttp", "diffusers", "transformers", "jinja2", "rich")
@@ -39,7 +37,7 @@ def loaded_after(code: str, among: tuple[str, ...] = HEAVY) -> set[str]:
 def loaded_by(*commands: list[str], among: tuple[str, ...] = HEAVY) -> set[str]:
     """As `loaded_after`, of command lines one after the other in one interpreter."""
     calls = "\n".join(f"group({command!r}, standalone_mode=False)" for command in commands)
-    return loaded_after(f"from nas.cli import group\n{calls}", among)
+    return loaded_after(f"from subdit.cli import group\n{calls}", among)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -90,10 +88,10 @@ def test_import_contracts_catch_an_import_upward(tmp_path: Path) -> None:
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     with (tmp_path / "device_profiles" / "_profile.py").open("a") as file:
-        file.write("\nimport nas.cli\n")
+        file.write("\nimport subdit.cli\n")
     ran = lint_imports(tmp_path)
     assert ran.returncode == 1
-    assert "device_profiles._profile (floor 1) imports nas.cli (floor 6)" in ran.stdout
+    assert "device_profiles is not allowed to import subdit.cli" in ran.stdout
 
 
 def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
@@ -104,16 +102,12 @@ def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_module_stands_on_a_floor() -> None:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    floor_of, _ = parse_floors(config["contracts"][0]["floors"])
+    layers = [name for line in config["contracts"][0]["layers"] for name in re.split(r" [:|] ", line)]
     graph = grimp.build_graph(*config["root_packages"], cache_dir=None)
-    assert {module for module in graph.modules if floor(module, floor_of) is None} == set()
-
-
-def test_floors_are_those_of_the_longest_name() -> None:
-    floor_of, sees = parse_floors(["0: supernet.space subdit.errors", "2: supernet", "5: reports -> 0 1", "6: subdit"])
-    named = ("supernet.space._spec", "supernet.dit", "supernet.spaces", "subdit.errors", "subdit.demo", "numpy")
-    assert [floor(name, floor_of) for name in named] == [0, 2, 2, 0, 6, None]
-    assert sees == {0: set(), 2: {0, 1}, 5: {0, 1}, 6: {0, 1, 2, 3, 4, 5}}
+    # The facade imports nothing at once but the version.
+    modules = graph.modules - {"subdit", "subdit.__main__"}
+    assert {module for module in modules if not any(f"{module}.".startswith(f"{name}.") for name in layers)} == set()
+    assert graph.find_modules_directly_imported_by("subdit") == {"subdit.core.version"}
 
 
 # A verb whose name is a keyword of Python has a function of another name.
@@ -167,10 +161,10 @@ def test_every_requirement_is_pinned_to_a_version_it_allows() -> None:
 
 def test_installed_distribution_has_the_command() -> None:
     scripts = metadata.distribution("subdit").entry_points.select(group="console_scripts")
-    assert [(script.name, script.value) for script in scripts] == [("subdit", "nas.cli:main")]
+    assert [(script.name, script.value) for script in scripts] == [("subdit", "subdit.cli:main")]
 
 
-@pytest.mark.parametrize("start", [["-m", "subdit"], ["-c", "from nas.cli import main; main()"]])
+@pytest.mark.parametrize("start", [["-m", "subdit"], ["-c", "from subdit.cli import main; main()"]])
 def test_command_answers(start: list[str]) -> None:
     ran = subprocess.run([sys.executable, *start, "--version"], capture_output=True, text=True, cwd=ROOT)
     assert (ran.returncode, ran.stdout) == (0, f"subdit, version {subdit.__version__}\n")

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from subdit import weights
-from subdit.errors import CheckpointError
-from subdit.origin import NO_PART
-from subdit.origin import Standing
-from subdit.origin import origin
-from subdit.origin import set_aside
-from subdit.origin import standing
-from subdit.run import Run
-from subdit.run import write_json
-from subdit.weights import DIGEST_FILE
-from subdit.weights import WEIGHTS
-from subdit.weights import supernet_digest
+from subdit.core.errors import CheckpointError
+from subdit.core.files import write_json
+from subdit.core.origin import NO_PART
+from subdit.core.origin import Standing
+from subdit.core.origin import origin
+from subdit.core.origin import set_aside
+from subdit.core.origin import standing
+from subdit.core.run import Run
+from subdit.core.weights import DIGEST_FILE
+from subdit.core.weights import WEIGHTS
+from subdit.core.weights import supernet_digest
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from nas.proxies._training_free import ActivationCodes
 from nas.proxies._training_free import SynapticDiversity
 from nas.proxies._validation_loss import ValidationLoss
 from nas.proxies._velocity_distance import VelocityDistance
-from subdit.errors import SearchError
+from subdit.core.errors import SearchError
 
 PROXIES: dict[str, Callable[[Path, str], QualityProxy]] = {
     "validation_loss": ValidationLoss,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nas.proxies._inherited import Inherited
-from supernet.space import SubDiTSpec
+from subdit.space import SubDiTSpec
 
 Features = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
 """Samples (count, channels, size, size) to features (count, ...)."""

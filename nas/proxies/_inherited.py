@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from nas.proxies._proxy import Evaluation
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 
 if TYPE_CHECKING:
     from supernet.validation import ValidationSet

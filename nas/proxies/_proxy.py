@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from supernet.space import SubDiTSpec
+from subdit.space import SubDiTSpec
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from supernet.space import SubDiTSpec
-from supernet.space import count_flops
-from supernet.space import count_params
-from supernet.space import get_space
+from subdit.space import SubDiTSpec
+from subdit.space import count_flops
+from subdit.space import count_params
+from subdit.space import get_space
 
 
 class Parameters:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from nas.proxies._proxy import Evaluation
 from nas.proxies._proxy import QualityProxy
-from subdit.errors import RunError
-from subdit.errors import SearchError
-from supernet.space import SubDiTSpec
+from subdit.core.errors import RunError
+from subdit.core.errors import SearchError
+from subdit.space import SubDiTSpec
 
 
 class QualityStore:

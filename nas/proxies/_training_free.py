@@ -6,7 +6,7 @@ Both are scores of which more is better, so their proxies are negative.
 from __future__ import annotations
 
 from nas.proxies._inherited import Inherited
-from supernet.space import SubDiTSpec
+from subdit.space import SubDiTSpec
 
 PROBES = 64
 """Validation triples that are looked at, of all noise levels alike."""

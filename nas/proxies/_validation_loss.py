@@ -9,7 +9,7 @@ import numpy as np
 
 from nas.proxies._inherited import Inherited
 from nas.proxies._proxy import Evaluation
-from supernet.space import SubDiTSpec
+from subdit.space import SubDiTSpec
 
 
 class ValidationLoss(Inherited):

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from subdit.errors import DeviceError
-from subdit.errors import MissingExtraError
+from subdit.core.errors import DeviceError
+from subdit.core.errors import MissingExtraError
 
 PHONE_FOLDER = "/data/local/tmp/subdit"
 """Everything on the phone lies here; the shell's user may write and execute in it, and nothing is installed."""

@@ -18,8 +18,8 @@ from profilers.adb._adb import Ran
 from profilers.importers import delegated_share
 from profilers.importers import make_log
 from profilers.importers import read
-from subdit.errors import DeviceError
-from subdit.errors import ImportLogError
+from subdit.core.errors import DeviceError
+from subdit.core.errors import ImportLogError
 
 DELEGATES = ("gpu",)
 """What can be asked for besides the processor."""

@@ -14,7 +14,7 @@ from profilers.adb._adb import Phone
 from profilers.adb._adb import StoppedError
 from profilers.adb._phone import State
 from profilers.adb._phone import read_state
-from subdit.errors import DeviceError
+from subdit.core.errors import DeviceError
 
 WARM_C = 38.0
 """At this temperature of battery or skin measuring pauses; phones begin to lower their clocks at about 40 degrees."""

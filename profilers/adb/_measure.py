@@ -37,7 +37,7 @@ from profilers.adb._benchmark_model import words
 from profilers.adb._guard import Guard
 from profilers.adb._parity import run_checked
 from profilers.adb._store import push_missing
-from subdit.progress import ProgressCallback
+from subdit.core.progress import ProgressCallback
 
 CALL_MS = 100.0
 """Runs of one call take about so long together."""

@@ -17,7 +17,7 @@ from profilers.adb._benchmark_model import Setting
 from profilers.adb._benchmark_model import read_run
 from profilers.adb._benchmark_model import words
 from profilers.adb._store import push_missing
-from subdit.errors import DeviceError
+from subdit.core.errors import DeviceError
 
 
 def run_checked(

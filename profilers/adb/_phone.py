@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from profilers.adb._adb import Phone
-from subdit.errors import DeviceError
+from subdit.core.errors import DeviceError
 
 _PROPERTY = re.compile(r"\[([^\]]+)\]: \[(.*)\]")
 _CPU = "/sys/devices/system/cpu"

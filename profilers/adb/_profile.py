@@ -42,15 +42,15 @@ from profilers.adb._phone import choose_mask
 from profilers.adb._phone import fixed_performance
 from profilers.adb._phone import read_facts
 from profilers.adb._store import install
-from subdit.errors import DeviceError
-from subdit.errors import KitError
-from subdit.errors import ProfileError
-from subdit.errors import RunError
-from subdit.errors import SubditError
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from supernet.space import components_up_to
-from supernet.space import get_space
+from subdit.core.errors import DeviceError
+from subdit.core.errors import KitError
+from subdit.core.errors import ProfileError
+from subdit.core.errors import RunError
+from subdit.core.errors import SubditError
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.space import components_up_to
+from subdit.space import get_space
 
 BUDGET_S = 600.0
 """Seconds of measuring that a phone gets where nothing else is asked for."""

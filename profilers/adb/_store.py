@@ -13,9 +13,9 @@ from profilers.adb._adb import device_path
 from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import recognise
 from profilers.adb._benchmark_model import require_abi
-from subdit.errors import DeviceError
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
+from subdit.core.errors import DeviceError
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
 
 # Copied by one call, so that progress shows and a cut costs little.
 _BATCH_FILES, _BATCH_BYTES = 32, 64 * 2**20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from profilers.browser._ort_web import install_ort_web
-from subdit.errors import SubditError
+from subdit.core.errors import SubditError
 
 if __name__ == "__main__":
     try:

@@ -11,8 +11,8 @@ import ssl
 import tempfile
 from pathlib import Path
 
-from subdit.errors import MissingExtraError
-from subdit.errors import ProfileError
+from subdit.core.errors import MissingExtraError
+from subdit.core.errors import ProfileError
 
 PORT = 8123
 """The same every time, so that a browser knows the page again; another where it is taken."""

@@ -13,7 +13,7 @@ from profilers._conditions import read_conditions
 from profilers._kit import Kit
 from profilers.browser._messages import Begin
 from profilers.browser._messages import Environment
-from subdit.errors import SubditError
+from subdit.core.errors import SubditError
 
 RUNTIME = "onnxruntime-web"
 

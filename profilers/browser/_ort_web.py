@@ -17,8 +17,8 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from subdit.errors import MissingExtraError
-from subdit.errors import ProfileError
+from subdit.core.errors import MissingExtraError
+from subdit.core.errors import ProfileError
 
 
 @dataclass(frozen=True)

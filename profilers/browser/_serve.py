@@ -33,14 +33,14 @@ from profilers.browser._phones import Order
 from profilers.browser._phones import Phones
 from profilers.browser._server import application
 from profilers.browser._web_kit import web_kit
-from subdit.errors import KitError
-from subdit.errors import MissingExtraError
-from subdit.errors import ProfileError
-from subdit.errors import RunError
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from supernet.space import components_up_to
-from supernet.space import get_space
+from subdit.core.errors import KitError
+from subdit.core.errors import MissingExtraError
+from subdit.core.errors import ProfileError
+from subdit.core.errors import RunError
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.space import components_up_to
+from subdit.space import get_space
 
 # How long the last phone has to fetch its last answer.
 _LAST_ANSWER_S = 1.0

@@ -26,9 +26,9 @@ from profilers.browser._weights import Floats
 from profilers.browser._weights import Generated
 from profilers.browser._weights import generate
 from profilers.browser._weights import recipe_like
-from subdit.errors import KitError
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
+from subdit.core.errors import KitError
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
 
 WEIGHTS = "w.bin"
 """Name of the external data in every graph."""

@@ -19,7 +19,7 @@ from profilers.importers._log import Log
 from profilers.importers._log import json_number
 from profilers.importers._log import parse_json
 from profilers.importers._log import required
-from subdit.errors import ImportLogError
+from subdit.core.errors import ImportLogError
 
 MAX_YAML_BYTES = 2**19
 """Reading YAML is slow; the published files have some 50 kB."""

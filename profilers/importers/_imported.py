@@ -11,7 +11,7 @@ from dataclasses import field
 
 from profilers.importers._log import Log
 from profilers.importers._log import is_text
-from subdit.errors import ImportLogError
+from subdit.core.errors import ImportLogError
 
 UNCONFIRMED = "unconfirmed format: read from the tool's source or from reports, never checked on a file it wrote"
 

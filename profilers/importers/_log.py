@@ -12,7 +12,7 @@ from typing import Any
 
 from profilers.importers._prefixes import without_escapes
 from profilers.importers._prefixes import without_prefixes
-from subdit.errors import ImportLogError
+from subdit.core.errors import ImportLogError
 
 MAX_BYTES = 64 * 2**20
 """A larger file is refused before it is read."""

@@ -17,7 +17,7 @@ from profilers.importers import _tflite_proto
 from profilers.importers._imported import ImportedLog
 from profilers.importers._log import Log
 from profilers.importers._log import open_log
-from subdit.errors import ImportLogError
+from subdit.core.errors import ImportLogError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from profilers._kit import Kit
 from profilers.importers._imported import CPU
 from profilers.importers._imported import ImportedLog
-from subdit.errors import ImportLogError
+from subdit.core.errors import ImportLogError
 
 RUNTIMES = {
     "tflite": "tflite",

@@ -33,15 +33,15 @@ from profilers.importers._setting import Setting
 from profilers.importers._setting import check_precision
 from profilers.importers._setting import common
 from profilers.importers._setting import precision_of
-from subdit.errors import ImportLogError
-from subdit.errors import ProfileError
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.version import VERSION
-from supernet.space import all_components
-from supernet.space import components_up_to
-from supernet.space import get_space
-from supernet.space import space_names
+from subdit.core.errors import ImportLogError
+from subdit.core.errors import ProfileError
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.core.version import VERSION
+from subdit.space import all_components
+from subdit.space import components_up_to
+from subdit.space import get_space
+from subdit.space import space_names
 
 # The standard error of a median, over that of a mean, for a normal distribution.
 _MEDIAN = 1.2533

@@ -5,28 +5,29 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from subdit.errors import RunError
-from subdit.origin import KEY
-from subdit.origin import STATE
-from subdit.origin import Standing
-from subdit.origin import name_search
-from subdit.origin import of_others
-from subdit.origin import origin
-from subdit.origin import run_digest
-from subdit.origin import say
-from subdit.origin import set_aside
-from subdit.origin import standing
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.run import Run
-from subdit.run import read_json
-from subdit.run import read_pick
-from subdit.run import write_json
-from subdit.stale import FIGURES
-from subdit.stale import set_aside_of_pick
-from subdit.training_record import STUDENT_FILE
-from subdit.training_record import TEACHER_FILE
-from subdit.training_record import TrainingRecord
+from subdit.core.errors import RunError
+from subdit.core.files import read_json
+from subdit.core.files import write_json
+from subdit.core.origin import KEY
+from subdit.core.origin import STATE
+from subdit.core.origin import Standing
+from subdit.core.origin import name_search
+from subdit.core.origin import of_others
+from subdit.core.origin import origin
+from subdit.core.origin import run_digest
+from subdit.core.origin import say
+from subdit.core.origin import set_aside
+from subdit.core.origin import standing
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.core.run import Run
+from subdit.core.run import read_pick
+from subdit.core.stale import FIGURES
+from subdit.core.stale import set_aside_of_pick
+from subdit.core.training_record import STUDENT_FILE
+from subdit.core.training_record import TEACHER_FILE
+from subdit.core.training_record import TrainingRecord
+from subdit.space import SubDiTSpec
 from supernet.checkpoints import load_supernet
 from supernet.checkpoints import save_model
 from supernet.checkpoints import supernet_digest
@@ -42,7 +43,6 @@ from supernet.dit import SubDiT
 from supernet.evaluation import frechet_distance
 from supernet.judging import generate
 from supernet.recipe import SamplingRecipe
-from supernet.space import SubDiTSpec
 
 GUIDANCE_STEPS = 14
 GUIDANCE_SAMPLES = 2

@@ -18,13 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch import nn
 
-from subdit.errors import CheckpointError
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.run import replacing
-from subdit.run import write_json
-from subdit.training_record import TEACHER_FILE
-from subdit.training_record import TrainingRecord
+from subdit.core.errors import CheckpointError
+from subdit.core.files import replacing
+from subdit.core.files import write_json
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.core.training_record import TEACHER_FILE
+from subdit.core.training_record import TrainingRecord
 from supernet.data import CaptionedLatents
 from supernet.dit import SubDiT
 from supernet.flow_matching import mean_squared_error

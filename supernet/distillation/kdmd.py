@@ -19,9 +19,9 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch import nn
 
-from subdit.progress import ProgressCallback
-from subdit.progress import no_progress
-from subdit.training_record import TrainingRecord
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.core.training_record import TrainingRecord
 from supernet.data import CaptionedLatents
 from supernet.distillation.few_step_teacher import SHIFT
 from supernet.distillation.few_step_teacher import STEPS

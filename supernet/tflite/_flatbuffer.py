@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from subdit.errors import ExportError
-from subdit.run import replacing
+from subdit.core.errors import ExportError
+from subdit.core.files import replacing
 from supernet.tflite._graph import Array
 from supernet.tflite._graph import Graph
 from supernet.tflite._graph import Node

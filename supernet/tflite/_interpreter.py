@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from subdit.errors import MissingExtraError
+from subdit.core.errors import MissingExtraError
 from supernet.tflite._silence import without_banners
 
 # A model without operators: what a runtime must be able to open.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from subdit.errors import ExportError
+from subdit.core.errors import ExportError
 from supernet.tflite._graph import Array
 from supernet.tflite._graph import Graph
 from supernet.tflite._graph import Value

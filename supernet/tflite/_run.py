@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from subdit.errors import SampleError
+from subdit.core.errors import SampleError
 from supernet.tflite._file import problem_of
 from supernet.tflite._graph import Array
 from supernet.tflite._interpreter import LIBRARIES

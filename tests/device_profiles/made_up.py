@@ -12,11 +12,11 @@ from device_profiles import Latency
 from device_profiles import Noise
 from device_profiles import WholeLatency
 from device_profiles import fit_calibration
-from supernet.space import KINDS
-from supernet.space import all_components
-from supernet.space import component_counts
-from supernet.space import component_params
-from supernet.space import get_space
+from subdit.space import KINDS
+from subdit.space import all_components
+from subdit.space import component_counts
+from subdit.space import component_params
+from subdit.space import get_space
 
 SPACE = get_space("digits")
 COMPONENTS = all_components(SPACE)

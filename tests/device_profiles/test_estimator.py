@@ -20,10 +20,10 @@ from device_profiles import fit_calibration
 from device_profiles import kendall_tau
 from device_profiles import summarize_errors
 from device_profiles._calibration import refit_calibration
-from subdit.errors import ProfileError
-from supernet.space import component_counts
-from supernet.space import component_params
-from supernet.space import components
+from subdit.core.errors import ProfileError
+from subdit.space import component_counts
+from subdit.space import component_params
+from subdit.space import components
 from tests.device_profiles.made_up import COMPONENTS
 from tests.device_profiles.made_up import PARAMS
 from tests.device_profiles.made_up import SPACE

@@ -20,8 +20,8 @@ from device_profiles._left_out import left_out_errors
 from nas._limits import LATENCY
 from nas._limits import Tables
 from nas._verify import correct
-from supernet.space import component_counts
-from supernet.space import count_params
+from subdit.space import component_counts
+from subdit.space import count_params
 from tests.device_profiles.made_up import NOISE
 from tests.device_profiles.made_up import SPACE
 from tests.device_profiles.made_up import component_ms

@@ -18,11 +18,11 @@ from device_profiles import check_physics
 from device_profiles import compare_profiles
 from device_profiles import save_profile
 from device_profiles._compare import spearman
-from nas.cli import group
 from profilers import NOISE_LIMIT
-from subdit.errors import ProfileError
-from supernet.space import Component
-from supernet.space import get_space
+from subdit.cli import group
+from subdit.core.errors import ProfileError
+from subdit.space import Component
+from subdit.space import get_space
 from tests.device_profiles.made_up import COMPONENTS
 from tests.device_profiles.made_up import lifelike_ms
 from tests.device_profiles.made_up import made_up_profile

@@ -14,7 +14,7 @@ from device_profiles import Latency
 from device_profiles import WholeLatency
 from device_profiles import check_physics
 from device_profiles import fit_calibration
-from supernet.space import component_counts
+from subdit.space import component_counts
 from tests.device_profiles.made_up import COMPONENTS
 from tests.device_profiles.made_up import NOISE
 from tests.device_profiles.made_up import PARAMS

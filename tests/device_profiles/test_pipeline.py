@@ -12,8 +12,8 @@ from device_profiles import LatencyEstimate
 from device_profiles import LatencyEstimator
 from device_profiles import check_physics
 from device_profiles import pipeline_latency
-from subdit.errors import ProfileError
-from supernet.space import get_space
+from subdit.core.errors import ProfileError
+from subdit.space import get_space
 from tests.device_profiles.made_up import SPACE
 from tests.device_profiles.made_up import lifelike_ms
 from tests.device_profiles.made_up import made_up_profile

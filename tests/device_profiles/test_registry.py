@@ -25,9 +25,9 @@ from device_profiles import save_profile
 from device_profiles import user_registry
 from device_profiles._schema import find_problem
 from device_profiles._schema import profile_schema
-from nas.cli import group
-from subdit.errors import ProfileError
-from subdit.errors import RunError
+from subdit.cli import group
+from subdit.core.errors import ProfileError
+from subdit.core.errors import RunError
 from tests.device_profiles.made_up import made_up_profile
 
 

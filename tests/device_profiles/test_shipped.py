@@ -14,10 +14,10 @@ from device_profiles import check_physics
 from device_profiles import load_profile
 from device_profiles import read_profile
 from device_profiles._registry import SHIPPED
-from subdit.errors import ProfileError
-from supernet.space import component_flops
-from supernet.space import count_flops
-from supernet.space import get_space
+from subdit.core.errors import ProfileError
+from subdit.space import component_flops
+from subdit.space import count_flops
+from subdit.space import get_space
 
 PROFILES = sorted(SHIPPED.glob("*.json"))
 

@@ -19,9 +19,9 @@ from device_profiles import read_profile
 from device_profiles import user_registry
 from device_profiles._registry import _MAX_BYTES
 from device_profiles._registry import SHIPPED
-from nas.cli import group
-from subdit.errors import ProfileError
-from subdit.errors import SubditError
+from subdit.cli import group
+from subdit.core.errors import ProfileError
+from subdit.core.errors import SubditError
 from tests.device_profiles.made_up import lifelike_ms
 from tests.device_profiles.made_up import made_up_profile
 from tests.device_profiles.made_up import whole_profile

@@ -17,12 +17,12 @@ from device_profiles import noise_floor
 from device_profiles import profile_from_dict
 from device_profiles import save_profile
 from device_profiles import summarize_errors
-from nas.cli import group
-from subdit.errors import ProfileError
-from supernet.space import component_terms
-from supernet.space import components_up_to
-from supernet.space import count_params
-from supernet.space import sum_components
+from subdit.cli import group
+from subdit.core.errors import ProfileError
+from subdit.space import component_terms
+from subdit.space import components_up_to
+from subdit.space import count_params
+from subdit.space import sum_components
 from tests.device_profiles.made_up import SPACE
 from tests.device_profiles.made_up import lifelike_ms
 from tests.device_profiles.made_up import true_whole_ms
@@ -127,7 +127,7 @@ def test_the_noise_floor_is_the_mean_of_a_normal_error() -> None:
 
 
 def test_sums_over_places_are_sums_over_counts() -> None:
-    from supernet.space import component_counts
+    from subdit.space import component_counts
 
     counts = component_counts(SPACE, UNSEEN).astype(np.float64)
     terms = component_terms(SPACE, UNSEEN)

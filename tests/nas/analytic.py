@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from nas._limits import Limits
 from nas._limits import Tables
-from supernet.space import EncodedSpecs
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
+from subdit.space import EncodedSpecs
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 
 LIMIT_MS = 3.0
 
@@ -119,7 +119,7 @@ def main() -> None:
     from nas._question import Question
     from nas._team import Team
     from nas._work import run_search
-    from subdit.run import Run
+    from subdit.core.run import Run
 
     path, trials, pause_s, log, *shared = sys.argv[1:]
     run = Run(Path(path))

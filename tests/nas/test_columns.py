@@ -15,11 +15,11 @@ from nas._asked import _limits
 from nas._columns import latency_column
 from nas._columns import memory_column
 from nas._columns import pipeline_column
-from subdit.errors import ProfileError
-from subdit.errors import SearchError
-from supernet.space import components_up_to
-from supernet.space import count_params
-from supernet.space import peak_memory_bytes
+from subdit.core.errors import ProfileError
+from subdit.core.errors import SearchError
+from subdit.space import components_up_to
+from subdit.space import count_params
+from subdit.space import peak_memory_bytes
 from tests.device_profiles.made_up import SPACE
 from tests.device_profiles.made_up import made_up_profile
 

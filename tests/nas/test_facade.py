@@ -11,23 +11,23 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import supernet.space
+import subdit.space
 from device_profiles import Conditions
 from device_profiles import DeviceProfile
 from device_profiles import Latency
 from device_profiles import save_profile
 from nas import load_search
 from nas import search
-from nas.cli import group
 from nas.proxies import PROXIES
-from subdit.errors import InfeasibleError
-from subdit.errors import ProfileError
-from subdit.errors import RunError
-from subdit.errors import SearchError
-from subdit.run import Run
-from subdit.run import start_manifest
-from supernet.space import all_components
-from supernet.space import get_space
+from subdit.cli import group
+from subdit.core.errors import InfeasibleError
+from subdit.core.errors import ProfileError
+from subdit.core.errors import RunError
+from subdit.core.errors import SearchError
+from subdit.core.run import Run
+from subdit.core.run import start_manifest
+from subdit.space import all_components
+from subdit.space import get_space
 from tests.nas import analytic
 
 SPACE = get_space("digits")
@@ -67,7 +67,7 @@ def made_profile(*, noisy: bool = False) -> DeviceProfile:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SUBDIT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(supernet.space, "count_params", analytic.params, raising=False)
+    monkeypatch.setattr(subdit.space, "count_params", analytic.params, raising=False)
     start_manifest(Run(tmp_path / "run"), space="digits")
     return tmp_path / "run"
 

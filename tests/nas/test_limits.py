@@ -14,7 +14,7 @@ from nas._limits import CHUNK
 from nas._limits import Limits
 from nas._reach import find_reach
 from nas._reach import round_up
-from subdit.errors import InfeasibleError
+from subdit.core.errors import InfeasibleError
 from tests.nas import analytic
 
 
@@ -134,9 +134,9 @@ def test_limits_that_each_fail_alone_are_all_named() -> None:
 
 def test_file_size_is_that_of_the_weights() -> None:
     from nas._columns import file_column
-    from supernet.space import PRECISIONS
-    from supernet.space import component_weights
-    from supernet.space import components
+    from subdit.space import PRECISIONS
+    from subdit.space import component_weights
+    from subdit.space import components
 
     space = analytic.tables().space
     encoded = space.sample(np.random.default_rng(0), 20)

@@ -17,8 +17,8 @@ from nas._picks import mark_ties
 from nas._question import Budget
 from nas._question import Question
 from nas._work import run_search
-from subdit.run import Run
-from subdit.run import start_manifest
+from subdit.core.run import Run
+from subdit.core.run import start_manifest
 from tests.nas import analytic
 
 

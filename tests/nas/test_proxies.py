@@ -17,7 +17,6 @@ from nas._correlation import expected_agreement
 from nas._correlation import kendall
 from nas._correlation import spearman
 from nas._proxy_truth import Training
-from nas.cli import group
 from nas.proxies import PROXIES
 from nas.proxies import Evaluation
 from nas.proxies import FewStepDistance
@@ -25,13 +24,14 @@ from nas.proxies import QualityStore
 from nas.proxies import ValidationLoss
 from nas.proxies import VelocityDistance
 from nas.proxies import make_proxy
-from subdit.errors import SearchError
-from subdit.run import Run
-from subdit.run import start_manifest
+from subdit.cli import group
+from subdit.core.errors import SearchError
+from subdit.core.run import Run
+from subdit.core.run import start_manifest
+from subdit.space import get_space
 from supernet.checkpoints import save_model
 from supernet.dit import redraw_
 from supernet.elastic import ElasticDiT
-from supernet.space import get_space
 from supernet.validation import validation_loss
 from supernet.validation import validation_set
 

@@ -22,12 +22,12 @@ from nas._results import SearchResult
 from nas._samplers import Way
 from nas._samplers import check_sampler
 from nas._work import run_search
-from nas.cli import group
-from subdit.errors import InfeasibleError
-from subdit.errors import SearchError
-from subdit.run import Run
-from subdit.run import start_manifest
-from supernet.space import get_space
+from subdit.cli import group
+from subdit.core.errors import InfeasibleError
+from subdit.core.errors import SearchError
+from subdit.core.run import Run
+from subdit.core.run import start_manifest
+from subdit.space import get_space
 from tests.nas import analytic
 
 SPACE = get_space("digits")

@@ -25,8 +25,8 @@ from nas._samplers import next_spec
 from nas._surrogate import features
 from nas._surrogate import fit_surrogate
 from nas._surrogate import surrogate_error
-from subdit.errors import SearchError
-from supernet.space import described
+from subdit.core.errors import SearchError
+from subdit.space import described
 from tests.nas import analytic
 
 

@@ -15,8 +15,8 @@ from nas._limits import Tables
 from nas._question import Budget
 from nas._question import Question
 from nas._work import run_search
-from subdit.run import Run
-from subdit.run import start_manifest
+from subdit.core.run import Run
+from subdit.core.run import start_manifest
 from tests.nas import analytic
 
 SPACE = analytic.little_space()
@@ -82,7 +82,7 @@ def test_the_table_and_the_plot_are_made(truth: Any, points: np.ndarray, tmp_pat
 def test_a_sub_space_has_the_latencies_of_the_whole_space(truth: Any, profile: str) -> None:
     from device_profiles import LatencyEstimator
     from device_profiles import load_profile
-    from supernet.space import get_space
+    from subdit.space import get_space
 
     whole = get_space("digits")
     estimator = LatencyEstimator(load_profile(profile, space="digits"), whole)

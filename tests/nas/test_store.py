@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from nas.proxies import QualityStore
-from subdit.errors import RunError
-from subdit.errors import SearchError
-from supernet.space import get_space
+from subdit.core.errors import RunError
+from subdit.core.errors import SearchError
+from subdit.space import get_space
 from tests.nas import analytic
 
 SPACE = get_space("digits")

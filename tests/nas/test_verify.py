@@ -32,13 +32,13 @@ from nas._work import run_search
 from profilers import Measurement
 from profilers import cpu_model
 from profilers import device_name
-from subdit.errors import InfeasibleError
-from subdit.errors import ProfileError
-from subdit.errors import SearchError
-from subdit.progress import no_progress
-from subdit.run import Run
-from subdit.run import start_manifest
-from supernet.space import get_space
+from subdit.core.errors import InfeasibleError
+from subdit.core.errors import ProfileError
+from subdit.core.errors import SearchError
+from subdit.core.progress import no_progress
+from subdit.core.run import Run
+from subdit.core.run import start_manifest
+from subdit.space import get_space
 from tests.nas import analytic
 from tests.nas.test_facade import made_profile
 

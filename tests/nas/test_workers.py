@@ -34,10 +34,10 @@ from nas._team import Team
 from nas._work import run_search
 from nas.proxies import Evaluation
 from nas.proxies import QualityStore
-from subdit.errors import RunError
-from subdit.errors import SearchError
-from subdit.run import Run
-from subdit.run import start_manifest
+from subdit.core.errors import RunError
+from subdit.core.errors import SearchError
+from subdit.core.run import Run
+from subdit.core.run import start_manifest
 from tests.nas import analytic
 from tests.nas import postgres
 from tests.programs import require_module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from supernet.space import get_space
+from subdit.space import get_space
 from tests.profilers.small import ROOMS
 from tests.profilers.small import use_small_space
 

@@ -14,9 +14,9 @@ import profilers._profile
 import profilers._torch
 import profilers.adb._profile
 import profilers.browser._serve
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 
 
 def small_space() -> SearchSpace:

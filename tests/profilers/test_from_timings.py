@@ -21,10 +21,10 @@ from profilers._selection import check_pipeline
 from profilers._selection import choose_whole
 from profilers._selection import is_by_whole
 from profilers._whole import calibration_specs
-from subdit.errors import KitError
-from subdit.errors import ProfileError
-from supernet.space import SubDiTSpec
-from supernet.space import component_counts
+from subdit.core.errors import KitError
+from subdit.core.errors import ProfileError
+from subdit.space import SubDiTSpec
+from subdit.space import component_counts
 from tests.device_profiles.made_up import COMPONENTS
 from tests.device_profiles.made_up import CONDITIONS
 from tests.device_profiles.made_up import SPACE

@@ -18,15 +18,15 @@ from click.testing import CliRunner
 import profilers
 from benchmarks import latency_accuracy
 from device_profiles import load_profile
-from nas.cli import group
 from profilers._measure_kit import load_checked
 from profilers._models import read_static_inputs
-from subdit.errors import KitError
-from subdit.errors import ProfileError
-from subdit.errors import RunError
-from subdit.errors import SpaceError
-from supernet.space import all_components
-from supernet.space import get_space
+from subdit.cli import group
+from subdit.core.errors import KitError
+from subdit.core.errors import ProfileError
+from subdit.core.errors import RunError
+from subdit.core.errors import SpaceError
+from subdit.space import all_components
+from subdit.space import get_space
 from tests.profilers.small import small_space
 from tests.waiting import DEADLINE_S
 

@@ -20,14 +20,14 @@ from profilers._parity import LIMITS
 from profilers._parity import error_of
 from profilers._reference import reference_inputs
 from profilers._reference import write_reference
-from subdit.errors import KitError
-from subdit.errors import ProfileError
-from subdit.errors import SpaceError
-from supernet.space import all_components
-from supernet.space import components_up_to
-from supernet.space import count_flops
-from supernet.space import count_params
-from supernet.space import get_space
+from subdit.core.errors import KitError
+from subdit.core.errors import ProfileError
+from subdit.core.errors import SpaceError
+from subdit.space import all_components
+from subdit.space import components_up_to
+from subdit.space import count_flops
+from subdit.space import count_params
+from subdit.space import get_space
 from tests.profilers.small import small_space
 
 pytestmark = pytest.mark.usefixtures("only_small_space")

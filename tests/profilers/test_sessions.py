@@ -20,7 +20,7 @@ from profilers._rounds import measure_rounds
 from profilers._rounds import timings_of_full_rounds
 from profilers._sessions import SessionPool
 from profilers._statistics import latency_of
-from subdit.errors import ProfileError
+from subdit.core.errors import ProfileError
 from tests.profilers.small import Doubling
 
 NAMES = "abcdefgh"

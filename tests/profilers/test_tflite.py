@@ -15,13 +15,13 @@ from profilers._reference import write_reference_model
 from profilers._runtimes import get_runtime
 from profilers._tflite import TfliteRuntime
 from profilers._tflite_reference import write_reference_tflite
-from subdit.errors import KitError
-from subdit.errors import ProfileError
+from subdit.core.errors import KitError
+from subdit.core.errors import ProfileError
+from subdit.space import all_components
+from subdit.space import get_space
 from supernet.components import ComponentModule
 from supernet.components import component_module
 from supernet.export import export_tflite
-from supernet.space import all_components
-from supernet.space import get_space
 from tests.profilers.wrong_values import hide_new_operators
 from tests.programs import require_module
 

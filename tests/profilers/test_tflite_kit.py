@@ -10,7 +10,7 @@ import pytest
 
 import profilers
 from profilers.importers._to_profile import _stem
-from subdit.errors import KitError
+from subdit.core.errors import KitError
 from tests.profilers.test_tflite import needs
 from tests.profilers.wrong_values import hide_new_operators
 

@@ -13,7 +13,7 @@ from click.testing import Result
 from device_profiles import load_profile
 from device_profiles import save_profile
 from device_profiles import user_registry
-from nas.cli import group
+from subdit.cli import group
 from tests.device_profiles.made_up import lifelike_ms
 from tests.device_profiles.made_up import made_up_profile
 

@@ -18,9 +18,9 @@ from device_profiles import Latency
 from device_profiles import LatencyEstimator
 from device_profiles import Noise
 from device_profiles import WholeLatency
-from supernet.space import KINDS
-from supernet.space import all_components
-from supernet.space import get_space
+from subdit.space import KINDS
+from subdit.space import all_components
+from subdit.space import get_space
 
 SPACE = get_space("digits")
 DEVICE = "test-laptop/onnxruntime/fp32/t1"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from reports import report
-from subdit.errors import RunError
-from subdit.run import Run
-from subdit.run import record_step
-from subdit.run import write_json
-from subdit.training_record import TrainingRecord
+from subdit.core.errors import RunError
+from subdit.core.files import write_json
+from subdit.core.run import Run
+from subdit.core.run import record_step
+from subdit.core.training_record import TrainingRecord
 from tests.reports.run_folder import make_run
 
 WHOLE = TrainingRecord(1235, 1235, 330.0)

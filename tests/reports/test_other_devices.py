@@ -21,8 +21,8 @@ from reports._other_devices import other_devices
 from reports._results import Pick
 from reports._results import Trial
 from reports._results import read_results
-from subdit.figures import noun
-from subdit.run import Run
+from subdit.core.quantities import noun
+from subdit.core.run import Run
 from tests.reports.run_folder import DEVICE
 from tests.reports.run_folder import SPACE
 from tests.reports.run_folder import add_search

@@ -20,8 +20,8 @@ import pytest
 from device_profiles import save_profile
 from reports import ReportPaths
 from reports import report
-from subdit.errors import RunError
-from subdit.errors import SearchError
+from subdit.core.errors import RunError
+from subdit.core.errors import SearchError
 from tests.reports.run_folder import DEVICE
 from tests.reports.run_folder import PICKS
 from tests.reports.run_folder import make_profile

@@ -19,9 +19,9 @@ from device_profiles import save_profile
 from reports import report
 from reports._other_devices import other_devices
 from reports._results import read_results
-from subdit.errors import SearchError
-from subdit.run import Run
-from supernet.space import described
+from subdit.core.errors import SearchError
+from subdit.core.run import Run
+from subdit.space import described
 from tests.reports.run_folder import DEVICE
 from tests.reports.run_folder import PICKS
 from tests.reports.run_folder import SPACE

@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
+from subdit.space import get_space
 from supernet.elastic import ElasticDiT
 from supernet.elastic_step import Batch
 from supernet.elastic_step import elastic_step
@@ -29,7 +30,6 @@ from supernet.judging import generate
 from supernet.parallel import sharded_backward
 from supernet.pipeline import SubDiTPipeline
 from supernet.sampling import sample_euler
-from supernet.space import get_space
 from supernet.validation import predicted_velocities
 from supernet.validation import text_tensors
 from supernet.validation import validation_loss

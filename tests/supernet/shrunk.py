@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import TextInput
-from supernet.space import get_space
-from supernet.space import register_space
-from supernet.space import space_names
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import TextInput
+from subdit.space import get_space
+from subdit.space import register_space
+from subdit.space import space_names
 
 
 def shrunk(space: SearchSpace) -> SearchSpace:

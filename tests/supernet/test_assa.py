@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from subdit.errors import SpecError
+from subdit.core.errors import SpecError
 from supernet.assa import AdaptiveSparseSelfAttention
 from supernet.assa import KVCompression
 from supernet.assa import blockwise_neighborhood_attention

@@ -15,8 +15,9 @@ from peft import LoraConfig
 from safetensors.torch import load
 from safetensors.torch import save
 
-from subdit.errors import CheckpointError
-from subdit.errors import SpecError
+from subdit.core.errors import CheckpointError
+from subdit.core.errors import SpecError
+from subdit.space import get_space
 from supernet.checkpoints import INDEX
 from supernet.checkpoints import WEIGHTS
 from supernet.checkpoints import load_model
@@ -28,7 +29,6 @@ from supernet.dit import SubDiT
 from supernet.dit import example_inputs
 from supernet.dit import redraw_
 from supernet.elastic import ElasticDiT
-from supernet.space import get_space
 from tests.supernet.two_encoders import redrawn
 from tests.supernet.two_encoders import two_encoder_space
 
@@ -284,7 +284,7 @@ def test_a_refusal_is_all_that_is_said(supernet: ElasticDiT, tmp_path: Path) -> 
     folders = sorted(map(str, tmp_path.iterdir()))
     program = (
         "import logging, pathlib, supernet.checkpoints as checkpoints\n"
-        "from subdit.errors import CheckpointError\n"
+        "from subdit.core.errors import CheckpointError\n"
         f"for folder in {folders!r}:\n"
         "    try: checkpoints.load_model(pathlib.Path(folder))\n"
         "    except CheckpointError as error: print(error)\n"

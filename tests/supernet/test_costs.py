@@ -11,21 +11,21 @@ from diffusers.models.modeling_utils import no_init_weights
 from torch import Tensor
 from torch import nn
 
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import WeightSizes
+from subdit.space import all_components
+from subdit.space import component_flops
+from subdit.space import component_weights
+from subdit.space import components_by_stage
+from subdit.space import count_flops
+from subdit.space import get_space
 from supernet.components import component_module
 from supernet.costs import measure_costs
 from supernet.costs import part_costs
 from supernet.costs import weight_sizes
 from supernet.dit import SubDiT
 from supernet.dit import example_inputs
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import WeightSizes
-from supernet.space import all_components
-from supernet.space import component_flops
-from supernet.space import component_weights
-from supernet.space import components_by_stage
-from supernet.space import count_flops
-from supernet.space import get_space
 from tests.supernet.shrunk import SHIPPED
 
 

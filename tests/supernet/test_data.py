@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from subdit.errors import SampleError
-from subdit.errors import SpaceError
+from subdit.core.errors import SampleError
+from subdit.core.errors import SpaceError
+from subdit.space import get_space
 from supernet.data import digit_caption
 from supernet.data import digits
 from supernet.data import load_data
-from supernet.space import get_space
 from supernet.text import WordEncoder
 from supernet.text import encode_prompts
 from supernet.text import text_encoders

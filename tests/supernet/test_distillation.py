@@ -16,15 +16,16 @@ from torch import Tensor
 from torch import nn
 
 import supernet.step_loop as step_loop
-from subdit.errors import CheckpointError
-from subdit.errors import RunError
-from subdit.run import Run
-from subdit.run import start_manifest
-from subdit.run import write_json
-from subdit.training_record import STUDENT
-from subdit.training_record import TEACHER
-from subdit.training_record import TrainingRecord
-from subdit.training_record import training_records
+from subdit.core.errors import CheckpointError
+from subdit.core.errors import RunError
+from subdit.core.files import write_json
+from subdit.core.run import Run
+from subdit.core.run import start_manifest
+from subdit.core.training_record import STUDENT
+from subdit.core.training_record import TEACHER
+from subdit.core.training_record import TrainingRecord
+from subdit.core.training_record import training_records
+from subdit.space import get_space
 from supernet.checkpoints import load_sub_dit
 from supernet.data import load_data
 from supernet.distillation import FewStepConfig
@@ -51,7 +52,6 @@ from supernet.distillation.losses import output_loss
 from supernet.dit import SubDiT
 from supernet.dit import redraw_
 from supernet.elastic import ElasticDiT
-from supernet.space import get_space
 from supernet.validation import text_tensors
 
 SPACE = get_space("digits")

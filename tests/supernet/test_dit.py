@@ -11,12 +11,12 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.modeling_utils import no_init_weights
 from torch import Tensor
 
-from subdit.errors import SpecError
+from subdit.core.errors import SpecError
+from subdit.space import get_space
 from supernet.assa import AdaptiveSparseSelfAttention
 from supernet.dit import SubDiT
 from supernet.dit import example_inputs
 from supernet.elastic import ElasticDiT
-from supernet.space import get_space
 from tests.supernet.two_encoders import CONFIG
 from tests.supernet.two_encoders import redrawn
 

@@ -18,18 +18,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from subdit.errors import SpecError
+from subdit.core.errors import SpecError
+from subdit.space import ASSA_STAGES
+from subdit.space import STAGES
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import count_params
+from subdit.space import get_space
+from subdit.space import register_space
 from supernet.dit import SubDiT
 from supernet.dit import example_inputs
 from supernet.dit import redraw_
 from supernet.elastic import ElasticDiT
-from supernet.space import ASSA_STAGES
-from supernet.space import STAGES
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import count_params
-from supernet.space import get_space
-from supernet.space import register_space
 from tests.supernet.shrunk import shrunk_spaces
 from tests.supernet.shrunk import specs
 

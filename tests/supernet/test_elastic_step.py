@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 from supernet.dit import example_inputs
 from supernet.dit import redraw_
 from supernet.elastic import ElasticDiT
 from supernet.elastic_step import Batch
 from supernet.elastic_step import balanced_scale
 from supernet.elastic_step import elastic_step
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
 
 SPACE = get_space("digits")
 SPECS = [

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from subdit.space import get_space
 from supernet.data import load_data
 from supernet.dit import redraw_
 from supernet.elastic import ElasticDiT
@@ -24,7 +25,6 @@ from supernet.judging import bootstrap_fd
 from supernet.judging import class_labels
 from supernet.judging import generate
 from supernet.judging import judge
-from supernet.space import get_space
 from supernet.validation import predicted_velocities
 from supernet.validation import validation_loss
 from supernet.validation import validation_set

@@ -10,11 +10,16 @@ import onnx
 import pytest
 import torch
 
-from subdit.errors import ExportError
-from subdit.errors import RunError
-from subdit.run import Run
-from subdit.run import start_manifest
-from subdit.run import write_json
+from subdit.core.errors import ExportError
+from subdit.core.errors import RunError
+from subdit.core.files import write_json
+from subdit.core.run import Run
+from subdit.core.run import start_manifest
+from subdit.space import KINDS
+from subdit.space import SubDiTSpec
+from subdit.space import all_components
+from subdit.space import get_space
+from subdit.space import space_names
 from supernet import export as export_module
 from supernet.checkpoints import save_model
 from supernet.components import component_module
@@ -31,11 +36,6 @@ from supernet.export import export_sub_dit
 from supernet.onnx_graph import parameter_bytes
 from supernet.recipe import MANY_STEPS
 from supernet.recipe import SamplingRecipe
-from supernet.space import KINDS
-from supernet.space import SubDiTSpec
-from supernet.space import all_components
-from supernet.space import get_space
-from supernet.space import space_names
 
 SPACE = get_space("digits")
 SHALLOW = SPACE.decode(SPACE.enumerate(0, 1))[0]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch import nn
 from torch.optim import _muon
 
-from subdit.errors import RunError
+from subdit.core.errors import RunError
 from supernet.muon import Muon
 from supernet.muon import muon_dtype
 from supernet.muon import orthogonalize

@@ -11,13 +11,13 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from subdit.errors import ExportError
+from subdit.core.errors import ExportError
+from subdit.space import Component
+from subdit.space import get_space
 from supernet.components import component_module
 from supernet.export import export_onnx
 from supernet.onnx_precision import quantize_int8
 from supernet.onnx_precision import store_fp16
-from supernet.space import Component
-from supernet.space import get_space
 
 SPACE = get_space("digits")
 

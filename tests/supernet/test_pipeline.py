@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from subdit.errors import SampleError
+from subdit.core.errors import SampleError
 from supernet.checkpoints import save_model
 from supernet.dit import SubDiT
 from supernet.pipeline import SubDiTPipeline

@@ -20,6 +20,8 @@ from torch import Tensor
 from torch import nn
 from torch.func import functional_call
 
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
 from supernet.attention import SelfAttention
 from supernet.dit import SubDiT
 from supernet.dit import example_inputs
@@ -37,8 +39,6 @@ from supernet.probing import synaptic_diversity_score
 from supernet.rope import rope_angles
 from supernet.rope import rotate
 from supernet.sampling import sample_euler
-from supernet.space import SubDiTSpec
-from supernet.space import get_space
 from supernet.templates import empty_sub_dit
 from supernet.validation import predicted_velocities
 from supernet.validation import text_tensors

@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from subdit.errors import CheckpointError
-from subdit.errors import RunError
-from subdit.errors import SampleError
-from subdit.run import write_json
+from subdit.core.errors import CheckpointError
+from subdit.core.errors import RunError
+from subdit.core.errors import SampleError
+from subdit.core.files import write_json
+from subdit.space import get_space
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import save_model
 from supernet.distillation.few_step_teacher import SHIFT
@@ -39,7 +40,6 @@ from supernet.sampling import Array
 from supernet.sampling import euler_sigmas
 from supernet.sampling import sample
 from supernet.sampling import sample_euler
-from supernet.space import get_space
 
 SPACE = get_space("digits")
 PROMPTS = ("a handwritten seven", "a handwritten zero")
@@ -235,7 +235,7 @@ def without(packages: set[str], arguments: list[str], cwd: Path) -> subprocess.C
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({sorted(packages)!r}))\n"
         f"sys.argv[1:] = {arguments!r}\n"
-        "from nas.cli import main\n"
+        "from subdit.cli import main\n"
         "main()\n"
     )
     root = str(Path(__file__).parents[2])

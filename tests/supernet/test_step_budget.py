@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subdit.errors import RunError
+from subdit.core.errors import RunError
 from supernet.optimizers import schedule
 from supernet.step_budget import CUT_SHARE
 from supernet.step_budget import Cut

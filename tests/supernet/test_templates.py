@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from subdit.errors import SpecError
+from subdit.core.errors import SpecError
+from subdit.space import get_space
 from supernet.dit import SubDiT
 from supernet.dit import example_inputs
 from supernet.dit import redraw_
@@ -23,7 +24,6 @@ from supernet.elastic import ElasticDiT
 from supernet.elastic_step import Batch
 from supernet.elastic_step import elastic_step
 from supernet.parallel import run_shards
-from supernet.space import get_space
 from supernet.templates import KEPT
 
 SPACE = get_space("digits")

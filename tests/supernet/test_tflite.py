@@ -15,11 +15,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch import nn
 
-from subdit.errors import ExportError
-from subdit.errors import RunError
-from subdit.run import Run
-from subdit.run import start_manifest
-from subdit.run import write_json
+from subdit.core.errors import ExportError
+from subdit.core.errors import RunError
+from subdit.core.files import write_json
+from subdit.core.run import Run
+from subdit.core.run import start_manifest
+from subdit.space import KINDS
+from subdit.space import Component
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import all_components
+from subdit.space import get_space
 from supernet import export as export_module
 from supernet.components import component_module
 from supernet.dit import SubDiT
@@ -28,12 +34,6 @@ from supernet.dit import redraw_
 from supernet.elastic import ElasticDiT
 from supernet.export import export
 from supernet.export import export_tflite
-from supernet.space import KINDS
-from supernet.space import Component
-from supernet.space import SearchSpace
-from supernet.space import SubDiTSpec
-from supernet.space import all_components
-from supernet.space import get_space
 from supernet.tflite import Operators
 from supernet.tflite import Value
 from supernet.tflite import _build

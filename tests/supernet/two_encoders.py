@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from subdit.space import SearchSpace
+from subdit.space import TextInput
+from subdit.space import get_space
+from subdit.space import register_space
 from supernet.dit import SubDiT
 from supernet.dit import redraw_
-from supernet.space import SearchSpace
-from supernet.space import TextInput
-from supernet.space import get_space
-from supernet.space import register_space
 
 CONFIG: dict[str, Any] = {
     "space": "nobody's",

@@ -18,8 +18,8 @@ from profilers.adb._adb import choose_phones
 from profilers.adb._adb import device_path
 from profilers.adb._adb import find_adb
 from profilers.adb._store import push_missing
-from subdit.errors import DeviceError
-from subdit.errors import MissingExtraError
+from subdit.core.errors import DeviceError
+from subdit.core.errors import MissingExtraError
 from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone
 from tests.waiting import DEADLINE_S

@@ -16,7 +16,7 @@ from profilers.adb._benchmark_model import require_abi
 from profilers.adb._benchmark_model import words
 from profilers.importers import delegated_share
 from profilers.importers import make_log
-from subdit.errors import DeviceError
+from subdit.core.errors import DeviceError
 from tests.profilers.adb.stand_in import FLAGS
 
 GOLDEN = Path(__file__).parents[2] / "golden"

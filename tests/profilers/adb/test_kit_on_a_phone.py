@@ -10,7 +10,7 @@ import pytest
 import profilers
 from profilers._operators import count_operators
 from profilers.adb import profile_over_adb
-from subdit.errors import KitError
+from subdit.core.errors import KitError
 from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone
 from tests.profilers.adb.stand_in import write_stand_in

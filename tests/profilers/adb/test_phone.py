@@ -22,7 +22,7 @@ from profilers.adb._phone import fastest_cores
 from profilers.adb._phone import fixed_performance
 from profilers.adb._phone import read_facts
 from profilers.adb._phone import read_state
-from subdit.errors import DeviceError
+from subdit.core.errors import DeviceError
 from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone
 from tests.profilers.adb.phones import set_states

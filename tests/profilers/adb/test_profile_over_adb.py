@@ -20,10 +20,10 @@ from click.testing import Result
 from device_profiles import DeviceProfile
 from device_profiles import load_profile
 from device_profiles import read_profile
-from nas.cli import group
 from profilers.adb import profile_over_adb
 from profilers.adb._profile import names_apart
-from subdit.errors import DeviceError
+from subdit.cli import group
+from subdit.core.errors import DeviceError
 from tests.profilers.adb.phones import ROOT
 from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone

@@ -12,7 +12,7 @@ from profilers.adb._benchmark_model import Setting
 from profilers.adb._benchmark_model import read_run
 from profilers.importers import delegated_share
 from profilers.importers import make_log
-from subdit.errors import DeviceError
+from subdit.core.errors import DeviceError
 from tests.profilers.adb import stand_in
 
 PLAIN = Setting(2, None, False, "")

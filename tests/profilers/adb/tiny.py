@@ -16,7 +16,7 @@ import numpy as np
 
 import profilers.adb._measure
 import profilers.adb._profile
-from supernet.space import all_components
+from subdit.space import all_components
 from tests.profilers.adb.models import run_chain
 from tests.profilers.adb.models import write_chain
 from tests.profilers.small import small_space
@@ -55,7 +55,7 @@ def digest(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    from nas.cli import main
+    from subdit.cli import main
 
     # What starts the tests in the background may have it ignored, which is inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -17,7 +17,7 @@ from profilers.browser._phones import Order
 from profilers.browser._phones import Phones
 from profilers.browser._web_kit import WebKit
 from profilers.browser._web_kit import web_kit
-from subdit.errors import MissingExtraError
+from subdit.core.errors import MissingExtraError
 from tests.profilers.browser.speaking import Client
 from tests.profilers.browser.speaking import serving
 from tests.profilers.small import ROOMS

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from profilers.browser import serve
-from subdit.errors import SubditError
+from subdit.core.errors import SubditError
 from tests.profilers.small import use_small_space
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from profilers.browser import find_ort_web
 from profilers.browser import install_ort_web
 from profilers.browser._ort_web import cache_folder
 from profilers.browser._ort_web import wanted
-from subdit.errors import MissingExtraError
-from subdit.errors import ProfileError
+from subdit.core.errors import MissingExtraError
+from subdit.core.errors import ProfileError
 
 
 @pytest.fixture

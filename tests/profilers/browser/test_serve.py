@@ -13,7 +13,6 @@ import pytest
 import segno
 from click.testing import CliRunner
 
-from nas.cli import group
 from profilers import Kit
 from profilers.browser import serve
 from profilers.browser._address import PORT
@@ -21,8 +20,9 @@ from profilers.browser._address import lan_address
 from profilers.browser._address import listen
 from profilers.browser._address import qr_code
 from profilers.browser._address import self_made_certificate
-from subdit.errors import ProfileError
-from subdit.errors import RunError
+from subdit.cli import group
+from subdit.core.errors import ProfileError
+from subdit.core.errors import RunError
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from profilers.browser._web_kit import run_natively
 from profilers.browser._web_kit import statistics
 from profilers.browser._web_kit import web_kit
 from profilers.browser._weights import generate
-from subdit.errors import KitError
+from subdit.core.errors import KitError
 
 
 def paths(kit: Kit) -> list[Path]:

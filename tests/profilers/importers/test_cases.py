@@ -12,7 +12,7 @@ from profilers.adb._benchmark_model import Setting
 from profilers.adb._benchmark_model import read_run
 from profilers.importers import ImportedLog
 from profilers.importers import read_log
-from subdit.errors import ImportLogError
+from subdit.core.errors import ImportLogError
 from tests.profilers.importers.mutators import GOLDEN
 
 CASES = GOLDEN / "cases"

@@ -18,7 +18,7 @@ from profilers.importers import OperatorRow
 from profilers.importers import ReadOptions
 from profilers.importers import make_log
 from profilers.importers import read
-from subdit.errors import ImportLogError
+from subdit.core.errors import ImportLogError
 from tests.profilers.importers import mutators
 
 GOLDEN = {name: read(make_log(data, name)) for name, data in mutators.FILES.items()}

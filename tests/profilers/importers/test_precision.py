@@ -10,15 +10,15 @@ import pytest
 from click.testing import CliRunner
 
 import subdit
-from nas.cli import group
 from profilers._kit import Kit
 from profilers._kit import KitEntry
 from profilers.importers import make_log
 from profilers.importers import read
 from profilers.importers import read_log
-from subdit.errors import ImportLogError
-from supernet.space import all_components
-from supernet.space import get_space
+from subdit.cli import group
+from subdit.core.errors import ImportLogError
+from subdit.space import all_components
+from subdit.space import get_space
 from tests.profilers.importers.mutators import FILES
 from tests.profilers.importers.mutators import GOLDEN
 

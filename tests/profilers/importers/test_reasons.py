@@ -18,7 +18,7 @@ from profilers.importers import ImportedLog
 from profilers.importers import make_log
 from profilers.importers import read
 from profilers.importers import read_log
-from subdit.errors import ImportLogError
+from subdit.core.errors import ImportLogError
 from tests.profilers.importers.mutators import FILES
 from tests.profilers.importers.mutators import GOLDEN
 

@@ -15,9 +15,9 @@ from profilers.importers import ImportedLog
 from profilers.importers import make_log
 from profilers.importers import read
 from profilers.importers import read_log
-from subdit.errors import ImportLogError
-from supernet.space import all_components
-from supernet.space import get_space
+from subdit.core.errors import ImportLogError
+from subdit.space import all_components
+from subdit.space import get_space
 from tests.profilers.importers.mutators import FILES
 from tests.profilers.importers.mutators import GOLDEN
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from nas.cli import group
 from profilers.importers import IMPORTERS
 from profilers.importers import MAX_BYTES
 from profilers.importers import ImportedLog
@@ -17,7 +16,8 @@ from profilers.importers import ReadOptions
 from profilers.importers import make_log
 from profilers.importers import read
 from profilers.importers import read_log
-from subdit.errors import ImportLogError
+from subdit.cli import group
+from subdit.core.errors import ImportLogError
 from tests.profilers.importers.mutators import FILES
 from tests.profilers.importers.mutators import GOLDEN
 

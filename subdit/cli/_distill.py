@@ -1,0 +1,83 @@
+"""`subdit distill`: a pick distilled to four steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from subdit.cli._progress import progress_bar
+from subdit.cli._steps import ceiling
+from subdit.cli._steps import ceiling_options
+from subdit.cli._steps import replaced_option
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--pick", default="balanced", show_default=True, help="Which pick of the search.")
+@click.option("--search", default="default", show_default=True, help="Which of the run's searches.")
+@click.option(
+    "--teacher-steps", type=click.IntRange(min=1), default=320, show_default=True, help="Steps of the few-step teacher."
+)
+@click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Iterations of K-DMD.")
+@click.option(
+    "--teacher-ceiling-s",
+    type=click.FloatRange(min=1),
+    default=120.0,
+    show_default=True,
+    help="Seconds that the teacher's steps may take; drawing its trajectories does not count.",
+)
+@ceiling_options(ceiling_s=330.0, of="K-DMD")
+@replaced_option("--teacher-budget-s", instead="--teacher-steps, and --teacher-ceiling-s for a limit in seconds")
+@replaced_option("--budget-s", instead="--steps, and --ceiling-s for a limit in seconds")
+@click.option(
+    "--guidance-scale", type=click.FloatRange(min=1), help="Of the real score; default: chosen on validation."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--force", is_flag=True, help="Distil anew over what is there.")
+def command(
+    run: Path,
+    pick: str,
+    search: str,
+    teacher_steps: int,
+    steps: int,
+    teacher_ceiling_s: float,
+    ceiling_s: float,
+    no_ceiling: bool,
+    guidance_scale: float | None,
+    seed: int,
+    force: bool,
+) -> None:
+    """Distil a pick of RUN to four steps by K-DMD; interrupted, it goes on where it was when called again.
+
+    \b
+    Examples:
+        subdit distill runs/demo --pick fastest
+        subdit distill runs/demo --pick best --steps 6000 --no-ceiling
+    """
+    from subdit.core.run import Run
+    from subdit.core.run import read_manifest
+    from subdit.core.training_record import cut_sentence
+    from subdit.core.training_record import training_records
+    from supernet.distillation import FewStepConfig
+    from supernet.distillation import KDMDConfig
+    from supernet.distillation import distill
+
+    with progress_bar(f"Distilling {pick}") as progress:
+        path = distill(
+            run,
+            pick=pick,
+            search=search,
+            few_step=FewStepConfig(
+                steps=teacher_steps, ceiling_s=None if no_ceiling else teacher_ceiling_s, seed=seed
+            ),
+            kdmd=KDMDConfig(
+                steps=steps, ceiling_s=ceiling(ceiling_s, no_ceiling), guidance_scale=guidance_scale, seed=seed
+            ),
+            force=force,
+            progress=progress,
+        )
+    made = training_records(Run(run), path.parent.name)
+    if said := cut_sentence(made, space=read_manifest(Run(run))["space"]):
+        click.echo(said, err=True)
+    click.echo(path)

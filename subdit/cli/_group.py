@@ -1,0 +1,108 @@
+"""A click group that loads a verb when it is called, and turns what goes wrong into one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import warnings
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from subdit.core.errors import StaleWarning
+from subdit.core.errors import SubditError
+
+EXTRA_OF = {
+    "torch": "torch",
+    "safetensors": "torch",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "optuna": "search",
+    "diffusers": "torch",
+    "accelerate": "torch",
+    "transformers": "diffusion",
+    "peft": "diffusion",
+    "aiohttp": "serve",
+    "cryptography": "serve",
+    "segno": "serve",
+    "sklearn": "demo",
+    "scipy": "demo",
+}
+"""Which extra of the distribution brings an optional package (setup.cfg)."""
+
+
+@contextlib.contextmanager
+def _notes_on_stderr() -> Iterator[None]:
+    """Print what is stale as 'Note: ...', once each; other warnings go where they went."""
+    with warnings.catch_warnings():
+        plain, said = warnings.showwarning, set()
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if not issubclass(category, StaleWarning):
+                plain(message, category, *place, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                click.echo(f"Note: {message}", err=True)
+
+        warnings.simplefilter("always", StaleWarning)
+        warnings.showwarning = show
+        yield
+
+
+class Refusal(click.ClickException):
+    """Printed as 'Error: ...' on stderr; the command exits with 2."""
+
+    exit_code = 2
+
+
+class Interruption(click.ClickException):
+    """Ctrl-C; the exit code is the one that shells use for it."""
+
+    exit_code = 130
+
+
+class LazyGroup(click.Group):
+    """Verbs by name; the module of a verb, and what it needs, is imported when the verb is called."""
+
+    def __init__(self, *args: Any, verbs: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._verbs:
+            return None
+        command = importlib.import_module(f"subdit.cli._{cmd_name}").command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"subdit.cli._{cmd_name}.command must be a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does, but from the one-line texts, so that `--help` imports no verb."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._verbs.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; raises `Refusal` for anything a user can mend."""
+        try:
+            with _notes_on_stderr():
+                return super().invoke(ctx)
+        except SubditError as error:
+            raise Refusal(str(error)) from error
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in EXTRA_OF:
+                raise
+            install = f"pip install 'subdit[{EXTRA_OF[package]}]'"
+            raise Refusal(f"This needs {package}, which is not installed; run {install}.") from error
+        except KeyboardInterrupt:
+            raise Interruption("Interrupted; run the same command again to go on where it was.") from None
+        except OSError as error:
+            if error.filename is None or error.strerror is None:
+                raise
+            raise Refusal(f"Cannot use {error.filename}: {error.strerror}.") from error

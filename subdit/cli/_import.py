@@ -1,0 +1,128 @@
+"""`subdit import`: other tools' logs to a device profile."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import click
+
+from subdit.cli._profile_text import echo_profile
+from subdit.cli._progress import progress_bar
+from subdit.cli._table import echo_json
+from subdit.cli._table import echo_table
+
+if TYPE_CHECKING:
+    from profilers.importers import ImportedLog
+
+
+@click.command()
+@click.argument("logs", metavar="LOG...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--device", help="Name of the device that the logs are of.")
+@click.option("--show", is_flag=True, help="Print what was understood of any model's log, and write nothing.")
+@click.option(
+    "--kit", type=click.Path(path_type=Path), help="The kit that was measured.  [default: found by the names]"
+)
+@click.option("--precision", help="Of the components.  [default: the kit's, else the logs', else fp32]")
+@click.option("--threads", type=click.IntRange(min=1), help="Of the runtime, where the logs do not say.")
+@click.option(
+    "--delegate",
+    metavar="NAME",
+    help="What ran the models, where the logs do not say: an accelerator, or none for the plain CPU path.",
+)
+@click.option(
+    "--warmup-runs", type=click.IntRange(min=0), default=1, show_default=True, help="Of an ORT profile, to drop."
+)
+@click.option("--runs", type=click.IntRange(min=1), help="Rows that a result file without an end mark must have.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write, instead of your registry.")
+@click.option("--force", is_flag=True, help="Replace the profile that is there.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    logs: tuple[Path, ...],
+    device: str | None,
+    show: bool,
+    kit: Path | None,
+    precision: str | None,
+    threads: int | None,
+    delegate: str | None,
+    warmup_runs: int,
+    runs: int | None,
+    out: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Read logs of other tools; those of a kit's components, one each, become a device profile.
+
+    The format is found by content: benchmark_model of TensorFlow Lite and LiteRT, onnxruntime_perf_test, ONNX Runtime's
+    profile, Qualcomm AI Hub, numbers from Xcode's Core ML report, ExecuTorch. A log that is cut or contradicts itself
+    is refused.
+
+    \b
+    Examples:
+        subdit import bench.txt --show --json
+        subdit import logs/*.txt --device pixel-8 --kit kits/digits
+        subdit import logs/*.csv --device pixel-8 --kit kits/onnx --threads 1 --delegate none
+    """
+    from profilers.importers import ReadOptions
+    from profilers.importers import import_logs
+    from profilers.importers import read_log
+
+    options = ReadOptions(warmup_runs=warmup_runs, runs=runs)
+    if show:
+        found = [(path, log) for path in logs for log in read_log(path, options)]
+        if as_json:
+            echo_json([{"file": str(path), **_describe(log)} for path, log in found])
+        for path, log in () if as_json else found:
+            _echo_log(path, log)
+        return
+    if device is None:
+        raise click.UsageError("Name the device with --device, or pass --show to see what the logs say.")
+    with progress_bar("Reading logs") as progress:
+        made = import_logs(
+            logs,
+            device=device,
+            kit=kit,
+            precision=precision,
+            threads=threads,
+            delegate=delegate,
+            out=out,
+            force=force,
+            options=options,
+            progress=progress,
+        )
+    if as_json:
+        echo_json(made.to_dict())
+    else:
+        echo_profile(made, components=False)
+
+
+def _describe(log: ImportedLog) -> dict[str, Any]:
+    return dataclasses.asdict(log)
+
+
+def _echo_log(path: Path, log: ImportedLog) -> None:
+    facts = [(name, value) for name, value in _describe(log).items() if name not in ("operators", "warnings")]
+    click.echo(f"{'file':<18} {path}")
+    for name, value in facts:
+        if value is not None and value != {}:
+            click.echo(f"{name:<18} {value}")
+    for warning in log.warnings:
+        click.echo(f"{'note':<18} {warning}")
+    if log.operators:
+        click.echo()
+        echo_table(
+            ("operator", "type", "mean, ms", "share", "calls"),
+            [
+                (
+                    row.name,
+                    row.type,
+                    "-" if row.mean_ms is None else f"{row.mean_ms:.4f}",
+                    "-" if row.share is None else f"{100 * row.share:.1f} %",
+                    str(row.times_called),
+                )
+                for row in log.operators
+            ],
+        )
+    click.echo()

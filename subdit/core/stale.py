@@ -1,0 +1,92 @@
+"""What a training of new weights makes stale: told before it begins, and written on the reports that people open."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+from subdit.core.files import write_atomic
+from subdit.core.origin import STATE
+from subdit.core.origin import Standing
+from subdit.core.origin import artefact_paths
+from subdit.core.origin import of_others
+from subdit.core.origin import origin
+from subdit.core.origin import run_digest
+from subdit.core.origin import set_aside
+from subdit.core.origin import standing
+from subdit.core.run import Run
+
+FIGURES = ("quality.json", "measured.json", "samples.png")
+"""In a pick's folder, made from its weights."""
+
+_MARK = '<p class="warning" role="note" id="stale">'
+
+
+def told_before_training(run: Run) -> str:
+    """A sentence on what becomes stale when the run's supernet is trained anew; empty where nothing does."""
+    digest = run_digest(run)
+    searches = _names([path.parent for path in sorted(run.path.glob("searches/*/search.json"))], digest)
+    pages = sorted(run.path.glob("reports/*/report.html"))
+    reports = [page.parent.name for page in pages if standing(_report_origin(run, page), digest) is not Standing.STALE]
+    picks = sum(path.is_dir() for path in run.path.glob("picks/*"))
+    said = [f"the search {name!r}" for name in searches] + [f"the report {name!r}" for name in reports]
+    said += [f"what was made of {picks} pick{'s' if picks > 1 else ''}"] if picks else []
+    said += ["the few-step teacher"] if _names([run.teacher], digest) else []
+    if not said:
+        return ""
+    of = "" if digest is None else f" {digest}"
+    return (
+        f"Training anew makes stale what is of the supernet{of}: {', '.join(said)}; nothing of it is deleted: it is "
+        f"named as stale where it is met, and goes to {run.path / 'stale'} where something new takes its place, or at "
+        "once where it does not say what it is of."
+    )
+
+
+def set_aside_of_pick(
+    run: Run, folder: Path, digest: str | None, *, but: Standing = Standing.FRESH
+) -> dict[str | None, list[str]]:
+    """Set aside what a pick's folder holds of other weights or of unknown ones, and return its names by their digest.
+
+    `but` is left where it is, as is all that is fresh.
+    """
+    exports = [path for suffix in ("onnx", "tflite") for path in sorted(folder.glob(f"exports/*.{suffix}"))]
+    found = [folder / "distilled", *sorted(folder.glob(f"{STATE}*.safetensors")), *exports]
+    moved: dict[str | None, list[str]] = {}
+    for path in [path for path in (*found, *(folder / name for name in FIGURES)) if path.exists()]:
+        made_from = origin(path)
+        if standing(made_from, digest) not in (Standing.FRESH, but):
+            set_aside(run, made_from, *artefact_paths(path))
+            moved.setdefault(made_from, []).append(path.name)
+    return moved
+
+
+def set_aside_unknown(run: Run) -> None:
+    """Before new weights come, set aside what earlier versions made of picks: later nobody could tell what it is of."""
+    for folder in sorted(path for path in run.path.glob("picks/*") if path.is_dir()):
+        set_aside_of_pick(run, folder, run_digest(run) or "none", but=Standing.STALE)
+
+
+def mark_reports(run: Run) -> None:
+    """Write at the top of each report of other weights that it is; those marked already stay as they are."""
+    digest = run_digest(run)
+    for page in sorted(run.path.glob("reports/*/report.html")):
+        made_from = _report_origin(run, page)
+        if made_from is None or standing(made_from, digest) is not Standing.STALE:
+            continue
+        said = of_others("This report", made_from, digest, "search and report again for what holds now")
+        text = page.with_name("report.md")
+        if text.is_file() and not (content := text.read_text(encoding="utf-8")).startswith("> **Note:** This report"):
+            write_atomic(text, f"> **Note:** {said}\n\n{content}")
+        content = page.read_text(encoding="utf-8")
+        if _MARK not in content:
+            write_atomic(page, content.replace("<main>", f"<main>\n{_MARK}{html.escape(said)}</p>", 1))
+
+
+def _report_origin(run: Run, page: Path) -> str | None:
+    # Reports of earlier versions do not say; their search does.
+    return origin(page) or origin(run.search(page.parent.name))
+
+
+def _names(paths: list[Path], digest: str | None) -> list[str]:
+    """Of those that are not stale already."""
+    return [path.name for path in paths if path.exists() and standing(origin(path), digest) is not Standing.STALE]

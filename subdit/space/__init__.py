@@ -1,0 +1,71 @@
+"""Search space, `SubDiTSpec`, components and their vectorised encoding; numpy only."""
+
+from subdit.space._components import KINDS
+from subdit.space._components import Component
+from subdit.space._components import ComponentTerm
+from subdit.space._components import all_components
+from subdit.space._components import component_counts
+from subdit.space._components import component_terms
+from subdit.space._components import components
+from subdit.space._components import components_by_stage
+from subdit.space._components import sum_components
+from subdit.space._features import described
+from subdit.space._memory import ACTIVATION_BYTES
+from subdit.space._memory import activation_bytes
+from subdit.space._memory import part_activation_bytes
+from subdit.space._memory import peak_memory_bytes
+from subdit.space._memory import weight_bytes
+from subdit.space._search_space import PIPELINE_PARTS
+from subdit.space._search_space import EncodedSpecs
+from subdit.space._search_space import SearchSpace
+from subdit.space._search_space import TextInput
+from subdit.space._sizes import PRECISIONS
+from subdit.space._sizes import WeightSizes
+from subdit.space._sizes import component_flops
+from subdit.space._sizes import component_params
+from subdit.space._sizes import component_weights
+from subdit.space._sizes import components_up_to
+from subdit.space._sizes import count_flops
+from subdit.space._sizes import count_params
+from subdit.space._spaces import get_space
+from subdit.space._spaces import register_space
+from subdit.space._spaces import space_names
+from subdit.space._spec import ASSA_STAGES
+from subdit.space._spec import STAGES
+from subdit.space._spec import SubDiTSpec
+
+__all__ = [
+    "ACTIVATION_BYTES",
+    "ASSA_STAGES",
+    "KINDS",
+    "PIPELINE_PARTS",
+    "PRECISIONS",
+    "STAGES",
+    "Component",
+    "ComponentTerm",
+    "EncodedSpecs",
+    "SearchSpace",
+    "SubDiTSpec",
+    "TextInput",
+    "WeightSizes",
+    "activation_bytes",
+    "all_components",
+    "component_counts",
+    "component_flops",
+    "component_params",
+    "component_terms",
+    "component_weights",
+    "components",
+    "components_by_stage",
+    "components_up_to",
+    "count_flops",
+    "count_params",
+    "described",
+    "get_space",
+    "part_activation_bytes",
+    "peak_memory_bytes",
+    "register_space",
+    "space_names",
+    "sum_components",
+    "weight_bytes",
+]

@@ -1,0 +1,29 @@
+"""Specs as columns of numbers that a regression can be fitted on."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from subdit.space._search_space import EncodedSpecs
+from subdit.space._search_space import SearchSpace
+
+
+def described(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.float32]:
+    """Specs of shape (n, dimensions) to (n, columns): how much of each elastic dimension a spec has, and its logarithm.
+
+    Values are scaled to [-1, 1] within a dimension. The logarithm is there because each further block or channel helps
+    less than the one before.
+    """
+    columns = []
+    for at, values in enumerate(space.dimensions.values()):
+        if len(values) < 2:
+            continue
+        listed = np.asarray(values, dtype=np.float64)
+        plain = 2 * (listed - listed[0]) / (listed[-1] - listed[0]) - 1
+        columns.append(plain.astype(np.float32)[encoded[:, at]])
+        if len(values) > 2:
+            log = np.log1p(listed)
+            bent = 2 * (log - log[0]) / (log[-1] - log[0]) - 1 - plain
+            columns.append(bent.astype(np.float32)[encoded[:, at]])
+    return np.stack(columns, axis=1) if columns else np.zeros((len(encoded), 0), dtype=np.float32)

@@ -1,0 +1,233 @@
+"""Sizes in closed form: parameters, FLOPs and bytes of weights of every component, without building one.
+
+Every component is a few weight matrices, each applied at some number of positions, some vectors, and attention between
+queries and keys. FLOPs follow torch.utils.flop_counter: a multiply-add is two, and matrix products, convolutions and
+attention count, elementwise work does not. All are of one forward of one image.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import astuple
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from subdit.space._components import Component
+from subdit.space._components import all_components
+from subdit.space._components import component_counts
+from subdit.space._components import component_terms
+from subdit.space._components import sum_components
+from subdit.space._search_space import EncodedSpecs
+from subdit.space._search_space import SearchSpace
+from subdit.space._spec import ASSA_STAGES
+from subdit.space._spec import STAGES
+
+PRECISIONS = ("fp32", "fp16", "int8", "palette4")
+"""How weights may be stored, see `WeightSizes.bytes`."""
+
+
+@dataclass(frozen=True)
+class WeightSizes:
+    """What decides how large a model's weights are when stored.
+
+    Attributes:
+        matrix_params: numbers in the weight matrices of linears and convolutions.
+        vector_params: all other parameters: biases, norms, modulation tables.
+        matrices: number of those matrices.
+        output_channels: rows of those matrices, all together.
+    """
+
+    matrix_params: int
+    vector_params: int
+    matrices: int
+    output_channels: int
+
+    @property
+    def params(self) -> int:
+        return self.matrix_params + self.vector_params
+
+    def __add__(self, other: WeightSizes) -> WeightSizes:
+        return WeightSizes(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+    def __mul__(self, times: int) -> WeightSizes:
+        return WeightSizes(*(mine * times for mine in astuple(self)))
+
+    def bytes(self, precision: str) -> int:
+        """Bytes of the stored weights, file headers apart.
+
+        - fp32, fp16: every number at that width.
+        - int8: matrices in one byte a number with a float32 scale for each output channel; vectors in float32.
+        - palette4: matrices as 4-bit indices into 16 float16 values of their own; vectors in float16.
+        """
+        return int(stored_bytes(precision, *astuple(self)))
+
+
+def stored_bytes(precision: str, matrix_params: Any, vector_params: Any, matrices: Any, output_channels: Any) -> Any:
+    """`WeightSizes.bytes`, of whole numbers or of arrays of them."""
+    match precision:
+        case "fp32":
+            return 4 * (matrix_params + vector_params)
+        case "fp16":
+            return 2 * (matrix_params + vector_params)
+        case "int8":
+            return matrix_params + 4 * output_channels + 4 * vector_params
+        case "palette4":
+            return (matrix_params + 1) // 2 + 32 * matrices + 2 * vector_params
+    raise ValueError(f"no such precision {precision!r}; there is {', '.join(PRECISIONS)}")
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """A weight matrix of a linear, or of a convolution that does not overlap, and how often it is applied."""
+
+    inputs: int
+    outputs: int
+    positions: int
+    bias: bool = True
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A component taken apart; `attended` counts pairs of query and key over all query heads."""
+
+    matrices: tuple[_Matrix, ...]
+    vectors: int = 0
+    attended: int = 0
+
+
+def visible_strip_pairs(blocks: int, radius: int) -> int:
+    """Pairs of a query strip and a key strip in blockwise neighbourhood attention: 46 of 256 for B = 16, r = 1."""
+    return sum(min(blocks, block + radius + 1) - max(0, block - radius) for block in range(blocks))
+
+
+def _parts(space: SearchSpace, component: Component) -> _Parts:
+    width, head, tokens = component.width, space.head_dim, component.grid**2
+    heads = space.heads(width)
+    attention_width, kv_width = heads * head, space.kv_heads * head
+    branch = 2 * width + 3 * width  # the norm, and the modulation table
+    queries, out = _Matrix(width, attention_width, tokens), _Matrix(attention_width, width, tokens)
+    keys = _Matrix(width, kv_width, tokens)
+    match component.kind:
+        case "patch_embed":
+            return _Parts((_Matrix(space.patch_width, width, tokens),))
+        case "time_embed":
+            mlp = _Matrix(space.time_width, space.time_width, 1)
+            return _Parts((mlp, mlp, _Matrix(space.time_width, 8 * width, 1)))
+        case "text_projection":
+            return _Parts(
+                tuple(_Matrix(text.width, space.text_width, text.tokens) for text in space.text_inputs),
+                vectors=sum(2 * text.width for text in space.text_inputs),
+            )
+        case "self_attention":
+            return _Parts((queries, keys, keys, out), branch + 3 * 2 * head, heads * tokens**2)
+        case "assa":
+            stride, blocks = component.kv_compression, component.bna_blocks
+            compressed = tokens // stride**2
+            compress = _Matrix(stride**2, kv_width, compressed)
+            gate = _Matrix(width, heads, tokens)
+            nearby = visible_strip_pairs(blocks, component.bna_radius) * (tokens // blocks) ** 2
+            return _Parts(
+                (queries, keys, keys, compress, compress, gate, out),
+                branch + 3 * 2 * head,
+                heads * (tokens * compressed + nearby),
+            )
+        case "cross_attention":
+            text = _Matrix(space.text_width, kv_width, space.text_tokens)
+            return _Parts((queries, text, text, out), 2 * 2 * head, heads * tokens * space.text_tokens)
+        case "ffn":
+            hidden = component.ffn_ratio * width
+            return _Parts((_Matrix(width, hidden, tokens), _Matrix(hidden, width, tokens)), branch)
+        case "downsample":
+            return _Parts((_Matrix(4 * width, width, tokens // 4, bias=False),))
+        case "upsample":
+            # Each coarse token gives four fine ones: four times as many positions at a quarter of the inputs.
+            return _Parts((_Matrix(4 * width, width, tokens, bias=False),), int(space.down_up_skip))
+        case "skip_fusion":
+            return _Parts((_Matrix(2 * width, width, tokens),))
+        case "final_layer":
+            return _Parts((_Matrix(width, space.patch_width, tokens),), 2 * width + 2 * width)
+    raise AssertionError(component.kind)
+
+
+# Of one component ---------------------------------------------------------------------------------------------------
+
+
+def component_weights(space: SearchSpace, component: Component) -> WeightSizes:
+    """What decides the stored size of one component."""
+    parts = _parts(space, component)
+    return WeightSizes(
+        matrix_params=sum(matrix.inputs * matrix.outputs for matrix in parts.matrices),
+        vector_params=parts.vectors + sum(matrix.outputs for matrix in parts.matrices if matrix.bias),
+        matrices=len(parts.matrices),
+        output_channels=sum(matrix.outputs for matrix in parts.matrices),
+    )
+
+
+def component_params(space: SearchSpace, component: Component) -> int:
+    """Parameters of one component."""
+    return component_weights(space, component).params
+
+
+def component_flops(space: SearchSpace, component: Component) -> int:
+    """FLOPs of one component on one image, attention included: for each pair two products of `head_dim` numbers."""
+    parts = _parts(space, component)
+    products = sum(2 * matrix.positions * matrix.inputs * matrix.outputs for matrix in parts.matrices)
+    return products + 4 * space.head_dim * parts.attended
+
+
+# Of whole sub-DiTs --------------------------------------------------------------------------------------------------
+
+
+def count_params(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.int64]:
+    """Parameters of specs (n, dimensions): shape (n,), text projections in, text encoders out."""
+    return _total(space, encoded, component_params)
+
+
+def count_flops(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.int64]:
+    """FLOPs of one step on one image of specs (n, dimensions): shape (n,), text encoders out."""
+    return _total(space, encoded, component_flops)
+
+
+def components_up_to(space: SearchSpace, max_params: int | None) -> tuple[Component, ...]:
+    """Components of any sub-DiT of at most `max_params` parameters, in the order of `all_components`; exact.
+
+    None is no limit. Empty where no sub-DiT is that small.
+    """
+    if max_params is None:
+        return all_components(space)
+    # The smallest sub-DiT that has a component has the smallest value of every dimension that does not make it: nothing
+    # has fewer parameters with more of anything. An attention is made by three dimensions and the width, an FFN by one.
+    labels = list(space.dimensions)
+    together = [{f"bna_blocks_{stage}", f"bna_radius_{stage}", "kv_compression"} for stage in ASSA_STAGES]
+    together += [{f"ffn_ratio_{stage}"} for stage in STAGES]
+    rows = [
+        row
+        for free in together
+        for row in itertools.product(
+            *(
+                range(len(values) if label in free | {"width"} else 1)
+                for label, values in zip(labels, space.dimensions.values(), strict=True)
+            )
+        )
+    ]
+    smallest = np.asarray(rows, dtype=np.int64)
+    small_enough = smallest[count_params(space, smallest) <= max_params]
+    found = component_counts(space, small_enough).any(axis=0)
+    return tuple(component for component, is_found in zip(all_components(space), found, strict=True) if is_found)
+
+
+def _total(
+    space: SearchSpace, encoded: EncodedSpecs, size_of: Callable[[SearchSpace, Component], int]
+) -> npt.NDArray[np.int64]:
+    return np.rint(sum_components(component_terms(space, encoded), _each(space, size_of))).astype(np.int64)
+
+
+@cache
+def _each(space: SearchSpace, size_of: Callable[[SearchSpace, Component], int]) -> npt.NDArray[np.float64]:
+    # In double precision the sums are exact up to 2^53, about 9e15; the largest space stays below 1e14.
+    return np.asarray([size_of(space, component) for component in all_components(space)], dtype=np.float64)

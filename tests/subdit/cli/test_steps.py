@@ -1,0 +1,124 @@
+"""Budgets in steps on the command line: the same defaults everywhere, and what took the place of seconds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from subdit._demo import CEILING_S
+from subdit._demo import QUICK
+from subdit._demo import DemoBudget
+from subdit._demo import ceiling_of
+from subdit._demo import demo
+from subdit._demo import duration_lines
+from subdit.cli import group
+from subdit.cli._demo import command as demo_command
+from subdit.cli._distill import command as distill_command
+from subdit.cli._train import command as train_command
+from subdit.core.errors import RunError
+from subdit.core.run import Run
+from subdit.core.run import record_step
+from subdit.core.run import start_manifest
+from subdit.core.training_record import STUDENT
+from subdit.core.training_record import SUPERNET
+from subdit.core.training_record import TEACHER
+from subdit.core.training_record import TrainingRecord
+from supernet.distillation import FewStepConfig
+from supernet.distillation import KDMDConfig
+from supernet.step_times import StepTimes
+from supernet.training import TrainingConfig
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("train", "digits", "--run", "new", "--budget-s", "60"), "--steps"),
+        (("distill", "new", "--budget-s", "60"), "--steps"),
+        (("distill", "new", "--teacher-budget-s", "60"), "--teacher-steps"),
+        (("demo", "--train-s", "600"), "--train-steps"),
+        (("demo", "--quick", "--teacher-s", "600"), "--teacher-steps"),
+        (("demo", "--kdmd-s", "x"), "--kdmd-steps"),
+        (("demo", "--no-ceiling", "--ceiling-s", "60"), "give one of them"),
+        (("train", "digits", "--run", "new", "--no-ceiling", "--ceiling-s", "495"), "give one of them"),
+    ],
+)
+def test_options_of_earlier_versions_name_what_to_give_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(group, arguments)
+    assert not list(tmp_path.iterdir())
+    assert done.exit_code == 2 and named in done.output, done.output
+
+
+def test_defaults_are_the_same_wherever_they_stand() -> None:
+    def default(command: click.Command, name: str) -> object:
+        return next(parameter.default for parameter in command.params if parameter.name == name)
+
+    training, few_step, kdmd, budget = TrainingConfig(), FewStepConfig(), KDMDConfig(), DemoBudget()
+    assert default(train_command, "steps") == budget.train_steps == training.steps
+    assert default(distill_command, "teacher_steps") == budget.teacher_steps == few_step.steps
+    assert default(distill_command, "steps") == budget.kdmd_steps == kdmd.steps
+    assert budget.trajectories == few_step.trajectories
+    assert default(demo_command, "ceiling_s") == CEILING_S
+    assert default(train_command, "ceiling_s") == training.ceiling_s == pytest.approx(ceiling_of(SUPERNET, CEILING_S))
+    assert default(distill_command, "teacher_ceiling_s") == few_step.ceiling_s
+    assert few_step.ceiling_s == pytest.approx(ceiling_of(TEACHER, CEILING_S))
+    assert default(distill_command, "ceiling_s") == kdmd.ceiling_s == pytest.approx(ceiling_of(STUDENT, CEILING_S))
+
+
+# A demo's identity ----------------------------------------------------------------------------------------------------
+
+
+def test_the_ceiling_is_no_part_of_what_a_demo_is() -> None:
+    assert not any("ceiling" in name for name in asdict(DemoBudget()))
+
+
+def begun(folder: Path, budget: dict[str, object], **steps: dict[str, object]) -> Path:
+    run = Run(folder)
+    start_manifest(run, space="digits")
+    for name, left in {"demo": {"budget": budget, "seed": 0, "max_latency_ms": None}, **steps}.items():
+        record_step(run, name, left)
+    return folder
+
+
+def test_a_demo_that_was_cut_does_not_go_on_without_a_ceiling(tmp_path: Path) -> None:
+    cut = TrainingRecord(20, 24, 10.0, cut_step=18).to_dict()
+    run = begun(tmp_path / "run", asdict(QUICK), train=cut)
+    with pytest.raises(RunError, match="was cut short.*with --run"):
+        demo(run, budget=QUICK, ceiling_s=None)
+
+
+def test_a_demo_of_an_earlier_version_is_named_as_one(tmp_path: Path) -> None:
+    run = begun(tmp_path / "run", {"train_s": 6, "teacher_s": 3, "kdmd_s": 3})
+    with pytest.raises(RunError, match="an earlier version's, whose budgets in seconds.*with --run"):
+        demo(run, budget=QUICK)
+
+
+# What a demo will take ------------------------------------------------------------------------------------------------
+
+
+def test_how_long_a_demo_takes_is_the_sum_of_its_parts() -> None:
+    budget = DemoBudget(train_steps=1000, teacher_steps=300, kdmd_steps=2000, per_class=0)
+    rest_s = 25 + 60 + 12 + 250 * 0.24
+    lines = duration_lines(budget, 945.0, StepTimes(0.24, 0.2, 0.12, 0.01))
+    assert lines == [
+        f"This will take about {round((240 + 2048 * 0.01 + 60 + 240 + rest_s) / 60)} minutes from the beginning: "
+        "supernet 1,000 steps, 4 minutes; few-step teacher 300 steps, 80 seconds; K-DMD 2,000 steps, 4 minutes;",
+        f"measuring, searching, exporting and judging about {round(rest_s / 60)} minutes, more on a noisy machine.",
+    ]
+
+
+def test_what_a_ceiling_will_cut_is_said_beforehand() -> None:
+    budget = DemoBudget(train_steps=1000, teacher_steps=300, kdmd_steps=2000, per_class=0)
+    times = StepTimes(1.2, 0.2, 0.12, 0.01)
+    first, _, last = duration_lines(budget, 945.0, times)
+    assert "supernet 1,000 steps, 8 minutes of 20 minutes, cut by the ceiling; few-step" in first
+    rest_s = 25 + 60 + 12 + 250 * 1.2
+    whole = round((1200 + 2048 * 0.01 + 60 + 240 + rest_s) / 60)
+    assert last == f"With --no-ceiling, which makes all steps, about {whole} minutes."
+    assert len(duration_lines(budget, None, times)) == 2

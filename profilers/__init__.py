@@ -18,11 +18,11 @@ from profilers._models import measure_models
 from profilers._models import read_static_inputs
 from profilers._profile import profile
 from profilers._profile import profile_beside
-from profilers._runtimes import Runtime
-from profilers._runtimes import Session
-from profilers._runtimes import get_runtime
 from profilers._statistics import NOISE_LIMIT
 from profilers._whole import calibration_specs
+from profilers.runtimes import Runtime
+from profilers.runtimes import Session
+from profilers.runtimes import get_runtime
 
 __all__ = [
     "NOISE_LIMIT",

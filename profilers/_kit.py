@@ -28,9 +28,9 @@ import numpy.typing as npt
 from profilers._expected import KitEstimate
 from profilers._expected import estimate_kit
 from profilers._export import Exporter
-from profilers._reference import write_reference
-from profilers._runtimes import get_runtime
+from profilers._reference_files import write_reference
 from profilers._whole import calibration_specs
+from profilers.runtimes import get_runtime
 from subdit.core.errors import KitError
 from subdit.core.errors import RunError
 from subdit.core.errors import SpecError

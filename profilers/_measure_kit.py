@@ -16,18 +16,18 @@ from profilers._kit import KitEntry
 from profilers._kit import digest_of
 from profilers._parity import limit_of
 from profilers._parity import require_parity
-from profilers._reference import reference_inputs
+from profilers._reference_kernel import reference_inputs
 from profilers._rounds import FULL_ROUNDS
 from profilers._rounds import TimingLog
 from profilers._rounds import Timings
 from profilers._rounds import measure_rounds
 from profilers._rounds import pooled
-from profilers._runtimes import Runtime
-from profilers._runtimes import Session
 from profilers._sessions import SessionPool
 from profilers._statistics import is_noisy
 from profilers._statistics import noise_of
 from profilers._statistics import within
+from profilers.runtimes import Runtime
+from profilers.runtimes import Session
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 

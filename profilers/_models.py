@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from profilers._reference import reference_inputs
-from profilers._reference import write_reference
+from profilers._reference_files import write_reference
+from profilers._reference_kernel import reference_inputs
 from profilers._rounds import REFERENCE
 from profilers._rounds import Timings
 from profilers._rounds import measure_rounds
-from profilers._runtimes import Runtime
-from profilers._runtimes import Session
-from profilers._runtimes import get_runtime
 from profilers._statistics import corrected_ms
 from profilers._statistics import latency_of
 from profilers._statistics import noise_of
 from profilers._statistics import within
+from profilers.runtimes import Runtime
+from profilers.runtimes import Session
+from profilers.runtimes import get_runtime
 from subdit.core.errors import KitError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress

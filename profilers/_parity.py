@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from profilers._runtimes import Array
-from profilers._runtimes import Runtime
+from profilers.runtimes import Array
+from profilers.runtimes import Runtime
 from subdit.core.errors import KitError
 
 FP32_LIMIT = 1e-4

@@ -25,13 +25,13 @@ from profilers._measure_kit import load_checked
 from profilers._measure_kit import measure_kit
 from profilers._models import Measurement
 from profilers._models import measurements_of
-from profilers._runtimes import Array
-from profilers._runtimes import Runtime
-from profilers._runtimes import get_runtime
 from profilers._selection import check_pipeline
 from profilers._selection import choose_whole
 from profilers._selection import drawn_inputs
 from profilers._selection import is_by_whole
+from profilers.runtimes import Array
+from profilers.runtimes import Runtime
+from profilers.runtimes import get_runtime
 from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
 from subdit.core.errors import RunError

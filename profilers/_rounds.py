@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from profilers._runtimes import Session
-from profilers._runtimes import Timing
-from profilers._runtimes import time_runs
 from profilers._sessions import SessionPool
+from profilers.runtimes import Session
+from profilers.runtimes import Timing
+from profilers.runtimes import time_runs
 from subdit.core.files import write_atomic
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress

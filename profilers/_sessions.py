@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from profilers._runtimes import Session
-from profilers._runtimes import time_runs
+from profilers.runtimes import Session
+from profilers.runtimes import time_runs
 
 # Of the memory that is available when measuring begins; the rest is for others, and for what a run takes on top.
 _SHARE = 0.65

@@ -25,7 +25,6 @@ from profilers._parity import limit_of
 from profilers._rounds import REFERENCE
 from profilers._rounds import TimingLog
 from profilers._rounds import Timings
-from profilers._runtimes import Timing
 from profilers.adb._adb import PHONE_FOLDER
 from profilers.adb._adb import Phone
 from profilers.adb._adb import device_path
@@ -37,6 +36,7 @@ from profilers.adb._benchmark_model import words
 from profilers.adb._guard import Guard
 from profilers.adb._parity import run_checked
 from profilers.adb._store import push_missing
+from profilers.runtimes import Timing
 from subdit.core.progress import ProgressCallback
 
 CALL_MS = 100.0

@@ -25,7 +25,6 @@ from profilers._measure_kit import WHOLE_CI
 from profilers._rounds import TimingLog
 from profilers._rounds import Timings
 from profilers._rounds import is_finished
-from profilers._runtimes import Timing
 from profilers._statistics import is_noisy
 from profilers._statistics import noise_of
 from profilers._statistics import within
@@ -38,6 +37,7 @@ from profilers.browser._messages import Problem
 from profilers.browser._messages import Round
 from profilers.browser._web_kit import TOLERANCE
 from profilers.browser._web_kit import WebKit
+from profilers.runtimes import Timing
 
 MIN_ROUNDS = 20
 MAX_RUNS = 32

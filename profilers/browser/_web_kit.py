@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profilers._kit import Kit
-from profilers._reference import reference_inputs
+from profilers._reference_kernel import reference_inputs
 from profilers._rounds import REFERENCE
 from profilers.browser._weights import Floats
 from profilers.browser._weights import Generated

@@ -11,9 +11,9 @@ import numpy as np
 import profilers._from_timings
 import profilers._kit
 import profilers._profile
-import profilers._torch
 import profilers.adb._profile
 import profilers.browser._serve
+import profilers.runtimes._torch
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
@@ -35,7 +35,7 @@ def small_space() -> SearchSpace:
     )
 
 
-ROOMS = (profilers._kit, profilers._profile, profilers._from_timings, profilers._torch)
+ROOMS = (profilers._kit, profilers._profile, profilers._from_timings, profilers.runtimes._torch)
 ROOMS += (profilers.adb._profile, profilers.browser._serve)
 """Modules that look a space up by its name."""
 

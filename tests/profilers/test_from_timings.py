@@ -16,11 +16,11 @@ from profilers._kit import Kit
 from profilers._kit import KitEntry
 from profilers._rounds import REFERENCE
 from profilers._rounds import Timings
-from profilers._runtimes import Timing
 from profilers._selection import check_pipeline
 from profilers._selection import choose_whole
 from profilers._selection import is_by_whole
 from profilers._whole import calibration_specs
+from profilers.runtimes import Timing
 from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
 from subdit.space import SubDiTSpec

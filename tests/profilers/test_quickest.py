@@ -17,7 +17,7 @@ from profilers._rounds import VISIT_MS
 from profilers._rounds import Runs
 from profilers._rounds import plan_runs
 from profilers._rounds import quickest
-from profilers._runtimes import Timing
+from profilers.runtimes import Timing
 
 SHORT = Runs(untimed=0, timed=1, steady=STEADY_BATCHES)
 # Made up, in milliseconds: runs that get quicker while weights come into a cache, and then no more.

@@ -14,7 +14,6 @@ from profilers._rounds import Timings
 from profilers._rounds import is_finished
 from profilers._rounds import measure_rounds
 from profilers._rounds import pooled
-from profilers._runtimes import Timing
 from profilers._statistics import QUANTILE
 from profilers._statistics import corrected_ms
 from profilers._statistics import is_noisy
@@ -22,6 +21,7 @@ from profilers._statistics import latencies
 from profilers._statistics import latency_of
 from profilers._statistics import noise_of
 from profilers._statistics import within
+from profilers.runtimes import Timing
 from tests.profilers.small import Doubling
 
 TRUE_MS = {"quick": 0.02, "slow": 3.0, "middle": 0.4}

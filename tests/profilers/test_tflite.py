@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profilers._reference import reference_inputs
-from profilers._reference import write_reference_model
-from profilers._runtimes import get_runtime
-from profilers._tflite import TfliteRuntime
-from profilers._tflite_reference import write_reference_tflite
+from profilers._reference_files import write_reference_model
+from profilers._reference_files import write_reference_tflite
+from profilers._reference_kernel import reference_inputs
+from profilers.runtimes import get_runtime
+from profilers.runtimes._tflite import TfliteRuntime
 from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
 from subdit.space import all_components
@@ -181,7 +181,7 @@ def test_what_a_runtime_has_not_is_refused(name: str) -> None:
 
 def test_a_runtime_that_is_not_there_or_does_not_run_is_told_from_one_that_does(tmp_path: Path) -> None:
     """An import proves nothing: tflite-runtime beside numpy 2 fails when its interpreter is made."""
-    code = "from profilers._tflite import TfliteRuntime\nTfliteRuntime('tflite')"
+    code = "from profilers.runtimes._tflite import TfliteRuntime\nTfliteRuntime('tflite')"
 
     def refusal() -> str:
         path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])

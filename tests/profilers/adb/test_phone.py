@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from profilers._rounds import REFERENCE
 from profilers._rounds import Timings
-from profilers._runtimes import Timing
 from profilers.adb._adb import Phone
 from profilers.adb._adb import choose_phones
 from profilers.adb._adb import find_adb
@@ -22,6 +21,7 @@ from profilers.adb._phone import fastest_cores
 from profilers.adb._phone import fixed_performance
 from profilers.adb._phone import read_facts
 from profilers.adb._phone import read_state
+from profilers.runtimes import Timing
 from subdit.core.errors import DeviceError
 from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone

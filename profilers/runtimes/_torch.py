@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from profilers._export import build
-from profilers._reference import REFERENCE_DESCRIPTION
-from profilers._reference import reference_weights
-from profilers._runtimes import Array
+from profilers._reference_kernel import REFERENCE_DESCRIPTION
+from profilers._reference_kernel import reference_weights
+from profilers.runtimes._runtime import Array
 from subdit.core.errors import KitError
 from subdit.core.errors import SubditError
 from subdit.space import Component

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from profilers._runtimes import Array
+from profilers.runtimes._runtime import Array
 from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
 from supernet.tflite import LIBRARIES

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from profilers._runtimes import Array
+from profilers.runtimes._runtime import Array
 from subdit.core.errors import KitError
 
 COMPUTED = {"fp32": None, "fp16": "fp32", "int8": None}

@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from device_profiles import LatencyEstimator
 from device_profiles import load_profile
-from nas._limits import Tables
-from nas._surrogate import fit_surrogate
+from nas._costs import CostTable
+from nas.samplers._surrogate import fit_surrogate
 from subdit.core.files import write_json
 from subdit.space import count_params
 from subdit.space import get_space
@@ -32,7 +32,7 @@ def measure(space_name: str, device: str, repetitions: int) -> dict[str, Any]:
     """Candidates per second, on one thread."""
     space = get_space(space_name)
     profile = load_profile(device, space=space_name)
-    tables = Tables(space, LatencyEstimator(profile, space), count_params)
+    tables = CostTable(space, LatencyEstimator(profile, space), count_params)
     rng = np.random.default_rng(0)
     known = space.sample(rng, 400)
     surrogate = fit_surrogate(space, known, rng.standard_normal(400))

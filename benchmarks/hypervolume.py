@@ -20,19 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from nas._asked import device_tables
-from nas._evolution import POPULATION
-from nas._front import Points
-from nas._front import hypervolume
-from nas._front import on_front
-from nas._front import scaled
-from nas._limits import Tables
-from nas._question import Budget
-from nas._question import Question
-from nas._work import run_search
+from nas._config import Budget
+from nas._config import Question
+from nas._costs import CostTable
+from nas._loop import run_search
+from nas._pareto import Points
+from nas._pareto import hypervolume
+from nas._pareto import on_front
+from nas._pareto import scaled
+from nas._problem import device_tables
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
 from nas.proxies import ValidationLoss
+from nas.samplers._nsga2 import POPULATION
 from subdit.core.errors import SubditError
 from subdit.core.files import write_atomic
 from subdit.core.files import write_json
@@ -46,7 +46,7 @@ REFERENCE = (1.1, 1.1)
 
 def compare(
     run: Run,
-    tables: Tables,
+    tables: CostTable,
     proxy: QualityProxy,
     *,
     device: str,

@@ -31,21 +31,21 @@ import numpy.typing as npt
 from hypervolume import bar
 from hypervolume import machine
 
-from nas._asked import device_tables
-from nas._evolution import evaluated_from
-from nas._evolution import initial_rows
-from nas._front import hypervolume
-from nas._front import on_front
-from nas._front import scaled
-from nas._limits import Latencies
-from nas._limits import LatencySource
-from nas._limits import Tables
-from nas._reach import find_reach
-from nas._samplers import Way
-from nas._samplers import next_spec
+from nas._costs import CostTable
+from nas._costs import Latencies
+from nas._costs import LatencySource
+from nas._feasible_region import find_feasible_region
+from nas._pareto import hypervolume
+from nas._pareto import on_front
+from nas._pareto import scaled
+from nas._problem import device_tables
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
 from nas.proxies import ValidationLoss
+from nas.samplers._nsga2 import evaluated_from
+from nas.samplers._nsga2 import initial_rows
+from nas.samplers._proposal import Way
+from nas.samplers._proposal import next_spec
 from subdit.core.errors import SubditError
 from subdit.core.files import write_atomic
 from subdit.core.files import write_json
@@ -65,7 +65,7 @@ DEFAULT = "subdit"
 
 Floats = npt.NDArray[np.float64]
 Score = Callable[[npt.NDArray[np.int64]], tuple[float, float]]
-Method = Callable[[Tables, Score, int, int], None]
+Method = Callable[[CostTable, Score, int, int], None]
 """Tables, score, evaluations and seed; asks `score` for encoded specs until it raises `EnoughError`."""
 
 
@@ -99,10 +99,10 @@ def score_all(run: Run, space: SearchSpace, proxy: QualityProxy, progress: Progr
 # The methods ---------------------------------------------------------------------------------------------------------
 
 
-def search_by_subdit(tables: Tables, score: Score, evaluations: int, seed: int, *, surrogate: bool = True) -> None:
+def search_by_subdit(tables: CostTable, score: Score, evaluations: int, seed: int, *, surrogate: bool = True) -> None:
     """The default search: the same function that `subdit search` asks for each proposal."""
     way = Way(seed=seed, surrogate=surrogate)
-    initial = initial_rows(tables.space, tables, find_reach(tables))
+    initial = initial_rows(tables.space, tables, find_feasible_region(tables))
     rows: list[npt.NDArray[np.int64]] = []
     points: list[tuple[float, float]] = []
     while True:
@@ -113,7 +113,7 @@ def search_by_subdit(tables: Tables, score: Score, evaluations: int, seed: int, 
         rows.append(found.row)
 
 
-def search_by_random(tables: Tables, score: Score, evaluations: int, seed: int) -> None:
+def search_by_random(tables: CostTable, score: Score, evaluations: int, seed: int) -> None:
     """Without replacement."""
     numbers = np.random.default_rng(seed).permutation(tables.space.size)
     for number in numbers.tolist():
@@ -123,7 +123,7 @@ def search_by_random(tables: Tables, score: Score, evaluations: int, seed: int) 
 def search_by_optuna(sampler: str, **options: Any) -> Method:
     """Optuna's own sampler, over the places in each dimension's list."""
 
-    def method(tables: Tables, score: Score, evaluations: int, seed: int) -> None:
+    def method(tables: CostTable, score: Score, evaluations: int, seed: int) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -139,7 +139,7 @@ def search_by_optuna(sampler: str, **options: Any) -> Method:
     return method
 
 
-def search_by_pymoo(tables: Tables, score: Score, evaluations: int, seed: int) -> None:
+def search_by_pymoo(tables: CostTable, score: Score, evaluations: int, seed: int) -> None:
     """pymoo's NSGA-II over the places in each dimension's list, with its operators for integers."""
     from pymoo.algorithms.moo.nsga2 import NSGA2
     from pymoo.core.problem import ElementwiseProblem
@@ -190,7 +190,7 @@ def methods() -> dict[str, Method]:
 # The comparison ------------------------------------------------------------------------------------------------------
 
 
-def trace(tables: Tables, points: Floats, method: Method, evaluations: int, seed: int) -> tuple[Floats, int]:
+def trace(tables: CostTable, points: Floats, method: Method, evaluations: int, seed: int) -> tuple[Floats, int]:
     """The two numbers of each new sub-DiT that a method asked for, in order, shape (evaluations, 2), and how many.
 
     Where a method ended before that, the last of them stands for the rest.
@@ -230,7 +230,7 @@ def shares(found: Floats, front: Floats) -> Floats:
 
 
 def compare(
-    tables: Tables, points: Floats, *, evaluations: int, seeds: int, progress: ProgressCallback = no_progress
+    tables: CostTable, points: Floats, *, evaluations: int, seeds: int, progress: ProgressCallback = no_progress
 ) -> dict[str, Any]:
     """Every method on the scored sub-space; `points` in the order of the space's enumeration."""
     from scipy.stats import wilcoxon

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 if TYPE_CHECKING:
-    from nas._proxy_truth import measure_proxies
     from nas._results import SearchResult
     from nas._results import load_search
     from nas._search import search
+    from nas.proxy_benchmark._benchmark import measure_proxies
 
 __all__ = ["SearchResult", "load_search", "measure_proxies", "search"]
 
 _HOMES = {
-    "measure_proxies": "nas._proxy_truth",
+    "measure_proxies": "nas.proxy_benchmark._benchmark",
     "search": "nas._search",
     "SearchResult": "nas._results",
     "load_search": "nas._results",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas._front import Points
-from nas._front import scaled
+from nas._pareto import Points
+from nas._pareto import scaled
 from subdit.core.quantities import is_latency
 from subdit.core.quantities import noun
 

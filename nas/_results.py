@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from nas._front import on_front
+from nas._feasible_region import round_up
+from nas._pareto import on_front
 from nas._picks import PICK_NAMES
 from nas._picks import choose_picks
 from nas._picks import mark_ties
-from nas._reach import round_up
 from subdit.core.errors import RunError
 from subdit.core.errors import SubditError
 from subdit.core.files import read_json

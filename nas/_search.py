@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import cast
 
-from nas._asked import ask
-from nas._question import Budget
-from nas._question import checked_name
-from nas._question import default_trials
+from nas._config import Budget
+from nas._config import checked_name
+from nas._config import default_trials
+from nas._loop import run_search
+from nas._problem import resolve
 from nas._results import SearchResult
 from nas._results import keep_profiles
 from nas._results import pick_name
-from nas._team import Team
-from nas._work import run_search
 from nas.proxies import QualityProxy
+from nas.study._location import StudyLocation
 from subdit.core.errors import SearchError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
@@ -77,8 +77,8 @@ def search(
         steps: of a picture, where "pipeline" is asked for.
         allow_noisy: accept profiles, and with `verify` measurements, of too noisy a machine.
         proxy: in place of the default quality proxy.
-        storage: address of an Optuna storage, see `nas._storage.open_storage`; by default a file in the run, or where
-            the search that is gone on with was begun.
+        storage: URL of an Optuna storage, see `nas.study._storage.open_storage`; by default a file in the run, or where
+            the search that is resumed was begun.
         study_name: in that storage; by default the names of run and search, or as it was begun.
         worker: share the search with others that were started alike.
         stale_s: seconds without a sign of life after which a worker's trial is given to another.
@@ -109,7 +109,7 @@ def search(
         )
     budget = Budget(default_trials(sampler) if trials is None else trials, budget_s)
     where = Run(Path(run)).require()
-    team = Team.of(
+    location = StudyLocation.of(
         where,
         name,
         storage=storage,
@@ -119,7 +119,7 @@ def search(
         resume=resume,
         force=force,
     )
-    asked = ask(
+    asked = resolve(
         where,
         devices=list(device) if isinstance(device, list | tuple) else [cast("str | DeviceProfile", device)],
         objectives=objectives,
@@ -135,10 +135,10 @@ def search(
         proxy=proxy,
     )
     if verify:
-        from nas._here import check_is_here
+        from nas.verification._same_machine import check_same_machine
 
         # Now, not when hours were spent on what is then not measured.
-        check_is_here(asked.profiles[0])
+        check_same_machine(asked.profiles[0])
     result = run_search(
         where,
         name,
@@ -146,7 +146,7 @@ def search(
         asked.proxies,
         asked.question,
         budget,
-        team=team,
+        location=location,
         pick_at=pick_at,
         resume=resume,
         force=force,
@@ -155,7 +155,7 @@ def search(
     )
     keep_profiles(result.folder, asked.profiles)
     if verify:
-        from nas._verify import verify_search
+        from nas.verification._verify import verify_search
 
         result = verify_search(
             where, result, asked, count=verify, pick_at=pick_at, progress=progress, allow_noisy=allow_noisy

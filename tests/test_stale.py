@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from nas import _proxy_truth
 from nas import measure_proxies
 from nas import search
-from nas._correlation import agreement
-from nas._proxy_truth import Training
+from nas.proxy_benchmark._benchmark import Training
+from nas.proxy_benchmark._correlation import agreement
 from reports import report
 from subdit.cli import group
 from subdit.core.errors import RunError

@@ -47,8 +47,8 @@ def command(
         subdit proxies runs/digits --proxy validation_loss --proxy parameters --specs 12 --front 0 --per-class 0
     """
     from nas import measure_proxies
-    from nas._proxy_truth import Training
-    from nas._proxy_truth import report_to_dict
+    from nas.proxy_benchmark._benchmark import Training
+    from nas.proxy_benchmark._benchmark import report_to_dict
 
     with progress_bar("Training sub-DiTs on their own") as progress:
         report = measure_proxies(

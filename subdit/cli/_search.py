@@ -137,7 +137,7 @@ def _values(texts: tuple[str, ...], option: str, form: str) -> dict[str, float]:
 
 
 def _print(result: SearchResult) -> None:
-    from nas._reach import round_up
+    from nas._feasible_region import round_up
 
     config = result.config
     reach = config["reach"]

@@ -17,9 +17,9 @@ from device_profiles import PlainSums
 from device_profiles import half_apart_ms
 from device_profiles import t_95
 from device_profiles._left_out import left_out_errors
-from nas._limits import LATENCY
-from nas._limits import Tables
-from nas._verify import correct
+from nas._costs import LATENCY
+from nas._costs import CostTable
+from nas.verification._verify import correct
 from subdit.space import component_counts
 from subdit.space import count_params
 from tests.device_profiles.made_up import NOISE
@@ -96,7 +96,7 @@ def test_a_plain_sum_says_that_its_interval_is_assumed() -> None:
 
 def test_what_all_are_off_by_alike_makes_no_ties_and_goes_with_the_first_measurements() -> None:
     source = LatencyEstimator(made_up_profile(calibrated=False), SPACE)
-    known = Tables(SPACE, source, count_params).look_up(UNSEEN)
+    known = CostTable(SPACE, source, count_params).look_up(UNSEEN)
     assert (known.high_ms > 1.25 * known.latency_ms).all()
     assert (known.half_width[LATENCY] < 0.05 * known.latency_ms).all()
     few = UNSEEN[:6]

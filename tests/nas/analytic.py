@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nas._limits import Limits
-from nas._limits import Tables
+from nas._costs import Constraints
+from nas._costs import CostTable
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
@@ -92,9 +92,9 @@ class Loss:
         return loss * (1 + 0.01 * (rough - 0.5))
 
 
-def tables(limits: Limits | None = None) -> Tables:
+def tables(limits: Constraints | None = None) -> CostTable:
     space = get_space("digits")
-    return Tables(space, Latency(space), params, limits or Limits())
+    return CostTable(space, Latency(space), params, limits or Constraints())
 
 
 def little_space() -> SearchSpace:
@@ -115,15 +115,15 @@ def main() -> None:
 
     With $HOLDS_AFTER it waits for its end after so many evaluations.
     """
-    from nas._question import Budget
-    from nas._question import Question
-    from nas._team import Team
-    from nas._work import run_search
+    from nas._config import Budget
+    from nas._config import Question
+    from nas._loop import run_search
+    from nas.study._location import StudyLocation
     from subdit.core.run import Run
 
     path, trials, pause_s, log, *shared = sys.argv[1:]
     run = Run(Path(path))
-    limits = Limits(max_latency_ms=float(shared[2]) if shared else LIMIT_MS)
+    limits = Constraints(max_latency_ms=float(shared[2]) if shared else LIMIT_MS)
     holds_after = os.environ.get("HOLDS_AFTER")
     loss = Loss(
         get_space("digits"),
@@ -132,11 +132,11 @@ def main() -> None:
         log=Path(log),
     )
     question = Question("analytic", limits=limits, surrogate=not shared)
-    team = None
+    location = None
     if shared:
         storage, stale_s, _ = shared
-        team = Team.of(run, "default", storage=storage, study_name=None, worker=True, stale_s=float(stale_s))
-    run_search(run, "default", tables(limits), loss, question, Budget(int(trials)), team=team, resume=True)
+        location = StudyLocation.of(run, "default", storage=storage, study_name=None, worker=True, stale_s=float(stale_s))
+    run_search(run, "default", tables(limits), loss, question, Budget(int(trials)), location=location, resume=True)
 
 
 if __name__ == "__main__":

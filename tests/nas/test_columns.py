@@ -11,10 +11,10 @@ from device_profiles import Latency
 from device_profiles import LatencyEstimator
 from device_profiles import half_apart_ms
 from device_profiles import pipeline_latency
-from nas._asked import _limits
-from nas._columns import latency_column
-from nas._columns import memory_column
-from nas._columns import pipeline_column
+from nas._cost_functions import latency_column
+from nas._cost_functions import memory_column
+from nas._cost_functions import pipeline_column
+from nas._problem import _limits
 from subdit.core.errors import ProfileError
 from subdit.core.errors import SearchError
 from subdit.space import components_up_to

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas._evolution import NEIGHBOUR_SHARE
-from nas._evolution import evaluated_from
-from nas._evolution import initial_rows
-from nas._evolution import mutate
-from nas._evolution import propose
-from nas._limits import Limits
-from nas._limits import Tables
-from nas._reach import find_reach
+from nas._costs import Constraints
+from nas._costs import CostTable
+from nas._feasible_region import find_feasible_region
+from nas.samplers._nsga2 import NEIGHBOUR_SHARE
+from nas.samplers._nsga2 import evaluated_from
+from nas.samplers._nsga2 import initial_rows
+from nas.samplers._nsga2 import mutate
+from nas.samplers._nsga2 import propose
 from tests.nas import analytic
 
 
-def run(tables: Tables, count: int, seed: int = 0) -> list[np.ndarray]:
+def run(tables: CostTable, count: int, seed: int = 0) -> list[np.ndarray]:
     loss = analytic.Loss(tables.space)
-    initial = initial_rows(tables.space, tables, find_reach(tables))
+    initial = initial_rows(tables.space, tables, find_feasible_region(tables))
     rows: list[np.ndarray] = []
     points: list[tuple[float, float]] = []
     for _ in range(count):
@@ -36,8 +36,8 @@ def run(tables: Tables, count: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def test_proposals_are_new_and_keep_tight_limits() -> None:
-    tightest = find_reach(analytic.tables()).fastest.latency_ms
-    tables = analytic.tables(Limits(max_latency_ms=1.3 * tightest))
+    tightest = find_feasible_region(analytic.tables()).fastest.latency_ms
+    tables = analytic.tables(Constraints(max_latency_ms=1.3 * tightest))
     rows = run(tables, 80)
     assert len({row.tobytes() for row in rows}) == 80
 
@@ -45,25 +45,25 @@ def test_proposals_are_new_and_keep_tight_limits() -> None:
 def test_seeds_differ_but_begin_alike() -> None:
     tables = analytic.tables()
     first, second = run(tables, 40, seed=0), run(tables, 40, seed=1)
-    begin = len(initial_rows(tables.space, tables, find_reach(tables)))
+    begin = len(initial_rows(tables.space, tables, find_feasible_region(tables)))
     assert (np.asarray(first[:begin]) == np.asarray(second[:begin])).all()
     assert {row.tobytes() for row in first[begin:]} != {row.tobytes() for row in second[begin:]}
 
 
 def test_a_little_space_is_used_up_to_the_last() -> None:
     space = analytic.little_space()
-    tables = Tables(space, analytic.Latency(space), analytic.params)
+    tables = CostTable(space, analytic.Latency(space), analytic.params)
     rows = run(tables, space.size + 5)
     assert len(rows) == space.size == len({row.tobytes() for row in rows})
 
 
 def test_initial_points_are_the_ends_and_the_named_ones_within_limits() -> None:
     free = analytic.tables()
-    reach = find_reach(free)
+    reach = find_feasible_region(free)
     initial = set(free.space.decode(initial_rows(free.space, free, reach)))
     assert {reach.fastest.spec, reach.slowest.spec, *free.space.named.values()} <= initial
-    tight = analytic.tables(Limits(max_latency_ms=1.1 * reach.fastest.latency_ms))
-    kept = initial_rows(tight.space, tight, find_reach(tight))
+    tight = analytic.tables(Constraints(max_latency_ms=1.1 * reach.fastest.latency_ms))
+    kept = initial_rows(tight.space, tight, find_feasible_region(tight))
     assert tight.look_up(kept).feasible.all()
     assert free.space.named_spec("full") not in tight.space.decode(kept)
 

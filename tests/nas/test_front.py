@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas._front import crowding
-from nas._front import hypervolume
-from nas._front import on_front
-from nas._front import ranks
-from nas._front import scaled
+from nas._pareto import crowding
+from nas._pareto import hypervolume
+from nas._pareto import on_front
+from nas._pareto import ranks
+from nas._pareto import scaled
 
 # Whole numbers, so that ties are common.
 point_lists = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=25)

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas._limits import CHUNK
-from nas._limits import Limits
-from nas._reach import find_reach
-from nas._reach import round_up
+from nas._costs import CHUNK
+from nas._costs import Constraints
+from nas._feasible_region import find_feasible_region
+from nas._feasible_region import round_up
 from subdit.core.errors import InfeasibleError
 from tests.nas import analytic
 
 
 def test_reach_is_what_a_look_at_all_at_once_finds() -> None:
-    limits = Limits(max_latency_ms=1.5, max_params=90_000)
+    limits = Constraints(max_latency_ms=1.5, max_params=90_000)
     tables = analytic.tables(limits)
     space = tables.space
     assert space.size > 2 * CHUNK
@@ -28,7 +28,7 @@ def test_reach_is_what_a_look_at_all_at_once_finds() -> None:
     params = analytic.params(space, encoded)
     kept = np.flatnonzero((latency_ms <= 1.5) & (params <= 90_000))
 
-    reach = find_reach(tables)
+    reach = find_feasible_region(tables)
     assert (reach.size, reach.feasible) == (space.size, len(kept))
     assert 0 < len(kept) < space.size
     assert reach.fastest.latency_ms == latency_ms[kept].min()
@@ -41,24 +41,24 @@ def test_reach_is_what_a_look_at_all_at_once_finds() -> None:
         assert (known.latency_ms[0], known.params[0]) == (extreme.latency_ms, extreme.params)
 
 
-@pytest.mark.parametrize("limits", [Limits(max_latency_ms=0.2), Limits(max_latency_ms=0.2, max_params=10**9)])
-def test_impossible_latency_names_the_tightest_and_its_spec(limits: Limits) -> None:
-    free = find_reach(analytic.tables()).fastest
+@pytest.mark.parametrize("limits", [Constraints(max_latency_ms=0.2), Constraints(max_latency_ms=0.2, max_params=10**9)])
+def test_impossible_latency_names_the_tightest_and_its_spec(limits: Constraints) -> None:
+    free = find_feasible_region(analytic.tables()).fastest
     with pytest.raises(InfeasibleError) as caught:
-        find_reach(analytic.tables(limits))
+        find_feasible_region(analytic.tables(limits))
     assert "0.2 ms" in str(caught.value)
     assert round_up(free.latency_ms) + " ms" in str(caught.value)
     assert free.spec.hash in str(caught.value) and str(free.spec) in str(caught.value)
     # The printed figure works.
-    printed = Limits(max_latency_ms=float(round_up(free.latency_ms)))
-    assert find_reach(analytic.tables(printed)).feasible >= 1
+    printed = Constraints(max_latency_ms=float(round_up(free.latency_ms)))
+    assert find_feasible_region(analytic.tables(printed)).feasible >= 1
 
 
 def test_impossible_size_names_the_smallest() -> None:
-    smallest = find_reach(analytic.tables()).smallest
+    smallest = find_feasible_region(analytic.tables()).smallest
     with pytest.raises(InfeasibleError, match=f"fewest are {smallest.params:,}"):
-        find_reach(analytic.tables(Limits(max_params=smallest.params - 1)))
-    assert find_reach(analytic.tables(Limits(max_params=smallest.params))).feasible >= 1
+        find_feasible_region(analytic.tables(Constraints(max_params=smallest.params - 1)))
+    assert find_feasible_region(analytic.tables(Constraints(max_params=smallest.params))).feasible >= 1
 
 
 def test_limits_that_only_exclude_each_other_say_so() -> None:
@@ -70,10 +70,10 @@ def test_limits_that_only_exclude_each_other_say_so() -> None:
             return estimate
 
     tables = analytic.tables()
-    limits = Limits(max_latency_ms=7.0, max_params=int(find_reach(tables).smallest.params * 1.01))
+    limits = Constraints(max_latency_ms=7.0, max_params=int(find_feasible_region(tables).smallest.params * 1.01))
     slowed = type(tables)(tables.space, Slowed(tables.space), tables.count_params, limits)
     with pytest.raises(InfeasibleError, match="keeps both limits"):
-        find_reach(slowed)
+        find_feasible_region(slowed)
 
 
 @given(st.floats(1e-3, 1e5))
@@ -83,7 +83,7 @@ def test_rounding_up_never_tightens(latency_ms: float) -> None:
 
 
 def test_three_limits_of_which_two_exclude_each_other_name_the_two() -> None:
-    from nas._columns import file_column
+    from nas._cost_functions import file_column
 
     space = analytic.tables().space
     file_mb = file_column(space, "fp32")
@@ -93,21 +93,21 @@ def test_three_limits_of_which_two_exclude_each_other_name_the_two() -> None:
         found = file_mb(encoded)
         return dataclasses.replace(found, values=10 - found.values)
 
-    limits = Limits(max_latency_ms=100.0, others={"file_mb": 1.05 * least, "memory_mb": 10 - 2 * least})
+    limits = Constraints(max_latency_ms=100.0, others={"file_mb": 1.05 * least, "memory_mb": 10 - 2 * least})
     tables = dataclasses.replace(
         analytic.tables(limits),
         columns={"file_mb": file_mb, "memory_mb": upside_down},
         latencies=analytic.Latency(space),
     )
     with pytest.raises(InfeasibleError) as caught:
-        find_reach(tables)
+        find_feasible_region(tables)
     said = str(caught.value)
     assert "keeps all 3 limits together" in said and "latency" not in said
     assert said.count("the tightest reachable") == 2 and "file size" in said and "peak memory" in said
     # Each figure that is named can be kept with the other limit: loosen one to it and the search may begin.
     tightest = float(re.search(r"tightest reachable file size is ([0-9.]+) MB", said)[1])  # type: ignore[index]
-    loosened = Limits(max_latency_ms=100.0, others={"file_mb": tightest, "memory_mb": 10 - 2 * least})
-    assert find_reach(dataclasses.replace(tables, limits=loosened)).feasible >= 1
+    loosened = Constraints(max_latency_ms=100.0, others={"file_mb": tightest, "memory_mb": 10 - 2 * least})
+    assert find_feasible_region(dataclasses.replace(tables, limits=loosened)).feasible >= 1
 
 
 def test_what_a_profile_does_not_cover_is_never_feasible() -> None:
@@ -121,19 +121,19 @@ def test_what_a_profile_does_not_cover_is_never_feasible() -> None:
 
     tables = analytic.tables()
     partial = dataclasses.replace(tables, latencies=Partial(tables.space))
-    reach = find_reach(partial)
+    reach = find_feasible_region(partial)
     assert reach.feasible == tables.space.size // 2
     assert np.isfinite(reach.slowest.latency_ms) and reach.largest.spec.width == 64
 
 
 def test_limits_that_each_fail_alone_are_all_named() -> None:
     with pytest.raises(InfeasibleError, match="runs within 0.1 ms.*; and none has at most 10 parameters") as caught:
-        find_reach(analytic.tables(Limits(max_latency_ms=0.1, max_params=10)))
+        find_feasible_region(analytic.tables(Constraints(max_latency_ms=0.1, max_params=10)))
     assert str(caught.value).count("(") == 2
 
 
 def test_file_size_is_that_of_the_weights() -> None:
-    from nas._columns import file_column
+    from nas._cost_functions import file_column
     from subdit.space import PRECISIONS
     from subdit.space import component_weights
     from subdit.space import components

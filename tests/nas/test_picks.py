@@ -9,14 +9,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas._columns import file_column
+from nas._config import Budget
+from nas._config import Question
+from nas._cost_functions import file_column
+from nas._loop import run_search
 from nas._picks import ACCEPTABLE_LOSS_SHARE
 from nas._picks import PICK_NAMES
 from nas._picks import choose_picks
 from nas._picks import mark_ties
-from nas._question import Budget
-from nas._question import Question
-from nas._work import run_search
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
 from tests.nas import analytic

@@ -12,11 +12,6 @@ from click.testing import CliRunner
 from scipy import stats
 
 from nas import measure_proxies
-from nas._correlation import agreement
-from nas._correlation import expected_agreement
-from nas._correlation import kendall
-from nas._correlation import spearman
-from nas._proxy_truth import Training
 from nas.proxies import PROXIES
 from nas.proxies import Evaluation
 from nas.proxies import FewStepDistance
@@ -24,6 +19,11 @@ from nas.proxies import QualityStore
 from nas.proxies import ValidationLoss
 from nas.proxies import VelocityDistance
 from nas.proxies import make_proxy
+from nas.proxy_benchmark._benchmark import Training
+from nas.proxy_benchmark._correlation import agreement
+from nas.proxy_benchmark._correlation import expected_agreement
+from nas.proxy_benchmark._correlation import kendall
+from nas.proxy_benchmark._correlation import spearman
 from subdit.cli import group
 from subdit.core.errors import SearchError
 from subdit.core.run import Run

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from nas._evolution import POPULATION
-from nas._evolution import children
-from nas._evolution import evaluated_from
-from nas._front import on_front
-from nas._limits import Limits
-from nas._question import Budget
-from nas._question import Question
-from nas._question import default_trials
+from nas._config import Budget
+from nas._config import Question
+from nas._config import default_trials
+from nas._costs import Constraints
+from nas._loop import run_search
+from nas._pareto import on_front
 from nas._results import SearchResult
-from nas._samplers import Way
-from nas._samplers import check_sampler
-from nas._work import run_search
+from nas.samplers._nsga2 import POPULATION
+from nas.samplers._nsga2 import children
+from nas.samplers._nsga2 import evaluated_from
+from nas.samplers._proposal import Way
+from nas.samplers._proposal import check_sampler
 from subdit.cli import group
 from subdit.core.errors import InfeasibleError
 from subdit.core.errors import SearchError
@@ -40,7 +40,7 @@ def new_run(path: Path) -> Run:
 
 
 def ask(run: Run, trials: int, limit: float | None, **rest: object) -> SearchResult:
-    limits = Limits(max_latency_ms=3.0, qualities={} if limit is None else {"quality": limit})
+    limits = Constraints(max_latency_ms=3.0, qualities={} if limit is None else {"quality": limit})
     question = Question("analytic", limits=limits)
     loss = analytic.Loss(SPACE)
     return run_search(run, "default", analytic.tables(limits), loss, question, Budget(trials), **rest)  # type: ignore[arg-type]

@@ -7,32 +7,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas._evolution import cross
-from nas._evolution import evaluated_from
-from nas._evolution import initial_rows
-from nas._evolution import stages_of
-from nas._front import hypervolume
-from nas._front import on_front
-from nas._limits import Limits
-from nas._limits import Tables
-from nas._reach import find_reach
-from nas._samplers import REFERENCE
-from nas._samplers import Way
-from nas._samplers import check_sampler
-from nas._samplers import gained
-from nas._samplers import nearest_usable
-from nas._samplers import next_spec
-from nas._surrogate import features
-from nas._surrogate import fit_surrogate
-from nas._surrogate import surrogate_error
+from nas._costs import Constraints
+from nas._costs import CostTable
+from nas._feasible_region import find_feasible_region
+from nas._pareto import hypervolume
+from nas._pareto import on_front
+from nas.samplers._nsga2 import cross
+from nas.samplers._nsga2 import evaluated_from
+from nas.samplers._nsga2 import initial_rows
+from nas.samplers._nsga2 import stages_of
+from nas.samplers._proposal import REFERENCE
+from nas.samplers._proposal import Way
+from nas.samplers._proposal import check_sampler
+from nas.samplers._proposal import hypervolume_improvement
+from nas.samplers._proposal import nearest_usable
+from nas.samplers._proposal import next_spec
+from nas.samplers._surrogate import features
+from nas.samplers._surrogate import fit_surrogate
+from nas.samplers._surrogate import surrogate_error
 from subdit.core.errors import SearchError
 from subdit.space import described
 from tests.nas import analytic
 
 
-def run(tables: Tables, way: Way, count: int) -> tuple[np.ndarray, np.ndarray, int]:
+def run(tables: CostTable, way: Way, count: int) -> tuple[np.ndarray, np.ndarray, int]:
     loss = analytic.Loss(tables.space)
-    initial = initial_rows(tables.space, tables, find_reach(tables))
+    initial = initial_rows(tables.space, tables, find_feasible_region(tables))
     rows: list[np.ndarray] = []
     points: list[list[float]] = []
     looked_at = 0
@@ -52,7 +52,8 @@ def run(tables: Tables, way: Way, count: int) -> tuple[np.ndarray, np.ndarray, i
 
 @pytest.mark.parametrize("way", [Way(), Way(surrogate=False), Way(sampler="random")], ids=["nsga2", "plain", "random"])
 def test_what_is_proposed_is_new_and_within_limits(way: Way) -> None:
-    tables = analytic.tables(Limits(max_latency_ms=1.3 * find_reach(analytic.tables()).fastest.latency_ms))
+    fastest = find_feasible_region(analytic.tables()).fastest
+    tables = analytic.tables(Constraints(max_latency_ms=1.3 * fastest.latency_ms))
     rows, _, _ = run(tables, way, 45)
     assert len({row.tobytes() for row in rows}) == 45
 
@@ -76,7 +77,7 @@ def test_more_than_two_objectives() -> None:
 
 def test_everything_is_evaluated_where_that_is_asked_for() -> None:
     space = analytic.little_space()
-    tables = Tables(space, analytic.Latency(space), analytic.params)
+    tables = CostTable(space, analytic.Latency(space), analytic.params)
     rows, _, _ = run(tables, Way(sampler="exhaustive"), space.size)
     assert len({row.tobytes() for row in rows}) == space.size
     with pytest.raises(SearchError, match="147,456 sub-DiTs within the limits, too many"):
@@ -85,7 +86,7 @@ def test_everything_is_evaluated_where_that_is_asked_for() -> None:
 
 @given(st.integers(0, 10_000))
 def test_what_may_not_be_evaluated_is_repaired_to_something_near(seed: int) -> None:
-    tight = analytic.tables(Limits(max_latency_ms=2.0))
+    tight = analytic.tables(Constraints(max_latency_ms=2.0))
     row = tight.space.sample(np.random.default_rng(seed), 1)[0]
     none = evaluated_from(tight.space, [], [])
     found = nearest_usable(tight, row, none, [seed])
@@ -119,12 +120,13 @@ def test_hypervolume_gained_is_the_difference_of_hypervolumes(seed: int) -> None
     candidates = rng.random((20, 2)) * 1.4 - 0.2
     reference = (REFERENCE, REFERENCE)
     expected = [hypervolume(np.r_[front, one[None]], reference) - hypervolume(front, reference) for one in candidates]
-    np.testing.assert_allclose(gained(candidates, front, rng), expected, atol=1e-12)
+    np.testing.assert_allclose(hypervolume_improvement(candidates, front, rng), expected, atol=1e-12)
 
 
 def test_hypervolume_gained_with_three_objectives_is_zero_for_what_is_dominated() -> None:
     front = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
-    gain = gained(np.array([[0.6, 0.6, 0.6], [0.1, 0.1, 0.1], [0.3, 0.3, 0.3]]), front, np.random.default_rng(0))
+    candidates = np.array([[0.6, 0.6, 0.6], [0.1, 0.1, 0.1], [0.3, 0.3, 0.3]])
+    gain = hypervolume_improvement(candidates, front, np.random.default_rng(0))
     assert gain[0] == 0 and gain[1] > gain[2] > 0
 
 

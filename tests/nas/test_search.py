@@ -16,19 +16,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas._front import hypervolume
-from nas._front import on_front
-from nas._front import scaled
-from nas._limits import Figures
-from nas._limits import Limits
-from nas._limits import Tables
-from nas._question import Budget
-from nas._question import Question
-from nas._reach import find_reach
+from nas._config import Budget
+from nas._config import Question
+from nas._costs import Constraints
+from nas._costs import Cost
+from nas._costs import CostTable
+from nas._feasible_region import find_feasible_region
+from nas._loop import run_search
+from nas._pareto import hypervolume
+from nas._pareto import on_front
+from nas._pareto import scaled
 from nas._results import COLUMNS
 from nas._results import SearchResult
 from nas._results import load_search
-from nas._work import run_search
 from subdit.core.errors import InfeasibleError
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
@@ -49,8 +49,10 @@ def new_run(path: Path) -> Run:
     return run
 
 
-def ask(run: Run, trials: int = 30, *, limits: Limits | None = None, name: str = "default", **rest) -> SearchResult:  # type: ignore[no-untyped-def]
-    limits = limits or Limits(max_latency_ms=3.0)
+def ask(  # type: ignore[no-untyped-def]
+    run: Run, trials: int = 30, *, limits: Constraints | None = None, name: str = "default", **rest
+) -> SearchResult:
+    limits = limits or Constraints(max_latency_ms=3.0)
     loss = rest.pop("loss", None) or analytic.Loss(SPACE)
     budget = Budget(trials, rest.pop("budget_s", None))
     question = Question("analytic", limits=limits, seed=rest.pop("seed", 0))
@@ -106,7 +108,7 @@ def test_every_trial_carries_constraints_and_notes_for_the_dashboard(tmp_path: P
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    result = ask(new_run(tmp_path / "run"), 20, limits=Limits(3.0, 200_000))
+    result = ask(new_run(tmp_path / "run"), 20, limits=Constraints(3.0, 200_000))
     storage = JournalStorage(JournalFileBackend(str(result.folder / "study.journal")))
     study = optuna.load_study(study_name=None, storage=storage)
     assert study.metric_names == ["latency_ms", "quality"]
@@ -206,11 +208,11 @@ def test_nothing_is_overwritten_or_mixed(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match="cannot be resumed with other settings"):
         ask(run, 10, seed=1, resume=True)
     with pytest.raises(SearchError, match="latency_hash"):
-        slower = dataclasses.replace(analytic.tables(Limits(3.0)), latencies=Shifted(SPACE))
-        question = Question("analytic", limits=Limits(3.0))
+        slower = dataclasses.replace(analytic.tables(Constraints(3.0)), latencies=Shifted(SPACE))
+        question = Question("analytic", limits=Constraints(3.0))
         run_search(run, "default", slower, analytic.Loss(SPACE), question, Budget(10), resume=True)
     with pytest.raises(InfeasibleError):
-        ask(run, 10, limits=Limits(0.1), force=True)
+        ask(run, 10, limits=Constraints(0.1), force=True)
     assert {file: (first.folder / file).read_bytes() for file in FILES} == before
     assert ask(run, 10, resume=True) == first
     forced = ask(run, 10, seed=1, force=True)
@@ -228,7 +230,7 @@ def test_another_limit_reuses_every_evaluation_paid_for(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     first, second = analytic.Loss(SPACE), analytic.Loss(SPACE)
     ask(run, 25, loss=first)
-    ask(run, 25, loss=second, name="again", limits=Limits(2.0))
+    ask(run, 25, loss=second, name="again", limits=Constraints(2.0))
     assert not set(first.asked) & set(second.asked)
     assert len(second.asked) < 25
 
@@ -246,7 +248,7 @@ def test_seconds_end_a_search_and_a_finished_one_is_read(tmp_path: Path) -> None
 def test_a_search_ends_when_the_space_does(tmp_path: Path) -> None:
     space = analytic.little_space()
     run = new_run(tmp_path / "run")
-    tables = Tables(space, analytic.Latency(space), analytic.params)
+    tables = CostTable(space, analytic.Latency(space), analytic.params)
     result = run_search(run, "default", tables, analytic.Loss(space), Question("analytic"), Budget(500))
     assert result.config["trials"] == space.size
 
@@ -280,7 +282,7 @@ def test_search_beats_chance_at_equal_evaluations(tmp_path: Path) -> None:
     def share(points: np.ndarray) -> float:
         return hypervolume(scaled(points, best), (1.1, 1.1)) / hypervolume(scaled(best, best), (1.1, 1.1))
 
-    result = ask(new_run(tmp_path / "run"), 200, limits=Limits(max_latency_ms=100.0))
+    result = ask(new_run(tmp_path / "run"), 200, limits=Constraints(max_latency_ms=100.0))
     found = share(np.array([[row.latency_ms, row.quality] for row in result.front]))
     chance = [share(drawn[at : at + 200]) for at in range(0, 3000, 200)]
     assert found > 0.95
@@ -302,7 +304,7 @@ def test_a_search_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 
 def test_tpe_goes_on_exactly_and_keeps_limits(tmp_path: Path) -> None:
     def tpe(run: Run, trials: int, **rest) -> SearchResult:  # type: ignore[no-untyped-def]
-        limits = Limits(max_latency_ms=3.0)
+        limits = Constraints(max_latency_ms=3.0)
         question = Question("analytic", limits=limits, sampler="tpe")
         return run_search(
             run, "default", analytic.tables(limits), analytic.Loss(SPACE), question, Budget(trials), **rest
@@ -319,10 +321,10 @@ def test_tpe_goes_on_exactly_and_keeps_limits(tmp_path: Path) -> None:
 
 
 def test_several_objectives_devices_and_picks_at_a_value(tmp_path: Path) -> None:
-    from nas._columns import file_column
-    from nas._columns import latency_column
+    from nas._cost_functions import file_column
+    from nas._cost_functions import latency_column
 
-    limits = Limits(max_latency_ms=3.0, others={"latency_ms@other": 4.0, "file_mb": 1.2})
+    limits = Constraints(max_latency_ms=3.0, others={"latency_ms@other": 4.0, "file_mb": 1.2})
     columns = {"latency_ms@other": latency_column(Shifted(SPACE)), "file_mb": file_column(SPACE, "fp32")}
     tables = dataclasses.replace(analytic.tables(limits), columns=columns)
     question = Question(
@@ -362,14 +364,14 @@ def test_several_objectives_devices_and_picks_at_a_value(tmp_path: Path) -> None
 
 
 def test_a_pick_that_the_front_lacks_leaves_the_search_finished(tmp_path: Path) -> None:
-    limits = Limits(max_latency_ms=3.0)
+    limits = Constraints(max_latency_ms=3.0)
 
     def haste(encoded):  # type: ignore[no-untyped-def]
-        return Figures(100 - analytic.Latency(SPACE).estimate(encoded).latency_ms, np.zeros(len(encoded)))
+        return Cost(100 - analytic.Latency(SPACE).estimate(encoded).latency_ms, np.zeros(len(encoded)))
 
     tables = dataclasses.replace(analytic.tables(limits), columns={"haste": haste})
     # The slowest within the limit has many strips, which the loss does not like: it is on no front.
-    slowest = {"haste": find_reach(tables).least["haste"].figures["haste"]}
+    slowest = {"haste": find_feasible_region(tables).least["haste"].figures["haste"]}
     run, question, loss = new_run(tmp_path / "run"), Question("analytic", limits=limits), analytic.Loss(SPACE)
     result = run_search(run, "default", tables, loss, question, Budget(25), pick_at=slowest)
     assert set(result.picks) == {"fastest", "balanced", "best"}

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas._front import on_front
-from nas._limits import Limits
-from nas._limits import Tables
-from nas._question import Budget
-from nas._question import Question
-from nas._work import run_search
+from nas._config import Budget
+from nas._config import Question
+from nas._costs import Constraints
+from nas._costs import CostTable
+from nas._loop import run_search
+from nas._pareto import on_front
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
 from tests.nas import analytic
 
 SPACE = analytic.little_space()
-TABLES = Tables(SPACE, analytic.Latency(SPACE), analytic.params, Limits())
+TABLES = CostTable(SPACE, analytic.Latency(SPACE), analytic.params, Constraints())
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from nas._address import shown
-from nas._database import patiently
-from nas._question import Budget
-from nas._question import Question
+from nas._config import Budget
+from nas._config import Question
+from nas._loop import run_search
 from nas._results import SearchResult
-from nas._storage import open_storage
-from nas._team import Team
-from nas._work import run_search
+from nas.study._database import retry_on_conflict
+from nas.study._location import StudyLocation
+from nas.study._storage import open_storage
+from nas.study._url import redact
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.run import Run
@@ -41,10 +41,10 @@ def ask(
     study_name: str | None = None, worker: bool = False, **rest: Any,
 ) -> SearchResult:  # fmt: skip
     going_on = {key: rest.get(key, False) for key in ("resume", "force")}
-    team = Team.of(run, name, storage=storage, study_name=study_name, worker=worker, stale_s=None, **going_on)
+    location = StudyLocation.of(run, name, storage=storage, study_name=study_name, worker=worker, stale_s=None, **going_on)
     question = Question("analytic", seed=seed)
     loss = rest.pop("loss", None) or analytic.Loss(TABLES.space)
-    return run_search(run, name, TABLES, loss, question, Budget(trials), team=team, **rest)
+    return run_search(run, name, TABLES, loss, question, Budget(trials), location=location, **rest)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -189,7 +189,7 @@ def test_addresses_that_are_none(storage: str, says: str) -> None:
     ],
 )
 def test_passwords_are_not_shown(address: str, printed: str) -> None:
-    assert shown(address) == printed
+    assert redact(address) == printed
 
 
 def test_files_that_are_no_storage_stay_as_they_are(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_only_what_two_workers_can_do_at_once_is_tried_again(tmp_path: Path) -> 
     ):
         tried.clear()
         with contextlib.suppress(sqlalchemy.exc.OperationalError):
-            patiently(lambda statement=statement: act(statement))  # type: ignore[misc]
+            retry_on_conflict(lambda statement=statement: act(statement))  # type: ignore[misc]
         assert len(tried) == times, statement
 
 
@@ -280,7 +280,7 @@ def test_a_role_that_may_make_no_tables_is_told_so_at_once(tmp_path: Path, serve
             connection.execute(sqlalchemy.text("CREATE TABLE studies (id INTEGER)"))
 
     with pytest.raises(Exception, match="permission denied") as caught:
-        patiently(act)
+        retry_on_conflict(act)
     assert len(tried) == 1 and isinstance(caught.value.__cause__, psycopg.errors.InsufficientPrivilege)
     # Tables are there, made by another role: what may not be read, and what may be read but not written.
     reserved = server.rsplit("/", 1)[0] + "/reserved"

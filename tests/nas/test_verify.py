@@ -15,20 +15,20 @@ from device_profiles import CorrectedLatencies
 from device_profiles import DeviceProfile
 from device_profiles import LatencyEstimator
 from device_profiles import read_profile
-from nas._asked import Asked
-from nas._columns import pipeline_column
-from nas._here import check_is_here
-from nas._limits import Limits
-from nas._limits import Tables
-from nas._question import Budget
-from nas._question import Question
-from nas._reach import find_reach
+from nas._config import Budget
+from nas._config import Question
+from nas._cost_functions import pipeline_column
+from nas._costs import Constraints
+from nas._costs import CostTable
+from nas._feasible_region import find_feasible_region
+from nas._loop import run_search
+from nas._problem import SearchProblem
 from nas._results import load_search
-from nas._verify import Measure
-from nas._verify import correct
-from nas._verify import most_promising
-from nas._verify import verify_search
-from nas._work import run_search
+from nas.verification._same_machine import check_same_machine
+from nas.verification._verify import Measure
+from nas.verification._verify import correct
+from nas.verification._verify import most_promising
+from nas.verification._verify import verify_search
 from profilers import Measurement
 from profilers import cpu_model
 from profilers import device_name
@@ -64,11 +64,11 @@ def measure(specs):  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture
-def asked() -> Asked:
-    limits = Limits(max_latency_ms=3.0)
-    tables = Tables(SPACE, analytic.Latency(SPACE), analytic.params, limits)
+def asked() -> SearchProblem:
+    limits = Constraints(max_latency_ms=3.0)
+    tables = CostTable(SPACE, analytic.Latency(SPACE), analytic.params, limits)
     question = Question("slate", limits=limits, surrogate=False)
-    return Asked(question, tables, {"quality": analytic.Loss(SPACE)}, (made_profile(),))
+    return SearchProblem(question, tables, {"quality": analytic.Loss(SPACE)}, (made_profile(),))
 
 
 def test_a_correction_learns_a_factor_and_a_tendency() -> None:
@@ -140,7 +140,7 @@ def test_a_tendency_is_believed_as_far_as_measurements_left_out_support_it() -> 
     assert covered_and_off(24, 0.3, 0.02)[1] < 0.025
 
 
-def test_a_search_is_corrected_and_says_how_wrong_it_was(tmp_path: Path, asked: Asked) -> None:
+def test_a_search_is_corrected_and_says_how_wrong_it_was(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
     first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(60))
@@ -164,7 +164,7 @@ def test_a_search_is_corrected_and_says_how_wrong_it_was(tmp_path: Path, asked: 
     assert again.front == second.front
 
 
-def test_a_machine_that_is_slower_as_a_whole_is_no_error_of_the_table(tmp_path: Path, asked: Asked) -> None:
+def test_a_machine_that_is_slower_as_a_whole_is_no_error_of_the_table(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
     first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(25))
@@ -200,7 +200,7 @@ def test_a_machine_that_is_slower_as_a_whole_is_no_error_of_the_table(tmp_path: 
     ],
 )
 def test_a_noisy_machine_corrects_nothing_unless_allowed(
-    tmp_path: Path, asked: Asked, change: dict[str, float], said: str
+    tmp_path: Path, asked: SearchProblem, change: dict[str, float], said: str
 ) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
@@ -239,7 +239,7 @@ def slower_by(factor: float) -> Measure:
     return measured
 
 
-def test_the_corrected_search_keeps_what_its_latencies_are_from(tmp_path: Path, asked: Asked) -> None:
+def test_the_corrected_search_keeps_what_its_latencies_are_from(tmp_path: Path, asked: SearchProblem) -> None:
     """Its profile and its correction, read from files alone, predict what it found."""
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
@@ -271,10 +271,10 @@ def test_the_corrected_search_keeps_what_its_latencies_are_from(tmp_path: Path, 
         CorrectedLatencies.from_dict(SPACE, plain, {**stored["correction"], "slopes": [0.1]})
 
 
-def test_a_pick_that_the_corrected_table_puts_out_of_reach_is_left_out(tmp_path: Path, asked: Asked) -> None:
+def test_a_pick_that_the_corrected_table_puts_out_of_reach_is_left_out(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
-    pick_at = {"latency_ms": 1.1 * find_reach(asked.tables).fastest.latency_ms}
+    pick_at = {"latency_ms": 1.1 * find_feasible_region(asked.tables).fastest.latency_ms}
     first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(25), pick_at=pick_at)
     (name,) = set(first.picks) - {"fastest", "balanced", "best"}
     options = {"count": 4, "pick_at": pick_at, "progress": no_progress}
@@ -304,7 +304,7 @@ def slow_share(fronts: list[list[tuple[float, float]]]) -> float:
     return area(fronts[0]) / area(points)
 
 
-def test_regret_is_in_the_objectives_of_the_question(tmp_path: Path, asked: Asked) -> None:
+def test_regret_is_in_the_objectives_of_the_question(tmp_path: Path, asked: SearchProblem) -> None:
     """By area counted on a grid, of parameters against quality; latency counts only as far as it is limited."""
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
@@ -322,10 +322,10 @@ def test_regret_is_in_the_objectives_of_the_question(tmp_path: Path, asked: Aske
     assert "neither an objective nor limited" not in said["said"]
 
 
-def test_a_search_without_latency_says_that_correcting_it_changes_nothing(tmp_path: Path, asked: Asked) -> None:
+def test_a_search_without_latency_says_that_correcting_it_changes_nothing(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
-    free = Limits(max_params=90_000)
+    free = Constraints(max_params=90_000)
     small = dataclasses.replace(
         asked,
         tables=dataclasses.replace(asked.tables, limits=free),
@@ -337,10 +337,10 @@ def test_a_search_without_latency_says_that_correcting_it_changes_nothing(tmp_pa
     assert said["regret"] == 0 and "correcting it changes nothing" in said["said"]
 
 
-def test_pictures_are_corrected_too(tmp_path: Path, asked: Asked) -> None:
+def test_pictures_are_corrected_too(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
-    limits = Limits(others={"pipeline_ms": 10.0})
+    limits = Constraints(others={"pipeline_ms": 10.0})
     column = pipeline_column(asked.profiles[0], SPACE, 4, analytic.Latency(SPACE))
     pictures = dataclasses.replace(
         asked,
@@ -360,10 +360,10 @@ def test_pictures_are_corrected_too(tmp_path: Path, asked: Asked) -> None:
         assert row.more["pipeline_ms"] == pytest.approx(slow, rel=1e-6) and slow <= 10.0
 
 
-def test_measurements_are_kept_where_nothing_keeps_the_limits_any_more(tmp_path: Path, asked: Asked) -> None:
+def test_measurements_are_kept_where_nothing_keeps_the_limits_any_more(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
-    limits = Limits(max_latency_ms=1.3 * find_reach(asked.tables).fastest.latency_ms)
+    limits = Constraints(max_latency_ms=1.3 * find_feasible_region(asked.tables).fastest.latency_ms)
     tight = dataclasses.replace(
         asked,
         tables=dataclasses.replace(asked.tables, limits=limits),
@@ -396,7 +396,7 @@ def here(**changes: str) -> DeviceProfile:
     ],
 )
 def test_a_profile_of_this_machine_can_be_verified_here(profile: DeviceProfile) -> None:
-    check_is_here(profile)
+    check_same_machine(profile)
 
 
 @pytest.mark.parametrize(
@@ -415,11 +415,11 @@ def test_a_profile_of_this_machine_can_be_verified_here(profile: DeviceProfile) 
 )
 def test_another_machine_is_not_verified_here(profile: DeviceProfile, said: str) -> None:
     with pytest.raises(SearchError, match=said) as caught:
-        check_is_here(profile)
+        check_same_machine(profile)
     assert str(caught.value).endswith("or leave out --verify.")
 
 
-def test_another_machine_measures_nothing(tmp_path: Path, asked: Asked) -> None:
+def test_another_machine_measures_nothing(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
     first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(25))

@@ -18,22 +18,22 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas._crowd import Crowd
-from nas._evolution import initial_rows
-from nas._limits import Limits
-from nas._question import Budget
-from nas._question import Question
-from nas._reach import find_reach
+from nas._config import Budget
+from nas._config import Question
+from nas._costs import Constraints
+from nas._feasible_region import find_feasible_region
+from nas._loop import run_search
 from nas._results import SearchResult
 from nas._results import load_search
-from nas._samplers import Way
-from nas._storage import open_storage
-from nas._study import SubDiTSampler
-from nas._study import open_study
-from nas._team import Team
-from nas._work import run_search
 from nas.proxies import Evaluation
 from nas.proxies import QualityStore
+from nas.samplers._nsga2 import initial_rows
+from nas.samplers._proposal import Way
+from nas.study._location import StudyLocation
+from nas.study._storage import open_storage
+from nas.study._trials import SubDiTSampler
+from nas.study._trials import open_study
+from nas.study._worker import Worker
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.run import Run
@@ -93,14 +93,14 @@ def check_study(study: optuna.Study, goal: int) -> list[optuna.trial.FrozenTrial
     return done
 
 
-def crowd(study: optuna.Study, sampler: SubDiTSampler, stale_s: float = 60.0) -> Crowd:
-    return Crowd(study, analytic.tables().space, sampler, stale_s=stale_s)
+def crowd(study: optuna.Study, sampler: SubDiTSampler, stale_s: float = 60.0) -> Worker:
+    return Worker(study, analytic.tables().space, sampler, stale_s=stale_s)
 
 
 @pytest.fixture
 def shared(tmp_path: Path) -> tuple[optuna.Study, SubDiTSampler]:
     tables = analytic.tables()
-    sampler = SubDiTSampler(tables, initial_rows(tables.space, tables, find_reach(tables)), Way())
+    sampler = SubDiTSampler(tables, initial_rows(tables.space, tables, find_feasible_region(tables)), Way())
     study = open_study(tmp_path / "study.journal", "s", sampler, ("latency_ms", "quality"))
     return study, sampler
 
@@ -196,12 +196,12 @@ class Unsure(analytic.Loss):
 def test_machines_with_stores_of_their_own_pay_once_for_a_trial(tmp_path: Path) -> None:
     """A copy of the run on each, one study: nothing is evaluated again to write down what others found."""
     tables, question = analytic.tables(), Question("analytic")
-    team = Team(tmp_path / "shared.journal", "s", shared=True)
+    location = StudyLocation(tmp_path / "shared.journal", "s", shared=True)
     runs = [new_run(tmp_path / name) for name in ("here", "there")]
     losses = [{"quality": Unsure(tables.space), "quality_two": Unsure(tables.space, id="two")} for _ in runs]
 
     def work(at: int, trials: int) -> SearchResult:
-        return run_search(runs[at], "default", tables, losses[at], question, Budget(trials), team=team)
+        return run_search(runs[at], "default", tables, losses[at], question, Budget(trials), location=location)
 
     work(0, 12)
     found = [work(1, 20), work(0, 20)]
@@ -215,26 +215,26 @@ def test_machines_with_stores_of_their_own_pay_once_for_a_trial(tmp_path: Path) 
 
 def test_a_worker_with_another_question_is_refused(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
-    team = Team(tmp_path / "shared.journal", "s", shared=True)
+    location = StudyLocation(tmp_path / "shared.journal", "s", shared=True)
     tables, loss = analytic.tables(), analytic.Loss(analytic.tables().space)
-    run_search(run, "a", tables, loss, Question("analytic"), Budget(8), team=team)
+    run_search(run, "a", tables, loss, Question("analytic"), Budget(8), location=location)
     with pytest.raises(SearchError, match="another question.*seed 0 instead of 1"):
-        run_search(run, "b", tables, loss, Question("analytic", seed=1), Budget(8), team=team)
-    joined = run_search(run, "c", tables, loss, Question("analytic"), Budget(8), team=team)
+        run_search(run, "b", tables, loss, Question("analytic", seed=1), Budget(8), location=location)
+    joined = run_search(run, "c", tables, loss, Question("analytic"), Budget(8), location=location)
     assert joined.config["trials"] == 8
 
 
 def test_who_works_alone_lets_nobody_in(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     tables, loss = analytic.tables(), analytic.Loss(analytic.tables().space)
-    team = Team(run.search("default") / "study.journal", "default", shared=True)
+    location = StudyLocation(run.search("default") / "study.journal", "default", shared=True)
     says = []
 
     class Nosy(analytic.Loss):
         def evaluate(self, spec):  # type: ignore[no-untyped-def]
             if len(self.asked) == 3:
                 with pytest.raises(RunError, match="in use by another") as caught:
-                    run_search(run, "default", tables, loss, Question("analytic"), Budget(8), team=team)
+                    run_search(run, "default", tables, loss, Question("analytic"), Budget(8), location=location)
                 says.append(str(caught.value))
             return super().evaluate(spec)
 
@@ -246,18 +246,18 @@ def test_a_search_is_not_replaced_beneath_living_workers(tmp_path: Path) -> None
     run = new_run(tmp_path / "run")
     tables, loss = analytic.tables(), analytic.Loss(analytic.tables().space)
     address = f"journal://{tmp_path}/shared.journal"
-    team = Team(address, "s", shared=True)
+    location = StudyLocation(address, "s", shared=True)
     says = []
 
     class Nosy(analytic.Loss):
         def evaluate(self, spec):  # type: ignore[no-untyped-def]
             if len(self.asked) == 3:
                 with pytest.raises(RunError, match="in use by another") as caught:
-                    run_search(run, "default", tables, loss, Question("analytic"), Budget(8), team=team, force=True)
+                    run_search(run, "default", tables, loss, Question("analytic"), Budget(8), location=location, force=True)
                 says.append(str(caught.value))
             return super().evaluate(spec)
 
-    run_search(run, "default", tables, Nosy(tables.space), Question("analytic"), Budget(8), team=team)
+    run_search(run, "default", tables, Nosy(tables.space), Question("analytic"), Budget(8), location=location)
     assert len(says) == 1 and "before you replace it" in says[0]
     check_study(study_at(address, "s"), 8)
     # When they are gone it is, and others may join what replaces it.
@@ -267,13 +267,13 @@ def test_a_search_is_not_replaced_beneath_living_workers(tmp_path: Path) -> None
         def evaluate(self, spec):  # type: ignore[no-untyped-def]
             if len(self.asked) == 3:
                 # Two are done already, so it need not wait for the one that is evaluated here.
-                joined.append(run_search(run, "default", tables, loss, question, Budget(2), team=team))
+                joined.append(run_search(run, "default", tables, loss, question, Budget(2), location=location))
             return super().evaluate(spec)
 
     question = Question("analytic", seed=1)
     fresh = Friendly(tables.space, data_hash="dead")
     loss = analytic.Loss(tables.space, data_hash="dead")
-    replaced = run_search(run, "default", tables, fresh, question, Budget(9), team=team, force=True)
+    replaced = run_search(run, "default", tables, fresh, question, Budget(9), location=location, force=True)
     assert len(joined) == 1 and replaced.config["seed"] == 1
     check_study(study_at(address, "s"), 9)
 
@@ -292,10 +292,10 @@ def test_of_two_first_workers_one_prepares(tmp_path: Path) -> None:
     first, second = Slow(tables.space), analytic.Loss(tables.space)
 
     def work(loss: analytic.Loss, came: threading.Event) -> SearchResult:
-        team = Team.of(run, "default", storage=None, study_name=None, worker=True, stale_s=None)
+        location = StudyLocation.of(run, "default", storage=None, study_name=None, worker=True, stale_s=None)
         question = Question("analytic", surrogate=False)
         return run_search(
-            run, "default", tables, loss, question, Budget(12), team=team, progress=lambda *_: came.set()
+            run, "default", tables, loss, question, Budget(12), location=location, progress=lambda *_: came.set()
         )  # fmt: skip
 
     with ThreadPoolExecutor(2) as pool:
@@ -320,9 +320,9 @@ def test_eight_workers_on_postgresql_lose_nothing(tmp_path: Path) -> None:
     latency_ms = np.sort(free.latencies.estimate(free.space.enumerate()).latency_ms)
     limit_ms = float(latency_ms[49])
     goal = int((latency_ms <= limit_ms).sum())
-    tables = analytic.tables(Limits(max_latency_ms=limit_ms))
+    tables = analytic.tables(Constraints(max_latency_ms=limit_ms))
     # Whoever comes first tries the supernet out on the first sub-DiT, which is no trial.
-    first = tables.space.decode(initial_rows(tables.space, tables, find_reach(tables))[:1])[0]
+    first = tables.space.decode(initial_rows(tables.space, tables, find_feasible_region(tables))[:1])[0]
     QualityStore(run.quality, analytic.Loss(tables.space)).value(first)
     with postgres.server() as address:
         doomed = [start(run, 1000, 1000.0, address, 5.0, limit_ms) for _ in range(2)]
@@ -357,7 +357,7 @@ def test_a_worker_behind_optunas_grpc_proxy(tmp_path: Path) -> None:
     require_module("grpc", "pip install 'subdit[grpc]'")
     port = free_port()
     program = (
-        "import sys, optuna; from pathlib import Path; from nas._storage import open_storage;"
+        "import sys, optuna; from pathlib import Path; from nas.study._storage import open_storage;"
         f"optuna.storages.run_grpc_proxy_server(open_storage(Path(sys.argv[1])), host='127.0.0.1', port={port})"
     )
     journal = tmp_path / "shared.journal"

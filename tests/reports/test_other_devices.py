@@ -13,7 +13,7 @@ import pytest
 
 from device_profiles import LatencyEstimator
 from device_profiles import save_profile
-from nas._asked import _column
+from nas._problem import _column
 from reports import report
 from reports._figures import other_device_lines
 from reports._other_devices import OtherPick

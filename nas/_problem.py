@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 import nas.proxies
-from nas._columns import file_column
-from nas._columns import flops_column
-from nas._columns import latency_column
-from nas._columns import memory_column
-from nas._columns import pipeline_column
-from nas._limits import LATENCY
-from nas._limits import PARAMS
-from nas._limits import PIPELINE
-from nas._limits import Column
-from nas._limits import LatencySource
-from nas._limits import Limits
-from nas._limits import Tables
-from nas._question import Budget
-from nas._question import Question
-from nas._question import check_options
+from nas._config import Budget
+from nas._config import Question
+from nas._config import check_options
+from nas._cost_functions import file_column
+from nas._cost_functions import flops_column
+from nas._cost_functions import latency_column
+from nas._cost_functions import memory_column
+from nas._cost_functions import pipeline_column
+from nas._costs import LATENCY
+from nas._costs import PARAMS
+from nas._costs import PIPELINE
+from nas._costs import Constraints
+from nas._costs import CostFunction
+from nas._costs import CostTable
+from nas._costs import LatencySource
 from nas.proxies import QualityProxy
 from subdit.core.errors import ProfileError
 from subdit.core.errors import SearchError
@@ -44,16 +44,16 @@ PER_DEVICE = {"latency": LATENCY, "pipeline": PIPELINE}
 
 
 @dataclass(frozen=True)
-class Asked:
+class SearchProblem:
     """A search as asked for; `proxies` by the names of their objectives, "quality" first; `steps` of a picture."""
 
     question: Question
-    tables: Tables
+    tables: CostTable
     proxies: Mapping[str, QualityProxy]
     profiles: tuple[DeviceProfile, ...]
     steps: int = 4
 
-    def with_latencies(self, latencies: LatencySource) -> Tables:
+    def with_latencies(self, latencies: LatencySource) -> CostTable:
         """The tables if one step takes so long on the first device: a picture on it takes its steps at that pace."""
         columns = dict(self.tables.columns)
         if PIPELINE in columns:
@@ -61,7 +61,7 @@ class Asked:
         return dataclasses.replace(self.tables, latencies=latencies, columns=columns)
 
 
-def ask(
+def resolve(
     run: Run,
     *,
     devices: Sequence[str | DeviceProfile],
@@ -76,7 +76,7 @@ def ask(
     steps: int,
     allow_noisy: bool,
     proxy: QualityProxy | None,
-) -> Asked:
+) -> SearchProblem:
     """Resolve names; raises `SearchError` and `ProfileError` that say which of them is wrong."""
     from subdit.space import get_space
 
@@ -123,29 +123,29 @@ def ask(
         tuple(profile.id for profile in profiles[1:]),
         steps if any(name.partition("@")[0] == PIPELINE for name in needed) else None,
     )
-    return Asked(question, make_tables(space, first, bounds, columns), made, profiles, steps)
+    return SearchProblem(question, make_tables(space, first, bounds, columns), made, profiles, steps)
 
 
 def make_tables(
-    space: SearchSpace, profile: DeviceProfile, limits: Limits, columns: Mapping[str, Column] | None = None
-) -> Tables:
+    space: SearchSpace, profile: DeviceProfile, limits: Constraints, columns: Mapping[str, CostFunction] | None = None
+) -> CostTable:
     """Tables of a space with this profile's device as the first."""
     from device_profiles import LatencyEstimator
     from subdit.space import count_params
 
-    return Tables(space, LatencyEstimator(profile, space), count_params, limits, columns or {})
+    return CostTable(space, LatencyEstimator(profile, space), count_params, limits, columns or {})
 
 
 def device_tables(
-    run: Run, device: str | DeviceProfile, *, limits: Limits | None = None, allow_noisy: bool = False
-) -> tuple[Tables, dict[str, Any], str]:
+    run: Run, device: str | DeviceProfile, *, limits: Constraints | None = None, allow_noisy: bool = False
+) -> tuple[CostTable, dict[str, Any], str]:
     """Tables of the run's space on a device, what readers must know of its profile, and the profile's id."""
     from subdit.space import get_space
 
     space = get_space(str(read_manifest(run).get("space")))
     profile = _profile(device, space, allow_noisy=allow_noisy)
     facts = {"provenance": str(profile.provenance), "noisy": bool(profile.noisy)}
-    return make_tables(space, profile, limits or Limits()), facts, profile.id
+    return make_tables(space, profile, limits or Constraints()), facts, profile.id
 
 
 def _profile(device: str | DeviceProfile, space: SearchSpace, *, allow_noisy: bool) -> DeviceProfile:
@@ -169,7 +169,7 @@ def _limits(
     max_params: int | None,
     limits: Mapping[str, float],
     labels: Mapping[str, str],
-) -> Limits:
+) -> Constraints:
     """`labels` are names of objectives by ids of the quality proxies that are asked."""
     for name, limit in limits.items():
         if name not in (*FIGURES.values(), PIPELINE, *labels):
@@ -204,7 +204,7 @@ def _limits(
     covered = [profile.max_params for profile in profiles if profile.max_params is not None]
     asked = max_params if PARAMS not in limits else int(limits[PARAMS])
     on_qualities = {label: float(limits[name]) for name, label in labels.items() if name in limits}
-    return Limits(first, min([*covered, *([] if asked is None else [asked])], default=None), others, on_qualities)
+    return Constraints(first, min([*covered, *([] if asked is None else [asked])], default=None), others, on_qualities)
 
 
 def _on(figure: str, profile: DeviceProfile) -> str:
@@ -218,7 +218,7 @@ def _figures_of(objective: str, profiles: Sequence[DeviceProfile]) -> list[str]:
     return [figure, *(_on(figure, profile) for profile in profiles[1:])]
 
 
-def _column(name: str, space: SearchSpace, profiles: Sequence[DeviceProfile], *, steps: int) -> Column:
+def _column(name: str, space: SearchSpace, profiles: Sequence[DeviceProfile], *, steps: int) -> CostFunction:
     from device_profiles import LatencyEstimator
 
     figure, _, device = name.partition("@")

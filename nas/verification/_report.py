@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nas._front import hypervolume
-from nas._front import on_front
-from nas._front import scaled
-from nas._limits import LATENCY
-from nas._limits import PIPELINE
-from nas._limits import Tables
-from nas._question import Question
+from nas._config import Question
+from nas._costs import LATENCY
+from nas._costs import PIPELINE
+from nas._costs import CostTable
+from nas._pareto import hypervolume
+from nas._pareto import on_front
+from nas._pareto import scaled
 from nas._results import SearchResult
 from nas._results import TrialRow
 from subdit.core.errors import SearchError
@@ -24,7 +24,7 @@ from subdit.core.quantities import noun
 
 if TYPE_CHECKING:
     from device_profiles import CorrectedLatencies
-    from nas._asked import Asked
+    from nas._problem import SearchProblem
     from profilers import Measurement
 
 Floats = npt.NDArray[np.float64]
@@ -56,7 +56,7 @@ def measured_report(
     chosen: Sequence[TrialRow],
     found: Mapping[str, Measurement],
     corrected: CorrectedLatencies,
-    asked: Asked,
+    asked: SearchProblem,
     *,
     machine_slower: float,
     doubted: Sequence[str] = (),
@@ -106,7 +106,7 @@ def measured_report(
     }
 
 
-def _taken_ms(name: str, measured: Measurement, asked: Asked) -> float:
+def _taken_ms(name: str, measured: Measurement, asked: SearchProblem) -> float:
     """Milliseconds of one step, or of a picture whose steps take as long as was measured."""
     if name == LATENCY:
         return measured.latency_ms
@@ -119,7 +119,7 @@ def _taken_ms(name: str, measured: Measurement, asked: Asked) -> float:
 
 
 def report(
-    measured: Mapping[str, Any], first: SearchResult, second: SearchResult, tables: Tables, question: Question
+    measured: Mapping[str, Any], first: SearchResult, second: SearchResult, tables: CostTable, question: Question
 ) -> dict[str, Any]:
     """What was measured, and what the first front lacks next to what both searches found."""
     weighed = weighed_objectives(question)
@@ -153,7 +153,7 @@ def _is_corrected(name: str) -> bool:
     return name in (LATENCY, PIPELINE)
 
 
-def _regret(first: SearchResult, second: SearchResult, tables: Tables, weighed: tuple[str, str]) -> float:
+def _regret(first: SearchResult, second: SearchResult, tables: CostTable, weighed: tuple[str, str]) -> float:
     """Share of hypervolume that the first front lacks next to both together, by the corrected tables and the limits."""
     cost, quality = weighed
 

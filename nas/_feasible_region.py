@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nas._limits import Tables
+from nas._costs import CostTable
 from subdit.core.errors import InfeasibleError
 from subdit.core.errors import SearchError
 from subdit.core.quantities import limit_text
@@ -24,7 +24,7 @@ from subdit.space import SubDiTSpec
 
 
 @dataclass(frozen=True)
-class Extreme:
+class Extremum:
     """A spec that is at an end of something, with what the tables say of it."""
 
     spec: SubDiTSpec
@@ -34,7 +34,7 @@ class Extreme:
 
 
 @dataclass(frozen=True)
-class Reach:
+class FeasibleRegion:
     """What a space reaches on a device under the limits.
 
     Attributes:
@@ -49,19 +49,19 @@ class Reach:
 
     size: int
     feasible: int
-    fastest: Extreme
-    slowest: Extreme
-    smallest: Extreme
-    largest: Extreme
-    fastest_of_all: Extreme
-    smallest_of_all: Extreme
-    least: Mapping[str, Extreme]
-    tightest: Mapping[str, Extreme]
+    fastest: Extremum
+    slowest: Extremum
+    smallest: Extremum
+    largest: Extremum
+    fastest_of_all: Extremum
+    smallest_of_all: Extremum
+    least: Mapping[str, Extremum]
+    tightest: Mapping[str, Extremum]
 
     def to_dict(self) -> dict[str, Any]:
         """As search.json holds it."""
 
-        def end(extreme: Extreme) -> dict[str, Any]:
+        def end(extreme: Extremum) -> dict[str, Any]:
             return {"spec_hash": extreme.spec.hash, "latency_ms": extreme.latency_ms, "params": extreme.params}
 
         return {
@@ -90,15 +90,15 @@ class _Ends:
         if key not in self._best or score[at] < self._best[key][0]:
             self._best[key] = (float(score[at]), encoded[at], known.row(at))
 
-    def extremes(self, tables: Tables) -> dict[Any, Extreme]:
+    def extremes(self, tables: CostTable) -> dict[Any, Extremum]:
         made = {}
         for key, (_, row, figures) in self._best.items():
             spec = tables.space.decode(np.asarray([row]))[0]
-            made[key] = Extreme(spec, figures["latency_ms"], int(figures["params"]), figures)
+            made[key] = Extremum(spec, figures["latency_ms"], int(figures["params"]), figures)
         return made
 
 
-def find_reach(tables: Tables) -> Reach:
+def find_feasible_region(tables: CostTable) -> FeasibleRegion:
     """Look at every spec of the space; raises `InfeasibleError` that names the tightest values and their specs.
 
     Spaces are small to a table: 150,000 specs are a second's work, so nothing needs to be bounded or guessed.
@@ -129,7 +129,7 @@ def find_reach(tables: Tables) -> Reach:
     if not feasible:
         raise InfeasibleError(_refusal(tables, extremes, kept_sets))
     least = {name: extremes["least", name] for name in tables.names}
-    return Reach(
+    return FeasibleRegion(
         size=tables.space.size,
         feasible=feasible,
         fastest=least["latency_ms"],
@@ -143,7 +143,7 @@ def find_reach(tables: Tables) -> Reach:
     )
 
 
-def check_picks(reach: Reach, pick_at: Mapping[str, float], qualities: Collection[str] = ()) -> None:
+def check_picks(reach: FeasibleRegion, pick_at: Mapping[str, float], qualities: Collection[str] = ()) -> None:
     """Raises `SearchError` where there is no such figure, or no sub-DiT within the limits has so little of it.
 
     Args:
@@ -160,7 +160,7 @@ def check_picks(reach: Reach, pick_at: Mapping[str, float], qualities: Collectio
         raise SearchError(refusal)
 
 
-def out_of_reach(reach: Reach, pick_at: Mapping[str, float]) -> dict[str, str]:
+def out_of_reach(reach: FeasibleRegion, pick_at: Mapping[str, float]) -> dict[str, str]:
     """By figure why there can be no pick at that value."""
     return {
         figure: f"No sub-DiT within the limits has {figure} of at most {value:g}; the least is "
@@ -170,7 +170,7 @@ def out_of_reach(reach: Reach, pick_at: Mapping[str, float]) -> dict[str, str]:
     }
 
 
-def _refusal(tables: Tables, extremes: Mapping[Any, Extreme], kept_sets: set[int]) -> str:
+def _refusal(tables: CostTable, extremes: Mapping[Any, Extremum], kept_sets: set[int]) -> str:
     limits, space = tables.limits.by_figure(), tables.space.name
     alone = [name for name, limit in limits.items() if extremes["tightest", name].figures[name] > limit]
     if alone:
@@ -208,7 +208,7 @@ def _smallest_excluding(names: Sequence[str], kept_sets: set[int]) -> tuple[str,
     raise AssertionError("some spec keeps every limit")
 
 
-def _alone(name: str, limit: float, extreme: Extreme) -> str:
+def _alone(name: str, limit: float, extreme: Extremum) -> str:
     value, spec = _amount(name, extreme.figures[name]), f"{extreme.spec} ({extreme.spec.hash})"
     if name == "params":
         return f"has at most {int(limit):,} parameters; the fewest are {value.split()[0]}, of {spec}"

@@ -17,19 +17,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nas._here import check_is_here
-from nas._limits import LatencySource
-from nas._question import Budget
-from nas._reach import find_reach
-from nas._reach import out_of_reach
+from nas._config import Budget
+from nas._costs import LatencySource
+from nas._feasible_region import find_feasible_region
+from nas._feasible_region import out_of_reach
+from nas._loop import run_search
 from nas._results import SearchResult
 from nas._results import TrialRow
 from nas._results import keep_profiles
 from nas._results import pick_name
-from nas._verified import doubts
-from nas._verified import measured_report
-from nas._verified import report
-from nas._work import run_search
+from nas.verification._report import doubts
+from nas.verification._report import measured_report
+from nas.verification._report import report
+from nas.verification._same_machine import check_same_machine
 from subdit.core.errors import InfeasibleError
 from subdit.core.errors import SearchError
 from subdit.core.files import write_json
@@ -46,7 +46,7 @@ from subdit.space import described
 if TYPE_CHECKING:
     from device_profiles import CorrectedLatencies
     from device_profiles import DeviceProfile
-    from nas._asked import Asked
+    from nas._problem import SearchProblem
     from profilers import Measurement
 
 Floats = npt.NDArray[np.float64]
@@ -103,7 +103,7 @@ def _t_95(degrees: int) -> float:
 def verify_search(
     run: Run,
     first: SearchResult,
-    asked: Asked,
+    asked: SearchProblem,
     *,
     count: int,
     pick_at: Mapping[str, float] | None,
@@ -125,7 +125,7 @@ def verify_search(
     profile = asked.profiles[0]
     chosen = most_promising(first, count)
     if measure is None:
-        check_is_here(profile)
+        check_same_machine(profile)
         measure = lambda specs: measure_exported(run, specs, profile, budget_s=budget_s, progress=progress)  # noqa: E731
     found = measure({row.spec.hash: row.spec for row in chosen})
     space = asked.tables.space
@@ -147,7 +147,7 @@ def verify_search(
             "rest, measure its profile anew, or correct all the same with --allow-noisy."
         )
     try:
-        gone = out_of_reach(find_reach(tables), pick_at or {})
+        gone = out_of_reach(find_feasible_region(tables), pick_at or {})
     except InfeasibleError as error:
         raise InfeasibleError(f"By the table as corrected in {file}: {error}") from None
     name = f"{first.folder.name}-verified"

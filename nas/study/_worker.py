@@ -24,10 +24,10 @@ from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
-from nas._storage import quiet
-from nas._study import NothingLeftError
-from nas._study import SubDiTSampler
-from nas._study import suggested_spec
+from nas.study._storage import silence_optuna
+from nas.study._trials import NothingLeftError
+from nas.study._trials import SubDiTSampler
+from nas.study._trials import suggested_spec
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 
@@ -39,7 +39,7 @@ _ALIVE = "alive:"
 _WORKER = "worker"
 
 
-class Crowd:
+class Worker:
     """One worker's view of a shared study."""
 
     def __init__(self, study: Study, space: SearchSpace, sampler: SubDiTSampler, *, stale_s: float = STALE_S) -> None:
@@ -61,7 +61,7 @@ class Crowd:
             while True:
                 count += 1
                 # A storage that is away for a while must not end the worker; its trials say so if it stays away.
-                with contextlib.suppress(Exception), quiet():
+                with contextlib.suppress(Exception), silence_optuna():
                     own.set_user_attr(f"{_ALIVE}{self.name}", count)
                 if stop.wait(self._stale_s / _BEATS):
                     return
@@ -107,7 +107,7 @@ class Crowd:
 
     def _drop(self, trial: Trial, why: str) -> None:
         trial.set_user_attr("dropped", why)
-        with contextlib.suppress(UpdateFinishedTrialError), quiet():
+        with contextlib.suppress(UpdateFinishedTrialError), silence_optuna():
             self._study.tell(trial, state=TrialState.FAIL)
 
     def _give_back(self) -> None:
@@ -136,14 +136,14 @@ class Crowd:
         # Read anew: the dead worker may have written parameters since.
         params = storage.get_trial(trial._trial_id).params
         if len(params) == len(self._space.dimensions):
-            with quiet():
+            with silence_optuna():
                 self._study.enqueue_trial(dict(params), user_attrs={"retry_of": trial.number})
 
 
 def tell(study: Study, trial: Trial, values: list[float]) -> bool:
     """Finish a trial; False where it was given to another worker meanwhile."""
     try:
-        with quiet():
+        with silence_optuna():
             study.tell(trial, values)
     except (UpdateFinishedTrialError, ValueError):
         # Optuna refuses what is finished already with either.

@@ -16,8 +16,8 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 
-from nas._address import local_file
-from nas._address import shown
+from nas.study._url import local_file
+from nas.study._url import redact
 from subdit.core.errors import MissingExtraError
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
@@ -36,7 +36,7 @@ _NOT_ALLOWED_SAID = ("readonly database",)
 _LONGEST = 160
 
 
-def patiently(act: Callable[[], _T]) -> _T:
+def retry_on_conflict(act: Callable[[], _T]) -> _T:
     """Act, and again where another worker did the same to a database in the same instant.
 
     Workers that start together on an empty database all create its tables; Optuna lets all but one fail. Whatever else
@@ -64,29 +64,29 @@ def open_database(where: str) -> BaseStorage:
     # Optuna would put its own words in place of what stands in braces.
     plain = where.replace("{", "{{").replace("}", "}}")
     try:
-        with in_words(where):
+        with translate_errors(where):
             # A connection that a restarted server closed is noticed before it is used.
-            return patiently(lambda: optuna.storages.RDBStorage(plain, engine_kwargs={"pool_pre_ping": True}))
+            return retry_on_conflict(lambda: optuna.storages.RDBStorage(plain, engine_kwargs={"pool_pre_ping": True}))
     except ImportError as error:
         raise MissingExtraError(
-            f"The driver of {shown(where)!r} is not installed; run pip install 'subdit[postgresql]', or for another "
+            f"The driver of {redact(where)!r} is not installed; run pip install 'subdit[postgresql]', or for another "
             "database install the driver that SQLAlchemy wants."
         ) from error
     except RuntimeError as error:
         # So says Optuna, and nobody else, of tables in another shape than its own.
         raise RunError(
-            f"The studies at {shown(where)} were begun with another version of Optuna; run 'optuna storage upgrade' "
+            f"The studies at {redact(where)} were begun with another version of Optuna; run 'optuna storage upgrade' "
             "on them if that was an older one, or give another database."
         ) from error
     except (TypeError, ValueError) as error:
         raise SearchError(
-            f"The storage {shown(where)!r} has an option that its driver does not take; mend what follows the question "
-            "mark."
+            f"The storage {redact(where)!r} has an option that its driver does not take; mend what follows the "
+            "question mark."
         ) from error
 
 
 @contextlib.contextmanager
-def in_words(where: Path | str) -> Iterator[None]:
+def translate_errors(where: Path | str) -> Iterator[None]:
     """Raise what a database refuses meanwhile as an error of subdit's, in one sentence."""
     try:
         yield
@@ -124,7 +124,7 @@ def _is_collision(error: Exception) -> bool:
 
 def _said(where: Path | str, refused: Any) -> SubditError:
     """An error that tells what to do about it, from the most special case to the most general."""
-    address, numbers, text = shown(where), _numbers(refused), str(refused.orig)
+    address, numbers, text = redact(where), _numbers(refused), str(refused.orig)
     reason = _reason(text) or type(refused.orig).__name__
     if _NOT_ALLOWED & numbers or any(said in text for said in _NOT_ALLOWED_SAID):
         return RunError(

@@ -19,16 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from nas._correlation import Agreement
-from nas._correlation import agreement
-from nas._correlation import expected_agreement
-from nas._correlation import kendall
-from nas._correlation import spearman
 from nas._results import load_search
 from nas.proxies import PROXIES
 from nas.proxies import QualityStore
 from nas.proxies import make_proxy
 from nas.proxies._store import append_line
+from nas.proxy_benchmark._correlation import Agreement
+from nas.proxy_benchmark._correlation import agreement
+from nas.proxy_benchmark._correlation import expected_agreement
+from nas.proxy_benchmark._correlation import kendall
+from nas.proxy_benchmark._correlation import spearman
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.files import write_json
@@ -85,7 +85,7 @@ class ProxyReport:
 
     Attributes:
         ceiling: Kendall tau between two trainings of the same specs with other seeds, by truth. Both are noisy, so
-            a proxy near to the expected quality can have a higher one, see `nas._correlation.expected_agreement`.
+            a proxy near to the expected quality can have a higher one, see `expected_agreement`.
     """
 
     training: Training

@@ -17,13 +17,13 @@ _SECRET_ALONE = re.compile(r"(://[^:/@]*):(?!\d*(?:[/?]|$))[^/@]*$")
 _SECRET_OPTION = re.compile(r"([?&][^=&]*(?:password|passwd|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
-def shown(where: Path | str) -> str:
+def redact(where: Path | str) -> str:
     """The address without its password."""
     text = _SECRET.sub(rf"\1:{HIDDEN}@", str(where))
     return _SECRET_OPTION.sub(rf"\1{HIDDEN}", _SECRET_ALONE.sub(rf"\1:{HIDDEN}", text))
 
 
-def checked_address(where: str) -> str:
+def checked_url(where: str) -> str:
     """Return the address; raises `SearchError` where it is none, whatever may be found there.
 
     An address is `journal:///PATH`, `grpc://HOST:PORT` of Optuna's storage proxy, or what SQLAlchemy reads, such as
@@ -52,7 +52,7 @@ def proxy_at(where: str) -> tuple[str, int]:
     """Host and port of a storage proxy's address."""
     match = re.fullmatch(r"([^:/]+):(\d+)", where.removeprefix(GRPC))
     if match is None:
-        raise SearchError(f"The storage {shown(where)!r} is no grpc://HOST:PORT; give host and port of the proxy.")
+        raise SearchError(f"The storage {redact(where)!r} is no grpc://HOST:PORT; give host and port of the proxy.")
     return match[1], int(match[2])
 
 
@@ -68,11 +68,11 @@ def local_file(where: str) -> Path | None:
     return None
 
 
-def lasting(where: str) -> str:
+def canonical_url(where: str) -> str:
     """The address as it may be kept: without its password, and a file by its whole path."""
-    file = local_file(checked_address(where))
+    file = local_file(checked_url(where))
     if file is None:
-        return shown(where)
+        return redact(where)
     options = where.partition("?")[1:] if where.startswith("sqlite") else ()
     return f"{where.partition('://')[0]}://{'/' if where.startswith('sqlite') else ''}{file}{''.join(options)}"
 
@@ -87,7 +87,7 @@ def _check_database(where: str) -> None:
         url.get_dialect()
     except (ArgumentError, NoSuchModuleError) as error:
         raise SearchError(
-            f"The storage {shown(where)!r} is no address that SQLAlchemy reads; give one such as "
+            f"The storage {redact(where)!r} is no address that SQLAlchemy reads; give one such as "
             "postgresql://USER@HOST/DATABASE."
         ) from error
     except ImportError:
@@ -95,12 +95,12 @@ def _check_database(where: str) -> None:
         return
     except ValueError as error:
         raise SearchError(
-            f"The storage {shown(where)!r} has a port that is no number; give HOST:PORT, or leave the port out."
+            f"The storage {redact(where)!r} has a port that is no number; give HOST:PORT, or leave the port out."
         ) from error
     if url.port is not None and not 0 < url.port < 65536:
-        raise SearchError(f"The storage {shown(where)!r} has the port {url.port}, and there are 1 to 65535; mend it.")
+        raise SearchError(f"The storage {redact(where)!r} has the port {url.port}, and there are 1 to 65535; mend it.")
     if url.password is not None and "@" in f"{url.host}{url.database}":
-        raise SearchError(f"The storage {shown(where)!r} has a password with an @ in it; write that as %40.")
+        raise SearchError(f"The storage {redact(where)!r} has a password with an @ in it; write that as %40.")
     if url.get_backend_name() == "sqlite" and (url.database in (None, "", ":memory:") or "mode" in url.query):
         raise SearchError(
             f"The storage {where!r} is a database in memory, which ends with this process; give sqlite:///PATH."

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 import subdit.space
-from nas._limits import Column
-from nas._limits import Figures
-from nas._limits import LatencySource
+from nas._costs import Cost
+from nas._costs import CostFunction
+from nas._costs import LatencySource
 from subdit.core.errors import SearchError
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
@@ -28,20 +28,20 @@ MEGA = 1e6
 GIGA = 1e9
 
 
-def latency_column(latencies: LatencySource) -> Column:
+def latency_column(latencies: LatencySource) -> CostFunction:
     """Latency of one step in milliseconds."""
     from device_profiles import half_apart_ms
 
-    def column(encoded: EncodedSpecs) -> Figures:
+    def column(encoded: EncodedSpecs) -> Cost:
         estimate = latencies.estimate(encoded)
-        return Figures(np.asarray(estimate.latency_ms, dtype=np.float64), half_apart_ms(estimate))
+        return Cost(np.asarray(estimate.latency_ms, dtype=np.float64), half_apart_ms(estimate))
 
     return column
 
 
 def pipeline_column(
     profile: DeviceProfile, space: SearchSpace, steps: int, latencies: LatencySource | None = None
-) -> Column:
+) -> CostFunction:
     """Latency of a whole picture of `steps` steps in milliseconds, with what else the space says it takes.
 
     Args:
@@ -58,22 +58,22 @@ def pipeline_column(
         raise SearchError(f"A picture cannot be drawn in {steps} steps; take at least 1.")
     source = latencies or LatencyEstimator(profile, space)
 
-    def column(encoded: EncodedSpecs) -> Figures:
+    def column(encoded: EncodedSpecs) -> Cost:
         found = source.estimate(encoded)
         ends = (np.asarray(found.latency_ms), np.asarray(found.low_ms), np.asarray(found.high_ms))
         picture = pipeline_latency(profile, space, LatencyEstimate(*ends, apart_ms=half_apart_ms(found)), steps=steps)
-        return Figures(picture.latency_ms, picture.apart_ms)
+        return Cost(picture.latency_ms, picture.apart_ms)
 
     column(space.enumerate(0, 1))
     return column
 
 
-def flops_column(space: SearchSpace) -> Column:
+def flops_column(space: SearchSpace) -> CostFunction:
     """GFLOP of one step."""
     return lambda encoded: _exact(count_flops(space, encoded) / GIGA)
 
 
-def file_column(space: SearchSpace, precision: str) -> Column:
+def file_column(space: SearchSpace, precision: str) -> CostFunction:
     """Bytes of the stored weights in MB (10^6), file headers apart, at one of `subdit.space.PRECISIONS`."""
     sizes = [component_weights(space, component) for component in all_components(space)]
     if precision not in subdit.space.PRECISIONS:
@@ -81,7 +81,7 @@ def file_column(space: SearchSpace, precision: str) -> Column:
             f"There is no file size for weights in {precision!r}; there is {', '.join(subdit.space.PRECISIONS)}."
         )
 
-    def column(encoded: EncodedSpecs) -> Figures:
+    def column(encoded: EncodedSpecs) -> Cost:
         counts = component_counts(space, encoded).astype(np.float64)
         return _exact(_stored_bytes(counts, sizes, precision) / MEGA)
 
@@ -97,7 +97,7 @@ def _stored_bytes(counts: npt.NDArray[np.float64], sizes: list[WeightSizes], pre
     return counts @ each
 
 
-def memory_column(space: SearchSpace, precision: str) -> Column:
+def memory_column(space: SearchSpace, precision: str) -> CostFunction:
     """Peak memory of one step in MB (10^6), see `subdit.space.peak_memory_bytes`."""
     if precision not in subdit.space.PRECISIONS:
         raise SearchError(
@@ -106,5 +106,5 @@ def memory_column(space: SearchSpace, precision: str) -> Column:
     return lambda encoded: _exact(peak_memory_bytes(space, encoded, precision) / MEGA)
 
 
-def _exact(values: npt.NDArray[np.float64]) -> Figures:
-    return Figures(np.asarray(values, dtype=np.float64), np.zeros(len(values)))
+def _exact(values: npt.NDArray[np.float64]) -> Cost:
+    return Cost(np.asarray(values, dtype=np.float64), np.zeros(len(values)))

@@ -12,7 +12,7 @@ from subdit.core.errors import RunError
 
 
 @contextlib.contextmanager
-def held(folder: Path, *, shared: bool, force: bool) -> Iterator[Callable[[], None]]:
+def lock_folder(folder: Path, *, shared: bool, force: bool) -> Iterator[Callable[[], None]]:
     """Hold a search's folder: alone, or together with other workers once it is prepared; vanishes with the process.
 
     Begins as preparation, which others wait for; what is yielded ends it. A worker that may have to replace what is

@@ -8,24 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nas._evolution import BATCH
-from nas._evolution import BATCHES
-from nas._evolution import WARM_UP
-from nas._evolution import Evaluated
-from nas._evolution import Proposal
-from nas._evolution import children
-from nas._evolution import finished
-from nas._evolution import first_left
-from nas._evolution import is_new
-from nas._evolution import next_initial
-from nas._evolution import propose
-from nas._evolution import seen_rows
-from nas._front import Points
-from nas._front import on_front
-from nas._front import scaled
-from nas._limits import Tables
-from nas._surrogate import FEWEST
-from nas._surrogate import latest_surrogate
+from nas._costs import CostTable
+from nas._pareto import Points
+from nas._pareto import on_front
+from nas._pareto import scaled
+from nas.samplers._nsga2 import BATCH
+from nas.samplers._nsga2 import BATCHES
+from nas.samplers._nsga2 import WARM_UP
+from nas.samplers._nsga2 import Evaluated
+from nas.samplers._nsga2 import Proposal
+from nas.samplers._nsga2 import children
+from nas.samplers._nsga2 import finished
+from nas.samplers._nsga2 import first_unvisited
+from nas.samplers._nsga2 import is_new
+from nas.samplers._nsga2 import next_initial
+from nas.samplers._nsga2 import propose
+from nas.samplers._nsga2 import seen_rows
+from nas.samplers._surrogate import FEWEST
+from nas.samplers._surrogate import latest_surrogate
 from subdit.core.errors import SearchError
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
@@ -81,7 +81,9 @@ class Way:
         return self.objectives[: len(self.objectives) - self.qualities]
 
 
-def next_spec(tables: Tables, way: Way, *, initial: EncodedSpecs, evaluated: Evaluated, number: int) -> Proposal | None:
+def next_spec(
+    tables: CostTable, way: Way, *, initial: EncodedSpecs, evaluated: Evaluated, number: int
+) -> Proposal | None:
     """The spec of trial `number`, or None where every feasible one was evaluated already."""
     if way.sampler == "nsga2" and way.surrogate and number % PLAIN_EVERY and number >= max(FEWEST, WARM_UP):
         from threadpoolctl import threadpool_limits
@@ -119,7 +121,7 @@ def check_sampler(sampler: str, feasible: int, trials: int | None = None) -> Non
         )
 
 
-def _random(tables: Tables, seed: int, evaluated: Evaluated, number: int) -> Proposal | None:
+def _random(tables: CostTable, seed: int, evaluated: Evaluated, number: int) -> Proposal | None:
     rng = np.random.default_rng([seed, number])
     seen, redrawn = seen_rows(evaluated), 0
     for _ in range(BATCHES):
@@ -130,10 +132,10 @@ def _random(tables: Tables, seed: int, evaluated: Evaluated, number: int) -> Pro
         redrawn += int((new & ~feasible)[:before].sum())
         if usable.size:
             return Proposal(batch[before], redrawn)
-    return first_left(tables, seen, rng, redrawn)
+    return first_unvisited(tables, seen, rng, redrawn)
 
 
-def _exhaustive(tables: Tables, evaluated: Evaluated) -> Proposal | None:
+def _exhaustive(tables: CostTable, evaluated: Evaluated) -> Proposal | None:
     seen = seen_rows(evaluated)
     for chunk in tables.chunks():
         for row in chunk[tables.look_up(chunk).feasible]:
@@ -143,7 +145,7 @@ def _exhaustive(tables: Tables, evaluated: Evaluated) -> Proposal | None:
 
 
 def nearest_usable(
-    tables: Tables, row: npt.NDArray[np.int64], evaluated: Evaluated, seed: Sequence[int]
+    tables: CostTable, row: npt.NDArray[np.int64], evaluated: Evaluated, seed: Sequence[int]
 ) -> Proposal | None:
     """The spec itself where it is new and feasible; otherwise repaired: the usable one found nearest to it.
 
@@ -164,13 +166,15 @@ def nearest_usable(
         moved = rng.random((8 * BATCH, len(sizes))) < min(1.0, reach / 4)
         steps = rng.integers(-reach, reach + 1, size=moved.shape)
         batch = np.clip(row + np.where(moved, steps, 0), 0, sizes - 1)
-    return first_left(tables, seen, rng, redrawn)
+    return first_unvisited(tables, seen, rng, redrawn)
 
 
 # With a surrogate ---------------------------------------------------------------------------------------------------
 
 
-def _guided(tables: Tables, way: Way, *, initial: EncodedSpecs, evaluated: Evaluated, number: int) -> Proposal | None:
+def _guided(
+    tables: CostTable, way: Way, *, initial: EncodedSpecs, evaluated: Evaluated, number: int
+) -> Proposal | None:
     """Of a pool of children and random specs the one that adds most hypervolume, as drawn surrogates have it."""
     done = finished(evaluated)
     seen = seen_rows(evaluated)
@@ -197,7 +201,7 @@ def _guided(tables: Tables, way: Way, *, initial: EncodedSpecs, evaluated: Evalu
     kept = way.excess(points) == 0
     if kept.any():
         front = points[kept][on_front(points[kept])]
-        gain = gained(scaled(candidates, front), scaled(front, front), rng)
+        gain = hypervolume_improvement(scaled(candidates, front), scaled(front, front), rng)
         gain[way.excess(candidates) > 0] = 0.0
         if not gain.max() > 0:
             return None
@@ -212,7 +216,7 @@ def numbers(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.int64]:
     return np.ravel_multi_index(tuple(encoded.T), [len(values) for values in space.dimensions.values()])
 
 
-def gained(candidates: Points, front: Points, rng: np.random.Generator) -> Floats:
+def hypervolume_improvement(candidates: Points, front: Points, rng: np.random.Generator) -> Floats:
     """Hypervolume that each candidate (n, objectives) would add to a scaled front, shape (n,).
 
     Exact for two objectives; for more the share of random points that it alone would dominate.

@@ -20,21 +20,21 @@ from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
-from nas._address import shown
-from nas._database import in_words
-from nas._database import patiently
-from nas._evolution import WARM_UP
-from nas._evolution import Evaluated
-from nas._evolution import evaluated_from
-from nas._evolution import next_initial
-from nas._evolution import seen_rows
-from nas._limits import Tables
-from nas._question import other_weights
-from nas._samplers import Way
-from nas._samplers import nearest_usable
-from nas._samplers import next_spec
-from nas._storage import open_storage
-from nas._storage import quiet
+from nas._config import other_weights
+from nas._costs import CostTable
+from nas.samplers._nsga2 import WARM_UP
+from nas.samplers._nsga2 import Evaluated
+from nas.samplers._nsga2 import evaluated_from
+from nas.samplers._nsga2 import next_initial
+from nas.samplers._nsga2 import seen_rows
+from nas.samplers._proposal import Way
+from nas.samplers._proposal import nearest_usable
+from nas.samplers._proposal import next_spec
+from nas.study._database import retry_on_conflict
+from nas.study._database import translate_errors
+from nas.study._storage import open_storage
+from nas.study._storage import silence_optuna
+from nas.study._url import redact
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.origin import of_others
@@ -48,7 +48,7 @@ class NothingLeftError(SearchError):
 
 
 class SubDiTSampler(BaseSampler):
-    """The samplers of `nas._samplers` over a search space and its tables, as one of Optuna.
+    """The samplers of `nas.samplers._proposal` over a search space and its tables, as one of Optuna.
 
     Each proposal is drawn from the seed, the trial's number and the trials themselves, so that a killed study goes on
     as if it had not been; Optuna's own samplers hold their random state in memory and do not. The initial points are
@@ -62,7 +62,7 @@ class SubDiTSampler(BaseSampler):
     asked_for = -1
     """Id of the trial that the last proposal was for."""
 
-    def __init__(self, tables: Tables, initial: EncodedSpecs, way: Way) -> None:
+    def __init__(self, tables: CostTable, initial: EncodedSpecs, way: Way) -> None:
         self._tables = tables
         self._initial = initial
         self._way = way
@@ -94,7 +94,7 @@ class SubDiTSampler(BaseSampler):
         seed = np.random.SeedSequence([self._way.seed, trial.number])
         values = {}
         if trial.number >= WARM_UP:
-            with quiet():
+            with silence_optuna():
                 tpe = optuna.samplers.TPESampler(
                     seed=int(seed.generate_state(1)[0]), multivariate=True, n_startup_trials=1, constant_liar=False
                 )
@@ -123,13 +123,13 @@ def open_study(
     Over a connection of its own, or over `storage`, which was opened there before.
     """
     try:
-        with quiet(), in_words(where):
+        with silence_optuna(), translate_errors(where):
             opened = open_storage(where) if storage is None else storage
-            return patiently(lambda: _study(opened, name, sampler, objectives))
+            return retry_on_conflict(lambda: _study(opened, name, sampler, objectives))
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         # A study that others share is not to be replaced on a mere suspicion.
         remedy = "search again with --force" if isinstance(where, Path) else "take another study name"
-        raise RunError(f"The study {name!r} at {shown(where)} is damaged ({error}); {remedy}.") from error
+        raise RunError(f"The study {name!r} at {redact(where)} is damaged ({error}); {remedy}.") from error
 
 
 def _study(storage: BaseStorage, name: str, sampler: BaseSampler, objectives: Sequence[str]) -> Study:
@@ -186,7 +186,7 @@ def note_trial(trial: Trial, constraints: Mapping[str, float], notes: Mapping[st
     """Store constraints (kept where <= 0) and user attributes of a trial."""
     for key, note in notes.items():
         trial.set_user_attr(key, note)
-    with quiet():
+    with silence_optuna():
         # A taken-up trial may hold the same constraint already, of which Optuna would warn.
         for key, exceeded in constraints.items():
             trial.set_constraint(key, exceeded)
@@ -202,7 +202,7 @@ def trial_spec(space: SearchSpace, trial: FrozenTrial) -> SubDiTSpec:
     return space.spec(trial.params)
 
 
-def evaluated_before(tables: Tables, study: Study, way: Way, *, without: int) -> Evaluated:
+def evaluated_before(tables: CostTable, study: Study, way: Way, *, without: int) -> Evaluated:
     """What was proposed so far, with objectives; qualities are NaN where another worker is not finished."""
     rows, qualities = [], []
     labels = tables.space.dimensions

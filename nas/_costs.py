@@ -46,19 +46,19 @@ class LatencySource(Protocol):
 
 
 @dataclass(frozen=True)
-class Figures:
+class Cost:
     """A figure of n specs, and half the 95 % interval by which two of them are told apart; arrays of shape (n,)."""
 
     values: Floats
     half_width: Floats
 
 
-Column = Callable[[EncodedSpecs], Figures]
+CostFunction = Callable[[EncodedSpecs], Cost]
 """Encoded specs of shape (n, dimensions) to a figure that no evaluation is needed for."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class Constraints:
     """Hard limits; None where there is none.
 
     Attributes:
@@ -93,7 +93,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Known:
+class Costs:
     """What the tables say of n specs; arrays of shape (n,).
 
     Attributes:
@@ -117,26 +117,26 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Tables:
+class CostTable:
     """Everything that is known of a spec without evaluating its quality.
 
     Attributes:
         latencies: on the first device.
-        columns: further figures by name, see `nas._columns`.
+        columns: further figures by name, see `nas._cost_functions`.
     """
 
     space: SearchSpace
     latencies: LatencySource
     count_params: Callable[[SearchSpace, EncodedSpecs], npt.NDArray[Any]]
-    limits: Limits = field(default_factory=Limits)
-    columns: Mapping[str, Column] = field(default_factory=dict)
+    limits: Constraints = field(default_factory=Constraints)
+    columns: Mapping[str, CostFunction] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the figures."""
         return (LATENCY, PARAMS, *self.columns)
 
-    def look_up(self, encoded: EncodedSpecs) -> Known:
+    def look_up(self, encoded: EncodedSpecs) -> Costs:
         """Figures and feasibility of encoded specs of shape (n, dimensions)."""
         from device_profiles import half_apart_ms
 
@@ -155,7 +155,7 @@ class Tables:
         feasible = covered.copy()
         for name, limit in self.limits.by_figure().items():
             feasible &= figures[name] <= limit
-        return Known(latency_ms, low_ms, high_ms, params, feasible, figures, half_width)
+        return Costs(latency_ms, low_ms, high_ms, params, feasible, figures, half_width)
 
     def chunks(self) -> Iterator[EncodedSpecs]:
         """The whole space in order, at most `CHUNK` specs at a time."""

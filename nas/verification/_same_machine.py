@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from device_profiles import DeviceProfile
 
 
-def check_is_here(profile: DeviceProfile) -> None:
+def check_same_machine(profile: DeviceProfile) -> None:
     """Raises `SearchError` where sub-DiTs cannot be measured on the profile's device from here.
 
     A host's name alone tells little, as virtual machines are all called alike, so a processor that the profile states

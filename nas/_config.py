@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nas._limits import Limits
-from nas._limits import Tables
-from nas._samplers import MOST_EXHAUSTIVE
-from nas._samplers import SAMPLERS
-from nas._samplers import Way
+from nas._costs import Constraints
+from nas._costs import CostTable
 from nas.proxies import QualityProxy
+from nas.samplers._proposal import MOST_EXHAUSTIVE
+from nas.samplers._proposal import SAMPLERS
+from nas.samplers._proposal import Way
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.files import read_json
@@ -57,7 +57,7 @@ class Question:
         device_facts: what readers of the results must know of the profile, such as provenance and noise.
         limits: hard limits.
         seed: of the proposals.
-        sampler: one of `nas._samplers.SAMPLERS`.
+        sampler: one of `nas.samplers._proposal.SAMPLERS`.
         surrogate: whether the default sampler asks one.
         objectives: figures of the tables, then qualities: "quality" is the first proxy's, "quality_ID" another's.
         others: ids of the other devices.
@@ -66,7 +66,7 @@ class Question:
 
     device: str
     device_facts: Mapping[str, Any] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
+    limits: Constraints = field(default_factory=Constraints)
     seed: int = 0
     sampler: str = "nsga2"
     surrogate: bool = True
@@ -82,7 +82,7 @@ class Question:
         return Way(self.sampler, self.surrogate, self.seed, self.objectives, qualities, bounds)
 
 
-def describe(tables: Tables, proxies: Mapping[str, QualityProxy], question: Question) -> dict[str, Any]:
+def describe(tables: CostTable, proxies: Mapping[str, QualityProxy], question: Question) -> dict[str, Any]:
     """What search.json says of the question; equal for equal questions and nothing else."""
     known = tables.look_up(tables.space.sample(np.random.default_rng(0), 256))
     proxy = proxies["quality"]
@@ -198,7 +198,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-def check_options(budget: Budget, limits: Limits, seed: int, sampler: str = SAMPLERS[0]) -> None:
+def check_options(budget: Budget, limits: Constraints, seed: int, sampler: str = SAMPLERS[0]) -> None:
     """Raises `SearchError` where a number is out of range, or the sampler unknown."""
     if sampler not in SAMPLERS:
         raise SearchError(f"There is no sampler {sampler!r}; there is {', '.join(SAMPLERS)}.")

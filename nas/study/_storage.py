@@ -17,30 +17,30 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal import JournalFileOpenLock
 
-from nas._address import GRPC
-from nas._address import JOURNAL
-from nas._address import checked_address
-from nas._address import proxy_at
-from nas._database import open_database
 from nas.proxies._store import drop_torn_line
+from nas.study._database import open_database
+from nas.study._url import GRPC
+from nas.study._url import JOURNAL
+from nas.study._url import checked_url
+from nas.study._url import proxy_at
 from subdit.core.errors import MissingExtraError
 from subdit.core.errors import RunError
 
 
 def open_storage(where: Path | str) -> BaseStorage:
-    """The storage at a journal file, or at an address as `checked_address` takes it.
+    """The storage at a journal file, or at an address as `checked_url` takes it.
 
     Raises `SearchError` where it is none, `RunError` where nothing answers there, or something else than a storage.
     """
     if isinstance(where, Path):
         where.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(_Journal(where))
-    checked_address(where)
+    checked_url(where)
     if where.startswith(JOURNAL):
         return _shared_journal(where)
     if where.startswith(GRPC):
         return _grpc(*proxy_at(where))
-    with quiet():
+    with silence_optuna():
         return open_database(where)
 
 
@@ -59,7 +59,7 @@ def _shared_journal(where: str) -> BaseStorage:
 
 def _grpc(host: str, port: int) -> BaseStorage:
     try:
-        with quiet():
+        with silence_optuna():
             storage = optuna.storages.GrpcStorageProxy(host=host, port=port)
     except ImportError as error:
         raise MissingExtraError("This needs grpcio, which is not installed; run pip install 'subdit[grpc]'.") from error
@@ -73,7 +73,7 @@ def _grpc(host: str, port: int) -> BaseStorage:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silence_optuna() -> Iterator[None]:
     """Optuna without its log lines and its notes on experimental features."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nas._front import Points
-from nas._front import crowding
-from nas._front import ranks
-from nas._limits import LATENCY
-from nas._limits import Tables
-from nas._reach import Reach
+from nas._costs import LATENCY
+from nas._costs import CostTable
+from nas._feasible_region import FeasibleRegion
+from nas._pareto import Points
+from nas._pareto import crowding
+from nas._pareto import ranks
 from subdit.space import STAGES
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
@@ -63,7 +63,7 @@ class Proposal:
     looked_at: int = 0
 
 
-def initial_rows(space: SearchSpace, tables: Tables, reach: Reach) -> EncodedSpecs:
+def initial_rows(space: SearchSpace, tables: CostTable, reach: FeasibleRegion) -> EncodedSpecs:
     """The points every search starts with: the ends of what is reachable and the space's named points within limits."""
     ends = [reach.fastest.spec, reach.slowest.spec, reach.smallest.spec, reach.largest.spec]
     ends += [extreme.spec for extreme in reach.least.values()]
@@ -73,7 +73,7 @@ def initial_rows(space: SearchSpace, tables: Tables, reach: Reach) -> EncodedSpe
 
 
 def propose(
-    tables: Tables,
+    tables: CostTable,
     *,
     seed: int,
     initial: EncodedSpecs,
@@ -107,7 +107,7 @@ def propose(
             return Proposal(batch[at], redrawn + int((new & ~known.feasible).sum()))
         at = usable[0]
         return Proposal(batch[at], redrawn + int((new & ~known.feasible)[:at].sum()))
-    return first_left(tables, seen, rng, redrawn)
+    return first_unvisited(tables, seen, rng, redrawn)
 
 
 def next_initial(initial: EncodedSpecs, seen: set[bytes], number: int) -> Proposal | None:
@@ -196,7 +196,7 @@ def mutate(space: SearchSpace, encoded: EncodedSpecs, rng: np.random.Generator) 
     return np.where(changed, np.where(to_neighbour, encoded + step, other), encoded)
 
 
-def first_left(tables: Tables, seen: set[bytes], rng: np.random.Generator, redrawn: int) -> Proposal | None:
+def first_unvisited(tables: CostTable, seen: set[bytes], rng: np.random.Generator, redrawn: int) -> Proposal | None:
     """Walk through the space from a random chunk on; the limits or an almost exhausted space leave chance no hold."""
     chunks = list(range(0, tables.space.size, 4096))
     for number in np.roll(chunks, -int(rng.integers(len(chunks)))):

@@ -11,26 +11,26 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
-from nas._address import local_file
-from nas._database import patiently
-from nas._kept import Kept
-from nas._question import Question
-from nas._storage import quiet
-from nas._study import SubDiTSampler
-from nas._study import open_study
-from nas._study import settle_question
-from nas._team import STUDY_FILE
-from nas._team import Team
+from nas._config import Question
+from nas.study._database import retry_on_conflict
+from nas.study._location import STUDY_FILE
+from nas.study._location import StudyLocation
+from nas.study._location import StudyRecord
+from nas.study._storage import silence_optuna
+from nas.study._trials import SubDiTSampler
+from nas.study._trials import open_study
+from nas.study._trials import settle_question
+from nas.study._url import local_file
 
 _FILES = ("search.json", "verify.json", "picks.json", "front.csv", "trials.csv", STUDY_FILE)
 """search.json first: without it the rest is litter of a beginning that a kill cut short."""
 
 
-def begin(
+def create_study(
     folder: Path,
-    team: Team,
+    location: StudyLocation,
     storage: BaseStorage | None,
-    kept: Kept,
+    kept: StudyRecord,
     sampler: SubDiTSampler,
     question: Question,
     asked: Mapping[str, Any],
@@ -47,15 +47,15 @@ def begin(
     if anew and storage is None:
         _clear(folder)
     if force and storage is not None:
-        with quiet(), contextlib.suppress(KeyError):
-            optuna.delete_study(study_name=team.study_name, storage=storage)
-    study = open_study(team.where, team.study_name, sampler, question.objectives, storage=storage)
-    patiently(lambda: settle_question(study, asked))
+        with silence_optuna(), contextlib.suppress(KeyError):
+            optuna.delete_study(study_name=location.study_name, storage=storage)
+    study = open_study(location.where, location.study_name, sampler, question.objectives, storage=storage)
+    retry_on_conflict(lambda: settle_question(study, asked))
     if kept.mark is not None and kept.attribute not in study.user_attrs:
-        patiently(lambda: study.set_user_attr(kept.attribute, True))
+        retry_on_conflict(lambda: study.set_user_attr(kept.attribute, True))
     if anew and storage is not None:
         # An address may name the very file that a study in the folder has.
-        _clear(folder, but=STUDY_FILE if local_file(str(team.where)) == (folder / STUDY_FILE).resolve() else None)
+        _clear(folder, but=STUDY_FILE if local_file(str(location.where)) == (folder / STUDY_FILE).resolve() else None)
     return study
 
 

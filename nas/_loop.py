@@ -171,7 +171,8 @@ def _work_shared(state: SearchState, location: StudyLocation) -> float:
     from nas.study._worker import tell
 
     worker = Worker(state.study, state.tables.space, state.sampler, stale_s=location.stale_s)
-    with worker.alive(lambda: open_study(location.where, location.study_name, state.sampler, state.question.objectives)):
+    objectives = state.question.objectives
+    with worker.alive(lambda: open_study(location.where, location.study_name, state.sampler, objectives)):
         while True:
             done = len(finished_trials(state.study))
             _report(state, done, 0.0)
@@ -219,7 +220,9 @@ def _evaluate(state: SearchState, trial: Trial, spec: SubDiTSpec, began: float, 
         **{name: value for name, value in figures.items() if name not in ("latency_ms", "params")},
         # For workers whose stores lack it: what was paid for elsewhere is in the study, not in their files.
         "half_widths": {label: store.half_width(spec) for label, store in state.stores.items()},
-        "other_qualities": {label: value for label, value in qualities.items() if label not in state.question.objectives},
+        "other_qualities": {
+            label: value for label, value in qualities.items() if label not in state.question.objectives
+        },
         "from_store": sum(store.evaluations for store in state.stores.values()) == paid,
         "redrawn": state.sampler.redrawn,
         "looked_at": state.sampler.looked_at,

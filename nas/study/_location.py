@@ -134,7 +134,9 @@ def check_same_study(folder: Path, location: StudyLocation, name: str) -> None:
     One server has many names: what another machine calls it is looked up by the folder's mark in the study.
     """
     known, now = read_record(folder), current_record(folder, location, anew=False)
-    if known is None or (known.address, known.study_name) == (now.address, now.study_name) or _has_mark(location, known):
+    if known is None or (known.address, known.study_name) == (now.address, now.study_name):
+        return
+    if _has_mark(location, known):
         return
     other = "leave out --storage and --study-name to go on with it, or give another --name"
     if known.address == now.address:

@@ -135,7 +135,9 @@ def main() -> None:
     location = None
     if shared:
         storage, stale_s, _ = shared
-        location = StudyLocation.of(run, "default", storage=storage, study_name=None, worker=True, stale_s=float(stale_s))
+        location = StudyLocation.of(
+            run, "default", storage=storage, study_name=None, worker=True, stale_s=float(stale_s)
+        )
     run_search(run, "default", tables(limits), loss, question, Budget(int(trials)), location=location, resume=True)
 
 

@@ -41,7 +41,9 @@ def ask(
     study_name: str | None = None, worker: bool = False, **rest: Any,
 ) -> SearchResult:  # fmt: skip
     going_on = {key: rest.get(key, False) for key in ("resume", "force")}
-    location = StudyLocation.of(run, name, storage=storage, study_name=study_name, worker=worker, stale_s=None, **going_on)
+    location = StudyLocation.of(
+        run, name, storage=storage, study_name=study_name, worker=worker, stale_s=None, **going_on
+    )
     question = Question("analytic", seed=seed)
     loss = rest.pop("loss", None) or analytic.Loss(TABLES.space)
     return run_search(run, name, TABLES, loss, question, Budget(trials), location=location, **rest)

@@ -253,7 +253,8 @@ def test_a_search_is_not_replaced_beneath_living_workers(tmp_path: Path) -> None
         def evaluate(self, spec):  # type: ignore[no-untyped-def]
             if len(self.asked) == 3:
                 with pytest.raises(RunError, match="in use by another") as caught:
-                    run_search(run, "default", tables, loss, Question("analytic"), Budget(8), location=location, force=True)
+                    question = Question("analytic")
+                    run_search(run, "default", tables, loss, question, Budget(8), location=location, force=True)
                 says.append(str(caught.value))
             return super().evaluate(spec)
 

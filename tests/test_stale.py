@@ -376,6 +376,23 @@ def test_a_report_drawn_of_old_weights_says_so_everywhere(anew: tuple[Run, str, 
     assert "1.250" in paths.html.read_text(), "its picks' figures are of the same weights"
 
 
+def test_a_report_names_searches_that_it_does_not_compare_with(anew: tuple[Run, str, str]) -> None:
+    run, _, _ = anew
+    asked(run, name="new")
+    with pytest.warns(UserWarning, match="Not compared with here.*: default;"):
+        page = report(run.path, search="new").html.read_text()
+    assert "This report is of" not in page and "trained anew" not in page
+
+
+def test_a_damaged_report_does_not_end_a_training(run: Run) -> None:
+    (run.report("default") / "report.html").write_bytes(b"\xff<main>\xfe")
+    (run.report("default") / "report.md").write_bytes(b"\xff")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trained(run, 1, force=True)
+    assert b"This report is of" in (run.report("default") / "report.html").read_bytes()
+
+
 def test_a_report_shows_no_figures_of_other_weights(anew: tuple[Run, str, str]) -> None:
     run, before, after = anew
     write_figures(run, "best", after, latency_ms=7.77)

@@ -79,6 +79,7 @@ def run_search(
     )  # fmt: skip
     proxies = dict(proxy) if isinstance(proxy, Mapping) else {"quality": proxy}
     asked = describe(tables, proxies, question)
+    weights = {KEY: weights_asked(proxies, run_digest(run))}
     resume = resume or location.shared
 
     def answered() -> bool:
@@ -105,7 +106,7 @@ def run_search(
     reach = find_feasible_region(tables)
     check_picks(reach, pick_at or {}, [label for label in proxies if label != "quality"])
     check_sampler(question.sampler, reach.feasible, budget.trials)
-    config = asked | {"reach": reach.to_dict(), KEY: weights_asked(proxies, run_digest(run))}
+    config = asked | {"reach": reach.to_dict()} | weights
     with lock_folder(folder, shared=location.shared, force=force) as prepared, translate_errors(location.where):
         # Once more, as another process may have begun it meanwhile.
         only_picks = answered()

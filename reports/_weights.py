@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from reports._results import Results
+from subdit.core.origin import Standing
 from subdit.core.origin import of_others
+from subdit.core.origin import origin
+from subdit.core.origin import standing
 
 STALE_MARK = "of weights trained anew since"
 """On pictures and tables."""
@@ -15,6 +18,11 @@ def weight_warnings(results: Results) -> list[str]:
     if results.stale:
         remedy = "search and report again for what holds now"
         said.append(of_others("This report", results.made_from, results.digest, remedy))
+    if apart := _searches_of_others(results):
+        said.append(
+            f"Not compared with here, as of other weights than this search's: {', '.join(apart)}; search again under "
+            "those names for a comparison."
+        )
     unknown = []
     for pick in results.picks:
         unknown += [f"{name} of pick {pick.title}" for name in pick.unknown]
@@ -30,3 +38,12 @@ def weight_warnings(results: Results) -> list[str]:
             f"{'; '.join(unknown)}); make them anew to be sure."
         )
     return said
+
+
+def _searches_of_others(results: Results) -> list[str]:
+    """The run's other searches that are of another supernet than this one."""
+    if not results.made_from:
+        return []
+    names = sorted(path.parent.name for path in results.run.path.glob("searches/*/search.json"))
+    origins = {name: origin(results.run.search(name)) for name in names if name != results.search}
+    return [name for name, of in origins.items() if of and standing(of, results.made_from) is Standing.STALE]

@@ -18,9 +18,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file
 
-from nas import _proxy_truth
 from nas import measure_proxies
 from nas import search
+from nas.proxy_benchmark import _benchmark
 from nas.proxy_benchmark._benchmark import Training
 from nas.proxy_benchmark._correlation import agreement
 from reports import report
@@ -33,12 +33,11 @@ from subdit.core.files import write_json
 from subdit.core.run import Run
 from subdit.core.run import read_pick
 from subdit.space import SubDiTSpec
+from supernet import step_loop
 from supernet.checkpoints import supernet_digest
 from supernet.distillation import FewStepConfig
 from supernet.distillation import KDMDConfig
 from supernet.distillation import distill
-from supernet.distillation import few_step_teacher
-from supernet.distillation import kdmd
 from supernet.export import export
 from supernet.sampling import sample
 from supernet.training import TrainingConfig
@@ -74,11 +73,11 @@ def half_distilled(run: Run, pick: str) -> None:
     """Begin a distillation, with a resume state after every step, and let it be killed in the middle."""
 
     def stop(done: float, total: float, note: str) -> None:
-        if note.startswith("step 2, 1 of"):
+        if note.startswith("step 2 of ") and "of the student" in note:
             raise KilledError
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(kdmd, "time", leaping_clock())
+        patch.setattr(step_loop, "time", leaping_clock())
         distill(run.path, pick=pick, progress=stop, **FAST)
     assert list(folder_of(run, pick).glob("kdmd_state*"))
 
@@ -99,7 +98,7 @@ def write_figures(run: Run, pick: str, digest: str | None, latency_ms: float = 1
 def few_draws() -> Iterator[None]:
     """Intervals of correlations, which are not what this is about, from a few draws."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_proxy_truth, "agreement", partial(agreement, draws=10))
+        patch.setattr(_benchmark, "agreement", partial(agreement, draws=10))
         yield
 
 
@@ -250,8 +249,7 @@ def test_a_distillation_of_new_weights_killed_anywhere_ends_the_same(
     anew: tuple[Run, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
     run, _, _ = anew
-    for module in (kdmd, few_step_teacher):
-        monkeypatch.setattr(module, "time", leaping_clock())
+    monkeypatch.setattr(step_loop, "time", leaping_clock())
     fresh = Run(Path(shutil.copytree(run.path, tmp_path / "fresh")))
     shutil.rmtree(fresh.path / "picks")
     shutil.rmtree(fresh.teacher)
@@ -374,6 +372,23 @@ def test_a_report_drawn_of_old_weights_says_so_everywhere(anew: tuple[Run, str, 
     assert "of weights trained anew since" in paths.markdown.read_text().splitlines()[0]
     assert all("trained anew since" in line for line in paths.csv.read_text().splitlines()[1:])
     assert "1.250" in paths.html.read_text(), "its picks' figures are of the same weights"
+
+
+def test_a_report_names_searches_that_it_does_not_compare_with(anew: tuple[Run, str, str]) -> None:
+    run, _, _ = anew
+    asked(run, name="new")
+    with pytest.warns(UserWarning, match="Not compared with here.*: default;"):
+        page = report(run.path, search="new").html.read_text()
+    assert "This report is of" not in page and "trained anew" not in page
+
+
+def test_a_damaged_report_does_not_end_a_training(run: Run) -> None:
+    (run.report("default") / "report.html").write_bytes(b"\xff<main>\xfe")
+    (run.report("default") / "report.md").write_bytes(b"\xff")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trained(run, 1, force=True)
+    assert b"This report is of" in (run.report("default") / "report.html").read_bytes()
 
 
 def test_a_report_shows_no_figures_of_other_weights(anew: tuple[Run, str, str]) -> None:

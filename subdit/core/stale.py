@@ -19,7 +19,8 @@ from subdit.core.run import Run
 FIGURES = ("quality.json", "measured.json", "samples.png")
 """In a pick's folder, made from its weights."""
 
-_MARK = '<p class="warning" role="note" id="stale">'
+_MARK = b'<p class="warning" role="note" id="stale">'
+_TEXT_MARK = b"> **Note:** This report"
 
 
 def told_before_training(run: Run) -> str:
@@ -75,11 +76,12 @@ def mark_reports(run: Run) -> None:
             continue
         said = of_others("This report", made_from, digest, "search and report again for what holds now")
         text = page.with_name("report.md")
-        if text.is_file() and not (content := text.read_text(encoding="utf-8")).startswith("> **Note:** This report"):
-            write_atomic(text, f"> **Note:** {said}\n\n{content}")
-        content = page.read_text(encoding="utf-8")
-        if _MARK not in content:
-            write_atomic(page, content.replace("<main>", f"<main>\n{_MARK}{html.escape(said)}</p>", 1))
+        # As bytes: a damaged page is none of a training's business.
+        if text.is_file() and not (content := text.read_bytes()).startswith(_TEXT_MARK):
+            write_atomic(text, f"> **Note:** {said}\n\n".encode() + content)
+        if _MARK not in (content := page.read_bytes()):
+            mark = b"<main>\n" + _MARK + html.escape(said).encode() + b"</p>"
+            write_atomic(page, content.replace(b"<main>", mark, 1))
 
 
 def _report_origin(run: Run, page: Path) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -499,6 +500,40 @@ def test_a_supernet_trained_anew_gets_a_teacher_of_its_own(searched: Run) -> Non
     other.save_pretrained(searched.supernet)
     distill(searched.path, force=True, **FAST)
     assert (searched.teacher / "few_step_lora.safetensors").read_bytes() != old
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_second_pick_half_distilled_from_an_older_supernet_begins_anew(
+    searched: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """Distilling the first one under the new supernet must not make the other's state pass for one of that."""
+    second = SPACE.decode(SPACE.enumerate(1, 2))[0]
+    picks = {"balanced": TINY, "best": second}
+    write_json(
+        searched.search("default") / "picks.json",
+        {name: {"spec": spec.to_dict(), "spec_hash": spec.hash} for name, spec in picks.items()},
+    )
+    monkeypatch.setattr(step_loop, "time", leaping_clock())
+
+    def kill(done: float, total: float, note: str) -> None:
+        if note.startswith(f"step {stop} of ") and "of the student" in note:
+            raise KilledError
+
+    for pick in picks:
+        with pytest.raises(KilledError):
+            distill(searched.path, pick=pick, progress=kill, **FAST)
+        assert list(searched.pick(picks[pick].hash).glob("kdmd_state*"))
+    other = ElasticDiT(space="digits")
+    redraw_(other, seed=1)
+    other.save_pretrained(searched.supernet)
+    fresh = Run(Path(shutil.copytree(searched.path, tmp_path / "fresh")))
+    for made in (fresh.teacher, fresh.path / "picks"):
+        shutil.rmtree(made)
+    expected = {pick: weights_of(load_sub_dit(distill(fresh.path, pick=pick, **FAST))) for pick in picks}
+    for pick in picks:
+        with pytest.warns(UserWarning, match="is of the supernet .*, and the run's is now"):
+            found = distill(searched.path, pick=pick, **FAST)
+        assert same(weights_of(load_sub_dit(found)), expected[pick]), pick
 
 
 def test_distilling_what_is_no_pick_is_refused(searched: Run) -> None:

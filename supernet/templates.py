@@ -21,8 +21,10 @@ from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from supernet.dit import SubDiT
 
-KEPT = 32
-"""Blueprints that a supernet keeps, and copies that each thread keeps, those asked for last."""
+BLUEPRINTS = 32
+"""That a supernet keeps, those asked for last."""
+COPIES = 8
+"""That each thread keeps; of the paper's model one takes about 2 MB."""
 
 _Plan = TypeVar("_Plan")
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -61,7 +63,7 @@ class Templates(Generic[_Plan]):
             empty = empty_sub_dit(space, spec)
             return empty, plan(space, spec, empty)
 
-        self._blueprints = lru_cache(KEPT)(build)
+        self._blueprints = lru_cache(BLUEPRINTS)(build)
         self._thread = threading.local()
 
     def __reduce__(self) -> tuple[type[Templates[_Plan]], tuple[object, ...]]:
@@ -80,7 +82,7 @@ class Templates(Generic[_Plan]):
         """This thread's template, the same at each call while it is kept."""
         if not hasattr(self._thread, "copies"):
             blueprints = self._blueprints
-            self._thread.copies = lru_cache(KEPT)(lambda spec: structure_copy(blueprints(spec)[0]))
+            self._thread.copies = lru_cache(COPIES)(lambda spec: structure_copy(blueprints(spec)[0]))
         template: SubDiT = self._thread.copies(spec)
         return template
 

@@ -31,6 +31,7 @@ from supernet.elastic_step import Batch
 from supernet.elastic_step import StepLosses
 from supernet.elastic_step import balanced_scale
 from supernet.elastic_step import elastic_step
+from supernet.export import export_tflite
 from supernet.flow_matching import mean_squared_error
 from supernet.judging import generate
 from supernet.placement import model_inputs
@@ -132,6 +133,17 @@ def test_a_template_has_the_supernets_tables_and_no_weights() -> None:
 
 def test_tables_are_no_part_of_what_is_saved() -> None:
     assert not [name for name in redrawn().state_dict() if "rope" in name or "rotary" in name]
+
+
+def test_a_file_is_the_same_with_a_table_for_each_block(tmp_path: Path) -> None:
+    """So that no export, and no profile measured on one, is of another file since tables are shared."""
+    model = redrawn().extract(SPECS[0])
+    files = [export_tflite(model.eval(), model.example_inputs(), tmp_path / "shared.tflite")]
+    for each in attentions(model):
+        each.rope_cos, each.rope_sin = each.rope_cos.clone(), each.rope_sin.clone()
+    assert len(tables(model)) == 2 * len(attentions(model)) > 4
+    files.append(export_tflite(model, model.example_inputs(), tmp_path / "apart.tflite"))
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_heads_in_bfloat16_are_rotated_with_one_rounding() -> None:

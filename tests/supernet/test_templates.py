@@ -24,11 +24,12 @@ from supernet.elastic import ElasticDiT
 from supernet.elastic_step import Batch
 from supernet.elastic_step import elastic_step
 from supernet.parallel import run_shards
-from supernet.templates import KEPT
+from supernet.templates import BLUEPRINTS
+from supernet.templates import COPIES
 
 SPACE = get_space("digits")
 TINY = SPACE.named["tiny"]
-SPECS = SPACE.decode(SPACE.sample(np.random.default_rng(1), KEPT + 3))
+SPECS = SPACE.decode(SPACE.sample(np.random.default_rng(1), BLUEPRINTS + 3))
 
 
 def redrawn() -> ElasticDiT:
@@ -91,8 +92,13 @@ def test_few_are_kept() -> None:
     kept = [weakref.ref(supernet.template(spec)) for spec in SPECS]
     gc.collect()
     alive = [spec for spec, template in zip(SPECS, kept, strict=True) if template() is not None]
-    assert alive == SPECS[-KEPT:], "those asked for last"
+    assert alive == SPECS[-COPIES:], "those asked for last"
     assert len(set(SPECS)) == len(SPECS) == supernet._templates.built
+    for spec in SPECS[-BLUEPRINTS:]:
+        supernet.template(spec)
+    assert supernet._templates.built == len(SPECS)
+    supernet.template(SPECS[0])
+    assert supernet._templates.built == len(SPECS) + 1, "the oldest had gone"
 
 
 def test_slices_are_looked_up_once() -> None:

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch import nn
 
-from supernet.assa import AdaptiveSparseSelfAttention
-from supernet.attention import SelfAttention
-from supernet.attention import grouped_attention
-from supernet.attention import ungroup_queries
-from supernet.dit import redraw_
-from supernet.export import export_onnx
+from supernet.export.exporter import export_onnx
+from supernet.model.assa import AdaptiveSparseSelfAttention
+from supernet.model.attention import SelfAttention
+from supernet.model.attention import grouped_attention
+from supernet.model.attention import ungroup_queries
+from supernet.model.dit import redraw_
 
 Run = Callable[[], object]
 

@@ -256,10 +256,10 @@ def _export(
     """Held-out sub-DiTs with weights of their own, in the runtime's format; and what they read."""
     import torch
 
-    from supernet.dit import SubDiT
-    from supernet.dit import example_inputs
-    from supernet.dit import redraw_
-    from supernet.export import export_onnx
+    from supernet.export.exporter import export_onnx
+    from supernet.model.dit import SubDiT
+    from supernet.model.dit import example_inputs
+    from supernet.model.dit import redraw_
 
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -275,7 +275,7 @@ def _export(
             if runtime == "onnxruntime":
                 export_onnx(model, tensors, paths[spec.hash])
             else:
-                from supernet.export import export_tflite
+                from supernet.export.exporter import export_tflite
 
                 export_tflite(model, tensors, paths[spec.hash])
     arrays: Arrays = {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -72,8 +72,7 @@ def in_child(stage: str, args: argparse.Namespace, folder: str) -> dict[str, Any
 def run_stage(args: argparse.Namespace) -> dict[str, Any]:
     """One stage, here and now: seconds without imports, peak memory of the process, and what else it learns."""
     work = {"extract": extract, "load": load, "export": export, "run": run}[args.stage]
-    import supernet.elastic
-    import supernet.export  # noqa: F401
+    import supernet.export.exporter  # noqa: F401
 
     started = time.perf_counter()
     found = work(args)
@@ -87,8 +86,8 @@ def run_stage(args: argparse.Namespace) -> dict[str, Any]:
 def extract(args: argparse.Namespace) -> dict[str, Any]:
     from subdit.space import get_space
     from supernet.checkpoints import save_model
-    from supernet.dit import redraw_
-    from supernet.elastic import ElasticDiT
+    from supernet.model.dit import redraw_
+    from supernet.model.elastic import ElasticDiT
 
     parts: dict[str, float] = {}
     at = time.perf_counter()
@@ -130,7 +129,7 @@ def load(args: argparse.Namespace) -> dict[str, Any]:
 
 def export(args: argparse.Namespace) -> dict[str, Any]:
     from supernet.checkpoints import load_sub_dit
-    from supernet.export import export_onnx
+    from supernet.export.exporter import export_onnx
 
     model = load_sub_dit(args.folder / "model")
     started = time.perf_counter()
@@ -146,7 +145,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
     import onnxruntime
 
-    from supernet.dit import drawn_inputs
+    from supernet.model.dit import drawn_inputs
 
     config = json.loads((args.folder / "model" / "config.json").read_text())
     inputs = {name: value.numpy() for name, value in drawn_inputs(config).items()}

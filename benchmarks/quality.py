@@ -30,14 +30,14 @@ from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
-from supernet.data import load_data
+from supernet.data.digits import load_data
 from supernet.distillation import KDMDConfig
-from supernet.distillation import load_few_step_teacher
 from supernet.distillation.kdmd import distill_kdmd
-from supernet.evaluation import frechet_distance
-from supernet.judging import Judgement
-from supernet.judging import bootstrap_fd
-from supernet.judging import judge_sampling
+from supernet.evaluation.metrics import frechet_distance
+from supernet.evaluation.samples import Judgement
+from supernet.evaluation.samples import bootstrap_fd
+from supernet.evaluation.samples import judge_sampling
+from supernet.few_step_adapter import load_few_step_teacher
 
 SEEDS = 3
 RESULTS = Path(__file__).parent / "results"

@@ -351,8 +351,8 @@ def main() -> None:
 
 def fixed_triples(run: Run, space_name: str) -> ValidationLoss:
     """The default proxy on 160 triples."""
-    from supernet.data import load_data
-    from supernet.validation import validation_set
+    from supernet.data.digits import load_data
+    from supernet.evaluation.validation_loss import validation_set
 
     images = load_data(space_name).validation.take(range(IMAGES))
     return ValidationLoss(run.supernet, space_name, data=validation_set(space_name, data=images, per_image=PER_IMAGE))

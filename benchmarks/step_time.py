@@ -3,9 +3,10 @@
     python benchmarks/step_time.py
 
 "before" is torch's own Muon, which iterates in bfloat16, one matrix at a time, in two halves side by side; "after" is
-`supernet.muon` in float32, matrices of one shape in one product. Both train in one process, in rounds that alternate,
-on as many cores as threads. "capped" is the same processor, told by environment variables to use nothing beyond AVX2:
-no other machine, but what its library does there for bfloat16 is what it does on a processor that has no more.
+`supernet.training.muon` in float32, matrices of one shape in one product. Both train in one process, in rounds that
+alternate, on as many cores as threads. "capped" is the same processor, told by environment variables to use nothing
+beyond AVX2: no other machine, but what its library does there for bfloat16 is what it does on a processor that has no
+more.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ def measure(threads: int, rounds: int) -> dict[str, list[float]]:
     import torch
 
     from subdit.space import get_space
-    from supernet.data import load_data
+    from supernet.data.digits import load_data
     from supernet.parallel import run_shards
-    from supernet.training import Trainer
-    from supernet.training import TrainingConfig
+    from supernet.training.trainer import Trainer
+    from supernet.training.trainer import TrainingConfig
 
     torch.set_num_threads(threads)
     config, data = TrainingConfig(), load_data("digits").train

@@ -24,14 +24,14 @@ from profilers import cpu_model
 from subdit.core.files import write_atomic
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
-from supernet.dit import example_inputs
-from supernet.elastic import ElasticDiT
-from supernet.elastic_step import Batch
-from supernet.elastic_step import elastic_step
-from supernet.templates import empty_sub_dit
-from supernet.templates import structure_copy
-from supernet.validation import predicted_velocities
-from supernet.validation import validation_set
+from supernet.evaluation.validation_loss import predicted_velocities
+from supernet.evaluation.validation_loss import validation_set
+from supernet.model.dit import example_inputs
+from supernet.model.elastic import ElasticDiT
+from supernet.model.templates import empty_sub_dit
+from supernet.model.templates import structure_copy
+from supernet.training.elastic_step import Batch
+from supernet.training.elastic_step import elastic_step
 
 RESULTS = Path(__file__).parent / "results"
 SHARDS = 2

@@ -54,15 +54,15 @@ class Exporter:
         self, what: Component | SubDiTSpec, module: nn.Module, inputs: dict[str, Tensor], path: Path
     ) -> None:
         if self.format == "tflite":
-            from supernet.export import export_tflite
+            from supernet.export.exporter import export_tflite
 
             export_tflite(module, inputs, path, precision=self.precision, force=True)
         elif self.format == "torch":
             write_json(path, describe(self.space, what))
         else:
-            from supernet.export import export_onnx
-            from supernet.onnx_precision import quantize_int8
-            from supernet.onnx_precision import store_fp16
+            from supernet.export.exporter import export_onnx
+            from supernet.export.onnx_precision import quantize_int8
+            from supernet.export.onnx_precision import store_fp16
 
             if self.precision == "fp32":
                 export_onnx(module, inputs, path, force=True)
@@ -80,10 +80,10 @@ def describe(space: SearchSpace, what: Component | SubDiTSpec) -> dict[str, Any]
 
 def build(space: SearchSpace, what: Component | SubDiTSpec, *, seed: int = SEED) -> tuple[nn.Module, dict[str, Tensor]]:
     """A component or a whole sub-DiT in eval mode with redrawn weights, and its inputs by name."""
-    from supernet.components import component_module
-    from supernet.dit import SubDiT
-    from supernet.dit import example_inputs
-    from supernet.dit import redraw_
+    from supernet.model.components import component_module
+    from supernet.model.dit import SubDiT
+    from supernet.model.dit import example_inputs
+    from supernet.model.dit import redraw_
 
     if isinstance(what, Component):
         made = component_module(space, what, seed=seed)

@@ -19,7 +19,7 @@ __version__ = VERSION
 
 _VERBS = {
     "spaces": "subdit.space:space_names",
-    "train": "supernet.training:train",
+    "train": "supernet.training.trainer:train",
     "kit": "profilers:kit",
     "profile": "profilers:profile",
     # `import` is a keyword.
@@ -29,7 +29,7 @@ _VERBS = {
     "proxies": "nas:measure_proxies",
     "report": "reports:report",
     "distill": "supernet.distillation:distill",
-    "export": "supernet.export:export",
+    "export": "supernet.export.exporter:export",
     "sample": "supernet.sampling:sample",
     "demo": "subdit._demo:demo",
 }

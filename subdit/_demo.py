@@ -144,8 +144,8 @@ def _same_demo(run: Run, wanted: dict[str, Any]) -> None:
 
 
 def _tell_data(say: Callable[[str], None]) -> None:
-    from supernet.data import SPLIT_SEED
-    from supernet.data import load_data
+    from supernet.data.digits import SPLIT_SEED
+    from supernet.data.digits import load_data
 
     data = load_data(SPACE)
     say(
@@ -183,8 +183,8 @@ def _train(
     run: Run, budget: DemoBudget, seed: int, ceiling_s: float | None, say: Callable[[str], None], bar: Bar
 ) -> None:
     from subdit.space import get_space
-    from supernet.training import TrainingConfig
-    from supernet.training import train
+    from supernet.training.trainer import TrainingConfig
+    from supernet.training.trainer import train
 
     say(f"Supernet: {get_space(SPACE).size:,} sub-DiTs in one set of weights, full network plus one sub-network a step")
     if "train" not in read_manifest(run)["steps"]:
@@ -290,7 +290,7 @@ def _distilled(run: Run) -> bool:
 
 def _export(run: Run, say: Callable[[str], None], bar: Bar) -> dict[str, Path]:
     from subdit.core.run import read_pick
-    from supernet.export import export
+    from supernet.export.exporter import export
 
     say("Export: the three picks to ONNX, each compared with torch")
     paths = {name: run.pick(read_pick(run, name)["spec_hash"]) / "exports" / "dit.onnx" for name in PICKS}
@@ -333,7 +333,7 @@ def _measured(export: Path) -> Path:
 
 
 def _sample(run: Run, model: Path, say: Callable[[str], None], bar: Bar) -> Path:
-    from supernet.data import digit_caption
+    from supernet.data.digits import digit_caption
     from supernet.pictures import save_contact_sheet
     from supernet.sampling import sample
 
@@ -349,8 +349,8 @@ def _sample(run: Run, model: Path, say: Callable[[str], None], bar: Bar) -> Path
 def _judge(
     run: Run, budget: DemoBudget, say: Callable[[str], None], bar: Bar
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    from supernet.verification import judge_pick
-    from supernet.verification import judge_teacher
+    from supernet.evaluation.picks import judge_pick
+    from supernet.evaluation.picks import judge_teacher
 
     say(f"Judgement: Frechet distance of {10 * budget.per_class} samples to the digits that nothing learned from")
     how: dict[str, Any] = {"seeds": budget.seeds, "per_class": budget.per_class}

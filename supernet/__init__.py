@@ -11,8 +11,8 @@ import importlib
 from typing import Any
 
 _CLASSES = {
-    "ElasticDiT": "supernet.elastic",
-    "SubDiT": "supernet.dit",
+    "ElasticDiT": "supernet.model.elastic",
+    "SubDiT": "supernet.model.dit",
     "SubDiTPipeline": "supernet.pipeline",
 }
 

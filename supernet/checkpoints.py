@@ -16,8 +16,8 @@ from subdit.core.errors import CheckpointError
 from subdit.core.weights import INDEX
 from subdit.core.weights import WEIGHTS
 from subdit.core.weights import supernet_digest
-from supernet.dit import SubDiT
-from supernet.elastic import ElasticDiT
+from supernet.model.dit import SubDiT
+from supernet.model.elastic import ElasticDiT
 from supernet.recipe import MANY_STEPS
 from supernet.recipe import SamplingRecipe
 from supernet.recipe import write_recipe

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from supernet.placement import full_precision
+from supernet.model.placement import full_precision
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:

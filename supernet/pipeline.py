@@ -27,7 +27,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from subdit.core.errors import SampleError
-from supernet.dit import SubDiT
+from supernet.model.dit import SubDiT
 from supernet.recipe import MANY_STEPS
 from supernet.recipe import SCHEDULER
 from supernet.recipe import STEPS_KEY

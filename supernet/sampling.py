@@ -15,12 +15,12 @@ from subdit.core.origin import name_model
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.space import get_space
+from supernet.data.text import encode_prompts
 from supernet.model_file import VelocityModel
 from supernet.model_file import input_shapes
 from supernet.model_file import open_model_file
 from supernet.recipe import SamplingRecipe
 from supernet.recipe import read_recipe
-from supernet.text import encode_prompts
 
 Array = npt.NDArray[np.float32]
 VelocityFunction = Callable[[Array, Array], Array]

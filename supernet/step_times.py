@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subdit.space import get_space
-from supernet.data import load_data
+from supernet.data.digits import load_data
 from supernet.distillation.few_step_teacher import FewStepConfig
 from supernet.distillation.few_step_teacher import train_few_step_teacher
 from supernet.distillation.kdmd import KDMDConfig
 from supernet.distillation.kdmd import distill_kdmd
-from supernet.training import Trainer
-from supernet.training import TrainingConfig
+from supernet.training.trainer import Trainer
+from supernet.training.trainer import TrainingConfig
 
 STEPS = 4
 """Steps that are measured of each; the first of them only warms up."""

@@ -122,7 +122,7 @@ def extracted() -> dict[str, str]:
 def written_tflite() -> dict[str, Any]:
     """Of an exported sub-DiT its size in bytes, and what it computes in LiteRT of fixed inputs."""
     from supernet import ElasticDiT
-    from supernet.export import export_tflite
+    from supernet.export.exporter import export_tflite
     from supernet.tflite import run_tflite
 
     supernet = fill(ElasticDiT(space="digits"))

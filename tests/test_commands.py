@@ -21,7 +21,7 @@ from subdit.cli import VERBS
 from subdit.cli import group
 from subdit.space import get_space
 from subdit.space import space_names
-from supernet.text import encode_prompts
+from supernet.data.text import encode_prompts
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("subdit", "supernet", "device_profiles", "profilers", "nas", "reports")

@@ -59,14 +59,14 @@ class FewStepDistance(Inherited):
 
     @cached_property
     def _real(self) -> Any:
-        from supernet.data import load_data
+        from supernet.data.digits import load_data
 
         return self._features(load_data(self._space_name).validation.latents)
 
     def _evaluate(self, spec: SubDiTSpec) -> float:
-        from supernet.evaluation import frechet_distance
+        from supernet.evaluation.metrics import frechet_distance
+        from supernet.evaluation.validation_loss import velocity_function
         from supernet.sampling import sample_euler
-        from supernet.validation import velocity_function
 
         velocity = velocity_function(self._supernet, spec, self._data.text)
         samples = sample_euler(velocity, self._data.noise.numpy(), steps=self._steps, shift=self._shift)

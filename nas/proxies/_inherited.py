@@ -12,7 +12,7 @@ from subdit.space import SubDiTSpec
 from subdit.space import get_space
 
 if TYPE_CHECKING:
-    from supernet.validation import ValidationSet
+    from supernet.evaluation.validation_loss import ValidationSet
 
 class Inherited:
     """The supernet is loaded at the first evaluation: a search whose evaluations are all in the store needs none.
@@ -39,7 +39,7 @@ class Inherited:
 
     @cached_property
     def _data(self) -> ValidationSet:
-        from supernet.validation import validation_set
+        from supernet.evaluation.validation_loss import validation_set
 
         return validation_set(self._space_name, seed=self._seed) if self._given is None else self._given
 
@@ -47,7 +47,7 @@ class Inherited:
         """The proxy's value for this sub-DiT, lower is better."""
         import torch
 
-        from supernet.validation import FEW_TOKENS
+        from supernet.evaluation.validation_loss import FEW_TOKENS
 
         before = torch.get_num_threads()
         if get_space(self._space_name).tokens <= FEW_TOKENS:

@@ -25,7 +25,7 @@ class ActivationCodes(Inherited):
     unit = "minus NASWOT's log determinant of activation codes, inherited weights"
 
     def _evaluate(self, spec: SubDiTSpec) -> float:
-        from supernet.probing import activation_code_score
+        from supernet.evaluation.training_free import activation_code_score
 
         return -activation_code_score(self._supernet, spec, self._data.spread(PROBES))
 
@@ -43,6 +43,6 @@ class SynapticDiversity(Inherited):
     unit = "minus the logarithm of DSS, inherited weights"
 
     def _evaluate(self, spec: SubDiTSpec) -> float:
-        from supernet.probing import synaptic_diversity_score
+        from supernet.evaluation.training_free import synaptic_diversity_score
 
         return -synaptic_diversity_score(self._supernet, spec, self._data.spread(PROBES))

@@ -24,12 +24,12 @@ class ValidationLoss(Inherited):
 
     @cached_property
     def _of_full(self) -> Any:
-        from supernet.validation import validation_losses
+        from supernet.evaluation.validation_loss import validation_losses
 
         return validation_losses(self._supernet, self._supernet.full_spec, self._data)
 
     def _evaluate(self, spec: SubDiTSpec) -> Evaluation:
-        from supernet.validation import validation_losses
+        from supernet.evaluation.validation_loss import validation_losses
 
         losses = validation_losses(self._supernet, spec, self._data)
         apart = losses - self._of_full

@@ -24,12 +24,12 @@ class VelocityDistance(Inherited):
 
     @cached_property
     def _of_full(self) -> Any:
-        from supernet.validation import predicted_velocities
+        from supernet.evaluation.validation_loss import predicted_velocities
 
         return predicted_velocities(self._supernet, self._supernet.full_spec, self._data)
 
     def _evaluate(self, spec: SubDiTSpec) -> Evaluation:
-        from supernet.validation import predicted_velocities
+        from supernet.evaluation.validation_loss import predicted_velocities
 
         apart = predicted_velocities(self._supernet, spec, self._data) - self._of_full
         each = np.square(apart).reshape(len(apart), -1).mean(axis=1)

@@ -254,7 +254,7 @@ class TruthStore:
 
     @cached_property
     def _data(self) -> Any:
-        from supernet.data import load_data
+        from supernet.data.digits import load_data
 
         return load_data(str(read_manifest(self._run).get("space")))
 
@@ -266,16 +266,16 @@ class TruthStore:
 
     @cached_property
     def _triples(self) -> Any:
-        from supernet.validation import validation_set
+        from supernet.evaluation.validation_loss import validation_set
 
         return validation_set(str(read_manifest(self._run).get("space")), data=self._data.judge, per_image=1)
 
     def _judge(self, spec: SubDiTSpec, number: int) -> dict[str, float]:
-        from supernet.alone import loss_of
-        from supernet.alone import train_alone
-        from supernet.evaluation import frechet_distance
-        from supernet.judging import class_labels
-        from supernet.judging import generate
+        from supernet.evaluation.metrics import frechet_distance
+        from supernet.evaluation.samples import class_labels
+        from supernet.evaluation.samples import generate
+        from supernet.training.standalone import loss_of
+        from supernet.training.standalone import train_alone
 
         began = time.perf_counter()
         supernet = self._supernet if self._training.start == "inherited" else None

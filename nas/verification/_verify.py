@@ -204,7 +204,7 @@ def measure_exported(
     from profilers import measure_models
     from supernet.checkpoints import load_supernet_of
     from supernet.checkpoints import supernet_digest
-    from supernet.export import export_sub_dit
+    from supernet.export.exporter import export_sub_dit
     from supernet.recipe import read_recipe
 
     paths: dict[str, Path] = {}

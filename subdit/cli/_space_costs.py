@@ -96,10 +96,10 @@ def measure(space: SearchSpace, described: dict[str, Any], *, progress: Progress
     import torch
     from diffusers.models.modeling_utils import no_init_weights
 
-    from supernet.ablation import ABLATION
-    from supernet.costs import measure_costs
-    from supernet.dit import SubDiT
-    from supernet.dit import example_inputs
+    from supernet.model.ablation import ABLATION
+    from supernet.model.costs import measure_costs
+    from supernet.model.dit import SubDiT
+    from supernet.model.dit import example_inputs
 
     steps = ABLATION if _is_the_papers(space) else ()
     total = len(space.named) + len(steps)

@@ -54,8 +54,8 @@ def command(
     from subdit.core.run import Run
     from subdit.core.training_record import cut_sentence
     from subdit.core.training_record import training_records
-    from supernet.training import TrainingConfig
-    from supernet.training import train
+    from supernet.training.trainer import TrainingConfig
+    from supernet.training.trainer import train
 
     given = {"batch_size": batch_size, "learning_rate": learning_rate}
     options = {name: value for name, value in given.items() if value is not None}

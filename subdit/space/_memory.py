@@ -5,7 +5,7 @@ of those on top of what lives around it: the inputs, the modulation, the project
 which Up gets again, and in Middle the long skips not yet used up. So it is a maximum over components, never a sum.
 
 The order of operators is that of `supernet`'s modules in the form that they are exported in; tests hold the result
-equal to `supernet.costs.measure_costs`, which watches them run.
+equal to `supernet.model.costs.measure_costs`, which watches them run.
 """
 
 from __future__ import annotations

@@ -9,10 +9,9 @@ _HOME = {
     "FewStepConfig": "supernet.distillation.few_step_teacher",
     "KDMDConfig": "supernet.distillation.kdmd",
     "distill": "supernet.distillation.distill_pick",
-    "load_few_step_teacher": "supernet.distillation.distill_pick",
 }
 
-__all__ = ["FewStepConfig", "KDMDConfig", "distill", "load_few_step_teacher"]
+__all__ = ["FewStepConfig", "KDMDConfig", "distill"]
 
 
 def __getattr__(name: str) -> Any:

@@ -31,17 +31,18 @@ from subdit.space import SubDiTSpec
 from supernet.checkpoints import load_supernet
 from supernet.checkpoints import save_model
 from supernet.checkpoints import supernet_digest
-from supernet.data import DataSplit
-from supernet.data import load_data
+from supernet.data.digits import DataSplit
+from supernet.data.digits import load_data
 from supernet.distillation.few_step_teacher import SHIFT
 from supernet.distillation.few_step_teacher import STEPS
 from supernet.distillation.few_step_teacher import FewStepConfig
 from supernet.distillation.few_step_teacher import train_few_step_teacher
 from supernet.distillation.kdmd import KDMDConfig
 from supernet.distillation.kdmd import distill_kdmd
-from supernet.dit import SubDiT
-from supernet.evaluation import frechet_distance
-from supernet.judging import generate
+from supernet.evaluation.metrics import frechet_distance
+from supernet.evaluation.samples import generate
+from supernet.few_step_adapter import ADAPTER_FILE
+from supernet.model.dit import SubDiT
 from supernet.recipe import SamplingRecipe
 
 GUIDANCE_STEPS = 14
@@ -121,23 +122,8 @@ def _forget_cut_teacher(run: Run) -> None:
     kept = run.teacher / TEACHER_FILE
     made = TrainingRecord.from_dict(read_json(kept, "record of the few-step teacher")) if kept.exists() else None
     if made is not None and made.cut_step is not None:
-        for name in ("few_step_lora.safetensors", "state.safetensors", "quality.json", TEACHER_FILE):
+        for name in (ADAPTER_FILE, "state.safetensors", "quality.json", TEACHER_FILE):
             (run.teacher / name).unlink(missing_ok=True)
-
-
-def load_few_step_teacher(run: Run) -> SubDiT:
-    """The full network with its finished few-step adapter, switched on; raises `RunError` where it has none."""
-    if not (run.teacher / "few_step_lora.safetensors").exists():
-        raise RunError(f"The run {run.path} has no few-step teacher; make one with 'subdit distill'.")
-    made_from, digest = origin(run.teacher), supernet_digest(run.supernet)
-    if standing(made_from, digest) is not Standing.FRESH:
-        what = f"The few-step teacher at {run.teacher}"
-        raise RunError(of_others(what, made_from, digest, "make one of the run's weights with 'subdit distill'"))
-    teacher = load_supernet(run.supernet).full
-    data = load_data(teacher.spec.space)
-    train_few_step_teacher(teacher, data.train, run.teacher, config=FewStepConfig())
-    teacher.enable_adapters()
-    return teacher
 
 
 def choose_guidance(

@@ -25,26 +25,29 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.training_record import TEACHER_FILE
 from subdit.core.training_record import TrainingRecord
-from supernet.data import CaptionedLatents
-from supernet.dit import SubDiT
+from supernet.data.digits import CaptionedLatents
+from supernet.evaluation.validation_loss import text_tensors
+from supernet.few_step_adapter import ADAPTER_FILE
+from supernet.few_step_adapter import adapter_tensors
+from supernet.few_step_adapter import add_few_step_adapter
+from supernet.few_step_adapter import load_few_step_adapter
 from supernet.flow_matching import mean_squared_error
+from supernet.model.dit import SubDiT
 from supernet.parallel import run_shards
 from supernet.parallel import shard_count
 from supernet.parallel import shard_slices
 from supernet.parallel import sharded_backward
-from supernet.resume_state import ResumeState
-from supernet.resume_state import trainable
 from supernet.sampling import euler_sigmas
-from supernet.step_budget import StepBudget
-from supernet.step_budget import StepState
-from supernet.step_budget import learning_rate_share
-from supernet.step_budget import record
-from supernet.step_loop import run_steps
-from supernet.validation import text_tensors
+from supernet.training.resume_state import ResumeState
+from supernet.training.resume_state import trainable
+from supernet.training.step_budget import StepBudget
+from supernet.training.step_budget import StepState
+from supernet.training.step_budget import learning_rate_share
+from supernet.training.step_budget import record
+from supernet.training.step_loop import run_steps
 
 STEPS = 4
 SHIFT = 3.0
-ADAPTER = "few_step"
 
 CHUNK = 256
 """Trajectories that are drawn at once, and kept before the next ones are."""
@@ -118,18 +121,6 @@ def draw_trajectories(
     return Trajectories(torch.cat(run_shards(draw, shard_slices(len(rows), shard_count()))), rows)
 
 
-def add_few_step_adapter(teacher: SubDiT, *, rank: int, seed: int = 0) -> None:
-    """Put a LoRA on every linear of the teacher, freeze the rest; with the adapter off the teacher is what it was."""
-    from peft import LoraConfig
-
-    targets = [name for name, module in teacher.named_modules() if isinstance(module, nn.Linear)]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        teacher.requires_grad_(False)
-        teacher.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), adapter_name=ADAPTER)
-    # Without an optimiser step the adapter is an identity; both modes share one set of base weights.
-
-
 def train_few_step_teacher(
     teacher: SubDiT,
     data: CaptionedLatents,
@@ -146,7 +137,7 @@ def train_few_step_teacher(
         CheckpointError: what the folder holds is damaged.
         RunError: a begun training is of another number of steps, or was cut and has no ceiling now.
     """
-    adapter = folder / "few_step_lora.safetensors"
+    adapter = folder / ADAPTER_FILE
     if not adapter.exists():
         text = text_tensors(teacher.spec.space, data.captions)
         drawn = _trajectories(teacher, text, data, folder, config, progress)
@@ -154,24 +145,11 @@ def train_few_step_teacher(
         made = _train(teacher, text, drawn, folder, config, progress)
         write_json(folder / TEACHER_FILE, made.to_dict())
         with replacing(adapter) as temporary:
-            save_file(_adapter_tensors(teacher), str(temporary))
+            save_file(adapter_tensors(teacher), str(temporary))
         (folder / "state.safetensors").unlink(missing_ok=True)
     else:
-        try:
-            saved = load_file(str(adapter))
-            rank = saved[next(name for name in saved if "lora_A" in name)].shape[0]
-            add_few_step_adapter(teacher, rank=rank, seed=config.seed)
-            for name, parameter in _adapter_tensors(teacher).items():
-                parameter.copy_(saved[name])
-        except (OSError, SafetensorError, KeyError, RuntimeError, StopIteration) as error:
-            raise CheckpointError(
-                f"The few-step LoRA {adapter} is damaged ({error}); delete it to make it anew."
-            ) from error
+        load_few_step_adapter(teacher, adapter)
     teacher.requires_grad_(False).eval()
-
-
-def _adapter_tensors(teacher: SubDiT) -> dict[str, Tensor]:
-    return {name: value.data for name, value in teacher.named_parameters() if f".{ADAPTER}." in name}
 
 
 def _trajectories(

@@ -22,32 +22,32 @@ from torch import nn
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.training_record import TrainingRecord
-from supernet.data import CaptionedLatents
+from supernet.data.digits import CaptionedLatents
 from supernet.distillation.few_step_teacher import SHIFT
 from supernet.distillation.few_step_teacher import STEPS
 from supernet.distillation.losses import dmd_loss
 from supernet.distillation.losses import feature_loss
 from supernet.distillation.losses import guided
 from supernet.distillation.losses import output_loss
-from supernet.dit import SubDiT
+from supernet.evaluation.validation_loss import text_tensors
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import predicted_x0
 from supernet.flow_matching import shift_sigma
 from supernet.flow_matching import velocity
+from supernet.model.dit import SubDiT
 from supernet.parallel import run_shards
 from supernet.parallel import shard_count
 from supernet.parallel import shard_slices
 from supernet.parallel import sharded_backward
-from supernet.resume_state import ResumeState
-from supernet.resume_state import trainable
 from supernet.sampling import euler_sigmas
-from supernet.step_budget import StepBudget
-from supernet.step_budget import StepState
-from supernet.step_budget import learning_rate_share
-from supernet.step_budget import record
-from supernet.step_loop import run_steps
-from supernet.validation import text_tensors
+from supernet.training.resume_state import ResumeState
+from supernet.training.resume_state import trainable
+from supernet.training.step_budget import StepBudget
+from supernet.training.step_budget import StepState
+from supernet.training.step_budget import learning_rate_share
+from supernet.training.step_budget import record
+from supernet.training.step_loop import run_steps
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from supernet.tflite._silence import without_banners
 
 
 def write_tflite(onnx_path: Path, path: Path, *, precision: str = "fp32") -> None:
-    """Write what `supernet.export.export_onnx` made as .tflite.
+    """Write what `supernet.export.exporter.export_onnx` made as .tflite.
 
     Inputs keep their names, order and layout. Weights are stored as float32, as float16 (and computed with as float32
     on a processor), or as int8 per output channel with float activations.

@@ -1,4 +1,4 @@
-"""Reads an exported ONNX graph, whose few operators `supernet.onnx_graph` guarantees, into a TFLite graph."""
+"""Reads an exported ONNX graph, whose few operators `supernet.export.onnx_graph` guarantees, into a TFLite graph."""
 
 from __future__ import annotations
 

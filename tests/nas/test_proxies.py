@@ -30,10 +30,10 @@ from subdit.core.run import Run
 from subdit.core.run import start_manifest
 from subdit.space import get_space
 from supernet.checkpoints import save_model
-from supernet.dit import redraw_
-from supernet.elastic import ElasticDiT
-from supernet.validation import validation_loss
-from supernet.validation import validation_set
+from supernet.evaluation.validation_loss import validation_loss
+from supernet.evaluation.validation_loss import validation_set
+from supernet.model.dit import redraw_
+from supernet.model.elastic import ElasticDiT
 
 SPACE = get_space("digits")
 SPECS = SPACE.decode(SPACE.sample(np.random.default_rng(0), 2))
@@ -135,7 +135,7 @@ def test_sizes_rank_as_sizes(run: Run) -> None:
 
 
 def test_activation_codes_against_a_slow_reference(supernet: ElasticDiT) -> None:
-    from supernet.probing import activation_code_score
+    from supernet.evaluation.training_free import activation_code_score
 
     data = validation_set("digits").spread(6)
     model = supernet.extract(TINY).eval()
@@ -232,9 +232,9 @@ def test_the_verb_measures_from_scratch_too(run: Run) -> None:
 
 
 def test_training_alone_is_repeatable_and_learns() -> None:
-    from supernet.alone import loss_of
-    from supernet.alone import train_alone
-    from supernet.data import load_data
+    from supernet.data.digits import load_data
+    from supernet.training.standalone import loss_of
+    from supernet.training.standalone import train_alone
 
     data = load_data("digits")
     triples = validation_set("digits", data=data.judge.take(range(64)), per_image=1)

@@ -19,9 +19,9 @@ from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
 from subdit.space import all_components
 from subdit.space import get_space
-from supernet.components import ComponentModule
-from supernet.components import component_module
-from supernet.export import export_tflite
+from supernet.export.exporter import export_tflite
+from supernet.model.components import ComponentModule
+from supernet.model.components import component_module
 from tests.profilers.wrong_values import hide_new_operators
 from tests.programs import require_module
 

@@ -23,18 +23,18 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from subdit.space import get_space
-from supernet.elastic import ElasticDiT
-from supernet.elastic_step import Batch
-from supernet.elastic_step import elastic_step
-from supernet.judging import generate
+from supernet.evaluation.samples import generate
+from supernet.evaluation.validation_loss import predicted_velocities
+from supernet.evaluation.validation_loss import text_tensors
+from supernet.evaluation.validation_loss import validation_loss
+from supernet.evaluation.validation_loss import validation_set
+from supernet.evaluation.validation_loss import velocity_function
+from supernet.model.elastic import ElasticDiT
 from supernet.parallel import sharded_backward
 from supernet.pipeline import SubDiTPipeline
 from supernet.sampling import sample_euler
-from supernet.validation import predicted_velocities
-from supernet.validation import text_tensors
-from supernet.validation import validation_loss
-from supernet.validation import validation_set
-from supernet.validation import velocity_function
+from supernet.training.elastic_step import Batch
+from supernet.training.elastic_step import elastic_step
 
 DEVICE = "pretend"
 SPACE = get_space("digits")

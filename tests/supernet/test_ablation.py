@@ -6,10 +6,10 @@ import pytest
 import torch
 from diffusers.models.modeling_utils import no_init_weights
 
-from supernet.ablation import ABLATION
-from supernet.ablation import AblationStep
-from supernet.dit import SubDiT
-from supernet.dit import redraw_
+from supernet.model.ablation import ABLATION
+from supernet.model.ablation import AblationStep
+from supernet.model.dit import SubDiT
+from supernet.model.dit import redraw_
 
 
 def on_meta(step: AblationStep) -> SubDiT:

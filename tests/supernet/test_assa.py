@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from subdit.core.errors import SpecError
-from supernet.assa import AdaptiveSparseSelfAttention
-from supernet.assa import KVCompression
-from supernet.assa import blockwise_neighborhood_attention
-from supernet.assa import check_grid
-from supernet.attention import SelfAttention
-from supernet.attention import as_exported
-from supernet.attention import group_queries
-from supernet.attention import grouped_attention
-from supernet.attention import ungroup_queries
-from supernet.dit import redraw_
-from supernet.rope import rope_angles
-from supernet.rope import rotate
+from supernet.model.assa import AdaptiveSparseSelfAttention
+from supernet.model.assa import KVCompression
+from supernet.model.assa import blockwise_neighborhood_attention
+from supernet.model.assa import check_grid
+from supernet.model.attention import SelfAttention
+from supernet.model.attention import as_exported
+from supernet.model.attention import group_queries
+from supernet.model.attention import grouped_attention
+from supernet.model.attention import ungroup_queries
+from supernet.model.dit import redraw_
+from supernet.model.rope import rope_angles
+from supernet.model.rope import rotate
 
 Array = npt.NDArray[np.float64]
 GRID = 4

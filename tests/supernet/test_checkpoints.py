@@ -25,10 +25,10 @@ from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.checkpoints import save_model
 from supernet.checkpoints import supernet_digest
-from supernet.dit import SubDiT
-from supernet.dit import example_inputs
-from supernet.dit import redraw_
-from supernet.elastic import ElasticDiT
+from supernet.model.dit import SubDiT
+from supernet.model.dit import example_inputs
+from supernet.model.dit import redraw_
+from supernet.model.elastic import ElasticDiT
 from tests.supernet.two_encoders import redrawn
 from tests.supernet.two_encoders import two_encoder_space
 

@@ -20,12 +20,12 @@ from subdit.space import component_weights
 from subdit.space import components_by_stage
 from subdit.space import count_flops
 from subdit.space import get_space
-from supernet.components import component_module
-from supernet.costs import measure_costs
-from supernet.costs import part_costs
-from supernet.costs import weight_sizes
-from supernet.dit import SubDiT
-from supernet.dit import example_inputs
+from supernet.model.components import component_module
+from supernet.model.costs import measure_costs
+from supernet.model.costs import part_costs
+from supernet.model.costs import weight_sizes
+from supernet.model.dit import SubDiT
+from supernet.model.dit import example_inputs
 from tests.supernet.shrunk import SHIPPED
 
 

@@ -8,13 +8,13 @@ import pytest
 from subdit.core.errors import SampleError
 from subdit.core.errors import SpaceError
 from subdit.space import get_space
-from supernet.data import digit_caption
-from supernet.data import digits
-from supernet.data import load_data
-from supernet.text import WordEncoder
-from supernet.text import encode_prompts
-from supernet.text import text_encoders
-from supernet.validation import text_tensors
+from supernet.data.digits import digit_caption
+from supernet.data.digits import digits
+from supernet.data.digits import load_data
+from supernet.data.text import WordEncoder
+from supernet.data.text import encode_prompts
+from supernet.data.text import text_encoders
+from supernet.evaluation.validation_loss import text_tensors
 
 DATA = load_data("digits")
 PARTS = {"train": DATA.train, "validation": DATA.validation, "judge": DATA.judge}

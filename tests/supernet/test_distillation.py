@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
-import supernet.step_loop as step_loop
+import supernet.training.step_loop as step_loop
 from subdit.core.errors import CheckpointError
 from subdit.core.errors import RunError
 from subdit.core.files import write_json
@@ -28,13 +28,11 @@ from subdit.core.training_record import TrainingRecord
 from subdit.core.training_record import training_records
 from subdit.space import get_space
 from supernet.checkpoints import load_sub_dit
-from supernet.data import load_data
+from supernet.data.digits import load_data
 from supernet.distillation import FewStepConfig
 from supernet.distillation import KDMDConfig
 from supernet.distillation import distill
 from supernet.distillation import few_step_teacher
-from supernet.distillation import load_few_step_teacher
-from supernet.distillation.few_step_teacher import add_few_step_adapter
 from supernet.distillation.few_step_teacher import draw_trajectories
 from supernet.distillation.few_step_teacher import segment_sigmas
 from supernet.distillation.few_step_teacher import train_few_step_teacher
@@ -50,10 +48,12 @@ from supernet.distillation.losses import dmd_loss
 from supernet.distillation.losses import feature_loss
 from supernet.distillation.losses import guided
 from supernet.distillation.losses import output_loss
-from supernet.dit import SubDiT
-from supernet.dit import redraw_
-from supernet.elastic import ElasticDiT
-from supernet.validation import text_tensors
+from supernet.evaluation.validation_loss import text_tensors
+from supernet.few_step_adapter import add_few_step_adapter
+from supernet.few_step_adapter import load_few_step_teacher
+from supernet.model.dit import SubDiT
+from supernet.model.dit import redraw_
+from supernet.model.elastic import ElasticDiT
 
 SPACE = get_space("digits")
 TINY = SPACE.decode(SPACE.enumerate(0, 1))[0]

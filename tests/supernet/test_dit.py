@@ -13,10 +13,10 @@ from torch import Tensor
 
 from subdit.core.errors import SpecError
 from subdit.space import get_space
-from supernet.assa import AdaptiveSparseSelfAttention
-from supernet.dit import SubDiT
-from supernet.dit import example_inputs
-from supernet.elastic import ElasticDiT
+from supernet.model.assa import AdaptiveSparseSelfAttention
+from supernet.model.dit import SubDiT
+from supernet.model.dit import example_inputs
+from supernet.model.elastic import ElasticDiT
 from tests.supernet.two_encoders import CONFIG
 from tests.supernet.two_encoders import redrawn
 

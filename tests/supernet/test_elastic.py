@@ -26,10 +26,10 @@ from subdit.space import SubDiTSpec
 from subdit.space import count_params
 from subdit.space import get_space
 from subdit.space import register_space
-from supernet.dit import SubDiT
-from supernet.dit import example_inputs
-from supernet.dit import redraw_
-from supernet.elastic import ElasticDiT
+from supernet.model.dit import SubDiT
+from supernet.model.dit import example_inputs
+from supernet.model.dit import redraw_
+from supernet.model.elastic import ElasticDiT
 from tests.supernet.shrunk import shrunk_spaces
 from tests.supernet.shrunk import specs
 

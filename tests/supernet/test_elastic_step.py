@@ -11,12 +11,12 @@ from torch import Tensor
 
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
-from supernet.dit import example_inputs
-from supernet.dit import redraw_
-from supernet.elastic import ElasticDiT
-from supernet.elastic_step import Batch
-from supernet.elastic_step import balanced_scale
-from supernet.elastic_step import elastic_step
+from supernet.model.dit import example_inputs
+from supernet.model.dit import redraw_
+from supernet.model.elastic import ElasticDiT
+from supernet.training.elastic_step import Batch
+from supernet.training.elastic_step import balanced_scale
+from supernet.training.elastic_step import elastic_step
 
 SPACE = get_space("digits")
 SPECS = [

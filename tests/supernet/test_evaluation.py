@@ -13,21 +13,21 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from subdit.space import get_space
-from supernet.data import load_data
-from supernet.dit import redraw_
-from supernet.elastic import ElasticDiT
-from supernet.evaluation import frechet_distance
-from supernet.evaluation import nearest_neighbor_distances
-from supernet.evaluation import novelty
-from supernet.evaluation import recognised
+from supernet.data.digits import load_data
+from supernet.evaluation.metrics import frechet_distance
+from supernet.evaluation.metrics import nearest_neighbor_distances
+from supernet.evaluation.metrics import novelty
+from supernet.evaluation.metrics import recognised
+from supernet.evaluation.samples import bootstrap_fd
+from supernet.evaluation.samples import class_labels
+from supernet.evaluation.samples import generate
+from supernet.evaluation.samples import judge
+from supernet.evaluation.validation_loss import predicted_velocities
+from supernet.evaluation.validation_loss import validation_loss
+from supernet.evaluation.validation_loss import validation_set
 from supernet.flow_matching import add_noise
-from supernet.judging import bootstrap_fd
-from supernet.judging import class_labels
-from supernet.judging import generate
-from supernet.judging import judge
-from supernet.validation import predicted_velocities
-from supernet.validation import validation_loss
-from supernet.validation import validation_set
+from supernet.model.dit import redraw_
+from supernet.model.elastic import ElasticDiT
 
 SPACE = get_space("digits")
 DATA = load_data("digits")

@@ -20,20 +20,20 @@ from subdit.space import SubDiTSpec
 from subdit.space import all_components
 from subdit.space import get_space
 from subdit.space import space_names
-from supernet import export as export_module
 from supernet.checkpoints import save_model
-from supernet.components import component_module
-from supernet.dit import ELASTIC_OPTIONS
-from supernet.dit import SubDiT
-from supernet.dit import example_inputs
-from supernet.dit import fixed_options
-from supernet.dit import redraw_
-from supernet.elastic import ElasticDiT
-from supernet.export import deviation
-from supernet.export import export
-from supernet.export import export_onnx
-from supernet.export import export_sub_dit
-from supernet.onnx_graph import parameter_bytes
+from supernet.export import exporter as export_module
+from supernet.export.exporter import deviation
+from supernet.export.exporter import export
+from supernet.export.exporter import export_onnx
+from supernet.export.exporter import export_sub_dit
+from supernet.export.onnx_graph import parameter_bytes
+from supernet.model.components import component_module
+from supernet.model.dit import ELASTIC_OPTIONS
+from supernet.model.dit import SubDiT
+from supernet.model.dit import example_inputs
+from supernet.model.dit import fixed_options
+from supernet.model.dit import redraw_
+from supernet.model.elastic import ElasticDiT
 from supernet.recipe import MANY_STEPS
 from supernet.recipe import SamplingRecipe
 

@@ -11,9 +11,9 @@ from torch import nn
 from torch.optim import _muon
 
 from subdit.core.errors import RunError
-from supernet.muon import Muon
-from supernet.muon import muon_dtype
-from supernet.muon import orthogonalize
+from supernet.training.muon import Muon
+from supernet.training.muon import muon_dtype
+from supernet.training.muon import orthogonalize
 
 SHAPES = ((12, 40), (40, 12), (16, 16), (12, 40), (40, 12), (1, 7), (7, 1), (40, 12), (16, 16))
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -87,7 +87,7 @@ def test_a_batch_is_its_matrices(shape: tuple[int, ...]) -> None:
 
 def test_batches_are_cut_where_matrices_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = after_steps(lambda owned: Muon(owned, iteration_dtype=torch.float64), torch.float64)
-    monkeypatch.setattr("supernet.muon.BATCH_ELEMENTS", 2 * 12 * 40)
+    monkeypatch.setattr("supernet.training.muon.BATCH_ELEMENTS", 2 * 12 * 40)
     cut = after_steps(lambda owned: Muon(owned, iteration_dtype=torch.float64), torch.float64)
     for mine, theirs in zip(cut, whole, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)

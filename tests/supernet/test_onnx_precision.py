@@ -14,10 +14,10 @@ from torch import nn
 from subdit.core.errors import ExportError
 from subdit.space import Component
 from subdit.space import get_space
-from supernet.components import component_module
-from supernet.export import export_onnx
-from supernet.onnx_precision import quantize_int8
-from supernet.onnx_precision import store_fp16
+from supernet.export.exporter import export_onnx
+from supernet.export.onnx_precision import quantize_int8
+from supernet.export.onnx_precision import store_fp16
+from supernet.model.components import component_module
 
 SPACE = get_space("digits")
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from subdit.core.errors import SampleError
 from supernet.checkpoints import save_model
-from supernet.dit import SubDiT
+from supernet.model.dit import SubDiT
 from supernet.pipeline import SubDiTPipeline
 from supernet.recipe import SamplingRecipe
 from supernet.sampling import euler_sigmas

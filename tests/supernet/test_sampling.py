@@ -27,11 +27,11 @@ from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import save_model
 from supernet.distillation.few_step_teacher import SHIFT
 from supernet.distillation.few_step_teacher import STEPS
-from supernet.dit import redraw_
-from supernet.elastic import ElasticDiT
-from supernet.export import export_sub_dit
+from supernet.export.exporter import export_sub_dit
 from supernet.flow_matching import sample_sigma
 from supernet.flow_matching import shift_sigma
+from supernet.model.dit import redraw_
+from supernet.model.elastic import ElasticDiT
 from supernet.pictures import save_contact_sheet
 from supernet.recipe import FEW_STEPS
 from supernet.recipe import SamplingRecipe

@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subdit.core.errors import RunError
-from supernet.optimizers import schedule
-from supernet.step_budget import CUT_SHARE
-from supernet.step_budget import Cut
-from supernet.step_budget import StepBudget
-from supernet.step_budget import StepState
-from supernet.step_budget import advance
-from supernet.step_budget import expectation
-from supernet.step_budget import last_step
-from supernet.step_budget import learning_rate_share
-from supernet.step_budget import record
+from supernet.training.optimizers import schedule
+from supernet.training.step_budget import CUT_SHARE
+from supernet.training.step_budget import Cut
+from supernet.training.step_budget import StepBudget
+from supernet.training.step_budget import StepState
+from supernet.training.step_budget import advance
+from supernet.training.step_budget import expectation
+from supernet.training.step_budget import last_step
+from supernet.training.step_budget import learning_rate_share
+from supernet.training.step_budget import record
 
 
 def walked(budget: StepBudget, paces: list[float]) -> list[StepState]:

@@ -17,15 +17,15 @@ from torch import Tensor
 
 from subdit.core.errors import SpecError
 from subdit.space import get_space
-from supernet.dit import SubDiT
-from supernet.dit import example_inputs
-from supernet.dit import redraw_
-from supernet.elastic import ElasticDiT
-from supernet.elastic_step import Batch
-from supernet.elastic_step import elastic_step
+from supernet.model.dit import SubDiT
+from supernet.model.dit import example_inputs
+from supernet.model.dit import redraw_
+from supernet.model.elastic import ElasticDiT
+from supernet.model.templates import BLUEPRINTS
+from supernet.model.templates import COPIES
 from supernet.parallel import run_shards
-from supernet.templates import BLUEPRINTS
-from supernet.templates import COPIES
+from supernet.training.elastic_step import Batch
+from supernet.training.elastic_step import elastic_step
 
 SPACE = get_space("digits")
 TINY = SPACE.named["tiny"]

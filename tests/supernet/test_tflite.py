@@ -26,14 +26,14 @@ from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import all_components
 from subdit.space import get_space
-from supernet import export as export_module
-from supernet.components import component_module
-from supernet.dit import SubDiT
-from supernet.dit import example_inputs
-from supernet.dit import redraw_
-from supernet.elastic import ElasticDiT
-from supernet.export import export
-from supernet.export import export_tflite
+from supernet.export import exporter as export_module
+from supernet.export.exporter import export
+from supernet.export.exporter import export_tflite
+from supernet.model.components import component_module
+from supernet.model.dit import SubDiT
+from supernet.model.dit import example_inputs
+from supernet.model.dit import redraw_
+from supernet.model.elastic import ElasticDiT
 from supernet.tflite import Operators
 from supernet.tflite import Value
 from supernet.tflite import _build

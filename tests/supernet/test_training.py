@@ -23,8 +23,8 @@ from safetensors import safe_open
 from safetensors.torch import load
 from safetensors.torch import save
 
-import supernet.muon as muon
-import supernet.step_loop as step_loop
+import supernet.training.muon as muon
+import supernet.training.step_loop as step_loop
 from subdit.core.errors import CheckpointError
 from subdit.core.errors import RunError
 from subdit.core.errors import SpaceError
@@ -38,14 +38,14 @@ from subdit.core.training_record import training_records
 from subdit.space import get_space
 from supernet.checkpoints import WEIGHTS
 from supernet.checkpoints import load_supernet
-from supernet.data import load_data
-from supernet.elastic import ElasticDiT
-from supernet.elastic_step import StepLosses
-from supernet.optimizers import schedule
-from supernet.training import Trainer
-from supernet.training import TrainingConfig
-from supernet.training import read_metrics
-from supernet.training import train
+from supernet.data.digits import load_data
+from supernet.model.elastic import ElasticDiT
+from supernet.training.elastic_step import StepLosses
+from supernet.training.optimizers import schedule
+from supernet.training.trainer import Trainer
+from supernet.training.trainer import TrainingConfig
+from supernet.training.trainer import read_metrics
+from supernet.training.trainer import train
 from tests.supernet.two_encoders import two_encoder_space
 
 SPACE = get_space("digits")
@@ -164,7 +164,7 @@ import sys
 import threading
 from itertools import count
 from pathlib import Path
-from supernet.training import TrainingConfig, train
+from supernet.training.trainer import TrainingConfig, train
 said = count(1)
 def progress(done, *_):
     print(int(done), flush=True)

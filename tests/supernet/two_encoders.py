@@ -9,8 +9,8 @@ from subdit.space import SearchSpace
 from subdit.space import TextInput
 from subdit.space import get_space
 from subdit.space import register_space
-from supernet.dit import SubDiT
-from supernet.dit import redraw_
+from supernet.model.dit import SubDiT
+from supernet.model.dit import redraw_
 
 CONFIG: dict[str, Any] = {
     "space": "nobody's",

@@ -30,7 +30,7 @@ from subdit.core.training_record import TrainingRecord
 from supernet.distillation import FewStepConfig
 from supernet.distillation import KDMDConfig
 from supernet.step_times import StepTimes
-from supernet.training import TrainingConfig
+from supernet.training.trainer import TrainingConfig
 
 
 @pytest.mark.parametrize(

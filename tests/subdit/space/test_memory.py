@@ -21,10 +21,10 @@ from subdit.space import get_space
 from subdit.space import part_activation_bytes
 from subdit.space import peak_memory_bytes
 from subdit.space import weight_bytes
-from supernet.costs import measure_costs
-from supernet.costs import part_costs
-from supernet.dit import SubDiT
-from supernet.dit import example_inputs
+from supernet.model.costs import measure_costs
+from supernet.model.costs import part_costs
+from supernet.model.dit import SubDiT
+from supernet.model.dit import example_inputs
 from tests.supernet.shrunk import SHIPPED
 from tests.supernet.shrunk import shrunk
 

@@ -32,8 +32,8 @@ from subdit.space import count_params
 from subdit.space import get_space
 from subdit.space import register_space
 from subdit.space import space_names
-from supernet.components import component_module
-from supernet.dit import SubDiT
+from supernet.model.components import component_module
+from supernet.model.dit import SubDiT
 from tests.supernet.shrunk import SHIPPED
 from tests.supernet.shrunk import specs
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from supernet.data import CaptionedLatents
+    from supernet.data.digits import CaptionedLatents
 
 Samples = npt.NDArray[np.float32]
 

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch import nn
 
 from subdit.space import SubDiTSpec
-from supernet.dit import FeedForward
-from supernet.elastic import ElasticDiT
+from supernet.evaluation.validation_loss import ValidationSet
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import velocity
-from supernet.placement import full_precision
-from supernet.placement import model_inputs
-from supernet.validation import ValidationSet
+from supernet.model.dit import FeedForward
+from supernet.model.elastic import ElasticDiT
+from supernet.model.placement import full_precision
+from supernet.model.placement import model_inputs
 
 _ATTENTION = ("to_q", "to_k", "to_v", "to_out")
 

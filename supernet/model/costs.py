@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from subdit.space import WeightSizes
-from supernet.attention import as_exported
+from supernet.model.attention import as_exported
 
 
 @dataclass(frozen=True)

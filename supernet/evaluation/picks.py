@@ -26,13 +26,13 @@ from subdit.core.run import read_pick
 from subdit.space import SubDiTSpec
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
-from supernet.data import load_data
-from supernet.distillation import load_few_step_teacher
-from supernet.export import student_origin
-from supernet.judging import PER_CLASS
-from supernet.judging import Judgement
-from supernet.judging import judge_plain_few_steps
-from supernet.judging import judge_sampling
+from supernet.data.digits import load_data
+from supernet.evaluation.samples import PER_CLASS
+from supernet.evaluation.samples import Judgement
+from supernet.evaluation.samples import judge_plain_few_steps
+from supernet.evaluation.samples import judge_sampling
+from supernet.export.exporter import student_origin
+from supernet.few_step_adapter import load_few_step_teacher
 
 FEW_STEPS = {"4_steps": 4, "2_steps": 2, "1_step": 1}
 

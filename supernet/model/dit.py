@@ -23,18 +23,18 @@ from torch import nn
 
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
-from supernet.assa import AdaptiveSparseSelfAttention
-from supernet.attention import CrossAttention
-from supernet.attention import Modulated
-from supernet.attention import SelfAttention
-from supernet.attention import share_tables
-from supernet.config_checks import check_config
-from supernet.diffusers_model import DiffusersModel
-from supernet.diffusers_model import strict_config
-from supernet.embeddings import PatchEmbed
-from supernet.embeddings import TextProjection
-from supernet.embeddings import TimeEmbed
-from supernet.embeddings import checked_mask
+from supernet.model.assa import AdaptiveSparseSelfAttention
+from supernet.model.attention import CrossAttention
+from supernet.model.attention import Modulated
+from supernet.model.attention import SelfAttention
+from supernet.model.attention import share_tables
+from supernet.model.config_checks import check_config
+from supernet.model.diffusers_model import DiffusersModel
+from supernet.model.diffusers_model import strict_config
+from supernet.model.embeddings import PatchEmbed
+from supernet.model.embeddings import TextProjection
+from supernet.model.embeddings import TimeEmbed
+from supernet.model.embeddings import checked_mask
 
 # The block's last branch, and the layers between stages --------------------------------------------------------------
 

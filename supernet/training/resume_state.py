@@ -17,9 +17,9 @@ from torch import nn
 from subdit.core.errors import CheckpointError
 from subdit.core.errors import RunError
 from subdit.core.files import replacing
-from supernet.step_budget import Cut
-from supernet.step_budget import StepBudget
-from supernet.step_budget import StepState
+from supernet.training.step_budget import Cut
+from supernet.training.step_budget import StepBudget
+from supernet.training.step_budget import StepState
 
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch import nn
 
 from subdit.core.errors import SpecError
-from supernet.attention import SelfAttention
-from supernet.attention import group_queries
-from supernet.attention import grouped_attention
-from supernet.attention import is_exporting
-from supernet.attention import ungroup_queries
+from supernet.model.attention import SelfAttention
+from supernet.model.attention import group_queries
+from supernet.model.attention import grouped_attention
+from supernet.model.attention import is_exporting
+from supernet.model.attention import ungroup_queries
 
 
 def check_grid(grid: int, *, blocks: int, kv_compression: int) -> None:

@@ -11,20 +11,20 @@ import torch
 from torch import nn
 
 from subdit.space import get_space
-from supernet.data import DataSplit
-from supernet.data import digit_caption
-from supernet.evaluation import frechet_distance
-from supernet.evaluation import novelty
-from supernet.evaluation import recognised
+from supernet.data.digits import DataSplit
+from supernet.data.digits import digit_caption
+from supernet.evaluation.metrics import frechet_distance
+from supernet.evaluation.metrics import novelty
+from supernet.evaluation.metrics import recognised
+from supernet.evaluation.validation_loss import text_tensors
+from supernet.model.placement import device_of
+from supernet.model.placement import float_array
+from supernet.model.placement import full_precision
+from supernet.model.placement import model_inputs
 from supernet.parallel import run_shards
 from supernet.parallel import shard_count
 from supernet.parallel import shard_slices
-from supernet.placement import device_of
-from supernet.placement import float_array
-from supernet.placement import full_precision
-from supernet.placement import model_inputs
 from supernet.sampling import sample_euler
-from supernet.validation import text_tensors
 
 CLASSES = 10
 PER_CLASS = 90

@@ -19,7 +19,7 @@ from torch import nn
 
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
-from supernet.dit import SubDiT
+from supernet.model.dit import SubDiT
 
 BLUEPRINTS = 32
 """That a supernet keeps, those asked for last."""

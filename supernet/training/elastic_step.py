@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.func import functional_call
 
 from subdit.space import SubDiTSpec
-from supernet.elastic import ElasticDiT
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import velocity
+from supernet.model.elastic import ElasticDiT
+from supernet.model.placement import device_of
+from supernet.model.placement import full_precision
+from supernet.model.placement import model_inputs
 from supernet.parallel import run_shards
 from supernet.parallel import shard_slices
-from supernet.placement import device_of
-from supernet.placement import full_precision
-from supernet.placement import model_inputs
 
 
 @dataclass(frozen=True)

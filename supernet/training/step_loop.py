@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 
 from subdit.core.progress import ProgressCallback
-from supernet.resume_state import ResumeState
-from supernet.step_budget import StepBudget
-from supernet.step_budget import StepState
-from supernet.step_budget import advance
-from supernet.step_budget import expectation
-from supernet.step_budget import last_step
+from supernet.training.resume_state import ResumeState
+from supernet.training.step_budget import StepBudget
+from supernet.training.step_budget import StepState
+from supernet.training.step_budget import advance
+from supernet.training.step_budget import expectation
+from supernet.training.step_budget import last_step
 
 
 def run_steps(

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
 
-from supernet.rope import RotaryGrid
-from supernet.rope import rotate
+from supernet.model.rope import RotaryGrid
+from supernet.model.rope import rotate
 
 
 def group_queries(q: Tensor, kv_heads: int) -> Tensor:

@@ -31,28 +31,28 @@ from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from supernet.checkpoints import save_model
-from supernet.data import CaptionedLatents
-from supernet.data import load_data
-from supernet.elastic import ElasticDiT
-from supernet.elastic_step import Batch
-from supernet.elastic_step import StepLosses
-from supernet.elastic_step import elastic_step
+from supernet.data.digits import CaptionedLatents
+from supernet.data.digits import load_data
+from supernet.data.text import drop_encoders
+from supernet.evaluation.validation_loss import text_tensors
 from supernet.flow_matching import sample_sigma
-from supernet.muon import muon_dtype
-from supernet.optimizers import optimizers_of
-from supernet.optimizers import schedule
+from supernet.model.elastic import ElasticDiT
 from supernet.parallel import run_shards
 from supernet.parallel import shard_count
-from supernet.resume_state import ResumeState
-from supernet.resume_state import resume_facts
-from supernet.step_budget import StepBudget
-from supernet.step_budget import StepState
-from supernet.step_budget import last_step
-from supernet.step_budget import learning_rate_share
-from supernet.step_budget import record
-from supernet.step_loop import run_steps
-from supernet.text import drop_encoders
-from supernet.validation import text_tensors
+from supernet.training.elastic_step import Batch
+from supernet.training.elastic_step import StepLosses
+from supernet.training.elastic_step import elastic_step
+from supernet.training.muon import muon_dtype
+from supernet.training.optimizers import optimizers_of
+from supernet.training.optimizers import schedule
+from supernet.training.resume_state import ResumeState
+from supernet.training.resume_state import resume_facts
+from supernet.training.step_budget import StepBudget
+from supernet.training.step_budget import StepState
+from supernet.training.step_budget import last_step
+from supernet.training.step_budget import learning_rate_share
+from supernet.training.step_budget import record
+from supernet.training.step_loop import run_steps
 
 STATE = "state.safetensors"
 METRICS = "metrics.jsonl"

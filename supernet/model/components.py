@@ -13,9 +13,9 @@ from subdit.core.errors import SpecError
 from subdit.space import Component
 from subdit.space import SearchSpace
 from subdit.space import all_components
-from supernet.dit import SubDiT
-from supernet.dit import example_inputs
-from supernet.dit import redraw_
+from supernet.model.dit import SubDiT
+from supernet.model.dit import example_inputs
+from supernet.model.dit import redraw_
 
 
 @dataclass(frozen=True)

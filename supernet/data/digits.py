@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subdit.core.errors import SpaceError
-from supernet.text import NUMERALS
+from supernet.data.text import NUMERALS
 
 SPLIT_SEED = 20260123
 

@@ -27,11 +27,11 @@ from subdit.space import STAGES
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
-from supernet.attention import share_tables
-from supernet.diffusers_model import DiffusersModel
-from supernet.diffusers_model import strict_config
-from supernet.dit import SubDiT
-from supernet.templates import Templates
+from supernet.model.attention import share_tables
+from supernet.model.diffusers_model import DiffusersModel
+from supernet.model.diffusers_model import strict_config
+from supernet.model.dit import SubDiT
+from supernet.model.templates import Templates
 
 # Which axis of which parameter is elastic, by the end of its name. An axis is "width", "2 widths" (two of them end to
 # end), "heads" (query heads, grouped by the key-value head they share), "ffn", or "all": never sliced.

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from subdit.space import STAGES
-from supernet.muon import Muon
 from supernet.parallel import shard_count
+from supernet.training.muon import Muon
 
 
 def schedule(share: float, warmup: float) -> float:

@@ -16,18 +16,18 @@ from torch import Tensor
 
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
-from supernet.data import CaptionedLatents
-from supernet.data import load_data
-from supernet.elastic import ElasticDiT
+from supernet.data.digits import CaptionedLatents
+from supernet.data.digits import load_data
+from supernet.data.text import encode_prompts
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import velocity
+from supernet.model.elastic import ElasticDiT
+from supernet.model.placement import device_of
+from supernet.model.placement import float_array
+from supernet.model.placement import model_inputs
 from supernet.parallel import run_shards
 from supernet.parallel import shard_slices
-from supernet.placement import device_of
-from supernet.placement import float_array
-from supernet.placement import model_inputs
-from supernet.text import encode_prompts
 
 FEW_TOKENS = 256
 """Up to so many a sub-DiT is small. On a machine that others use too, threads that wait for each other at every one of

@@ -10,20 +10,20 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
-from supernet.data import CaptionedLatents
-from supernet.dit import SubDiT
-from supernet.elastic import ElasticDiT
+from supernet.data.digits import CaptionedLatents
+from supernet.evaluation.validation_loss import ValidationSet
+from supernet.evaluation.validation_loss import text_tensors
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import sample_sigma
 from supernet.flow_matching import velocity
-from supernet.muon import muon_dtype
-from supernet.optimizers import optimizers_of
-from supernet.optimizers import schedule
-from supernet.placement import model_inputs
-from supernet.training import TrainingConfig
-from supernet.validation import ValidationSet
-from supernet.validation import text_tensors
+from supernet.model.dit import SubDiT
+from supernet.model.elastic import ElasticDiT
+from supernet.model.placement import model_inputs
+from supernet.training.muon import muon_dtype
+from supernet.training.optimizers import optimizers_of
+from supernet.training.optimizers import schedule
+from supernet.training.trainer import TrainingConfig
 
 
 def train_alone(

@@ -17,8 +17,8 @@ from typing import Any
 
 from torch import Tensor
 
-from supernet.dit import SubDiT
-from supernet.dit import drawn_inputs
+from supernet.model.dit import SubDiT
+from supernet.model.dit import drawn_inputs
 
 
 @dataclass(frozen=True)

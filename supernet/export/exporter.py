@@ -36,12 +36,12 @@ from subdit.core.run import read_pick
 from subdit.space import SubDiTSpec
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
-from supernet.dit import SubDiT
+from supernet.export.onnx_graph import data_path
+from supernet.export.onnx_graph import parameter_bytes
+from supernet.export.onnx_graph import write_graph
+from supernet.export.onnx_graph import write_with_external_data
+from supernet.model.dit import SubDiT
 from supernet.model_file import card
-from supernet.onnx_graph import data_path
-from supernet.onnx_graph import parameter_bytes
-from supernet.onnx_graph import write_graph
-from supernet.onnx_graph import write_with_external_data
 from supernet.recipe import SamplingRecipe
 from supernet.recipe import read_recipe
 from supernet.tflite import PRECISIONS

@@ -1,0 +1,1 @@
+"""Export of sub-DiTs and components as .onnx and .tflite files."""

@@ -1,0 +1,69 @@
+"""The few-step adapter: a LoRA on the full network that makes it the few-step teacher while it is switched on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch import nn
+
+from subdit.core.errors import CheckpointError
+from subdit.core.errors import RunError
+from subdit.core.origin import Standing
+from subdit.core.origin import of_others
+from subdit.core.origin import origin
+from subdit.core.origin import standing
+from subdit.core.run import Run
+from supernet.checkpoints import load_supernet
+from supernet.checkpoints import supernet_digest
+from supernet.model.dit import SubDiT
+
+ADAPTER = "few_step"
+ADAPTER_FILE = "few_step_lora.safetensors"
+
+
+def add_few_step_adapter(teacher: SubDiT, *, rank: int, seed: int = 0) -> None:
+    """Put a LoRA on every linear of the teacher, freeze the rest; with the adapter off the teacher is what it was."""
+    from peft import LoraConfig
+
+    targets = [name for name, module in teacher.named_modules() if isinstance(module, nn.Linear)]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        teacher.requires_grad_(False)
+        teacher.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), adapter_name=ADAPTER)
+    # Without an optimiser step the adapter is an identity; both modes share one set of base weights.
+
+
+def load_few_step_adapter(teacher: SubDiT, file: Path) -> None:
+    """Put a saved adapter on the teacher, and switch it on; raises `CheckpointError` where the file is damaged."""
+    try:
+        saved = load_file(str(file))
+        rank = saved[next(name for name in saved if "lora_A" in name)].shape[0]
+        add_few_step_adapter(teacher, rank=rank)
+        for name, parameter in adapter_tensors(teacher).items():
+            parameter.copy_(saved[name])
+    except (OSError, SafetensorError, KeyError, RuntimeError, StopIteration) as error:
+        raise CheckpointError(f"The few-step LoRA {file} is damaged ({error}); delete it to make it anew.") from error
+
+
+def adapter_tensors(teacher: SubDiT) -> dict[str, Tensor]:
+    """The adapter's weights by their names in the teacher."""
+    return {name: value.data for name, value in teacher.named_parameters() if f".{ADAPTER}." in name}
+
+
+def load_few_step_teacher(run: Run) -> SubDiT:
+    """The full network with its finished few-step adapter, switched on; raises `RunError` where it has none."""
+    if not (run.teacher / ADAPTER_FILE).exists():
+        raise RunError(f"The run {run.path} has no few-step teacher; make one with 'subdit distill'.")
+    made_from, digest = origin(run.teacher), supernet_digest(run.supernet)
+    if standing(made_from, digest) is not Standing.FRESH:
+        what = f"The few-step teacher at {run.teacher}"
+        raise RunError(of_others(what, made_from, digest, "make one of the run's weights with 'subdit distill'"))
+    teacher = load_supernet(run.supernet).full
+    load_few_step_adapter(teacher, run.teacher / ADAPTER_FILE)
+    teacher.requires_grad_(False).eval()
+    teacher.enable_adapters()
+    return teacher

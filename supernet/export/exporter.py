@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import shlex
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -121,7 +122,9 @@ def student_origin(run: Run, pick: str, distilled: Path, digest: str | None) -> 
         case Standing.STALE:
             raise RunError(of_others(what, made_from, digest, "distil the pick again with 'subdit distill'"))
         case Standing.UNKNOWN:
-            say(of_others(what, made_from, digest, "to be sure distil the pick again with 'subdit distill --force'"))
+            command = f"subdit distill {shlex.quote(str(run.path))} --pick {shlex.quote(pick)} --force"
+            remedy = f"to be sure distil it again with '{command}'"
+            say(of_others(what, made_from, digest, remedy))
     return made_from
 
 

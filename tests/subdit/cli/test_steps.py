@@ -104,7 +104,7 @@ def test_a_demo_of_an_earlier_version_is_named_as_one(tmp_path: Path) -> None:
 
 def test_how_long_a_demo_takes_is_the_sum_of_its_parts() -> None:
     budget = DemoBudget(train_steps=1000, teacher_steps=300, kdmd_steps=2000, per_class=0)
-    rest_s = 25 + 60 + 12 + 250 * 0.24
+    rest_s = 25 + 12 + (250 + 0.55 * 400) * 0.24
     lines = duration_lines(budget, 945.0, StepTimes(0.24, 0.2, 0.12, 0.01))
     assert lines == [
         f"This will take about {round((240 + 2048 * 0.01 + 60 + 240 + rest_s) / 60)} minutes from the beginning: "
@@ -118,7 +118,7 @@ def test_what_a_ceiling_will_cut_is_said_beforehand() -> None:
     times = StepTimes(1.2, 0.2, 0.12, 0.01)
     first, _, last = duration_lines(budget, 945.0, times)
     assert "supernet 1,000 steps, 8 minutes of 20 minutes, cut by the ceiling; few-step" in first
-    rest_s = 25 + 60 + 12 + 250 * 1.2
+    rest_s = 25 + 12 + (250 + 0.55 * 400) * 1.2
     whole = round((1200 + 2048 * 0.01 + 60 + 240 + rest_s) / 60)
     assert last == f"With --no-ceiling, which makes all steps, about {whole} minutes."
     assert len(duration_lines(budget, None, times)) == 2

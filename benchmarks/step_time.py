@@ -91,7 +91,7 @@ def table(found: dict[str, list[float]], label: str) -> list[str]:
             before, after = (np.asarray(found[f"{what}, {when}, {clock}"]) for when in ("before", "after"))
             low, middle, high = np.percentile(before / after, [25, 50, 75])
             rows.append(
-                f"{label:<22}{what:<6}{clock:<11}{np.median(before):>9.1f}{np.median(after):>9.1f}"
+                f"{label:<27}{what:<6}{clock:<11}{np.median(before):>9.1f}{np.median(after):>9.1f}"
                 f"{middle:>8.2f} ({low:.2f} to {high:.2f})"
             )
     return rows
@@ -116,7 +116,7 @@ def main() -> None:
         f"load average before: {os.getloadavg()[0]:.1f}",
         f"capped: {' '.join(f'{name}={value}' for name, value in CAP.items())}",
         "",
-        f"{'':<22}{'what':<6}{'clock':<11}{'before':>9}{'after':>9}{'ratio':>8}",
+        f"{'':<27}{'what':<6}{'clock':<11}{'before':>9}{'after':>9}{'ratio':>8}",
     ]
     everything = {}
     for threads in (1, 2):

@@ -186,3 +186,13 @@ def test_an_extracted_model_is_a_model_of_its_own() -> None:
     assert "up.0.attn.extra" not in again.state_dict() and not hasattr(again, "config_note")
     assert not modules_of(made) & modules_of(again)
     assert not {id(p) for p in made.parameters()} & {id(p) for p in again.parameters()}
+
+
+def test_a_template_that_was_built_for_inference_serves_training_too() -> None:
+    supernet, other, batch = redrawn(), redrawn(), small_batch()
+    with torch.inference_mode():
+        supernet(*inputs(), spec=TINY)
+    assert elastic_step(supernet, TINY, batch) == elastic_step(other, TINY, batch)
+    made = supernet.extract(TINY)
+    made(*inputs()).sum().backward()
+    assert all(p.grad is not None and not p.is_inference() for p in made.parameters())

@@ -257,7 +257,8 @@ def test_a_profile_of_an_unknown_space_is_not_judged() -> None:
 
 def call(*arguments: object) -> tuple[int, str]:
     result = CliRunner().invoke(group, ["devices", *map(str, arguments)])
-    return result.exit_code, result.output
+    # Progress is on stderr.
+    return result.exit_code, result.stdout + ("" if result.exit_code == 0 else result.stderr)
 
 
 @pytest.mark.parametrize("name", ["wide but fast", "a gap"])

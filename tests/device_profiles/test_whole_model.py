@@ -139,6 +139,6 @@ def test_sums_over_places_are_sums_over_counts() -> None:
 def test_devices_show_tells_of_the_fit(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUBDIT_HOME", str(tmp_path))
     save_profile(whole_profile(20))
-    shown = CliRunner().invoke(group, ["devices", "show", "kettle"]).output
+    shown = CliRunner().invoke(group, ["devices", "show", "kettle", "--fit"]).stdout
     for said in ("to 20 whole sub-DiTs", "within 5 %", "bias", "tau", "of that noise alone", "No drift"):
         assert said in shown, shown

@@ -1,4 +1,4 @@
-"""Figures of this code on fixed inputs, frozen in tests/golden/numbers.json, so that a move changes none of them.
+"""Figures of this code on fixed inputs, frozen in tests/golden/numbers/numbers.json, so that a move changes none of them.
 
     python -m tests.golden_numbers            # writes them anew; say in the commit why a number changed
 
@@ -30,7 +30,7 @@ from tests.profilers.test_from_timings import EMPTY
 from tests.profilers.test_from_timings import kit_of
 from tests.profilers.test_from_timings import timings_of
 
-FILE = Path(__file__).parent / "golden" / "numbers.json"
+FILE = Path(__file__).parent / "golden" / "numbers" / "numbers.json"
 DEVICE = "linux-amd-epyc/onnxruntime/fp32/t1"
 SPECS = 40
 

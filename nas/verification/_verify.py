@@ -72,6 +72,7 @@ def correct(
     """
     from device_profiles import CorrectedLatencies
     from device_profiles import half_apart_ms
+    from device_profiles import t_95
 
     plain = source.estimate(encoded)
     latency_ms = np.asarray(plain.latency_ms)
@@ -89,15 +90,10 @@ def correct(
     elif count > 1:
         left = float(np.mean(np.square((ratio - ratio.mean()) * count / (count - 1))))
     own = float(np.mean(half_apart_ms(plain) / latency_ms))
-    left_over = max(_t_95(count - 1) * np.sqrt(left), own / np.sqrt(count))
+    # One measurement has no spread of its own.
+    spread = t_95(count - 1) * np.sqrt(left) if count > 1 else 0.0
+    left_over = max(spread, own / np.sqrt(count))
     return CorrectedLatencies(space, source, float(ratio.mean()), middle, slopes, float(left_over))
-
-
-def _t_95(degrees: int) -> float:
-    """97.5 % quantile of Student's t; 0 where there are no degrees of freedom, and so no spread to multiply."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, 0.975)) if degrees else 0.0
 
 
 def verify_search(

@@ -17,6 +17,7 @@ from device_profiles import Conditions
 from device_profiles import DeviceProfile
 from device_profiles import Latency
 from device_profiles import save_profile
+from device_profiles import t_95
 from profilers._from_timings import calibrate
 from profilers._from_timings import whole_latencies
 from profilers._kit import Kit
@@ -248,7 +249,7 @@ def _spread(log: ImportedLog) -> float | None:
         return None
     if log.std_ms == 0:
         return _RESOLUTION_MS / 2
-    return 1.96 * (_MEDIAN if log.median_ms is not None else 1.0) * log.std_ms / math.sqrt(log.count)
+    return t_95(log.count - 1) * (_MEDIAN if log.median_ms is not None else 1.0) * log.std_ms / math.sqrt(log.count)
 
 
 def _latency(log: ImportedLog) -> Latency:

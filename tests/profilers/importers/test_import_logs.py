@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from click.testing import Result
+from scipy import stats
 
 import subdit
 from device_profiles import LatencyEstimator
@@ -140,7 +141,8 @@ def test_complete_logs_become_a_profile(write_logs: WriteLogs) -> None:
     estimate = LatencyEstimator(profile, SPACE).estimate(SPACE.encode([spec]))
     assert estimate.latency_ms[0] == pytest.approx(by_hand)
     # 95 % of a median of 30 runs with a standard deviation of 2 %.
-    assert profile.components[NAMES[0]].relative_ci == pytest.approx(1.96 * 1.2533 * 0.02 / np.sqrt(30), rel=1e-3)
+    half = stats.t.ppf(0.975, 29) * 1.2533 * 0.02 / np.sqrt(30)
+    assert profile.components[NAMES[0]].relative_ci == pytest.approx(half, rel=1e-3)
 
 
 def test_gaps_are_named(write_logs: WriteLogs) -> None:

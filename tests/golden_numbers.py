@@ -1,4 +1,4 @@
-"""Figures of this code on fixed inputs, frozen in tests/golden/numbers/numbers.json, so that a move changes none of them.
+"""Figures of this code on fixed inputs, frozen in tests/golden/numbers, so that a move changes none of them.
 
     python -m tests.golden_numbers            # writes them anew; say in the commit why a number changed
 

@@ -106,8 +106,11 @@ class SubDiTPipeline(DiffusionPipeline):
         x = randn_tensor(shape, generator=generator, device=device, dtype=dtype) if latents is None else latents
         x = x.to(device, dtype)
         # Even steps, which the scheduler then shifts. Its own default steps end at its smallest sigma instead.
-        self.scheduler.set_timesteps(sigmas=euler_sigmas(num_inference_steps)[:-1].tolist(), device=device)
+        sigmas = euler_sigmas(num_inference_steps)[:-1].tolist()
+        # Looked at where no device has to be waited for.
+        self.scheduler.set_timesteps(sigmas=sigmas, device="cpu")
         _check_sigmas(self.scheduler)
+        self.scheduler.set_timesteps(sigmas=sigmas, device=device)
         # Otherwise it asks the device at which of its steps it is, and waits for the answer.
         self.scheduler.set_begin_index(0)
         for timestep in self.progress_bar(self.scheduler.timesteps):

@@ -45,7 +45,7 @@ def test_devices_lists_shows_and_checks() -> None:
 def test_what_nobody_measured_is_marked_in_every_table() -> None:
     estimated = load_profile("raspberry-pi-5/roofline")
     save_profile(dataclasses.replace(estimated, device="oven", provenance="measured"))
-    lines = {line.split()[0]: line for line in call("devices", "list").output.splitlines()}
+    lines = {line.split()[0]: line for line in call("devices", "list").stdout.splitlines() if line}
     assert "ESTIMATED, not measured" in lines[estimated.id]
     assert "REPORTED, not measured here" in lines["iphone-16-pro-max/coreml/unstated/t1"]
     assert "ESTIMATED, not measured" in call("devices", "show", estimated.id).output

@@ -28,6 +28,7 @@ from supernet.elastic_step import Batch
 from supernet.elastic_step import elastic_step
 from supernet.space import SubDiTSpec
 from supernet.space import get_space
+from supernet.templates import COPIES
 from supernet.templates import empty_sub_dit
 from supernet.templates import structure_copy
 from supernet.validation import predicted_velocities
@@ -39,7 +40,8 @@ SHARDS = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--count", type=int, default=15, help="sub-DiTs")
+    # Of more than a thread keeps none would be found again.
+    parser.add_argument("--count", type=int, default=7, choices=range(1, COPIES + 1), help="sub-DiTs")
     parser.add_argument("--no-write", action="store_true", help="print only")
     options = parser.parse_args(arguments)
     space = get_space("digits")

@@ -39,7 +39,8 @@ SHARDS = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--count", type=int, default=15, help="sub-DiTs")
+    # Of more than a thread keeps none would be found again.
+    parser.add_argument("--count", type=int, default=7, choices=range(1, COPIES + 1), help="sub-DiTs")
     parser.add_argument("--no-write", action="store_true", help="print only")
     options = parser.parse_args(arguments)
     space = get_space("digits")

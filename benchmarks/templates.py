@@ -28,6 +28,7 @@ from supernet.evaluation.validation_loss import predicted_velocities
 from supernet.evaluation.validation_loss import validation_set
 from supernet.model.dit import example_inputs
 from supernet.model.elastic import ElasticDiT
+from supernet.model.templates import COPIES
 from supernet.model.templates import empty_sub_dit
 from supernet.model.templates import structure_copy
 from supernet.training.elastic_step import Batch

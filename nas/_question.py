@@ -24,6 +24,7 @@ from nas.proxies import QualityProxy
 from subdit.errors import RunError
 from subdit.errors import SearchError
 from subdit.run import read_json
+from supernet.space import MEMORY_MODEL
 
 DEFAULT_TRIALS = 400
 PROPOSALS = 2
@@ -103,6 +104,9 @@ def describe(tables: Tables, proxies: Mapping[str, QualityProxy], question: Ques
         described["other_devices"] = list(question.others)
     if question.steps is not None:
         described["steps"] = question.steps
+    if "memory_mb" in tables.columns:
+        # Before the hashes of its values, so that a search of an earlier version is refused by this name.
+        described["memory_model"] = MEMORY_MODEL
     if tables.columns:
         described["column_hashes"] = {name: _hash(known.figures[name]) for name in tables.columns}
     if len(proxies) > 1:

@@ -30,6 +30,7 @@ from supernet.onnx_graph import data_path
 from supernet.onnx_graph import parameter_bytes
 from supernet.onnx_graph import write_graph
 from supernet.onnx_graph import write_with_external_data
+from supernet.space import EXTERNAL_DATA_BYTES
 from supernet.space import SubDiTSpec
 from supernet.tflite import PRECISIONS
 from supernet.tflite import run_tflite
@@ -43,8 +44,6 @@ TOLERANCES = {"fp32": 1e-4, "fp16": 2e-3, "int8": 0.1}
 _REMEDY = {"fp16": "export it as fp32", "int8": "export it as fp16 or fp32"}
 # Precisions of each.
 FORMATS = {"onnx": ("fp32",), "litert": PRECISIONS}
-# Of parameters, above which weights go to a file of their own: a protobuf ends at 2 GB.
-EXTERNAL_DATA_BYTES = 1_500_000_000
 
 
 def export(

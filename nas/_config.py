@@ -26,6 +26,7 @@ from subdit.core.errors import SearchError
 from subdit.core.files import read_json
 from subdit.core.origin import NO_PART
 from subdit.core.origin import of_others
+from subdit.space import MEMORY_MODEL
 
 DEFAULT_TRIALS = 400
 PROPOSALS = 2
@@ -105,6 +106,9 @@ def describe(tables: CostTable, proxies: Mapping[str, QualityProxy], question: Q
         described["other_devices"] = list(question.others)
     if question.steps is not None:
         described["steps"] = question.steps
+    if "memory_mb" in tables.columns:
+        # Before the hashes of its values, so that a search of an earlier version is refused by this name.
+        described["memory_model"] = MEMORY_MODEL
     if tables.columns:
         described["column_hashes"] = {name: _hash(known.figures[name]) for name in tables.columns}
     if len(proxies) > 1:

@@ -98,7 +98,7 @@ def _stored_bytes(counts: npt.NDArray[np.float64], sizes: list[WeightSizes], pre
 
 
 def memory_column(space: SearchSpace, precision: str) -> CostFunction:
-    """Peak memory of one step in MB (10^6), see `subdit.space.peak_memory_bytes`."""
+    """Peak memory of a process in MB (10^6), see `subdit.space.peak_memory_bytes`."""
     if precision not in subdit.space.PRECISIONS:
         raise SearchError(
             f"There is no peak memory for weights in {precision!r}; there is {', '.join(subdit.space.PRECISIONS)}."

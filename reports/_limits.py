@@ -20,6 +20,7 @@ from device_profiles import read_profile
 from reports._results import Results
 from reports._results import Trial
 from subdit.core.errors import SubditError
+from subdit.space import MEMORY_MODEL
 from subdit.space import SearchSpace
 from subdit.space import count_flops
 from subdit.space import get_space
@@ -78,6 +79,9 @@ def _values(
             case "file_mb":
                 return weight_bytes(space, encoded, profile.precision) / 1e6
             case "memory_mb":
+                if results.config.get("memory_model") != MEMORY_MODEL:
+                    # The limit of a search of an earlier version is on weights and activations alone.
+                    return None
                 return peak_memory_bytes(space, encoded, profile.precision) / 1e6
             case "gflops":
                 return count_flops(space, encoded) / 1e9

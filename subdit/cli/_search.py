@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--max-latency-ms", type=float, multiple=True, help="Hard limit on one step, for all devices or each.")
 @click.option("--max-pipeline-ms", type=float, help="Hard limit on a whole picture.")
 @click.option("--max-params", type=int, help="Hard limit on the number of parameters.")
-@click.option("--max-memory-mb", type=float, help="Hard limit on peak memory, estimated, in MB.")
+@click.option("--max-memory-mb", type=float, help="Hard limit on what a process takes at its peak in MB, see below.")
 @click.option("--max-file-mb", type=float, help="Hard limit on the stored weights in MB.")
 @click.option("--max-gflops", type=float, help="Hard limit on the work of one step in GFLOP.")
 @click.option("--max-quality", multiple=True, metavar="PROXY=VALUE", help="Hard limit on what a proxy says; repeat.")
@@ -58,6 +58,10 @@ def command(run: Path, as_json: bool, **options: Any) -> None:
     Latencies come from the device's profile, quality from the validation loss of the supernet's weights. What the
     limits rule out is never evaluated. A killed search goes on with --resume as if it had not been killed, and every
     evaluation that was ever paid for is used again.
+
+    Memory is what loading a sub-DiT and running it adds to a process at the most, on one thread of a processor: the
+    larger of ONNX Runtime's and LiteRT's peak with their defaults, weights at the profile's precision in, mapped files
+    in. The number is computed; held against both it was off by 3 % in the mean and 12 % at most.
 
     \b
     Examples:

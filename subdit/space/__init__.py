@@ -10,11 +10,17 @@ from subdit.space._components import components
 from subdit.space._components import components_by_stage
 from subdit.space._components import sum_components
 from subdit.space._features import described
-from subdit.space._memory import ACTIVATION_BYTES
 from subdit.space._memory import activation_bytes
 from subdit.space._memory import part_activation_bytes
-from subdit.space._memory import peak_memory_bytes
 from subdit.space._memory import weight_bytes
+from subdit.space._runtime_memory import EXTERNAL_DATA_BYTES
+from subdit.space._runtime_memory import MEMORY_MODEL
+from subdit.space._runtime_memory import MEMORY_TERMS
+from subdit.space._runtime_memory import RUNTIMES
+from subdit.space._runtime_memory import MemoryTerms
+from subdit.space._runtime_memory import count_operators
+from subdit.space._runtime_memory import memory_features
+from subdit.space._runtime_memory import peak_memory_bytes
 from subdit.space._search_space import PIPELINE_PARTS
 from subdit.space._search_space import EncodedSpecs
 from subdit.space._search_space import SearchSpace
@@ -35,15 +41,19 @@ from subdit.space._spec import STAGES
 from subdit.space._spec import SubDiTSpec
 
 __all__ = [
-    "ACTIVATION_BYTES",
     "ASSA_STAGES",
+    "EXTERNAL_DATA_BYTES",
     "KINDS",
+    "MEMORY_MODEL",
+    "MEMORY_TERMS",
     "PIPELINE_PARTS",
     "PRECISIONS",
+    "RUNTIMES",
     "STAGES",
     "Component",
     "ComponentTerm",
     "EncodedSpecs",
+    "MemoryTerms",
     "SearchSpace",
     "SubDiTSpec",
     "TextInput",
@@ -59,9 +69,11 @@ __all__ = [
     "components_by_stage",
     "components_up_to",
     "count_flops",
+    "count_operators",
     "count_params",
     "described",
     "get_space",
+    "memory_features",
     "part_activation_bytes",
     "peak_memory_bytes",
     "register_space",

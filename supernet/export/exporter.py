@@ -34,6 +34,7 @@ from subdit.core.origin import set_aside
 from subdit.core.origin import standing
 from subdit.core.run import Run
 from subdit.core.run import read_pick
+from subdit.space import EXTERNAL_DATA_BYTES
 from subdit.space import SubDiTSpec
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
@@ -57,8 +58,6 @@ TOLERANCES = {"fp32": 1e-4, "fp16": 2e-3, "int8": 0.1}
 _REMEDY = {"fp16": "export it as fp32", "int8": "export it as fp16 or fp32"}
 # Precisions of each.
 FORMATS = {"onnx": ("fp32",), "litert": PRECISIONS}
-# Of parameters, above which weights go to a file of their own: a protobuf ends at 2 GB.
-EXTERNAL_DATA_BYTES = 1_500_000_000
 
 
 def export(

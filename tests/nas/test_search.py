@@ -18,6 +18,7 @@ import pytest
 
 from nas._config import Budget
 from nas._config import Question
+from nas._cost_functions import memory_column
 from nas._costs import Constraints
 from nas._costs import Cost
 from nas._costs import CostTable
@@ -34,6 +35,7 @@ from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
+from subdit.space import MEMORY_MODEL
 from subdit.space import get_space
 from tests.nas import analytic
 from tests.waiting import DEADLINE_S
@@ -195,6 +197,23 @@ def test_more_trials_later_are_the_same_as_at_once(tmp_path: Path) -> None:
     later = ask(run, 30, resume=True)
     for file in FILES:
         assert (later.folder / file).read_bytes() == (at_once.folder / file).read_bytes()
+
+
+def test_a_limit_on_memory_of_an_earlier_version_is_another_question(tmp_path: Path) -> None:
+    """That limit was on weights and activations alone, so its trials were chosen by other figures."""
+    limits = Constraints(others={"memory_mb": 1e9})
+    tables = dataclasses.replace(analytic.tables(limits), columns={"memory_mb": memory_column(SPACE, "fp32")})
+    run, question, loss = new_run(tmp_path / "run"), Question("analytic", limits=limits), analytic.Loss(SPACE)
+    result = run_search(run, "default", tables, loss, question, Budget(10))
+    assert result.config["memory_model"] == MEMORY_MODEL
+    file = result.folder / "search.json"
+    before = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in before.items() if key != "memory_model"}))
+    with pytest.raises(SearchError, match="memory_model None instead of '2: peak of a process.*--name or --force"):
+        run_search(run, "default", tables, loss, question, Budget(20), resume=True)
+    # It can still be read, and one without a limit on memory names no model of it.
+    assert load_search(run.path).front == result.front
+    assert "memory_model" not in ask(run, 10, name="free").config
 
 
 def test_nothing_is_overwritten_or_mixed(tmp_path: Path) -> None:

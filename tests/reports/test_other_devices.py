@@ -23,6 +23,7 @@ from reports._results import Trial
 from reports._results import read_results
 from subdit.core.quantities import noun
 from subdit.core.run import Run
+from subdit.space import MEMORY_MODEL
 from tests.reports.run_folder import DEVICE
 from tests.reports.run_folder import SPACE
 from tests.reports.run_folder import add_search
@@ -105,7 +106,8 @@ def limit(run: Path, **limits: float) -> list[OtherPick]:
     """The other search's picks where this one has these limits, on pictures of three steps."""
     file = run / "searches" / "default" / "search.json"
     stated = {"max_latency_ms": None, "max_params": None, **limits}
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"limits": stated, "steps": 3}))
+    also = {"limits": stated, "steps": 3, "memory_model": MEMORY_MODEL}
+    file.write_text(json.dumps(json.loads(file.read_text()) | also))
     (found,) = other_devices(read_results(Run(run), "default"), make_profile())
     return list(found.picks)
 
@@ -146,6 +148,16 @@ def test_a_limit_that_cannot_be_checked_is_said_to_be_unchecked(run: Path) -> No
     assert all(
         line.cells[3].endswith(f"; limit on latency on {FURTHER} not checked") for line in other_device_lines([other])
     )
+
+
+def test_a_limit_on_memory_of_an_earlier_version_is_unchecked(run: Path) -> None:
+    limit(run, max_memory_mb=1e-9)
+    file = run / "searches" / "default" / "search.json"
+    config = json.loads(file.read_text())
+    del config["memory_model"]
+    file.write_text(json.dumps(config))
+    (found,) = other_devices(read_results(Run(run), "default"), make_profile())
+    assert all(pick.allowed and pick.unchecked == ("memory_mb",) for pick in found.picks)
 
 
 def test_the_page_and_the_table_say_so(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Peak memory in closed form equals what watching the forward finds, to the byte."""
+"""Activation memory in closed form equals what watching the forward finds, to the byte."""
 
 from __future__ import annotations
 
@@ -8,19 +8,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers.models.modeling_utils import no_init_weights
-from hypothesis import given
-from hypothesis import settings
-from hypothesis import strategies as st
 
-from subdit.space import PRECISIONS
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import activation_bytes
 from subdit.space import components_by_stage
 from subdit.space import get_space
 from subdit.space import part_activation_bytes
-from subdit.space import peak_memory_bytes
-from subdit.space import weight_bytes
 from supernet.model.costs import measure_costs
 from supernet.model.costs import part_costs
 from supernet.model.dit import SubDiT
@@ -131,29 +125,3 @@ def test_where_the_largest_moment_is_elsewhere(oddity: str) -> None:
     assert computed(space, spec) == watched(space, spec), str(spec)
     parts = part_activation_bytes(space, spec, element_bytes=4)
     assert dict(sorted(parts.items())) == watched_parts(space, spec, fused=False), str(spec)
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.data())
-def test_more_of_anything_never_needs_less(data: st.DataObject) -> None:
-    space = get_space("digits")
-    sizes = [len(values) for values in space.dimensions.values()]
-    row = np.asarray([[data.draw(st.integers(0, size - 1)) for size in sizes]])
-    # Strips move the peak both ways.
-    at = data.draw(st.sampled_from([at for at, label in enumerate(space.dimensions) if "blocks" not in label]))
-    more = row.copy()
-    more[0, at] = min(row[0, at] + 1, sizes[at] - 1)
-    for precision in PRECISIONS:
-        assert peak_memory_bytes(space, more, precision)[0] >= peak_memory_bytes(space, row, precision)[0]
-
-
-def test_peak_is_weights_and_live_set_by_precision() -> None:
-    space = get_space("mobile-1k")
-    encoded = space.encode(space.named.values())
-    for precision, element in (("fp32", 4), ("fp16", 2), ("int8", 4), ("palette4", 2)):
-        alive = activation_bytes(space, encoded, element_bytes=element)
-        np.testing.assert_array_equal(
-            peak_memory_bytes(space, encoded, precision), weight_bytes(space, encoded, precision) + alive
-        )
-    with pytest.raises(ValueError, match="fp8"):
-        peak_memory_bytes(space, encoded, "fp8")

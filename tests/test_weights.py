@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from subdit import weights
+from subdit.core import weights
 from subdit.core.errors import CheckpointError
 from subdit.core.files import write_json
 from subdit.core.origin import NO_PART

@@ -61,7 +61,8 @@ def command(run: Path, as_json: bool, **options: Any) -> None:
 
     Memory is what loading a sub-DiT and running it adds to a process at the most, on one thread of a processor: the
     larger of ONNX Runtime's and LiteRT's peak with their defaults, weights at the profile's precision in, mapped files
-    in. The number is computed; held against both it was off by 3 % in the mean and 12 % at most.
+    in. The number is computed; held against both it was off by 3 % in the mean and 9 % at most. For palette4, which
+    neither has, it is weights and one live set of activations, held against nothing.
 
     \b
     Examples:

@@ -15,7 +15,7 @@ from device_profiles._estimator import half_apart_ms
 from subdit.core.errors import ProfileError
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
-from subdit.space import described
+from subdit.space import spec_features
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class CorrectedLatencies:
     def estimate(self, encoded: EncodedSpecs, /) -> LatencyEstimate:
         """Encoded specs of shape (n, dimensions) to corrected latencies."""
         plain = self.source.estimate(encoded)
-        factor = np.exp(self.shift + (described(self.space, encoded) - self.middle) @ self.slopes)
+        factor = np.exp(self.shift + (spec_features(self.space, encoded) - self.middle) @ self.slopes)
         latency = np.asarray(plain.latency_ms) * factor
         half = np.hypot(half_apart_ms(plain) * factor, self.left_over * np.where(np.isfinite(latency), latency, 0.0))
         return LatencyEstimate(latency, np.maximum(latency - half, 0.0), latency + half, apart_ms=half)
@@ -66,7 +66,7 @@ class CorrectedLatencies:
             numbers = np.asarray([values["shift"], values["left_over"]], dtype=np.float64)
         except (KeyError, TypeError, ValueError) as error:
             raise ProfileError(f"A correction of latencies is damaged ({error!r}); verify the search again.") from error
-        columns = described(space, space.enumerate(0, 1)).shape[1]
+        columns = spec_features(space, space.enumerate(0, 1)).shape[1]
         if middle.shape != (columns,) or slopes.shape != (columns,) or numbers.shape != (2,):
             raise ProfileError(f"A correction of latencies is not of space {space.name!r}; verify the search again.")
         return cls(space, source, float(numbers[0]), middle, slopes, float(numbers[1]))

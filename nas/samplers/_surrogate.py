@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
-from subdit.space import described
+from subdit.space import spec_features
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,7 +62,7 @@ class Surrogate:
     def predict_drawn(self, encoded: EncodedSpecs, weights: Floats) -> Floats:
         """Quality of specs (n, dimensions) as drawn weights have it, shape (n,)."""
         # In double precision, so that two candidates are not told apart by the order of a sum.
-        single = described(self.space, encoded).astype(np.float64)
+        single = spec_features(self.space, encoded).astype(np.float64)
         count = single.shape[1]
         # A quadratic form: the products of pairs are never written down.
         pairs = np.zeros((count, count))
@@ -94,7 +94,7 @@ def fit_surrogate(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) ->
 
     middle, scale = float(np.mean(quality)), float(np.std(quality)) or 1.0
     model: Any = BayesianRidge(max_iter=30, tol=1e-3)
-    model.fit(features(described(space, encoded)), (quality - middle) / scale)
+    model.fit(features(spec_features(space, encoded)), (quality - middle) / scale)
     values, vectors = np.linalg.eigh(model.sigma_)
     # The symmetric root. Whatever the evaluations do not touch has one and the same variance, in which eigenvectors are
     # any: without the second factor a rounding error would turn them, and a resumed search would go another way.

@@ -41,7 +41,7 @@ from subdit.core.run import Run
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
-from subdit.space import described
+from subdit.space import spec_features
 
 if TYPE_CHECKING:
     from device_profiles import CorrectedLatencies
@@ -78,7 +78,7 @@ def correct(
     latency_ms = np.asarray(plain.latency_ms)
     ratio = np.log(measured_ms / latency_ms)
     count = len(ratio)
-    columns = described(space, encoded).astype(np.float64)
+    columns = spec_features(space, encoded).astype(np.float64)
     middle = columns.mean(axis=0)
     slopes, left = np.zeros(columns.shape[1]), 0.0
     if count >= _FEWEST and columns.shape[1]:

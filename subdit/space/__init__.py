@@ -9,7 +9,7 @@ from subdit.space._components import component_terms
 from subdit.space._components import components
 from subdit.space._components import components_by_stage
 from subdit.space._components import sum_components
-from subdit.space._features import described
+from subdit.space._features import spec_features
 from subdit.space._memory import activation_bytes
 from subdit.space._memory import part_activation_bytes
 from subdit.space._memory import weight_bytes
@@ -71,7 +71,7 @@ __all__ = [
     "count_flops",
     "count_operators",
     "count_params",
-    "described",
+    "spec_features",
     "get_space",
     "memory_features",
     "part_activation_bytes",

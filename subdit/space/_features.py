@@ -9,7 +9,7 @@ from subdit.space._search_space import EncodedSpecs
 from subdit.space._search_space import SearchSpace
 
 
-def described(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.float32]:
+def spec_features(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.float32]:
     """Specs of shape (n, dimensions) to (n, columns): how much of each elastic dimension a spec has, and its logarithm.
 
     Values are scaled to [-1, 1] within a dimension. The logarithm is there because each further block or channel helps

@@ -26,7 +26,7 @@ from nas.samplers._surrogate import features
 from nas.samplers._surrogate import fit_surrogate
 from nas.samplers._surrogate import surrogate_error
 from subdit.core.errors import SearchError
-from subdit.space import described
+from subdit.space import spec_features
 from tests.nas import analytic
 
 
@@ -134,7 +134,7 @@ def test_a_surrogate_recovers_a_quadratic() -> None:
     space = analytic.tables().space
     rng = np.random.default_rng(0)
     encoded = space.sample(rng, 600)
-    columns = features(described(space, encoded))
+    columns = features(spec_features(space, encoded))
     quality = 3.0 + 0.5 * columns @ rng.standard_normal(columns.shape[1])
     fitted = fit_surrogate(space, encoded[:400], quality[:400])
     np.testing.assert_allclose(fitted.predict(encoded[400:]), quality[400:], atol=0.02 * quality.std())

@@ -21,7 +21,7 @@ from reports._other_devices import other_devices
 from reports._results import read_results
 from subdit.core.errors import SearchError
 from subdit.core.run import Run
-from subdit.space import described
+from subdit.space import spec_features
 from tests.reports.run_folder import DEVICE
 from tests.reports.run_folder import PICKS
 from tests.reports.run_folder import SPACE
@@ -31,7 +31,7 @@ from tests.reports.run_folder import make_run
 from tests.reports.run_folder import slow_front
 from tests.reports.run_folder import write_search
 
-COLUMNS = described(SPACE, SPACE.enumerate(0, 1)).shape[1]
+COLUMNS = spec_features(SPACE, SPACE.enumerate(0, 1)).shape[1]
 PLAIN = LatencyEstimator(make_profile(), SPACE)
 CORRECTED = CorrectedLatencies(SPACE, PLAIN, 0.3, np.zeros(COLUMNS), np.linspace(0.0, 0.1, COLUMNS), 0.05)
 

@@ -52,6 +52,9 @@ def pytest_runtest_call(item: pytest.Item) -> None:
     draw_as(item.nodeid)
 
 
+EXAMPLES_SEED = "SUBDIT_EXAMPLES_SEED"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--examples-seed",
@@ -61,9 +64,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # In the process that starts the workers, which get its options.
+    # Drawn in the process that starts the workers, which inherit its environment: they must not draw their own.
     if config.option.examples_seed is None:
-        config.option.examples_seed = 0 if os.environ.get("CI") == "true" else secrets.randbelow(2**32)
+        drawn = "0" if os.environ.get("CI") == "true" else str(secrets.randbelow(2**32))
+        config.option.examples_seed = int(os.environ.get(EXAMPLES_SEED, drawn))
+    os.environ[EXAMPLES_SEED] = str(config.option.examples_seed)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -81,7 +81,8 @@ def learning_rate_share(budget: StepBudget, state: StepState, schedule: Callable
     if state.cut is None:
         return schedule(state.step / budget.steps)
     start, last = state.cut.step, state.cut.last
-    return schedule(start / budget.steps) * (last - state.step) / (last - start)
+    # The quotient first: it is exactly 1 where the cut begins.
+    return schedule(start / budget.steps) * ((last - state.step) / (last - start))
 
 
 def expectation(budget: StepBudget, state: StepState) -> str:

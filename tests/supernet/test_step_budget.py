@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ paces = st.lists(st.floats(0.01, 10), min_size=1, max_size=60)
 
 
 @given(st.integers(1, 60), st.floats(0.05, 300), paces)
+@example(54, 137.0, [1.0, 4.0])
 def test_a_training_ends_cooled_down_whatever_its_pace(steps: int, ceiling_s: float, seconds: list[float]) -> None:
     budget = StepBudget(steps, ceiling_s)
     states = walked(budget, seconds)

@@ -168,3 +168,8 @@ def test_installed_distribution_has_the_command() -> None:
 def test_command_answers(start: list[str]) -> None:
     ran = subprocess.run([sys.executable, *start, "--version"], capture_output=True, text=True, cwd=ROOT)
     assert (ran.returncode, ran.stdout) == (0, f"subdit, version {subdit.__version__}\n")
+
+
+def test_the_documents_show_the_results_that_lie_beside_the_benchmarks() -> None:
+    check = subprocess.run([sys.executable, "benchmarks/results_page.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert check.returncode == 0, check.stdout

@@ -95,9 +95,10 @@ SECTIONS = (
     Section("The paper's model, run", "", "python benchmarks/mobile_1k.py", ("mobile_1k.txt",)),
     Section(
         "Muon in float32",
-        "Before is torch's Muon, which iterates in bfloat16; measured on a busy machine.",
+        "Before is torch's Muon, which iterates in bfloat16. The AMD EPYC was quiet, the Xeon busy. Capped is the same processor "
+        "without its bfloat16 units.",
         "python benchmarks/step_time.py",
-        ("step_time.txt",),
+        ("step_time_amd_epyc.txt", "step_time_intel_xeon.txt"),
     ),
     Section("Templates of sub-networks", "", "python benchmarks/templates.py", ("templates.txt",)),
     Section("Speed of the estimator", "", "python benchmarks/estimator_speed.py", ("estimator_speed.txt",)),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -133,9 +134,11 @@ def main() -> None:
             lines += table(everything[name], name)
     print("\n".join(lines))
     RESULTS.mkdir(exist_ok=True)
-    write_atomic(RESULTS / "step_time.txt", "\n".join(lines) + "\n")
     facts = {"machine": cpu_model(), "flags": sorted(has & set(FLAGS))}
-    write_json(RESULTS / "step_time.json", facts | {"ms": everything})
+    # One result per kind of processor: what a processor emulates decides the ratio.
+    name = "step_time_" + "_".join(re.findall(r"[a-z]{2,}", re.sub(r"\(r\)|processor|cpu", "", cpu_model().lower()))[:2])
+    write_atomic(RESULTS / f"{name}.txt", "\n".join(lines) + "\n")
+    write_json(RESULTS / f"{name}.json", facts | {"ms": everything})
 
 
 if __name__ == "__main__":

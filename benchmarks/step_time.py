@@ -136,7 +136,8 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     facts = {"machine": cpu_model(), "flags": sorted(has & set(FLAGS))}
     # One result per kind of processor: what a processor emulates decides the ratio.
-    name = "step_time_" + "_".join(re.findall(r"[a-z]{2,}", re.sub(r"\(r\)|processor|cpu", "", cpu_model().lower()))[:2])
+    words = re.findall(r"[a-z]{2,}", re.sub(r"\(r\)|processor|cpu", "", cpu_model().lower()))
+    name = "_".join(["step_time", *words[:2]])
     write_atomic(RESULTS / f"{name}.txt", "\n".join(lines) + "\n")
     write_json(RESULTS / f"{name}.json", facts | {"ms": everything})
 

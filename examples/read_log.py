@@ -14,7 +14,8 @@ from subdit.core.errors import SubditError
 
 def main(path: Path) -> None:
     for entry in read_log(path):
-        print(f"{entry.model_file or path.name}: {entry.mean_ms} ms in the mean of {entry.count or 'an unknown number of'} runs")
+        runs = entry.count or "an unknown number of"
+        print(f"{entry.model_file or path.name}: {entry.mean_ms} ms in the mean of {runs} runs")
 
 
 if __name__ == "__main__":

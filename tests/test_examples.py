@@ -17,7 +17,8 @@ IN_ONE_RUN = ("train_and_search.py", "own_proxy.py", "distill_and_draw.py")
 
 def run(name: str, *arguments: str, before: str = "") -> str:
     script = ROOT / "examples" / name
-    code = f"{before}\nimport runpy, sys\nsys.argv[0] = {str(script)!r}\nrunpy.run_path({str(script)!r}, run_name='__main__')"
+    code = f"{before}\nimport runpy, sys\nsys.argv[0] = {str(script)!r}\n"
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
     )
@@ -32,7 +33,8 @@ def test_there_are_five_and_all_are_run_here() -> None:
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_TORCH))
 def test_those_that_need_no_torch_run_without_it(name: str) -> None:
-    said = run(name, *WITHOUT_TORCH[name], before="import sys; sys.modules['torch'] = None; sys.modules['optuna'] = None")
+    without = "import sys; sys.modules.update(torch=None, optuna=None)"
+    said = run(name, *WITHOUT_TORCH[name], before=without)
     assert " ms (95 % interval" in said or " ms in the mean of " in said
 
 

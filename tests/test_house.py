@@ -171,5 +171,6 @@ def test_command_answers(start: list[str]) -> None:
 
 
 def test_the_documents_show_the_results_that_lie_beside_the_benchmarks() -> None:
-    check = subprocess.run([sys.executable, "benchmarks/results_page.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "benchmarks/results_page.py", "--check"]
+    check = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert check.returncode == 0, check.stdout

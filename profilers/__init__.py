@@ -1,28 +1,31 @@
-"""Profilers: the kit of a space's components, the measurement protocol, and the runtimes that it measures.
+"""Profilers: kits of a space's components, the measurement protocol, and the runtimes that it measures.
 
 Nothing heavy is imported before a function is called: `profile` needs no torch, `kit` does.
 """
 
-from profilers._affinity import read_cpus
-from profilers._conditions import cpu_model
-from profilers._conditions import device_name
-from profilers._expected import KitEstimate
-from profilers._kit import Kit
-from profilers._kit import KitEntry
-from profilers._kit import estimate
-from profilers._kit import is_kit
-from profilers._kit import kit
-from profilers._kit import open_kit
-from profilers._models import Measurement
-from profilers._models import measure_models
-from profilers._models import read_static_inputs
-from profilers._profile import profile
-from profilers._profile import profile_beside
-from profilers._statistics import NOISE_LIMIT
-from profilers._whole import calibration_specs
+from device_profiles import NOISE_LIMIT
+from profilers.kits import Kit
+from profilers.kits import KitEntry
+from profilers.kits import KitEstimate
+from profilers.kits import calibration_specs
+from profilers.kits import estimate
+from profilers.kits import is_kit
+from profilers.kits import kit
+from profilers.kits import open_kit
+from profilers.measuring import Measurement
+from profilers.measuring import cpu_model
+from profilers.measuring import device_name
+from profilers.measuring import export_checked
+from profilers.measuring import measure_models
+from profilers.measuring import profile
+from profilers.measuring import profile_beside
+from profilers.measuring import read_cpus
 from profilers.runtimes import Runtime
 from profilers.runtimes import Session
+from profilers.runtimes import SourceModel
 from profilers.runtimes import get_runtime
+from profilers.runtimes import runtime_names
+from profilers.runtimes import sub_dit_model
 
 __all__ = [
     "NOISE_LIMIT",
@@ -32,10 +35,12 @@ __all__ = [
     "Measurement",
     "Runtime",
     "Session",
+    "SourceModel",
     "calibration_specs",
     "cpu_model",
     "device_name",
     "estimate",
+    "export_checked",
     "get_runtime",
     "is_kit",
     "kit",
@@ -44,5 +49,6 @@ __all__ = [
     "profile",
     "profile_beside",
     "read_cpus",
-    "read_static_inputs",
+    "runtime_names",
+    "sub_dit_model",
 ]

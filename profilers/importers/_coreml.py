@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import csv
 
-from profilers.importers._imported import CPU
-from profilers.importers._imported import UNCONFIRMED
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import OperatorRow
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
-from profilers.importers._imported import file_name
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import UNCONFIRMED
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import OperatorRow
+from profilers.importers._imported_log import checked
+from profilers.importers._imported_log import disagree
+from profilers.importers._imported_log import file_name
 from profilers.importers._log import Log
 
 TITLE = "Core ML performance report"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from profilers.importers._imported import disagree
+from profilers.importers._imported_log import disagree
 from profilers.importers._log import Log
 
 _COUNT = re.compile(r"count=\d{1,12}\b.*")

@@ -11,11 +11,11 @@ from profilers.importers._counts import read_count_line
 from profilers.importers._delegation import applied
 from profilers.importers._delegation import delegation
 from profilers.importers._delegation import partly_delegated
-from profilers.importers._imported import CPU
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
-from profilers.importers._imported import file_name
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import checked
+from profilers.importers._imported_log import disagree
+from profilers.importers._imported_log import file_name
 from profilers.importers._log import Log
 from profilers.importers._log import json_number
 from profilers.importers._log import parse_json

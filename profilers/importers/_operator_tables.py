@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from dataclasses import field
 
-from profilers.importers._imported import OperatorRow
-from profilers.importers._imported import disagree
+from profilers.importers._imported_log import OperatorRow
+from profilers.importers._imported_log import disagree
 from profilers.importers._log import Log
 
 INIT_TITLE = "Profiling Info for Benchmark Initialization"

@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 
-from profilers.importers._imported import CPU
-from profilers.importers._imported import UNCONFIRMED
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import UNCONFIRMED
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import checked
+from profilers.importers._imported_log import disagree
 from profilers.importers._log import Log
 
 TOOL = "onnxruntime_perf_test"

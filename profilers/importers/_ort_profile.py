@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from profilers.importers._imported import CPU
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import OperatorRow
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import OperatorRow
+from profilers.importers._imported_log import checked
+from profilers.importers._imported_log import disagree
 from profilers.importers._log import Log
 from profilers.importers._log import parse_json
 

@@ -2,48 +2,61 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from profilers.runtimes import Array
 from profilers.runtimes import Runtime
+from profilers.runtimes import SourceModel
 from subdit.core.errors import KitError
-
-FP32_LIMIT = 1e-4
-"""How far an element of a float32 model's output may be from torch's, over the larger of 1 and the largest of them.
-
-The largest seen on `digits`: 6e-7 in ONNX Runtime, 9e-7 in LiteRT."""
-
-LIMITS = {"fp16": 0.003, "int8": 0.06}
-"""How large the error of an output may be, as root mean square over that of the output, by the weights' precision.
-
-The largest seen on components and whole sub-DiTs with redrawn weights: fp16, 0.0005 in ONNX Runtime and 0.0007 in
-LiteRT on `digits`, so a limit of four times that; int8, 0.019 and 0.016 there, and 0.024 in ONNX Runtime on `mid-256`,
-so one of two and a half times that. What rounds differently stays far below; a wrong scale or a lost channel does not.
-"""
 
 
 def error_of(output: Array, expected: Array, precision: str) -> float:
-    """What is limited: NaN where the output has one, or has another shape."""
+    """The error that `Runtime.tolerances` limit; NaN where the output has one, or has another shape.
+
+    Of float32 weights, the largest difference of an element over the larger of 1 and the largest element of `expected`;
+    of others, the root mean square of the difference over that of `expected`.
+    """
     if output.shape != expected.shape:
         return float("nan")
-    off = output.astype(np.float64) - expected
+    difference = output.astype(np.float64) - expected
     if precision == "fp32":
-        return float(np.abs(off).max()) / max(1.0, float(np.abs(expected).max()))
-    return float(np.sqrt(np.square(off).mean() / np.square(expected.astype(np.float64)).mean()))
+        return float(np.abs(difference).max()) / max(1.0, float(np.abs(expected).max()))
+    return float(np.sqrt(np.square(difference).mean() / np.square(expected.astype(np.float64)).mean()))
 
 
-def limit_of(precision: str) -> float:
-    """The limit of `error_of`."""
-    return FP32_LIMIT if precision == "fp32" else LIMITS[precision]
-
-
-def require_parity(name: str, output: Array, expected: Array, runtime: Runtime, limit: float) -> None:
-    """Raise `KitError` that names runtime, version, model, error and limit where an output is wrong."""
+def require_accuracy(name: str, output: Array, expected: Array, runtime: Runtime) -> None:
+    """Raise `KitError` that names runtime, version, model, error and tolerance where an output is wrong."""
     error = error_of(output, expected, runtime.precision)
     # Written so that a NaN is refused too.
-    if not error <= limit:
+    if not error <= runtime.tolerance:
         raise KitError(
             f"{runtime.name} {runtime.version} computes wrong values: {name} in {runtime.precision} differs from "
-            f"torch's float32 by {error:.2g}, and {limit:.2g} is allowed; use another version of the runtime, or make "
-            "the kit again with --force."
+            f"torch's float32 by {error:.2g}, and {runtime.tolerance:.2g} is allowed; use another version of the "
+            "runtime, or export it again with --force."
         )
+
+
+def export_checked(runtime: Runtime, model: SourceModel, path: Path) -> None:
+    """Export a model, and where its file holds the weights compare what the runtime computes with torch.
+
+    Raises:
+        ExportError: it cannot be exported.
+        KitError: the runtime cannot load it, or computes other values; no file is left.
+    """
+    import torch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    runtime.export(model, path)
+    if not runtime.stores_weights:
+        return
+    session = runtime.load(path, {name: value.numpy() for name, value in model.inputs.items()}, threads=1)
+    session.run()
+    with torch.no_grad():
+        expected = model.module(*model.inputs.values()).numpy()
+    try:
+        require_accuracy(path.stem, session.output(), expected, runtime)
+    except KitError:
+        path.unlink()
+        raise

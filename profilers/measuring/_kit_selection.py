@@ -1,25 +1,53 @@
-"""What of a kit is measured, and what beside it: refused here before anything is loaded."""
+"""What of a kit is measured, and what beside it; refused here before anything is loaded."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import dataclasses
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from device_profiles import MIN_WHOLE_ROWS
-from profilers._kit import Kit
-from profilers._kit import KitEntry
-from profilers._models import read_static_inputs
+from profilers.kits import Kit
+from profilers.kits import KitEntry
+from profilers.kits import open_kit
 from subdit.core.errors import KitError
-from subdit.core.errors import MissingExtraError
 from subdit.core.errors import ProfileError
+from subdit.core.errors import RunError
 from subdit.space import PIPELINE_PARTS
+from subdit.space import components_up_to
+from subdit.space import get_space
+
+
+def select_kit(
+    folder: Path, *, precision: str | None = None, calibrate: int | None = None, whole: int | None = None
+) -> tuple[Kit, bool | None]:
+    """Open a kit to be measured, with those of its whole sub-DiTs that are, and `by_whole` of `build_profile`.
+
+    Args:
+        folder: of the kit.
+        precision: that it must have; None for any.
+        calibrate, whole: see `choose_whole`.
+
+    Raises:
+        KitError: the kit is missing or damaged, of another precision, of another version of its space, or has too few
+            whole sub-DiTs.
+        ProfileError: see `choose_whole`.
+    """
+    kit = open_kit(folder)
+    if precision not in (None, kit.precision):
+        raise KitError(
+            f"The kit {folder} was made in {kit.precision}, not in {precision}; make another with --precision "
+            f"{precision}."
+        )
+    expected = [component.name for component in components_up_to(get_space(kit.space), kit.max_params)]
+    if kit.components and kit.component_names != expected:
+        raise KitError(
+            f"The kit {folder} was made for another version of space {kit.space!r}; make it again with --force."
+        )
+    chosen = choose_whole(kit, calibrate=calibrate, whole=whole)
+    return dataclasses.replace(kit, whole=chosen), is_by_whole(kit, calibrate=calibrate, whole=whole)
 
 
 def choose_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> tuple[KitEntry, ...]:
@@ -27,8 +55,8 @@ def choose_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> tuple
 
     Args:
         kit: the kit.
-        calibrate: the first so many of them, to calibrate the table on; all by default. A kit without parts has none.
-        whole: the first so many of them, to predict from.
+        calibrate: the number of them to calibrate the table on; all by default. A kit without parts has none.
+        whole: the number of them to predict from.
 
     Raises:
         ProfileError: both are given, too few to predict from, or a calibration of no parts.
@@ -44,23 +72,17 @@ def choose_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> tuple
         )
     needed = whole if whole is not None else MIN_WHOLE_ROWS if not kit.components else 0
     if len(kit.whole) < needed:
+        parts = "" if kit.max_params is None else f" --max-params {kit.max_params}"
         raise KitError(
             f"The kit {kit.folder} has {len(kit.whole)} whole sub-DiTs, not {needed}; make one with 'subdit kit "
-            f"{kit.space} --runtime {kit.runtime} --precision {kit.precision} --whole {needed}{_parts(kit)} --out "
-            f"{shlex.quote(f'{kit.folder}-{needed}')}'."
+            f"{kit.space} --runtime {kit.runtime} --precision {kit.precision} --whole {needed}"
+            f"{parts if kit.components else ' --no-parts'} --out {shlex.quote(f'{kit.folder}-{needed}')}'."
         )
     return kit.whole[: len(kit.whole) if whole is None and calibrate is None else whole or calibrate or 0]
 
 
-def _parts(kit: Kit) -> str:
-    """The options that say which components a kit has."""
-    if not kit.components:
-        return " --no-parts"
-    return "" if kit.max_params is None else f" --max-params {kit.max_params}"
-
-
 def is_by_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> bool | None:
-    """`by_whole` of `profile_from_timings`: what was asked for, or None for what predicts sub-DiTs left out better."""
+    """`by_whole` of `build_profile`: what was asked for, or None for what predicts sub-DiTs left out better."""
     if whole is not None or not kit.components:
         return True
     return None if calibrate is None else False
@@ -74,34 +96,15 @@ def check_pipeline(also: Mapping[str, Path]) -> dict[str, Path]:
     return dict(also)
 
 
-def drawn_inputs(model: Path, like: Path) -> dict[str, npt.NDArray[Any]]:
-    """Inputs by name for a model that is measured beside a kit, drawn for the shapes in its file.
-
-    Raises `KitError` where it is not of the format of `like`, a model of the kit, is damaged, or has no fixed shape.
-    """
-    if model.suffix != like.suffix:
-        raise KitError(f"The model {model} is no {like.suffix} file as those of the kit are; export it as one.")
-    if model.suffix == ".onnx":
-        return read_static_inputs(model)
-    if model.suffix != ".tflite":
-        raise KitError(
-            f"A kit of {like.suffix} models takes no other models beside its own; use another runtime's kit."
-        )
-    if importlib.util.find_spec("ai_edge_litert") is None:
-        raise MissingExtraError("LiteRT is not installed; install it with pip install 'subdit[litert]'.")
-    if not model.is_file():
-        raise KitError(f"There is no model at {model}; export it first.")
-    interpreter = importlib.import_module("ai_edge_litert.interpreter").Interpreter
-    try:
-        details = interpreter(model_path=str(model)).get_input_details()
-    except (ValueError, RuntimeError) as error:
-        raise KitError(f"The model {model} is damaged; export it again.") from error
-    rng = np.random.default_rng(0)
-    return {entry["name"]: _draw(rng, tuple(map(int, entry["shape"])), entry["dtype"]) for entry in details}
+def check_device(name: str | None, threads: int = 1) -> None:
+    """Raise `ProfileError` where a device cannot have that name, or a runtime that number of threads."""
+    if name is not None and not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+        raise ProfileError(f"{name!r} cannot name a device; use lower-case letters, digits, '.', '_' and '-'.")
+    if threads < 1:
+        raise ProfileError(f"A runtime cannot use {threads} threads; pass at least 1.")
 
 
-def _draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
-    """Normal numbers, or zeros and ones: every vocabulary and every mask has those."""
-    if np.issubdtype(dtype, np.floating):
-        return rng.standard_normal(shape).astype(dtype)
-    return rng.integers(0, 2, shape).astype(dtype)
+def require_new(target: Path, *, force: bool) -> None:
+    """Raise `RunError` where there is a profile already that is not to be replaced."""
+    if target.exists() and not force:
+        raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")

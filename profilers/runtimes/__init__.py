@@ -15,8 +15,8 @@ from profilers.runtimes._runtime import Session
 from profilers.runtimes._source_model import SourceModel
 from profilers.runtimes._source_model import source_model
 from profilers.runtimes._source_model import sub_dit_model
-from profilers.runtimes._timing import Timing
-from profilers.runtimes._timing import time_runs
+from profilers.runtimes.timing import Timing
+from profilers.runtimes.timing import time_runs
 
 __all__ = [
     "DEFAULT_RUNTIME",

@@ -44,13 +44,11 @@ class RuntimeCosts:
         export_s: seconds of exporting one small model.
         gflops: billions of operations a second on one thread, on large components, by precision of the weights.
         run_ms: what a run takes apart from its operations.
-        stores_weights: whether a model file holds the weights.
     """
 
     export_s: float
     gflops: Mapping[str, float]
     run_ms: float = 0.01
-    stores_weights: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,7 @@ class Runtime(ABC):
         computed_in: by precision of the weights, the numbers that products are computed in where they are others.
         delegates: accelerators that can be asked for.
         plain_path: what logs of other tools call the plain path of the processor, besides "cpu".
+        stores_weights: whether a model file holds the weights; else its models are built again with redrawn ones.
         costs: what exporting and measuring is expected to take.
 
     Raises, when it is made:
@@ -97,6 +96,7 @@ class Runtime(ABC):
     computed_in: ClassVar[Mapping[str, str]] = {}
     delegates: ClassVar[tuple[str, ...]] = ()
     plain_path: ClassVar[tuple[str, ...]] = ()
+    stores_weights: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.precision not in self.tolerances:

@@ -30,7 +30,8 @@ class TorchRuntime(Runtime):
     format = "torch"
     suffix = ".json"
     tolerances = {"fp32": 1e-4}
-    costs = RuntimeCosts(export_s=0.05, gflops={"fp32": 120.0}, stores_weights=False)
+    costs = RuntimeCosts(export_s=0.05, gflops={"fp32": 120.0})
+    stores_weights = False
 
     @property
     def version(self) -> str:
@@ -42,11 +43,17 @@ class TorchRuntime(Runtime):
         write_json(path, model.description)
 
     def load(self, model: Path, inputs: Mapping[str, Array], *, threads: int) -> TorchSession:
-        try:
-            source = described_model(json.loads(model.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, SubditError) as error:
-            raise KitError(f"torch cannot build {model} ({error}); make the kit again with --force.") from error
-        return TorchSession(source, inputs, threads)
+        return TorchSession(_read(model), inputs, threads)
+
+    def draw_inputs(self, model: Path) -> dict[str, Array]:
+        return {name: value.numpy() for name, value in _read(model).inputs.items()}
+
+
+def _read(model: Path) -> SourceModel:
+    try:
+        return described_model(json.loads(model.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, SubditError) as error:
+        raise KitError(f"torch cannot build {model} ({error}); make the kit again with --force.") from error
 
 
 class TorchSession:

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 import profilers
 from benchmarks import latency_accuracy
 from device_profiles import load_profile
-from profilers._measure_kit import load_checked
+from profilers.measuring._measure_kit import load_checked
 from profilers._models import read_static_inputs
 from subdit.cli import group
 from subdit.core.errors import KitError

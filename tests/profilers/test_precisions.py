@@ -15,11 +15,11 @@ from onnx import numpy_helper
 import profilers
 from device_profiles import load_profile
 from profilers._expected import Expected
-from profilers._measure_kit import load_checked
+from profilers.measuring._measure_kit import load_checked
 from profilers._parity import LIMITS
-from profilers._parity import error_of
+from profilers.measuring import error_of
 from profilers._reference_files import write_reference
-from profilers._reference_kernel import reference_inputs
+from profilers.runtimes import reference_inputs
 from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
 from subdit.core.errors import SpaceError

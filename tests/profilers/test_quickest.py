@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profilers._rounds import BATCH_MS
-from profilers._rounds import LONG_MS
-from profilers._rounds import QUICKER
-from profilers._rounds import SHORT_MS
-from profilers._rounds import STEADY_BATCHES
-from profilers._rounds import VISIT_MS
-from profilers._rounds import Runs
-from profilers._rounds import plan_runs
-from profilers._rounds import quickest
+from profilers.runtimes.timing import BATCH_MS
+from profilers.runtimes.timing import LONG_MS
+from profilers.runtimes.timing import QUICKER
+from profilers.runtimes.timing import SHORT_MS
+from profilers.runtimes.timing import STEADY_BATCHES
+from profilers.runtimes.timing import VISIT_MS
+from profilers.runtimes.timing import Runs
+from profilers.runtimes.timing import plan_runs
+from profilers.runtimes.timing import quickest
 from profilers.runtimes import Timing
 
 SHORT = Runs(untimed=0, timed=1, steady=STEADY_BATCHES)

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profilers._affinity import pinned
-from profilers._affinity import read_cpus
-from profilers._rounds import FEWEST_TIMINGS
-from profilers._rounds import FULL_ROUNDS
-from profilers._rounds import REFERENCE
-from profilers._rounds import TimingLog
-from profilers._rounds import Timings
-from profilers._rounds import measure_rounds
-from profilers._rounds import timings_of_full_rounds
-from profilers._sessions import SessionPool
-from profilers._statistics import latency_of
+from profilers.measuring._affinity import pinned
+from profilers.measuring._affinity import read_cpus
+from profilers.runtimes.timing import FEWEST_TIMINGS
+from profilers.runtimes.timing import FULL_ROUNDS
+from profilers.measuring._timings import REFERENCE
+from profilers.measuring._timings import TimingLog
+from profilers.measuring._timings import Timings
+from profilers.measuring._rounds import measure_rounds
+from profilers.runtimes.timing import timings_of_full_rounds
+from profilers.measuring._session_pool import SessionPool
+from profilers.measuring._statistics import latency_of
 from subdit.core.errors import ProfileError
 from tests.profilers.small import Doubling
 

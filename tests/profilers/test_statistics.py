@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profilers._rounds import REFERENCE
-from profilers._rounds import TimingLog
-from profilers._rounds import Timings
-from profilers._rounds import is_finished
-from profilers._rounds import measure_rounds
-from profilers._rounds import pooled
-from profilers._statistics import QUANTILE
-from profilers._statistics import corrected_ms
-from profilers._statistics import is_noisy
-from profilers._statistics import latencies
-from profilers._statistics import latency_of
-from profilers._statistics import noise_of
-from profilers._statistics import within
+from profilers.measuring._timings import REFERENCE
+from profilers.measuring._timings import TimingLog
+from profilers.measuring._timings import Timings
+from profilers.measuring._timings import is_finished
+from profilers.measuring._rounds import measure_rounds
+from profilers.measuring._timings import pooled
+from profilers.measuring._statistics import QUANTILE
+from profilers.measuring._statistics import corrected_ms
+from profilers.measuring._statistics import is_noisy
+from profilers.measuring._statistics import latencies
+from profilers.measuring._statistics import latency_of
+from profilers.measuring._statistics import noise_of
+from profilers.measuring._statistics import within
 from profilers.runtimes import Timing
 from tests.profilers.small import Doubling
 

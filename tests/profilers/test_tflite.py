@@ -12,9 +12,9 @@ import pytest
 
 from profilers._reference_files import write_reference_model
 from profilers._reference_files import write_reference_tflite
-from profilers._reference_kernel import reference_inputs
+from profilers.runtimes import reference_inputs
 from profilers.runtimes import get_runtime
-from profilers.runtimes._tflite import TfliteRuntime
+from profilers.runtimes._litert import TfliteRuntime
 from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
 from subdit.space import all_components

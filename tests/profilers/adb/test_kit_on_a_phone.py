@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import profilers
-from profilers._operators import count_operators
+from supernet.tflite import count_operators
 from profilers.adb import profile_over_adb
 from subdit.core.errors import KitError
 from tests.profilers.adb.phones import Bench

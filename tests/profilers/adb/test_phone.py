@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profilers._rounds import REFERENCE
-from profilers._rounds import Timings
+from profilers.measuring._timings import REFERENCE
+from profilers.measuring._timings import Timings
 from profilers.adb._adb import Phone
 from profilers.adb._adb import choose_phones
 from profilers.adb._adb import find_adb

@@ -21,7 +21,7 @@ from device_profiles import DeviceProfile
 from device_profiles import load_profile
 from device_profiles import read_profile
 from profilers.adb import profile_over_adb
-from profilers.adb._profile import names_apart
+from profilers.adb._workers import names_apart
 from subdit.cli import group
 from subdit.core.errors import DeviceError
 from tests.profilers.adb.phones import ROOT

@@ -25,9 +25,9 @@ from device_profiles._physics_fields import all_whole
 from device_profiles._physics_fields import identity_findings
 from device_profiles._physics_fields import pipeline_findings
 from device_profiles._physics_fields import whole_findings
+from device_profiles._profile import NOISE_LIMIT
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import Latency
-from device_profiles._profile import NOISE_LIMIT
 from device_profiles._profile import WholeLatency
 from device_profiles._student import Z_95
 from subdit.core.errors import SpaceError

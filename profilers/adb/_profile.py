@@ -213,4 +213,3 @@ def _part(progress: ProgressCallback, begin: float, end: float) -> ProgressCallb
         progress(begin + (end - begin) * done / max(total, 1e-9), 1.0, note)
 
     return report
-

@@ -94,7 +94,9 @@ def run_all(workers: Sequence[Worker], stop: threading.Event, progress: Progress
 
 def _joint_progress(workers: Sequence[Worker]) -> tuple[float, float, str]:
     """What all have done, as fractions of one whole per phone, with what the slowest does."""
-    fractions = [1.0 if one.done.is_set() else min(one.progress[0] / max(one.progress[1], 1e-9), 1.0) for one in workers]
+    fractions = [
+        1.0 if one.done.is_set() else min(one.progress[0] / max(one.progress[1], 1e-9), 1.0) for one in workers
+    ]
     slowest = workers[fractions.index(min(fractions))]
     note = slowest.progress[2] if len(workers) == 1 else f"{slowest.phone.serial}: {slowest.progress[2]}"
     return sum(fractions), float(len(workers)), note

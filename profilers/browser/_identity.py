@@ -25,9 +25,7 @@ def empty_profile(kit: Kit, begin: Begin, *, runtime_version: str) -> DeviceProf
         runtime=RUNTIME,
         threads=begin.threads,
         delegate=begin.delegate,
-        conditions=remote_conditions(
-            begin.name, runtime_version=runtime_version, **_conditions_of(begin.environment)
-        ),
+        conditions=remote_conditions(begin.name, runtime_version=runtime_version, **_conditions_of(begin.environment)),
     )
 
 

@@ -155,6 +155,7 @@ def estimate_kit(
     rounds_s = parts_s + sum(whole_s[:kept])
     longest_s = DEFAULT_BUDGET_S if budget_minutes is None else min(DEFAULT_BUDGET_S, 60 * budget_minutes)
     models: list[Component | SubDiTSpec] = [*parts, *specs[:kept]]
+    gflops = runtime.costs.gflops[runtime.precision]
     return KitEstimate(
         components=len(parts),
         whole=kept,
@@ -163,8 +164,8 @@ def estimate_kit(
         measure_minutes=max(rounds_s, longest_s) / 60,
         left_out=len(specs) - kept,
         basis=(
-            f"{FULL_ROUNDS} rounds, or {longest_s:.0f} seconds of them if those are over sooner, at "
-            f"{runtime.costs.gflops[runtime.precision]:g} billion operations a second, which a server's core makes and a phone's does not; "
+            f"{FULL_ROUNDS} rounds, or {longest_s:.0f} seconds of them if those are over sooner, at {gflops:g} billion "
+            "operations a second, which a server's core makes and a phone's does not; "
             f"export at {runtime.costs.export_s:g} s a piece, {EXPORT_BYTES_PER_S / 1e6:g} MB of float32 weights a "
             f"second and {EXPORT_GFLOPS:g} billion operations a second in torch"
         ),

@@ -35,8 +35,8 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 
 ATTEMPTS = 3
-"""A machine that is too noisy is measured twice more, unless that takes far more than the budget. The quietest attempt is
-kept, or all together where they are quieter: a noise that goes up and down averages out."""
+"""A machine that is too noisy is measured twice more, unless that takes far more than the budget. The quietest attempt
+is kept, or all together where they are quieter: a noise that goes up and down averages out."""
 
 OVERDRAWN = 1.5
 """An attempt that took this number of budgets is not made again."""

@@ -142,8 +142,8 @@ def profile_beside(
     chosen = get_runtime(kit.runtime if runtime is None else runtime, precision=kit.precision)
     if kit.format != chosen.format:
         raise KitError(
-            f"The kit {kit_dir} was made for {kit.runtime} and holds {kit.format} models, which {runtime} does not load; "
-            f"make another with --runtime {runtime}."
+            f"The kit {kit_dir} was made for {kit.runtime} and holds {kit.format} models, which {runtime} does not load; make "
+            f"another with --runtime {runtime}."
         )
     check_device(device, threads)
     parts = check_pipeline(also or {})
@@ -166,7 +166,9 @@ def profile_beside(
         for label in sorted(beside):
             model = beside[label]
             if model.suffix != chosen.suffix:
-                raise KitError(f"The model {model} is no {chosen.suffix} file as those of the kit are; export it as one.")
+                raise KitError(
+                    f"The model {model} is no {chosen.suffix} file as those of the kit are; export it as one."
+                )
             given = (inputs or {}).get(label) or chosen.draw_inputs(model)
             pool.add(label, partial(chosen.load, model, given, threads=threads))
             _ = pool[label]
@@ -185,4 +187,3 @@ def profile_beside(
 def _comparing(progress: ProgressCallback, budget_s: float, done: float, total: float, note: str) -> None:
     """Of the budget's seconds none is used up yet."""
     progress(0.0, budget_s, f"{note}, {done + 1:.0f} of {total:.0f}")
-

@@ -63,7 +63,9 @@ def corrected_ms(timings: Timings) -> dict[str, Floats]:
     references = np.flatnonzero(is_reference & undisturbed)
     typical = float(np.median(wall[references]))
     after = np.searchsorted(references, np.arange(len(names)))
-    around = [references[np.clip(after + offset, 0, len(references) - 1)] for offset in range(-_NEIGHBOURS, _NEIGHBOURS)]
+    around = [
+        references[np.clip(after + offset, 0, len(references) - 1)] for offset in range(-_NEIGHBOURS, _NEIGHBOURS)
+    ]
     corrected = np.where(is_reference, wall, wall * typical / np.median(wall[np.stack(around)], axis=0))
     labels, model = np.unique(names, return_inverse=True)
     corrected = _correct_long_models(wall, corrected, model, undisturbed)

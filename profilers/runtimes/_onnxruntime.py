@@ -129,7 +129,9 @@ class OnnxRuntime(Runtime):
             tensor = value.type.tensor_type
             shape = tuple(dimension.dim_value for dimension in tensor.shape.dim)
             if not all(shape):
-                raise KitError(f"The model {model} has no fixed shape for {value.name!r}; export it with static shapes.")
+                raise KitError(
+                    f"The model {model} has no fixed shape for {value.name!r}; export it with static shapes."
+                )
             drawn[value.name] = draw(rng, shape, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
         return drawn
 

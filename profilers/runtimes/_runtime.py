@@ -174,6 +174,6 @@ class Runtime(ABC):
 
 
 def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Standard normal numbers, or zeros and ones where whole numbers are wanted: every vocabulary and mask has those."""
+    """Standard normal numbers; zeros and ones where whole numbers are wanted: every vocabulary and mask has those."""
     drawn = rng.standard_normal(shape) if np.issubdtype(dtype, np.floating) else rng.integers(0, 2, shape)
     return drawn.astype(dtype)

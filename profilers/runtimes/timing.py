@@ -1,7 +1,7 @@
 """How one session is timed: batches of runs in a row, how many of them, and in how many rounds.
 
-A timing of a short model is the quickest of batches of its runs, taken until they get no quicker. Models of seconds have
-fewer timings, for their own length averages what a short run catches or misses.
+A timing of a short model is the quickest of batches of its runs, taken until they get no quicker. Models of seconds
+have fewer timings, for their own length averages what a short run catches or misses.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 import subdit
-from profilers.kits import Kit
-from profilers.kits import KitEntry
 from profilers.importers import make_log
 from profilers.importers import read
 from profilers.importers import read_log
+from profilers.kits import Kit
+from profilers.kits import KitEntry
 from subdit.cli import group
 from subdit.core.errors import ImportLogError
 from subdit.space import all_components

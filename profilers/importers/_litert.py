@@ -56,13 +56,13 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
     fields = _block(log)
     if "Inference (avg)" not in fields:
         raise log.refuse(None, "no inference was timed", "run the tool with at least one timed run")
-    line_number, text = fields["Inference (avg)"]
+    lineno, text = fields["Inference (avg)"]
     match = _AVERAGE.fullmatch(text)
     if not match:
-        raise log.refuse(line_number, f"Inference (avg) is {text[:40]!r}", "give the log as written, in ms")
-    mean, count = log.number(line_number, match[1], "Inference (avg)"), int(match[2])
+        raise log.refuse(lineno, f"Inference (avg) is {text[:40]!r}", "give the log as written, in ms")
+    mean, count = log.number(lineno, match[1], "Inference (avg)"), int(match[2])
     if not count:
-        raise log.refuse(line_number, "no inference was timed", "run the tool with at least one timed run")
+        raise log.refuse(lineno, "no inference was timed", "run the tool with at least one timed run")
     times: dict[str, float] = {}
     for label, key in _KEYS.items():
         if label in fields:
@@ -72,7 +72,7 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
                 raise log.refuse(line, f"{label} is {value[:40]!r}", "give the log as written, in ms")
             times[key] = log.number(line, value.removesuffix(" ms"), label)
     if not {"min", "max", "std"} <= set(times) or len({"median", "p5", "p95"} & set(times)) not in (0, 3):
-        raise log.refuse(line_number, "lines of the results block are missing", "give the whole log")
+        raise log.refuse(lineno, "lines of the results block are missing", "give the whole log")
     run = _run(log, count, mean)
     if run is not None:
         # Six digits of a mean above ten seconds are coarser than the two decimals here.
@@ -81,7 +81,7 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
         times |= {key: run.values[key] / 1000 for key in exact}
     python = "Fully accelerated" in fields
     if python != ("Inference (median)" in fields):
-        raise log.refuse(line_number, "lines of the results block are missing", "give the whole log")
+        raise log.refuse(lineno, "lines of the results block are missing", "give the whole log")
     delegate = _accelerators(log)
     fully = _fully(log, fields["Fully accelerated"]) if python else None
     share, graph_operators = delegation(log, xnnpack=delegate == CPU) if delegate is not None else (None, None)
@@ -105,7 +105,7 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
         partly_delegated=_in_part(delegate, fully) or (partly_delegated(log) if delegate not in (None, CPU) else None),
         warnings=() if python else ("unconfirmed format: the C++ tool's block is read from its source",),
     )
-    return (checked(log, made, step_ms=STEP_MS, line=line_number),)
+    return (checked(log, made, step_ms=STEP_MS, line=lineno),)
 
 
 def read_json(log: Log) -> tuple[ImportedLog, ...]:
@@ -145,11 +145,11 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
 
 
 def _block(log: Log) -> dict[str, tuple[int, str]]:
-    starts = [line_number for line_number, line in enumerate(log.lines, 1) if "BENCHMARK RESULTS" in line]
+    starts = [lineno for lineno, line in enumerate(log.lines, 1) if "BENCHMARK RESULTS" in line]
     if len(starts) != 1:
         raise log.refuse(starts[1], "a second results block", "give one log per file")
     fields: dict[str, tuple[int, str]] = {}
-    for line_number, line in enumerate(log.lines[starts[0] :], starts[0] + 1):
+    for lineno, line in enumerate(log.lines[starts[0] :], starts[0] + 1):
         text = line.strip()
         if len(text) >= 38 and not text.strip("="):
             if fields:
@@ -158,14 +158,14 @@ def _block(log: Log) -> dict[str, tuple[int, str]]:
             label, value = match[1].strip(), match[2].strip()
             if label in fields or label not in _OTHERS | set(_KEYS):
                 raise log.refuse(
-                    line_number, f"{label[:40]!r} does not belong here, or a second time", "give the log as written"
+                    lineno, f"{label[:40]!r} does not belong here, or a second time", "give the log as written"
                 )
-            fields[label] = (line_number, value)
+            fields[label] = (lineno, value)
         elif text and not text.startswith(
             ("No inference runs", "No throughput data", "Peak memory usage not available")
         ):
             raise log.refuse(
-                line_number, f"{text[:60]!r} is no line of a results block", "give the log as the tool wrote it"
+                lineno, f"{text[:60]!r} is no line of a results block", "give the log as the tool wrote it"
             )
     raise log.cut("the line of '=' that closes the results")
 
@@ -173,17 +173,15 @@ def _block(log: Log) -> dict[str, tuple[int, str]]:
 def _peak_memory(log: Log, fields: dict[str, tuple[int, str]]) -> int | None:
     if "Peak memory" not in fields:
         return None
-    line_number, text = fields["Peak memory"]
+    lineno, text = fields["Peak memory"]
     if not text.endswith(" MB"):
-        raise log.refuse(line_number, f"Peak memory is {text[:40]!r}", "give the log as written, in MB")
-    return round(log.number(line_number, text.removesuffix(" MB"), "Peak memory") * 2**20)
+        raise log.refuse(lineno, f"Peak memory is {text[:40]!r}", "give the log as written, in MB")
+    return round(log.number(lineno, text.removesuffix(" MB"), "Peak memory") * 2**20)
 
 
 def _run(log: Log, count: int, mean: float) -> CountLine | None:
     """The timed runs as TensorFlow Lite's loop tells them, which the C++ tool shares: finer, and with a median."""
-    lines = [
-        (line_number, line.strip()) for line_number, line in enumerate(log.lines, 1) if is_count_line(line.strip())
-    ]
+    lines = [(lineno, line.strip()) for lineno, line in enumerate(log.lines, 1) if is_count_line(line.strip())]
     if not lines:
         return None
     run = read_count_line(log, *lines[-1])
@@ -231,9 +229,9 @@ def _in_part(delegate: str | None, fully: bool | None) -> bool | None:
 
 
 def _fully(log: Log, field: tuple[int, str]) -> bool:
-    line_number, text = field
+    lineno, text = field
     if text not in ("True", "False"):
-        raise log.refuse(line_number, f"Fully accelerated is {text[:40]!r}", "give the log as the tool wrote it")
+        raise log.refuse(lineno, f"Fully accelerated is {text[:40]!r}", "give the log as the tool wrote it")
     return text == "True"
 
 

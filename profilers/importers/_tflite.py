@@ -64,7 +64,7 @@ def read_csv(log: Log) -> tuple[ImportedLog, ...]:
 def read_output(log: Log) -> tuple[ImportedLog, ...]:
     """Statistics, operators, memory; raises `ImportLogError` where the log is cut, joined or contradicts itself."""
     _refuse_failures(log)
-    run, line_number = _statistics(log)
+    run, lineno = _statistics(log)
     parameters = _parameters(log)
     threads = _same(log, parameters, "Num threads", "#threads used for CPU inference")
     promised = parameters.get("Enable op profiling", (0, "0"))[1] in ("1", "true")
@@ -108,74 +108,68 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
                 raise disagree(
                     log, run.line, f"{key} and min to max", values[key], f"{made.min_ms} to {made.max_ms} ms"
                 )
-    return (checked(log, made, line=line_number),)
+    return (checked(log, made, line=lineno),)
 
 
 def _statistics(log: Log) -> tuple[CountLine, int]:
     """The measurement, and the line of the summary, which states its mean and that of the warm-up again."""
     counts, summaries, announced = [], [], 0
-    for line_number, line in enumerate(log.lines, 1):
+    for lineno, line in enumerate(log.lines, 1):
         text = line.strip()
         announced += text.startswith("Running benchmark for")
         if is_count_line(text):
-            counts.append(read_count_line(log, line_number, text))
+            counts.append(read_count_line(log, lineno, text))
         elif match := _SUMMARY.fullmatch(text):
-            summaries.append((line_number, match[1], match[2]))
+            summaries.append((lineno, match[1], match[2]))
     if not summaries:
         raise log.cut("the line 'Inference timings in us'")
     if len(summaries) > 1:
         raise log.refuse(summaries[1][0], "a second run's results", "give one log per file")
-    line_number, unit, text = summaries[0]
+    lineno, unit, text = summaries[0]
     if unit != "us":
-        raise log.refuse(line_number, f"the timings are in {unit!r}", "give the log as written, in us")
+        raise log.refuse(lineno, f"the timings are in {unit!r}", "give the log as written, in us")
     stated: dict[str, float] = {}
     for part in text.split(","):
         label, _, value = part.strip().rpartition(": ")
         key = {"no stats": "Inference"}.get(label, label).removesuffix(" (avg)")
         if key not in ("Init", "First inference", "Warmup", "Inference") or key in stated:
-            raise log.refuse(
-                line_number, f"{label[:60]!r} is no label of this line", "give the log as the tool wrote it"
-            )
-        stated[key] = log.number(line_number, value, label)
+            raise log.refuse(lineno, f"{label[:60]!r} is no label of this line", "give the log as the tool wrote it")
+        stated[key] = log.number(lineno, value, label)
     if not {"Init", "Inference"} <= set(stated):
-        raise log.refuse(line_number, "Init or Inference is missing", "give the log as the tool wrote it")
+        raise log.refuse(lineno, "Init or Inference is missing", "give the log as the tool wrote it")
     warm = stated.get("Warmup", 0.0)
     # With --warmup_runs=0 there is a first pair that timed nothing; the oldest programs printed none.
     if len(counts) != announced or len(counts) not in ((2,) if warm else (1, 2)):
         raise log.refuse(
-            line_number,
+            lineno,
             f"{len(counts)} 'count=' and {announced} 'Running benchmark' lines, where there should be 2 each",
             "give the whole log of one run",
         )
-    if counts[-1].line > line_number:
+    if counts[-1].line > lineno:
         raise log.refuse(counts[-1].line, "timings after their summary", "give the log as the tool wrote it")
     run = counts[-1]
     if not run.count:
         raise log.refuse(run.line, "this run times nothing", "run the tool with at least one timed run")
     # The summary has six digits of a mean; of one time, or of equal ones, 'count=' has them all.
     if run.printed_avg != stated["Inference"]:
-        raise disagree(
-            log, line_number, "Inference (avg) and avg of count=", f"{stated['Inference']} us", f"{run.avg} us"
-        )
+        raise disagree(log, lineno, "Inference (avg) and avg of count=", f"{stated['Inference']} us", f"{run.avg} us")
     if len(counts) == 2 and counts[0].printed_avg != warm:
-        raise disagree(
-            log, line_number, "Warmup (avg) and avg of the first count=", f"{warm} us", f"{counts[0].avg} us"
-        )
+        raise disagree(log, lineno, "Warmup (avg) and avg of the first count=", f"{warm} us", f"{counts[0].avg} us")
     if "First inference" in stated and counts[0].first != stated["First inference"]:
         raise disagree(
-            log, line_number, "First inference and first=", f"{stated['First inference']} us", f"{counts[0].first} us"
+            log, lineno, "First inference and first=", f"{stated['First inference']} us", f"{counts[0].first} us"
         )
-    return run, line_number
+    return run, lineno
 
 
 def _parameters(log: Log) -> dict[str, tuple[int, str]]:
     found: dict[str, tuple[int, str]] = {}
-    for line_number, line in enumerate(log.lines, 1):
+    for lineno, line in enumerate(log.lines, 1):
         if match := _PARAMETER.fullmatch(line.strip()):
             name, value = match[1].strip(), match[2].strip()
             if name in found and found[name][1] != value:
-                raise disagree(log, line_number, name, value, found[name][1])
-            found[name] = (line_number, value)
+                raise disagree(log, lineno, name, value, found[name][1])
+            found[name] = (lineno, value)
     return found
 
 
@@ -190,25 +184,23 @@ def _same(log: Log, parameters: dict[str, tuple[int, str]], first: str, second: 
 
 def _model_file(log: Log, parameters: dict[str, tuple[int, str]]) -> str | None:
     names = [file_name(parameters["Graph"][1])] if "Graph" in parameters else []
-    for line_number, line in enumerate(log.lines, 1):
+    for lineno, line in enumerate(log.lines, 1):
         if line.strip().startswith("Loaded model "):
             names.append(file_name(line.strip().removeprefix("Loaded model ")))
             if names[0] != names[-1]:
-                raise disagree(log, line_number, "model", names[0], names[-1])
+                raise disagree(log, lineno, "model", names[0], names[-1])
     return names[0] if names else None
 
 
 def _peak_memory(log: Log) -> int | None:
     found: list[float] = []
-    for line_number, line in enumerate(log.lines, 1):
+    for lineno, line in enumerate(log.lines, 1):
         if match := _PEAK.fullmatch(line.strip()):
             if match[1] != "MB":
-                raise log.refuse(
-                    line_number, f"the memory footprint is in {match[1]!r}", "give the log as written, in MB"
-                )
-            found.append(log.number(line_number, match[2], "the peak memory footprint"))
+                raise log.refuse(lineno, f"the memory footprint is in {match[1]!r}", "give the log as written, in MB")
+            found.append(log.number(lineno, match[2], "the peak memory footprint"))
             if found[0] != found[-1]:
-                raise disagree(log, line_number, "peak memory", found[0], found[-1])
+                raise disagree(log, lineno, "peak memory", found[0], found[-1])
     return round(found[0] * 2**20) if found else None
 
 
@@ -226,20 +218,16 @@ def _delegate(log: Log) -> tuple[str, tuple[str, ...], list[str]]:
 
 
 def _refuse_failures(log: Log) -> None:
-    texts = [(line_number, line.strip()) for line_number, line in enumerate(log.lines, 1)]
-    errors = [(line_number, text) for line_number, text in texts if text.startswith(("ERROR:", "FATAL:"))]
+    texts = [(lineno, line.strip()) for lineno, line in enumerate(log.lines, 1)]
+    errors = [(lineno, text) for lineno, text in texts if text.startswith(("ERROR:", "FATAL:"))]
     # The GPU delegate says this of a graph that it takes in part.
-    grave = [
-        (line_number, text) for line_number, text in errors if "Following operations are not supported" not in text
-    ]
-    failed = [
-        (line_number, text) for line_number, text in texts if "Benchmarking failed" in text or "Failed to apply" in text
-    ]
+    grave = [(lineno, text) for lineno, text in errors if "Following operations are not supported" not in text]
+    failed = [(lineno, text) for lineno, text in texts if "Benchmarking failed" in text or "Failed to apply" in text]
     if not failed and (not grave or any(_SUMMARY.fullmatch(text) for _, text in texts)):
         return
     # The tool's last word is that it failed; why, it said first.
-    line_number, text = [*grave, *failed][0]
+    lineno, text = [*grave, *failed][0]
     if "Benchmarking failed" in text and errors:
-        line_number, text = errors[0]
-    why = text.partition(":")[2].strip() if (line_number, text) in errors else text
-    raise log.refuse(line_number, f"benchmark_model failed: {why[:120]!r}", "mend that and run it again")
+        lineno, text = errors[0]
+    why = text.partition(":")[2].strip() if (lineno, text) in errors else text
+    raise log.refuse(lineno, f"benchmark_model failed: {why[:120]!r}", "mend that and run it again")

@@ -19,7 +19,7 @@ import numpy as np
 from device_profiles import LatencyEstimator
 from device_profiles import read_registry
 from nas import search
-from profilers.measuring._build_profile import build_profile
+from profilers.measuring.build_profile import build_profile
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
 from subdit.space import SearchSpace

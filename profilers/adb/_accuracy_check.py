@@ -15,8 +15,8 @@ from profilers.adb._benchmark_model import Setting
 from profilers.adb._benchmark_model import read_run
 from profilers.adb._benchmark_model import words
 from profilers.adb._store import push_missing
-from profilers.kits import KitEntry
-from profilers.measuring import error_of
+from profilers.kits.kit import KitEntry
+from profilers.measuring.accuracy_check import error_of
 from subdit.core.errors import DeviceError
 
 

@@ -12,8 +12,8 @@ from profilers.adb._adb import Phone
 from profilers.adb._adb import StoppedError
 from profilers.adb._phone import State
 from profilers.adb._phone import read_state
-from profilers.measuring import REFERENCE
-from profilers.measuring import Timings
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import Timings
 from subdit.core.errors import DeviceError
 
 WARM_C = 38.0

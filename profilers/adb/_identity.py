@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_profiles import DeviceProfile
-from profilers import measuring
 from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import Setting
 from profilers.adb._measure import Job
 from profilers.adb._phone import Facts
-from profilers.kits import Kit
-from profilers.kits import digest_of
-from profilers.measuring import remote_conditions
+from profilers.kits.kit import Kit
+from profilers.kits.kit import digest_of
+from profilers.measuring import build_profile
+from profilers.measuring import timings
+from profilers.measuring.conditions import remote_conditions
 from profilers.runtimes import runtime_class
 
 
@@ -40,7 +41,7 @@ def empty_profile(plan: Plan, facts: Facts, device: str, program: BenchmarkModel
     """The profile but for its numbers."""
     checked = "outputs compared with torch's on the phone"
     unchecked = "outputs not checked: this program cannot write them"
-    return measuring.empty_profile(
+    return build_profile.empty_profile(
         plan.kit,
         device=device,
         runtime=program.runtime,
@@ -77,7 +78,7 @@ def timings_header(
     plan: Plan, empty: DeviceProfile, facts: Facts, program: BenchmarkModel, setting: Setting, fixed: bool
 ) -> Mapping[str, object]:
     """What timings must have in common to go on with each other."""
-    return measuring.timings_header(
+    return timings.timings_header(
         plan.kit,
         empty,
         1,

@@ -30,11 +30,11 @@ from profilers.adb._benchmark_model import read_run
 from profilers.adb._benchmark_model import words
 from profilers.adb._guard import Guard
 from profilers.adb._store import push_missing
-from profilers.kits import Kit
-from profilers.kits import KitEntry
-from profilers.measuring import REFERENCE
-from profilers.measuring import TimingLog
-from profilers.measuring import Timings
+from profilers.kits.kit import Kit
+from profilers.kits.kit import KitEntry
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import TimingLog
+from profilers.measuring.timings import Timings
 from profilers.runtimes import Timing
 from subdit.core.progress import ProgressCallback
 

@@ -12,7 +12,7 @@ from profilers.adb._adb import device_path
 from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import recognise
 from profilers.adb._benchmark_model import require_abi
-from profilers.kits import digest_of
+from profilers.kits.kit import digest_of
 from subdit.core.errors import DeviceError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress

@@ -7,11 +7,12 @@ from typing import Any
 
 from device_profiles import DeviceProfile
 from device_profiles import read_profile
-from profilers import measuring
 from profilers.browser._messages import Begin
 from profilers.browser._messages import Environment
-from profilers.kits import Kit
-from profilers.measuring import remote_conditions
+from profilers.kits.kit import Kit
+from profilers.measuring import build_profile
+from profilers.measuring import timings
+from profilers.measuring.conditions import remote_conditions
 from subdit.core.errors import SubditError
 
 RUNTIME = "onnxruntime-web"
@@ -19,7 +20,7 @@ RUNTIME = "onnxruntime-web"
 
 def empty_profile(kit: Kit, begin: Begin, *, runtime_version: str) -> DeviceProfile:
     """The profile but for its numbers."""
-    return measuring.empty_profile(
+    return build_profile.empty_profile(
         kit,
         device=begin.name,
         runtime=RUNTIME,
@@ -31,7 +32,7 @@ def empty_profile(kit: Kit, begin: Begin, *, runtime_version: str) -> DeviceProf
 
 def timings_header(kit: Kit, web_digest: str, empty: DeviceProfile, begin: Begin) -> dict[str, object]:
     """What timings must have in common to go on with each other."""
-    return measuring.timings_header(
+    return timings.timings_header(
         kit,
         empty,
         2,

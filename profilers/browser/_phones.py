@@ -27,19 +27,19 @@ from profilers.browser._messages import Problem
 from profilers.browser._messages import Round
 from profilers.browser._web_kit import TOLERANCE
 from profilers.browser._web_kit import WebKit
-from profilers.kits import Kit
-from profilers.measuring import ATTEMPTS
-from profilers.measuring import OVERDRAWN
-from profilers.measuring import WHOLE_CI
-from profilers.measuring import TimingLog
-from profilers.measuring import Timings
-from profilers.measuring import build_profile
-from profilers.measuring import is_finished
-from profilers.measuring import is_noisy
-from profilers.measuring import largest_noise
-from profilers.measuring import log_path
-from profilers.measuring import noise_of
-from profilers.measuring import within
+from profilers.kits.kit import Kit
+from profilers.measuring.build_profile import build_profile
+from profilers.measuring.measure_kit import ATTEMPTS
+from profilers.measuring.measure_kit import OVERDRAWN
+from profilers.measuring.measure_kit import WHOLE_CI
+from profilers.measuring.statistics import is_noisy
+from profilers.measuring.statistics import largest_noise
+from profilers.measuring.statistics import noise_of
+from profilers.measuring.statistics import within
+from profilers.measuring.timings import TimingLog
+from profilers.measuring.timings import Timings
+from profilers.measuring.timings import is_finished
+from profilers.measuring.timings import log_path
 from profilers.runtimes import Timing
 
 MIN_ROUNDS = 20

@@ -29,9 +29,9 @@ from profilers.browser._phones import Order
 from profilers.browser._phones import Phones
 from profilers.browser._server import application
 from profilers.browser._web_kit import web_kit
-from profilers.kits import DEFAULT_BUDGET_S
-from profilers.measuring import require_new
-from profilers.measuring import select_kit
+from profilers.kits.kit_estimate import DEFAULT_BUDGET_S
+from profilers.measuring.kit_selection import require_new
+from profilers.measuring.kit_selection import select_kit
 from subdit.core.errors import MissingExtraError
 from subdit.core.errors import ProfileError
 from subdit.core.progress import ProgressCallback

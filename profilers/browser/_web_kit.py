@@ -23,8 +23,8 @@ from profilers.browser._weights import Floats
 from profilers.browser._weights import Generated
 from profilers.browser._weights import generate
 from profilers.browser._weights import recipe_like
-from profilers.kits import Kit
-from profilers.measuring import REFERENCE
+from profilers.kits.kit import Kit
+from profilers.measuring.timings import REFERENCE
 from profilers.runtimes import get_runtime
 from profilers.runtimes import reference_inputs
 from subdit.core.errors import KitError

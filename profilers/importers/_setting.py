@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from profilers.importers._imported_log import CPU
 from profilers.importers._imported_log import ImportedLog
 from profilers.importers._registry import BY_NAME
-from profilers.kits import Kit
+from profilers.kits.kit import Kit
 from profilers.runtimes import runtime_class
 from profilers.runtimes import runtime_names
 from subdit.core.errors import ImportLogError

@@ -1,8 +1,8 @@
 """What every runtime keeps: subclass `RuntimeContract` with `name`, and set `library` to the module that it needs.
 
-    class TestMine(RuntimeContract):
-        name = "mine"
-        library = "mine_runtime"
+class TestMine(RuntimeContract):
+    name = "mine"
+    library = "mine_runtime"
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profilers.kits import Kit
-from profilers.kits._kit_estimate import ModelCosts
-from profilers.measuring import error_of
-from profilers.measuring import export_checked
+from profilers.kits.kit import Kit
+from profilers.kits.kit_estimate import ModelCosts
+from profilers.measuring.accuracy_check import error_of
+from profilers.measuring.accuracy_check import export_checked
 from profilers.runtimes import Runtime
 from profilers.runtimes import SourceModel
 from profilers.runtimes import get_runtime
@@ -47,7 +47,7 @@ def torch_output(model: SourceModel) -> np.ndarray:
 
 
 class RuntimeContract:
-    """Attributes: `name` of the runtime; `library` that it runs by; `refused`, precisions that it refuses when loading."""
+    """`name` of the runtime, `library` that it runs by, and `refused`, precisions that it refuses when it loads."""
 
     name: str
     library: str

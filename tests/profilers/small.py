@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 import profilers
-from profilers.kits import _export_kit
-from profilers.measuring import _build_profile
-from profilers.measuring import _kit_selection
+from profilers.kits import export_kit
+from profilers.measuring import build_profile
+from profilers.measuring import kit_selection
 from profilers.runtimes import _source_model
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
@@ -34,7 +34,7 @@ def small_space() -> SearchSpace:
     )
 
 
-ROOMS = (_export_kit, _kit_selection, _build_profile, _source_model)
+ROOMS = (export_kit, kit_selection, build_profile, _source_model)
 """Modules that look a space up by its name."""
 
 

@@ -18,9 +18,9 @@ from click.testing import CliRunner
 import profilers
 from benchmarks import latency_accuracy
 from device_profiles import load_profile
-from profilers.kits import _export_kit
-from profilers.kits import digest_of
-from profilers.measuring._measure_kit import load_checked
+from profilers.kits import export_kit
+from profilers.kits.kit import digest_of
+from profilers.measuring.measure_kit import load_checked
 from subdit.cli import group
 from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
@@ -39,7 +39,7 @@ WHOLE = 6
 @pytest.fixture(scope="module")
 def kit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_export_kit, "get_space", lambda name: small_space())
+        patch.setattr(export_kit, "get_space", lambda name: small_space())
         return profilers.kit("digits", tmp_path_factory.mktemp("kit") / "kit", whole=WHOLE)
 
 
@@ -245,7 +245,7 @@ def test_what_cannot_be_profiled_is_said_before_measuring(kit_folder: Path, tmp_
         profilers.profile(kit_folder, runtime="abacus")
     with pytest.raises(ProfileError, match="'My Phone' cannot name a device"):
         profilers.profile(kit_folder, device="My Phone")
-    _export_kit.get_space = get_space  # type: ignore[assignment]
+    export_kit.get_space = get_space  # type: ignore[assignment]
     with pytest.raises(SpaceError, match="no search space 'letters'"):
         profilers.kit("letters", tmp_path / "kit")
 

@@ -14,10 +14,10 @@ from onnx import numpy_helper
 
 import profilers
 from device_profiles import load_profile
-from profilers.kits import _export_kit
-from profilers.kits._kit_estimate import ModelCosts
-from profilers.measuring import error_of
-from profilers.measuring._measure_kit import load_checked
+from profilers.kits import export_kit
+from profilers.kits.kit_estimate import ModelCosts
+from profilers.measuring.accuracy_check import error_of
+from profilers.measuring.measure_kit import load_checked
 from profilers.runtimes import reference_inputs
 from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("only_small_space")
 @pytest.fixture(scope="module")
 def int8_kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_export_kit, "get_space", lambda name: small_space())
+        patch.setattr(export_kit, "get_space", lambda name: small_space())
         return profilers.kit("digits", tmp_path_factory.mktemp("kit") / "kit", precision="int8", whole=1)
 
 
@@ -164,7 +164,7 @@ def test_what_is_expected_is_what_is_written(int8_kit: Path) -> None:
 
 
 def test_a_budget_leaves_out_whole_sub_dits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_export_kit, "get_space", get_space)
+    monkeypatch.setattr(export_kit, "get_space", get_space)
     up_to = 434_000_000
     everything = profilers.estimate("mobile-1k", whole=12, max_params=up_to)
     budget = 0.9 * everything.measure_minutes
@@ -176,7 +176,7 @@ def test_a_budget_leaves_out_whole_sub_dits_and_says_so(monkeypatch: pytest.Monk
 
 
 def test_a_budget_leaves_a_kit_without_parts_what_a_fit_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_export_kit, "get_space", get_space)
+    monkeypatch.setattr(export_kit, "get_space", get_space)
     with pytest.raises(KitError, match="0 components and 10 whole sub-DiTs") as refused:
         profilers.estimate("mobile-1k", whole=30, parts=False, budget_minutes=0.01)
     minutes = float(str(refused.value).partition("to take ")[2].split()[0])

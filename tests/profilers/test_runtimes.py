@@ -37,7 +37,8 @@ class TestTfliteRuntime(RuntimeContract):
     refused = ("int8",)
 
     @pytest.fixture(autouse=True)
-    def _platform(self) -> None:
+    def _library(self) -> None:
+        needs("litert")  # its schema is what files are written by
         needs("tflite")
 
 
@@ -62,10 +63,13 @@ def torchscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
     runtime_class.cache_clear()
 
 
-@pytest.mark.usefixtures("torchscript")
 class TestTorchScript(RuntimeContract):
     name = "torchscript"
     library = "torch"
+
+    @pytest.fixture(autouse=True)
+    def _library(self, torchscript: str) -> None:
+        """Torch is there."""
 
 
 @pytest.mark.usefixtures("only_small_space")

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profilers.measuring._affinity import pinned
-from profilers.measuring._affinity import read_cpus
-from profilers.measuring._rounds import measure_rounds
-from profilers.measuring._session_pool import SessionPool
-from profilers.measuring._statistics import latency_of
-from profilers.measuring._timings import REFERENCE
-from profilers.measuring._timings import TimingLog
-from profilers.measuring._timings import Timings
+from profilers.measuring.affinity import pinned
+from profilers.measuring.affinity import read_cpus
+from profilers.measuring.rounds import measure_rounds
+from profilers.measuring.session_pool import SessionPool
+from profilers.measuring.statistics import latency_of
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import TimingLog
+from profilers.measuring.timings import Timings
 from profilers.runtimes.timing import FEWEST_TIMINGS
 from profilers.runtimes.timing import FULL_ROUNDS
 from profilers.runtimes.timing import timings_of_full_rounds
@@ -62,7 +62,7 @@ class Process:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sessions: weakref.WeakSet[Growing] = weakref.WeakSet()
         self.other = 7
-        monkeypatch.setattr("profilers.measuring._session_pool._resident_bytes", self.resident)
+        monkeypatch.setattr("profilers.measuring.session_pool._resident_bytes", self.resident)
 
     def resident(self) -> int:
         return self.other + sum(session.bytes for session in self.sessions)

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profilers.measuring._rounds import measure_rounds
-from profilers.measuring._statistics import QUANTILE
-from profilers.measuring._statistics import corrected_ms
-from profilers.measuring._statistics import is_noisy
-from profilers.measuring._statistics import latencies
-from profilers.measuring._statistics import latency_of
-from profilers.measuring._statistics import noise_of
-from profilers.measuring._statistics import within
-from profilers.measuring._timings import REFERENCE
-from profilers.measuring._timings import TimingLog
-from profilers.measuring._timings import Timings
-from profilers.measuring._timings import is_finished
-from profilers.measuring._timings import pooled
+from profilers.measuring.rounds import measure_rounds
+from profilers.measuring.statistics import QUANTILE
+from profilers.measuring.statistics import corrected_ms
+from profilers.measuring.statistics import is_noisy
+from profilers.measuring.statistics import latencies
+from profilers.measuring.statistics import latency_of
+from profilers.measuring.statistics import noise_of
+from profilers.measuring.statistics import within
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import TimingLog
+from profilers.measuring.timings import Timings
+from profilers.measuring.timings import is_finished
+from profilers.measuring.timings import pooled
 from profilers.runtimes import Timing
 from tests.profilers.small import Doubling
 

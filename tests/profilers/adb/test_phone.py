@@ -19,8 +19,8 @@ from profilers.adb._phone import fastest_cores
 from profilers.adb._phone import fixed_performance
 from profilers.adb._phone import read_facts
 from profilers.adb._phone import read_state
-from profilers.measuring._timings import REFERENCE
-from profilers.measuring._timings import Timings
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import Timings
 from profilers.runtimes import Timing
 from subdit.core.errors import DeviceError
 from tests.profilers.adb.phones import Bench

@@ -24,7 +24,7 @@ from profilers.adb import _measure
 from profilers.adb import _profile
 from profilers.adb import profile_over_adb
 from profilers.adb._workers import names_apart
-from profilers.measuring import _kit_selection
+from profilers.measuring import kit_selection
 from subdit.cli import group
 from subdit.core.errors import DeviceError
 from tests.profilers.adb.phones import ROOT
@@ -57,7 +57,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(autouse=True)
 def _tiny_space(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("get_space", "components_up_to"):
-        monkeypatch.setattr(_kit_selection, name, getattr(_kit_selection, name))
+        monkeypatch.setattr(kit_selection, name, getattr(kit_selection, name))
     for name in ("MIN_ROUNDS", "CALL_MS"):
         monkeypatch.setattr(_measure, name, getattr(_measure, name))
     tiny.use_tiny_space()

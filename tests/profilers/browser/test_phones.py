@@ -15,7 +15,6 @@ from profilers.browser._phones import MAX_RUNS
 from profilers.browser._phones import Order
 from profilers.browser._phones import Phones
 from profilers.browser._web_kit import WebKit
-from profilers.measuring import _conditions
 from tests.profilers.browser.speaking import CLIENT
 from tests.profilers.browser.speaking import REAL_GPU
 from tests.profilers.browser.speaking import SWIFTSHADER
@@ -69,7 +68,7 @@ def test_a_profile_has_the_times_that_were_sent(
     client: Client, small_web: WebKit, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # This machine has a sensor, whatever it is.
-    monkeypatch.setattr(_conditions, "temperature_c", lambda: 77.0)
+    monkeypatch.setattr("profilers.measuring.conditions.temperature_c", lambda: 77.0)
     state = measure(client, small_web, range(1, 5))
     assert (state["state"], state["id"], state["noisy"]) == ("done", "kettle/onnxruntime-web/fp32/t1", False)
     assert order.out is not None

@@ -17,8 +17,8 @@ from device_profiles import LatencyEstimator
 from device_profiles import check_physics
 from device_profiles import load_profile
 from device_profiles import profile_from_dict
-from profilers.kits import Kit
-from profilers.kits import KitEntry
+from profilers.kits.kit import Kit
+from profilers.kits.kit import KitEntry
 from subdit.cli import group
 from subdit.core.errors import ImportLogError
 from subdit.core.errors import RunError

@@ -13,8 +13,8 @@ import subdit
 from profilers.importers import make_log
 from profilers.importers import read
 from profilers.importers import read_log
-from profilers.kits import Kit
-from profilers.kits import KitEntry
+from profilers.kits.kit import Kit
+from profilers.kits.kit import KitEntry
 from subdit.cli import group
 from subdit.core.errors import ImportLogError
 from subdit.space import all_components

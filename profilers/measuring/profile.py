@@ -10,23 +10,23 @@ from pathlib import Path
 from device_profiles import DeviceProfile
 from device_profiles import profile_path
 from device_profiles import save_profile
-from profilers.kits import DEFAULT_BUDGET_S
-from profilers.measuring._affinity import cpus_text
-from profilers.measuring._affinity import pinned
-from profilers.measuring._build_profile import build_profile
-from profilers.measuring._build_profile import empty_profile
-from profilers.measuring._conditions import device_name
-from profilers.measuring._conditions import read_conditions
-from profilers.measuring._kit_selection import check_device
-from profilers.measuring._kit_selection import check_pipeline
-from profilers.measuring._kit_selection import require_new
-from profilers.measuring._kit_selection import select_kit
-from profilers.measuring._measure_kit import WHOLE_CI
-from profilers.measuring._measure_kit import Plan
-from profilers.measuring._measure_kit import load_checked
-from profilers.measuring._measure_kit import measure_kit
-from profilers.measuring._measure_models import Measurement
-from profilers.measuring._measure_models import measurements_of
+from profilers.kits.kit_estimate import DEFAULT_BUDGET_S
+from profilers.measuring.affinity import cpus_text
+from profilers.measuring.affinity import pinned
+from profilers.measuring.build_profile import build_profile
+from profilers.measuring.build_profile import empty_profile
+from profilers.measuring.conditions import device_name
+from profilers.measuring.conditions import read_conditions
+from profilers.measuring.kit_selection import check_device
+from profilers.measuring.kit_selection import check_pipeline
+from profilers.measuring.kit_selection import require_new
+from profilers.measuring.kit_selection import select_kit
+from profilers.measuring.measure_kit import WHOLE_CI
+from profilers.measuring.measure_kit import Plan
+from profilers.measuring.measure_kit import load_checked
+from profilers.measuring.measure_kit import measure_kit
+from profilers.measuring.measure_models import Measurement
+from profilers.measuring.measure_models import measurements_of
 from profilers.runtimes import Array
 from profilers.runtimes import get_runtime
 from subdit.core.errors import KitError
@@ -142,8 +142,8 @@ def profile_beside(
     chosen = get_runtime(kit.runtime if runtime is None else runtime, precision=kit.precision)
     if kit.format != chosen.format:
         raise KitError(
-            f"The kit {kit_dir} was made for {kit.runtime} and holds {kit.format} models, which {runtime} does not load; make "
-            f"another with --runtime {runtime}."
+            f"The kit {kit_dir} was made for {kit.runtime} and holds {kit.format} models, which {runtime} does not "
+            f"load; make another with --runtime {runtime}."
         )
     check_device(device, threads)
     parts = check_pipeline(also or {})

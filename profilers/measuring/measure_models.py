@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from profilers.measuring._rounds import measure_rounds
-from profilers.measuring._statistics import corrected_ms
-from profilers.measuring._statistics import latency_of
-from profilers.measuring._statistics import noise_of
-from profilers.measuring._statistics import within
-from profilers.measuring._timings import REFERENCE
-from profilers.measuring._timings import Timings
+from profilers.measuring.rounds import measure_rounds
+from profilers.measuring.statistics import corrected_ms
+from profilers.measuring.statistics import latency_of
+from profilers.measuring.statistics import noise_of
+from profilers.measuring.statistics import within
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import Timings
 from profilers.runtimes import DEFAULT_RUNTIME
 from profilers.runtimes import Array
 from profilers.runtimes import Runtime

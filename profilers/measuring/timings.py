@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles import DeviceProfile
-from profilers.kits import Kit
+from profilers.kits.kit import Kit
 from profilers.runtimes import Timing
 from subdit.core.files import write_atomic
 

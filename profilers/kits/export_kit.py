@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from profilers.kits._calibration_specs import calibration_specs
-from profilers.kits._kit import KIT_VERSION
-from profilers.kits._kit import MANIFEST
-from profilers.kits._kit import UNFINISHED
-from profilers.kits._kit import KitEntry
-from profilers.kits._kit import digest_of
-from profilers.kits._kit import hash_of
-from profilers.kits._kit_estimate import KitEstimate
-from profilers.kits._kit_estimate import estimate_kit
+from profilers.kits.calibration_specs import calibration_specs
+from profilers.kits.kit import KIT_VERSION
+from profilers.kits.kit import MANIFEST
+from profilers.kits.kit import UNFINISHED
+from profilers.kits.kit import KitEntry
+from profilers.kits.kit import digest_of
+from profilers.kits.kit import hash_of
+from profilers.kits.kit_estimate import KitEstimate
+from profilers.kits.kit_estimate import estimate_kit
 from profilers.runtimes import DEFAULT_RUNTIME
 from profilers.runtimes import Runtime
 from profilers.runtimes import get_runtime

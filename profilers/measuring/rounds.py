@@ -16,10 +16,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from profilers.measuring._session_pool import SessionPool
-from profilers.measuring._timings import REFERENCE
-from profilers.measuring._timings import TimingLog
-from profilers.measuring._timings import Timings
+from profilers.measuring.session_pool import SessionPool
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import TimingLog
+from profilers.measuring.timings import Timings
 from profilers.runtimes import Session
 from profilers.runtimes import time_runs
 from profilers.runtimes.timing import FULL_ROUNDS

@@ -15,9 +15,9 @@ from device_profiles import Z_95
 from device_profiles import Latency
 from device_profiles import Noise
 from device_profiles import t_95
-from profilers.measuring._rounds import REFERENCE_LONG_MS
-from profilers.measuring._timings import REFERENCE
-from profilers.measuring._timings import Timings
+from profilers.measuring.rounds import REFERENCE_LONG_MS
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import Timings
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles import Conditions
-from profilers.measuring._affinity import temperature_c
+from profilers.measuring.affinity import temperature_c
 from subdit.core.version import VERSION
 
 # Device tree and, on a PC, what its maker wrote into the firmware.

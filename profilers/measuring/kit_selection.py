@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from device_profiles import MIN_WHOLE_ROWS
-from profilers.kits import Kit
-from profilers.kits import KitEntry
-from profilers.kits import open_kit
+from profilers.kits.kit import Kit
+from profilers.kits.kit import KitEntry
+from profilers.kits.kit import open_kit
 from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
 from subdit.core.errors import RunError

@@ -145,6 +145,7 @@ def _export(space: SearchSpace, runtime: Runtime, entry: KitEntry) -> None:
     """Write the model and then the tensors: the inputs by name, and torch's output in float32 as 'output'."""
     import torch
 
+    entry.model.parent.mkdir(parents=True, exist_ok=True)
     with _one_thread(), torch.no_grad():
         model = source_model(space, entry.spec or Component.from_name(entry.name))
         runtime.export(model, entry.model)

@@ -13,6 +13,7 @@ from profilers.runtimes._runtime import Runtime
 from profilers.runtimes._runtime import RuntimeCosts
 from profilers.runtimes._runtime import Session
 from profilers.runtimes._source_model import SourceModel
+from profilers.runtimes._source_model import described_model
 from profilers.runtimes._source_model import source_model
 from profilers.runtimes._source_model import sub_dit_model
 from profilers.runtimes.timing import Timing
@@ -26,6 +27,7 @@ __all__ = [
     "Session",
     "SourceModel",
     "Timing",
+    "described_model",
     "get_runtime",
     "reference_inputs",
     "runtime_class",

@@ -51,50 +51,50 @@ class TestTorch(RuntimeContract):
 
 
 @pytest.fixture
-def torchscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An installed package that has an entry point for the runtime in `torchscript_runtime.py`."""
-    installed = tmp_path / "site-packages" / "torchscript_runtime-1.0.dist-info"
+def safetensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An installed package that has an entry point for the runtime in `safetensors_runtime.py`."""
+    installed = tmp_path / "site-packages" / "safetensors_runtime-1.0.dist-info"
     installed.mkdir(parents=True)
-    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: torchscript-runtime\nVersion: 1.0\n")
-    points = "[subdit.runtimes]\ntorchscript = tests.profilers.torchscript_runtime:TorchScriptRuntime\n"
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: safetensors-runtime\nVersion: 1.0\n")
+    points = "[subdit.runtimes]\nsafetensors = tests.profilers.safetensors_runtime:SafetensorsRuntime\n"
     (installed / "entry_points.txt").write_text(points + "broken = no.such.module:Runtime\nstranger = pathlib:Path\n")
     monkeypatch.syspath_prepend(str(installed.parent))
-    yield "torchscript"
+    yield "safetensors"
     runtime_class.cache_clear()
 
 
-class TestTorchScript(RuntimeContract):
-    name = "torchscript"
+class TestSafetensors(RuntimeContract):
+    name = "safetensors"
     library = "torch"
 
     @pytest.fixture(autouse=True)
-    def _library(self, torchscript: str) -> None:
+    def _library(self, safetensors: str) -> None:
         """Torch is there."""
 
 
 @pytest.mark.usefixtures("only_small_space")
-def test_a_kit_is_made_and_measured_for_a_runtime_that_was_added(torchscript: str, tmp_path: Path) -> None:
-    folder = profilers.kit("digits", tmp_path / "kit", runtime=torchscript, whole=1)
+def test_a_kit_is_made_and_measured_for_a_runtime_that_was_added(safetensors: str, tmp_path: Path) -> None:
+    folder = profilers.kit("digits", tmp_path / "kit", runtime=safetensors, whole=1)
     kit = profilers.open_kit(folder)
-    assert (kit.runtime, kit.format, kit.reference.name) == ("torchscript", "torchscript", "reference.pt")
+    assert (kit.runtime, kit.format, kit.reference.name) == ("safetensors", "safetensors", "reference.safetensors")
     out = tmp_path / "profile.json"
     made = profilers.profile(folder, device="bench", out=out, budget_s=0.5, also={"decoder": kit.whole[0].model})
-    assert made.id == "bench/torchscript/fp32/t1" and read_profile(out) == made and set(made.pipeline) == {"decoder"}
-    assert profilers.estimate("digits", runtime=torchscript).export_minutes > 0
-    with pytest.raises(KitError, match="holds torchscript models, which onnxruntime does not load"):
+    assert made.id == "bench/safetensors/fp32/t1" and read_profile(out) == made and set(made.pipeline) == {"decoder"}
+    assert profilers.estimate("digits", runtime=safetensors).export_minutes > 0
+    with pytest.raises(KitError, match="holds safetensors models, which onnxruntime does not load"):
         profilers.profile(folder, runtime="onnxruntime")
 
 
-def test_a_kit_of_a_runtime_that_is_gone_is_refused_by_name(torchscript: str, tmp_path: Path) -> None:
+def test_a_kit_of_a_runtime_that_is_gone_is_refused_by_name(safetensors: str, tmp_path: Path) -> None:
     (tmp_path / "kit").mkdir()
     stated = '{"subdit_kit": 2, "runtime": "abacus", "format": "beads", "components": {}, "whole": {}}'
     (tmp_path / "kit" / "kit.json").write_text(stated)
-    with pytest.raises(KitError, match="cannot be read here: There is no runtime 'abacus'; there is litert, .*script"):
+    with pytest.raises(KitError, match="cannot be read here: There is no runtime 'abacus'; there is .*litert, .*safe"):
         profilers.open_kit(tmp_path / "kit")
 
 
 @pytest.mark.parametrize(("name", "said"), [("broken", "cannot be imported"), ("stranger", "is no `Runtime`")])
-@pytest.mark.usefixtures("torchscript")
+@pytest.mark.usefixtures("safetensors")
 def test_an_entry_point_that_is_no_runtime_is_refused_by_name(name: str, said: str) -> None:
     with pytest.raises(ProfileError, match=said):
         profilers.get_runtime(name)

@@ -21,7 +21,7 @@ from typing import Any
 from device_profiles import check_physics
 from device_profiles import read_profile
 from device_profiles import save_profile
-from profilers._conditions import device_name
+from profilers import device_name
 from subdit.cli._progress import progress_bar
 from subdit.core.errors import SubditError
 from subdit.space import count_params

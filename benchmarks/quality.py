@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from profilers._conditions import cpu_model
+from profilers import cpu_model
 from subdit.core.errors import SubditError
 from subdit.core.files import read_json
 from subdit.core.files import write_atomic

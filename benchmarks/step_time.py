@@ -106,7 +106,7 @@ def main() -> None:
     if options.child:
         print(json.dumps(measure(options.child, options.rounds)))
         return
-    from profilers._conditions import cpu_model
+    from profilers import cpu_model
     from subdit.core.files import write_atomic
     from subdit.core.files import write_json
 

@@ -19,6 +19,7 @@ from device_profiles._pipeline import PipelineLatency
 from device_profiles._pipeline import pipeline_latency
 from device_profiles._plain_sums import ASSUMED
 from device_profiles._plain_sums import PlainSums
+from device_profiles._profile import NOISE_LIMIT
 from device_profiles._profile import Calibration
 from device_profiles._profile import Conditions
 from device_profiles._profile import DeviceProfile
@@ -48,6 +49,7 @@ __all__ = [
     "ASSUMED",
     "MIN_WHOLE",
     "MIN_WHOLE_ROWS",
+    "NOISE_LIMIT",
     "Calibration",
     "Comparison",
     "Conditions",

@@ -25,6 +25,7 @@ from device_profiles._physics_fields import all_whole
 from device_profiles._physics_fields import identity_findings
 from device_profiles._physics_fields import pipeline_findings
 from device_profiles._physics_fields import whole_findings
+from device_profiles._profile import NOISE_LIMIT
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import Latency
 from device_profiles._profile import WholeLatency
@@ -42,8 +43,6 @@ _FALSE_ALARMS = 0.01
 _SIZE_EFFECT = 0.05
 # A limit on noise above this is none, and a component whose interval is wider than this says nothing.
 _LARGEST_LIMIT = 0.10
-# What `profilers.NOISE_LIMIT`, a floor above, is: the limit on what another tool measured, which states none.
-_USUAL_LIMIT = 0.03
 _WIDEST_INTERVAL = 0.25
 # The median interval that a profile states may differ by this much from that of its components.
 _STATED = 0.005
@@ -248,9 +247,9 @@ def _noise_of_another_tool(profile: DeviceProfile) -> Iterator[Finding]:
             "spread is not known is marked noisy.",
         )
     median = float(np.median([latency.relative_ci for _, latency in named]))
-    if median > _USUAL_LIMIT:
+    if median > NOISE_LIMIT:
         yield Finding(
             "noise",
-            f"The median interval is +-{percent(median)}, above the usual limit {percent(_USUAL_LIMIT)}, and the "
+            f"The median interval is +-{percent(median)}, above the usual limit {percent(NOISE_LIMIT)}, and the "
             "profile is not marked noisy; measure it again at rest.",
         )

@@ -19,6 +19,9 @@ from subdit.space import SubDiTSpec
 
 SCHEMA_VERSION = 1
 
+NOISE_LIMIT = 0.03
+"""A machine is too noisy where intervals, or the two halves of the rounds, disagree by more, relative."""
+
 
 @dataclass(frozen=True)
 class Latency:

@@ -19,16 +19,16 @@ import numpy as np
 from device_profiles import LatencyEstimator
 from device_profiles import read_registry
 from nas import search
-from profilers._from_timings import profile_from_timings
+from profilers.measuring.build_profile import build_profile
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from tests.nas.analytic import Loss
-from tests.profilers.test_from_timings import EMPTY
-from tests.profilers.test_from_timings import kit_of
-from tests.profilers.test_from_timings import timings_of
+from tests.profilers.test_build_profile import EMPTY
+from tests.profilers.test_build_profile import kit_of
+from tests.profilers.test_build_profile import timings_of
 
 FILE = Path(__file__).parent / "golden" / "numbers" / "numbers.json"
 DEVICE = "linux-amd-epyc/onnxruntime/fp32/t1"
@@ -69,7 +69,7 @@ def searched() -> dict[str, Any]:
 def profiled() -> dict[str, Any]:
     """What made-up timings of a kit come to: the latency of each component, and the calibration."""
     kit = kit_of(30)
-    made = profile_from_timings(kit, EMPTY, timings_of(kit, plain=True))
+    made = build_profile(kit, EMPTY, timings_of(kit, plain=True))
     assert made.calibration is not None
     return {
         "latency_ms": {name: latency.latency_ms for name, latency in made.components.items()},

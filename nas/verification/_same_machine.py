@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from subdit.core.errors import MissingExtraError
+from subdit.core.errors import ProfileError
 from subdit.core.errors import SearchError
 
 if TYPE_CHECKING:
@@ -22,12 +24,15 @@ def check_same_machine(profile: DeviceProfile) -> None:
 
     from profilers import cpu_model
     from profilers import device_name
+    from profilers import get_runtime
 
-    if (profile.runtime, profile.precision, profile.delegate) != ("onnxruntime", "fp32", None):
+    try:
+        get_runtime(profile.runtime, precision=profile.precision, delegate=profile.delegate)
+    except (ProfileError, MissingExtraError) as error:
         raise SearchError(
-            f"The profile {profile.id} is not of ONNX Runtime in fp32, which is all that --verify can measure from "
-            "here; search with such a profile of this machine, or leave out --verify."
-        )
+            f"The profile {profile.id} is of what --verify cannot measure from here ({error}) Search with a profile of "
+            "this machine, or leave out --verify."
+        ) from error
     on, node, cpu = profile.conditions, platform.node(), cpu_model()
     if on.cpu and on.cpu != cpu:
         raise SearchError(

@@ -197,24 +197,31 @@ def measure_exported(
     run: Run, specs: Mapping[str, SubDiTSpec], profile: DeviceProfile, *, budget_s: float, progress: ProgressCallback
 ) -> Mapping[str, Measurement]:
     """Export specs with the supernet's weights into picks/SPEC_HASH/verify/ and measure them side by side."""
+    from profilers import export_checked
+    from profilers import get_runtime
     from profilers import measure_models
+    from profilers import sub_dit_model
     from supernet.checkpoints import load_supernet_of
     from supernet.checkpoints import supernet_digest
-    from supernet.export.exporter import export_sub_dit
-    from supernet.recipe import read_recipe
 
+    runtime = get_runtime(profile.runtime, precision=profile.precision)
     paths: dict[str, Path] = {}
     supernet, digest = None, supernet_digest(run.supernet)
-    for at, (name, spec) in enumerate(specs.items()):
-        path = run.pick(spec.hash) / "verify" / "dit.onnx"
-        # The card is written last, so an export that has one is whole; one of other weights is of no more use.
-        if not path.exists() or origin(path) != digest:
+    for done, (name, spec) in enumerate(specs.items()):
+        folder = run.pick(spec.hash) / "verify" / f"{runtime.name}-{runtime.precision}"
+        paths[name], origin_file = folder / f"dit{runtime.suffix}", folder / "origin.json"
+        # It is written last, so an export that has one is whole; one of other weights is of no more use.
+        if origin(origin_file) != digest:
             supernet = supernet or load_supernet_of(run.supernet, digest)
-            path.with_suffix(".json").unlink(missing_ok=True)
-            recipe = read_recipe(run.supernet)[0]
-            export_sub_dit(supernet.extract(spec), path, recipe=recipe, force=True, supernet=digest)
-        paths[name] = path
-        progress(at + 1, len(specs), "exporting what is to be measured")
+            origin_file.unlink(missing_ok=True)
+            export_checked(runtime, sub_dit_model(supernet.extract(spec)), paths[name])
+            write_json(origin_file, {KEY: digest})
+        progress(done + 1, len(specs), "exporting what is to be measured")
     return measure_models(
-        paths, runtime=profile.runtime, threads=profile.threads, budget_s=budget_s, progress=progress
-    )  # fmt: skip
+        paths,
+        runtime=runtime.name,
+        precision=runtime.precision,
+        threads=profile.threads,
+        budget_s=budget_s,
+        progress=progress,
+    )

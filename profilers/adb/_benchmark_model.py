@@ -18,6 +18,8 @@ from profilers.adb._adb import Ran
 from profilers.importers import delegated_share
 from profilers.importers import make_log
 from profilers.importers import read
+from profilers.runtimes import Runtime
+from profilers.runtimes import runtime_class
 from subdit.core.errors import DeviceError
 from subdit.core.errors import ImportLogError
 
@@ -49,6 +51,11 @@ class BenchmarkModel:
     path: str
     flags: frozenset[str]
     digest: str
+
+    @property
+    def runtime_class(self) -> type[Runtime]:
+        """What is known of the runtime here: tolerances, and the numbers that products are computed in."""
+        return runtime_class(self.runtime)
 
     @property
     def name(self) -> str:

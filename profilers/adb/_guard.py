@@ -8,12 +8,12 @@ from dataclasses import field
 
 import numpy as np
 
-from profilers._rounds import REFERENCE
-from profilers._rounds import Timings
 from profilers.adb._adb import Phone
 from profilers.adb._adb import StoppedError
 from profilers.adb._phone import State
 from profilers.adb._phone import read_state
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import Timings
 from subdit.core.errors import DeviceError
 
 WARM_C = 38.0

@@ -19,12 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from profilers._kit import Kit
-from profilers._kit import KitEntry
-from profilers._parity import limit_of
-from profilers._rounds import REFERENCE
-from profilers._rounds import TimingLog
-from profilers._rounds import Timings
+from profilers.adb._accuracy_check import run_checked
 from profilers.adb._adb import PHONE_FOLDER
 from profilers.adb._adb import Phone
 from profilers.adb._adb import device_path
@@ -34,8 +29,12 @@ from profilers.adb._benchmark_model import Setting
 from profilers.adb._benchmark_model import read_run
 from profilers.adb._benchmark_model import words
 from profilers.adb._guard import Guard
-from profilers.adb._parity import run_checked
 from profilers.adb._store import push_missing
+from profilers.kits.kit import Kit
+from profilers.kits.kit import KitEntry
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import TimingLog
+from profilers.measuring.timings import Timings
 from profilers.runtimes import Timing
 from subdit.core.progress import ProgressCallback
 
@@ -79,11 +78,9 @@ def place_kit(phone: Phone, kit: Kit, beside: Mapping[str, Path], *, progress: P
     for name, file in beside.items():
         # One at a time and under its new name: what it is called here may be in the kit.
         with tempfile.TemporaryDirectory(prefix="subdit-") as scratch:
-            copied = shutil.copyfile(file, Path(scratch) / f"{name}.tflite")
+            copied = shutil.copyfile(file, Path(scratch) / f"{name}{kit.reference.suffix}")
             push_missing(phone, f"{folder}-beside", [copied], progress=progress)
-    push_missing(
-        phone, folder, [kit.reference, *(entry.model for entry in kit.components + kit.whole)], progress=progress
-    )
+    push_missing(phone, folder, [kit.reference, *(entry.model for entry in kit.entries)], progress=progress)
     return folder
 
 
@@ -109,16 +106,14 @@ def try_models(
         DeviceError: a model cannot be run, or computes something else.
     """
     # An accelerator that computes in float16 is further off than its weights; nobody has measured how far.
-    limit = limit_of("int8" if setting.fp16 else kit.precision)
+    limit = program.runtime_class.tolerances["int8" if setting.fp16 else kit.precision]
     # The reference kernel says how fast what runs the models is just now.
     alone = dataclasses.replace(setting, threads=1)
+    suffix = kit.reference.suffix
     tried: list[tuple[Job, KitEntry | None]] = [
         (Job(REFERENCE, f"{folder}/{kit.reference.name}", alone, _TRIAL_RUNS), None),
-        *(
-            (Job(one.name, f"{folder}/{one.model.name}", setting, _TRIAL_RUNS), one)
-            for one in kit.components + kit.whole
-        ),
-        *((Job(name, f"{folder}-beside/{name}.tflite", setting, _TRIAL_RUNS), None) for name in beside),
+        *((Job(one.name, f"{folder}/{one.model.name}", setting, _TRIAL_RUNS), one) for one in kit.entries),
+        *((Job(name, f"{folder}-beside/{name}{suffix}", setting, _TRIAL_RUNS), None) for name in beside),
     ]
     jobs: dict[str, Job] = {}
     for done, (job, entry) in enumerate(tried):
@@ -203,11 +198,11 @@ def measure(
         if check and timings.rounds >= MIN_ROUNDS and is_enough(timings):
             break
         timings.rounds += 1
-        for done, at in enumerate(np.random.default_rng([0, timings.rounds]).permutation(len(names))):
+        for done, index in enumerate(np.random.default_rng([0, timings.rounds]).permutation(len(names))):
             if done % REFERENCE_EVERY == 0:
                 take_reference()
-            take(names[at])
-            progress(min(timings.seconds, budget_s), budget_s, f"round {timings.rounds}, {names[at]}")
+            take(names[index])
+            progress(min(timings.seconds, budget_s), budget_s, f"round {timings.rounds}, {names[index]}")
         take_reference()
         check = timings.rounds % _CHECK_EVERY == 0
     return timings

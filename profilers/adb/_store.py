@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from profilers.adb._adb import device_path
 from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import recognise
 from profilers.adb._benchmark_model import require_abi
+from profilers.kits.kit import digest_of
 from subdit.core.errors import DeviceError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
@@ -63,19 +63,13 @@ def install(phone: Phone, file: Path, abis: Sequence[str]) -> BenchmarkModel:
     return recognise(phone.shell([path, "--help"]), path, digest[:16], file)
 
 
-def digest_of(file: Path) -> str:
-    """SHA-256, hexadecimal."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def _batches(files: Sequence[Path]) -> list[tuple[int, list[Path]]]:
     """Files in batches, each with the number of those before it."""
     batches: list[tuple[int, list[Path]]] = []
     size = 0
-    for at, file in enumerate(files):
+    for index, file in enumerate(files):
         if not batches or len(batches[-1][1]) == _BATCH_FILES or size > _BATCH_BYTES:
-            batches.append((at, []))
+            batches.append((index, []))
             size = 0
         batches[-1][1].append(file)
         size += file.stat().st_size

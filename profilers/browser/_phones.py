@@ -15,19 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles import DeviceProfile
+from device_profiles import Noise
 from device_profiles import profile_path
 from device_profiles import save_profile
-from profilers._from_timings import profile_from_timings
-from profilers._kit import Kit
-from profilers._measure_kit import ATTEMPTS
-from profilers._measure_kit import OVERDRAWN
-from profilers._measure_kit import WHOLE_CI
-from profilers._rounds import TimingLog
-from profilers._rounds import Timings
-from profilers._rounds import is_finished
-from profilers._statistics import is_noisy
-from profilers._statistics import noise_of
-from profilers._statistics import within
 from profilers.browser._identity import empty_profile
 from profilers.browser._identity import made_before
 from profilers.browser._identity import timings_header
@@ -37,6 +27,19 @@ from profilers.browser._messages import Problem
 from profilers.browser._messages import Round
 from profilers.browser._web_kit import TOLERANCE
 from profilers.browser._web_kit import WebKit
+from profilers.kits.kit import Kit
+from profilers.measuring.build_profile import build_profile
+from profilers.measuring.measure_kit import ATTEMPTS
+from profilers.measuring.measure_kit import OVERDRAWN
+from profilers.measuring.measure_kit import WHOLE_CI
+from profilers.measuring.statistics import is_noisy
+from profilers.measuring.statistics import largest_noise
+from profilers.measuring.statistics import noise_of
+from profilers.measuring.statistics import within
+from profilers.measuring.timings import TimingLog
+from profilers.measuring.timings import Timings
+from profilers.measuring.timings import is_finished
+from profilers.measuring.timings import log_path
 from profilers.runtimes import Timing
 
 MIN_ROUNDS = 20
@@ -68,7 +71,7 @@ class Order:
     Attributes:
         threads: measured with one thread first, then with so many.
         webgpu: measured on the GPU, too, where there is a real one.
-        by_whole: as `profile_from_timings` takes it.
+        by_whole: as `build_profile` takes it.
         device: name of the device, where there is only one; otherwise people type it.
         out: file of the profile, by default in the user's registry.
         budget_s: seconds per attempt.
@@ -141,7 +144,7 @@ class Phones:
             del self._runs[run.id]
         if len(self._runs) >= MAX_RUNS:
             raise RefusedError(503, f"{MAX_RUNS} phones are measuring already; wait for one to end.")
-        path = self.order.kit.folder / "timings" / f"{empty.id.replace('/', '--')}.jsonl"
+        path = log_path(self.order.kit, empty)
         header = timings_header(self.order.kit, self.order.web.digest, empty, begin)
         if target.exists() and not self.order.force:
             made = made_before(empty, target) if is_finished(path, header) else None
@@ -152,13 +155,9 @@ class Phones:
                 )
             self._say(f"{made.id}: done before, saved at {target}; --force measures again")
             return self._ended(begin.client, "", made)
-        log = TimingLog(path, header)
-        if log.finished:
-            log.close()
-            log = TimingLog(path, header, restart=True)
-        run = _Run(secrets.token_hex(16), begin, empty, target, log)
+        run = _Run(secrets.token_hex(16), begin, empty, target, TimingLog(path, header))
         self._runs[run.id] = run
-        run.attempt = max(len(log.attempts) - 1, 0)
+        run.attempt = max(len(run.log.attempts) - 1, 0)
         gone_on = f", goes on after {run.timings.rounds} rounds" if run.timings.rounds else ""
         self._say(f"{empty.id}: {begin.environment.browser} on {begin.environment.os}{gone_on}")
         return self._state(run)
@@ -169,7 +168,7 @@ class Phones:
             return self._done_runs[outputs.run]
         run = self._run(outputs.run)
         for model, found in zip(self.order.web.models, outputs.outputs, strict=True):
-            off = model.expected.off(found) if len(found.samples) == len(model.places) else float("inf")
+            off = model.expected.difference(found) if len(found.samples) == len(model.places) else float("inf")
             if not off <= TOLERANCE:
                 text = f"This browser computes {model.name} wrong, by {off:.2g} of its output; no profile is made."
                 self._say(f"{run.empty.id}: {text}")
@@ -245,17 +244,16 @@ class Phones:
             if not is_noisy(noise) or overdrawn or run.attempt + 1 >= ATTEMPTS:
                 return self._finished(run)
             run.attempt += 1
-            worst = max(noise.component_ci, noise.whole_ci, noise.split)
-            text = f"too noisy by {100 * worst:.1f} % (limit {100 * noise.limit:.0f} %), measured again"
+            text = f"too noisy by {100 * largest_noise(noise):.1f} % (limit {100 * noise.limit:.0f} %), measured again"
         timings = run.timings
-        share = min(timings.seconds / self.order.budget_s, timings.rounds / self.order.min_rounds, 1.0)
+        fraction = min(timings.seconds / self.order.budget_s, timings.rounds / self.order.min_rounds, 1.0)
         if timings.rounds >= self.order.min_rounds:
-            share = min(timings.seconds / self.order.budget_s, 1.0)
+            fraction = min(timings.seconds / self.order.budget_s, 1.0)
         if text or time.monotonic() - run.said > _SAY_EVERY_S:
             run.said = time.monotonic()
-            self._say(f"{run.empty.id}: {text or f'round {timings.rounds}, {100 * share:.0f} %'}")
+            self._say(f"{run.empty.id}: {text or f'round {timings.rounds}, {100 * fraction:.0f} %'}")
         state = {"state": "measure" if run.checked else "check", "run": run.id, "attempt": run.attempt}
-        return {**state, "round": timings.rounds, "share": share, "text": text}
+        return {**state, "round": timings.rounds, "share": fraction, "text": text}
 
     def _attempt_has_ended(self, run: _Run) -> bool:
         timings = run.timings
@@ -263,25 +261,19 @@ class Phones:
             return False
         if timings.seconds >= self.order.budget_s:
             return True
-        names = [entry.name for entry in self.order.kit.whole or self.order.kit.components]
+        names = self.order.kit.whole_names or self.order.kit.component_names
         return timings.rounds % _CHECK_EVERY == 0 and within(names, WHOLE_CI)(timings)
 
-    def _noise(self, timings: Timings, attempts: int) -> Any:
+    def _noise(self, timings: Timings, attempts: int) -> Noise:
         kit = self.order.kit
-        names = ([entry.name for entry in kit.components], [entry.name for entry in kit.whole])
-        return noise_of(timings, *names, attempts=attempts)
+        return noise_of(timings, kit.component_names, kit.whole_names, attempts=attempts)
 
     def _finished(self, run: _Run) -> dict[str, Any]:
         tried = run.log.attempts[: run.attempt + 1]
-
-        def noise_in(timings: Timings) -> float:
-            noise = self._noise(timings, len(tried))
-            return max(noise.component_ci, noise.whole_ci, noise.split)
-
         # Its end is now.
         empty = empty_profile(self.order.kit, run.begin, runtime_version=self.order.runtime_version)
-        best = min(tried, key=noise_in)
-        made = profile_from_timings(self.order.kit, empty, best, attempts=len(tried), by_whole=self.order.by_whole)
+        quietest = min(tried, key=lambda timings: largest_noise(self._noise(timings, len(tried))))
+        made = build_profile(self.order.kit, empty, quietest, attempts=len(tried), by_whole=self.order.by_whole)
         save_profile(made, run.target, force=self.order.force)
         run.log.finish()
         del self._runs[run.id]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import importlib.util
 import secrets
 import signal
@@ -16,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles import DeviceProfile
-from profilers._kit import open_kit
-from profilers._selection import choose_whole
-from profilers._selection import is_by_whole
 from profilers.browser._address import address_of
 from profilers.browser._address import lan_address
 from profilers.browser._address import listen
@@ -33,14 +29,13 @@ from profilers.browser._phones import Order
 from profilers.browser._phones import Phones
 from profilers.browser._server import application
 from profilers.browser._web_kit import web_kit
-from subdit.core.errors import KitError
+from profilers.kits.kit_estimate import DEFAULT_BUDGET_S
+from profilers.measuring.kit_selection import require_new
+from profilers.measuring.kit_selection import select_kit
 from subdit.core.errors import MissingExtraError
 from subdit.core.errors import ProfileError
-from subdit.core.errors import RunError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
-from subdit.space import components_up_to
-from subdit.space import get_space
 
 # How long the last phone has to fetch its last answer.
 _LAST_ANSWER_S = 1.0
@@ -60,7 +55,7 @@ def serve(
     webgpu: bool = False,
     device: str | None = None,
     out: Path | None = None,
-    budget_s: float = 60.0,
+    budget_s: float = DEFAULT_BUDGET_S,
     min_rounds: int = MIN_ROUNDS,
     cooling_s: float = COOLING_S,
     calibrate: int | None = None,
@@ -89,8 +84,8 @@ def serve(
         budget_s: seconds per attempt; there are up to three where a phone is noisy.
         min_rounds: rounds that are made whatever the budget says.
         cooling_s: how long a phone rests before it measures again, where it was too noisy.
-        calibrate: how many of the kit's whole sub-DiTs to calibrate on; by default as `profile` does.
-        whole: measure so many of them and predict all others from them, as `profile` does.
+        calibrate: number of the kit's whole sub-DiTs to calibrate on; by default as `profile` does.
+        whole: number of them to measure and predict all others from, as `profile` does.
         progress: reports models while the kit is prepared.
         force: replace profiles that are there, as `profile` does.
 
@@ -114,16 +109,10 @@ def serve(
         raise ProfileError("One name and one file are of one phone; leave out --device and --out, or --phones.")
     if out is not None and (threads > 1 or webgpu):
         raise ProfileError("Threads and WebGPU make profiles of their own; leave out --out, or these.")
-    if out is not None and out.exists() and not force:
-        raise RunError(f"There is a profile at {out} already; name another file, or pass --force.")
+    if out is not None:
+        require_new(out, force=force)
     files = find_ort_web(ort_web)
-    kit = open_kit(kit_dir)
-    expected = [component.name for component in components_up_to(get_space(kit.space), kit.max_params)]
-    if kit.components and [entry.name for entry in kit.components] != expected:
-        raise KitError(
-            f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
-        )
-    kit = dataclasses.replace(kit, whole=choose_whole(kit, calibrate=calibrate, whole=whole))
+    kit, by_whole = select_kit(kit_dir, calibrate=calibrate, whole=whole)
     listening = listen(host or ("127.0.0.1" if usb else lan_address()), port)
     try:
         context, fingerprint = self_made_certificate(address_of(listening)) if https else (None, "")
@@ -131,7 +120,7 @@ def serve(
             kit=kit,
             web=web_kit(kit, progress=progress),
             runtime_version=wanted().version,
-            by_whole=is_by_whole(kit, calibrate=calibrate, whole=whole),
+            by_whole=by_whole,
             threads=threads,
             webgpu=webgpu,
             device=device,

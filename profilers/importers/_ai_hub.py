@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from profilers.importers._imported import CPU
-from profilers.importers._imported import UNCONFIRMED
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import OperatorRow
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
-from profilers.importers._imported import precision_word
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import UNCONFIRMED
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import OperatorRow
+from profilers.importers._imported_log import checked
+from profilers.importers._imported_log import disagree
+from profilers.importers._imported_log import precision_word
 from profilers.importers._log import Log
 from profilers.importers._log import json_number
 from profilers.importers._log import parse_json

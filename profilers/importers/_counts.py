@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from profilers.importers._imported import disagree
+from profilers.importers._imported_log import disagree
 from profilers.importers._log import Log
 
 _COUNT = re.compile(r"count=\d{1,12}\b.*")
@@ -54,22 +54,22 @@ def is_count_line(text: str) -> bool:
     return _COUNT.fullmatch(text) is not None
 
 
-def read_count_line(log: Log, at: int, text: str) -> CountLine:
+def read_count_line(log: Log, lineno: int, text: str) -> CountLine:
     """Read one; raises `ImportLogError` where it lacks values or contradicts itself."""
     plain, same = _ALL_SAME.subn("", text, count=1)
     values: dict[str, float] = {}
     for token in plain.split():
         key, _, value = token.partition("=")
         if key in values or key not in ("count", *_FULL, *_NEW):
-            raise log.refuse(at, f"{token[:40]!r} does not belong in a 'count=' line", "give the log as written")
-        values[key] = log.number(at, value, key) if key in ("avg", "std") else log.whole(at, value, key)
+            raise log.refuse(lineno, f"{token[:40]!r} does not belong in a 'count=' line", "give the log as written")
+        values[key] = log.number(lineno, value, key) if key in ("avg", "std") else log.whole(lineno, value, key)
     count = int(values.pop("count", 0))
     form = () if count == 0 else ("curr",) if same or count == 1 else _FULL
     if bool(same) != (same and count > 1) or set(values) not in (set(form), {*form, *_NEW}):
-        raise log.refuse(at, "this 'count=' line lacks values", "give the log as the tool wrote it")
+        raise log.refuse(lineno, "this 'count=' line lacks values", "give the log as the tool wrote it")
     percentiles = [values[key] for key in _NEW if key in values]
     if form != _FULL and (other := set(percentiles) - {values.get("curr", 0.0)}):
-        raise disagree(log, at, "the one time and its percentiles", values.get("curr", 0), other.pop())
+        raise disagree(log, lineno, "the one time and its percentiles", values.get("curr", 0), other.pop())
     if "avg" in values and not values["min"] * (1 - 1e-5) <= values["avg"] <= values["max"] * (1 + 1e-5):
-        raise disagree(log, at, "avg and min to max", values["avg"], f"{values['min']} to {values['max']}")
-    return CountLine(at, count, values if count else {})
+        raise disagree(log, lineno, "avg and min to max", values["avg"], f"{values['min']} to {values['max']}")
+    return CountLine(lineno, count, values if count else {})

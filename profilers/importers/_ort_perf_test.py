@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 
-from profilers.importers._imported import CPU
-from profilers.importers._imported import UNCONFIRMED
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import UNCONFIRMED
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import checked
+from profilers.importers._imported_log import disagree
 from profilers.importers._log import Log
 
 TOOL = "onnxruntime_perf_test"
@@ -57,19 +57,19 @@ def claims_csv(log: Log) -> bool:
 def read_output(log: Log) -> tuple[ImportedLog, ...]:
     """Statistics; raises `ImportLogError` where the log is cut or contradicts itself."""
     fields: dict[str, tuple[int, float]] = {}
-    for at, line in enumerate(log.lines, 1):
+    for lineno, line in enumerate(log.lines, 1):
         label, colon, text = line.partition(":")
         if not colon or label not in _UNITS or (label == "Runs" and not text.strip().isdecimal()):
             continue
         digits, _, unit = text.strip().partition(" ")
         if unit != _UNITS[label] and not (unit == "" and label in _OPTIONAL_UNIT):
             raise log.refuse(
-                at, f"{label} is in {unit[:20]!r}, not {_UNITS[label]!r}", "give the log as the tool wrote it"
+                lineno, f"{label} is in {unit[:20]!r}, not {_UNITS[label]!r}", "give the log as the tool wrote it"
             )
-        value = log.number(at, digits, label)
+        value = log.number(lineno, digits, label)
         if label in fields and fields[label][1] != value:
-            raise disagree(log, at, label, fields[label][1], value)
-        fields[label] = (at, value)
+            raise disagree(log, lineno, label, fields[label][1], value)
+        fields[label] = (lineno, value)
     mean_at, mean_ms = _first(
         log, fields, "Average inference time cost total", "Average inference time cost", "Average time cost"
     )
@@ -121,21 +121,25 @@ def read_csv(log: Log, runs: int | None) -> tuple[ImportedLog, ...]:
 
     The file has an end mark only with the tool's option -s; without, `runs` says how many rows there must be.
     """
-    blank = next((at for at, line in enumerate(log.lines) if not line.strip()), len(log.lines))
+    blank = next((lineno for lineno, line in enumerate(log.lines) if not line.strip()), len(log.lines))
     rows: list[tuple[str, float, int]] = []
-    for at, line in enumerate(log.lines[:blank], 1):
+    for lineno, line in enumerate(log.lines[:blank], 1):
         cells = line.split(",")
         if len(cells) != 5:
             raise log.refuse(
-                at, f"{len(cells)} columns, where a result file has 5", "give the file as the tool wrote it"
+                lineno, f"{len(cells)} columns, where a result file has 5", "give the file as the tool wrote it"
             )
-        if log.whole(at, cells[4], "the row's index") != len(rows):
+        if log.whole(lineno, cells[4], "the row's index") != len(rows):
             raise log.refuse(
-                at, f"row {cells[4][:20]} stands where row {len(rows)} should", "give one measurement per file"
+                lineno, f"row {cells[4][:20]} stands where row {len(rows)} should", "give one measurement per file"
             )
-        row = (cells[0].strip(), log.number(at, cells[1], "the time"), log.whole(at, cells[2], "the peak memory"))
+        row = (
+            cells[0].strip(),
+            log.number(lineno, cells[1], "the time"),
+            log.whole(lineno, cells[2], "the peak memory"),
+        )
         if rows and (row[0], row[2]) != (rows[0][0], rows[0][2]):
-            raise disagree(log, at, "model and peak memory", rows[0][::2], row[::2])
+            raise disagree(log, lineno, "model and peak memory", rows[0][::2], row[::2])
         rows.append(row)
     ms = np.sort([row[1] for row in rows]) * 1000
     stated = _quantiles(log)
@@ -197,16 +201,16 @@ def _provider(log: Log) -> str | None:
 def _quantiles(log: Log) -> dict[str, float]:
     """Latencies of single runs in milliseconds; all seven of them or none."""
     found: dict[str, float] = {}
-    for at, line in enumerate(log.lines, 1):
+    for lineno, line in enumerate(log.lines, 1):
         text = line.strip()
         if not _ANY_QUANTILE.fullmatch(text):
             continue
         match = _QUANTILE.fullmatch(text)
         if not match:
-            raise log.refuse(at, f"{text[:60]!r} is cut or not in seconds", "give the log as the tool wrote it")
-        value = log.number(at, match[2], f"{match[1]} Latency") * 1000
+            raise log.refuse(lineno, f"{text[:60]!r} is cut or not in seconds", "give the log as the tool wrote it")
+        value = log.number(lineno, match[2], f"{match[1]} Latency") * 1000
         if found.get(match[1], value) != value:
-            raise disagree(log, at, f"{match[1]} Latency", f"{found[match[1]]:.6g} ms", f"{value:.6g} ms")
+            raise disagree(log, lineno, f"{match[1]} Latency", f"{found[match[1]]:.6g} ms", f"{value:.6g} ms")
         found[match[1]] = value
     if found and set(found) != {"Min", "Max", *_PERCENTILES}:
         missing = sorted({"Min", "Max", *_PERCENTILES} - set(found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,14 @@ from subdit.cli._table import echo_json
 if TYPE_CHECKING:
     from profilers import KitEstimate
 
+# By their entry points, so that the help loads no profilers.
+RUNTIMES = f"{', '.join(sorted(metadata.entry_points(group='subdit.runtimes').names))}."
+
 
 @click.command()
 @click.argument("space")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the kit.  [default: kits/SPACE]")
-@click.option("--runtime", default="onnxruntime", show_default=True, help="onnxruntime, litert, tflite or torch.")
+@click.option("--runtime", default="onnxruntime", show_default=True, help=RUNTIMES)
 @click.option("--precision", default="fp32", show_default=True, help="Of the weights: fp32, fp16 or int8.")
 @click.option(
     "--whole",
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     help="Whole sub-DiTs to bring along, for the calibration; it needs at least 6.",
 )
 @click.option("--parts/--no-parts", default=True, show_default=True, help="Whether the components are in it.")
-@click.option("--max-params", type=click.IntRange(min=1), help="Only what sub-DiTs of at most so many parameters have.")
+@click.option("--max-params", type=click.IntRange(min=1), help="Only what sub-DiTs of at most this size have.")
 @click.option(
     "--budget-minutes",
     type=click.FloatRange(min=0, min_open=True),

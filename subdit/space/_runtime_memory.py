@@ -48,8 +48,6 @@ MEMORY_MODEL = "2: peak of a process, in ONNX Runtime or LiteRT"
 """Named in search.json; a change of what `peak_memory_bytes` says is a new number. 1, which no search named, was
 weights and one live set of activations."""
 
-RUNTIMES = ("onnxruntime", "litert")
-
 EXTERNAL_DATA_BYTES = 1_500_000_000
 """Of float32 parameters, above which an ONNX file has its weights beside it: a protobuf ends at 2 GB."""
 
@@ -93,6 +91,9 @@ MEMORY_TERMS = {
     ("litert", "int8"): MemoryTerms(1, 1, 1, 2400, 7.1e6),
 }
 """By runtime and precision of the weights; `benchmarks/memory.py` fits the bytes."""
+
+RUNTIMES = tuple(dict.fromkeys(runtime for runtime, _ in MEMORY_TERMS))
+"""Those whose memory was measured; a runtime that is not here is taken to need what the hungrier of them does."""
 
 _PACKED = {"fp32": "fp32", "fp16": "fp32", "int8": "int8"}
 """How weights are computed with: half precision is only stored, on a processor."""
@@ -161,7 +162,7 @@ def buffers(space: SearchSpace, encoded: EncodedSpecs) -> Bytes:
     and a whole sub-DiT has those of all its parts, not of the largest one.
     """
     labels = list(space.dimensions)
-    planned = _planned(space)[tuple(encoded[:, at] for at, label in enumerate(labels) if label not in _DEPTHS)]
+    planned = _planned(space)[tuple(encoded[:, index] for index, label in enumerate(labels) if label not in _DEPTHS)]
     width = np.asarray(space.widths)[encoded[:, labels.index("width")]]
     long_skips = np.asarray(space.depths[1])[encoded[:, labels.index("depth_middle")]] // 2
     waiting = long_skips * space.middle_grid**2 + space.tokens * space.down_up_skip

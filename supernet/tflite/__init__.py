@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from supernet.tflite._file import count_operators
 from supernet.tflite._file import problem_of
 from supernet.tflite._flatbuffer import write_flatbuffer
 from supernet.tflite._graph import Graph
@@ -39,6 +40,7 @@ __all__ = [
     "Library",
     "Operators",
     "Value",
+    "count_operators",
     "graph_of",
     "interpreter_class",
     "load_tflite",

@@ -162,14 +162,14 @@ class Builder:
         if shape == x.shape:
             return x
         if x.data is not None:
-            ranges = tuple(slice(at, at + part) for at, part in zip(begin, shape, strict=True))
+            ranges = tuple(slice(start, start + part) for start, part in zip(begin, shape, strict=True))
             return constant(x.data[ranges])
         if x.node is not None and x.made_by("CONCATENATION"):
-            axis, at = x.node.options["axis"], 0
+            axis, offset = x.node.options["axis"], 0
             for part in x.node.inputs:
-                if at == begin[axis] and part.shape == shape:
+                if offset == begin[axis] and part.shape == shape:
                     return part
-                at += part.shape[axis]
+                offset += part.shape[axis]
         return self.node("SLICE", (x, self.indices(begin), self.indices(shape)), shape)
 
     def concat(self, parts: Sequence[Value], axis: int) -> Value:
@@ -195,7 +195,7 @@ class Builder:
             if swapped is not None:
                 return swapped
         while len(parts) > 1:
-            groups = [parts[at : at + _MAX_CONCAT] for at in range(0, len(parts), _MAX_CONCAT)]
+            groups = [parts[first : first + _MAX_CONCAT] for first in range(0, len(parts), _MAX_CONCAT)]
             parts = [group[0] if len(group) == 1 else self._concat(group, axis) for group in groups]
         return parts[0]
 
@@ -212,8 +212,8 @@ class Builder:
         big, small = self.parts(source)
         if big.shape != source.shape or small.data is None:
             return None
-        at = axis - (len(source.shape) - len(small.shape))
-        along = at >= 0 and small.shape[at] == source.shape[axis]
+        small_axis = axis - (len(source.shape) - len(small.shape))
+        along = small_axis >= 0 and small.shape[small_axis] == source.shape[axis]
 
         def piece(node: Node, value: Value, where: int) -> Value:
             begin, size = [0] * len(value.shape), list(value.shape)
@@ -231,7 +231,7 @@ class Builder:
         moved = self.concat([piece(node, big, axis) for node in slices], axis)
         if not along:
             return self.binary(source.node.kind, moved, small)
-        constants = self.concat([piece(node, small, at) for node in slices], at)
+        constants = self.concat([piece(node, small, small_axis) for node in slices], small_axis)
         return self.binary(source.node.kind, moved, constants)
 
 

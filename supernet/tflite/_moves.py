@@ -49,8 +49,8 @@ def moved_up(source: Shape, order: Sequence[int], target: Shape) -> tuple[Shape,
         # A group of ones can stand anywhere; it keeps to where it is.
         first = sources[0] if sources else (order[before[0]] if before else len(source) + len(pieces))
         pieces.append((first, after))
-    by_source = sorted(range(len(pieces)), key=lambda at: pieces[at][0])
-    axes = [axis for at in by_source for axis in pieces[at][1]]
+    by_source = sorted(range(len(pieces)), key=lambda index: pieces[index][0])
+    axes = [axis for index in by_source for axis in pieces[index][1]]
     shape = tuple(target[axis] for axis in axes)
     if len(shape) > _MAX_RANK or math.prod(shape) != math.prod(source):
         return None
@@ -78,13 +78,13 @@ def shape_of_concat(sources: Sequence[Shape], targets: Sequence[Shape], axis: in
         # Along the first axis of a group its elements are one run.
         if not before or any(target[inner] != 1 for inner in after if inner < axis):
             return None
-        found.add(next((at for at in before if source[at] != 1), before[0]))
+        found.add(next((index for index in before if source[index] != 1), before[0]))
     if len(found) != 1:
         return None
-    (at,) = found
-    rest = {(source[:at], source[at + 1 :]) for source in sources}
+    (source_axis,) = found
+    rest = {(source[:source_axis], source[source_axis + 1 :]) for source in sources}
     if len(rest) != 1:
         return None
     shape = list(targets[0])
     shape[axis] = sum(target[axis] for target in targets)
-    return at, tuple(shape)
+    return source_axis, tuple(shape)

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 import profilers
-from profilers._operators import count_operators
+from profilers.adb import _measure
 from profilers.adb import profile_over_adb
 from subdit.core.errors import KitError
+from supernet.tflite import count_operators
 from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone
 from tests.profilers.adb.stand_in import write_stand_in
 from tests.profilers.litert import require_litert
+from tests.profilers.small import ROOMS
 from tests.profilers.small import small_space
 
 require_litert()
@@ -24,9 +26,9 @@ from tests.profilers.adb import tiny  # noqa: E402 - it imports LiteRT.
 
 @pytest.fixture(autouse=True)
 def _small_space(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (profilers._kit, profilers._profile, profilers.adb._profile):
+    for module in ROOMS:
         monkeypatch.setattr(module, "get_space", lambda name: small_space())
-    monkeypatch.setattr(profilers.adb._measure, "MIN_ROUNDS", 2)
+    monkeypatch.setattr(_measure, "MIN_ROUNDS", 2)
 
 
 @pytest.mark.slow
@@ -51,7 +53,9 @@ def test_a_kit_of_another_format_is_refused(tmp_path: Path) -> None:
     kit_dir = tiny.make_kit(tmp_path / "kit")
     manifest = json.loads((kit_dir / "kit.json").read_text())
     (kit_dir / "reference.tflite").rename(kit_dir / "reference.onnx")
-    (kit_dir / "kit.json").write_text(json.dumps(manifest | {"format": "onnx", "components": {}}))
+    (kit_dir / "kit.json").write_text(
+        json.dumps(manifest | {"runtime": "onnxruntime", "format": "onnx", "components": {}})
+    )
     with pytest.raises(KitError, match="has no .tflite files for a phone; make one with --runtime litert"):
         profile_over_adb(kit_dir, benchmark_model=tmp_path / "program")
 

@@ -69,9 +69,10 @@ def test_a_case_is_refused_for_its_reason(name: str) -> None:
 
 
 def test_an_accelerator_that_ran_nothing_is_noted() -> None:
-    assert "nnapi was asked for and ran nothing: all ran on the processor" in understood(
-        "c10-nothing-delegated.txt"
-    ).warnings
+    assert (
+        "nnapi was asked for and ran nothing: all ran on the processor"
+        in understood("c10-nothing-delegated.txt").warnings
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in RIGHT if name.startswith(("c01", "c02", "c03"))])

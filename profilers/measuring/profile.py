@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,34 +10,28 @@ from pathlib import Path
 from device_profiles import DeviceProfile
 from device_profiles import profile_path
 from device_profiles import save_profile
-from profilers._affinity import cpus_text
-from profilers._affinity import pinned
-from profilers._conditions import device_name
-from profilers._conditions import read_conditions
-from profilers._from_timings import profile_from_timings
-from profilers._kit import FORMATS
-from profilers._kit import Kit
-from profilers._kit import open_kit
-from profilers._measure_kit import WHOLE_CI
-from profilers._measure_kit import Plan
-from profilers._measure_kit import load_checked
-from profilers._measure_kit import measure_kit
-from profilers._models import Measurement
-from profilers._models import measurements_of
-from profilers._selection import check_pipeline
-from profilers._selection import choose_whole
-from profilers._selection import drawn_inputs
-from profilers._selection import is_by_whole
+from profilers.kits.kit_estimate import DEFAULT_BUDGET_S
+from profilers.measuring.affinity import cpus_text
+from profilers.measuring.affinity import pinned
+from profilers.measuring.build_profile import build_profile
+from profilers.measuring.build_profile import empty_profile
+from profilers.measuring.conditions import device_name
+from profilers.measuring.conditions import read_conditions
+from profilers.measuring.kit_selection import check_device
+from profilers.measuring.kit_selection import check_pipeline
+from profilers.measuring.kit_selection import require_new
+from profilers.measuring.kit_selection import select_kit
+from profilers.measuring.measure_kit import WHOLE_CI
+from profilers.measuring.measure_kit import Plan
+from profilers.measuring.measure_kit import load_checked
+from profilers.measuring.measure_kit import measure_kit
+from profilers.measuring.measure_models import Measurement
+from profilers.measuring.measure_models import measurements_of
 from profilers.runtimes import Array
-from profilers.runtimes import Runtime
 from profilers.runtimes import get_runtime
 from subdit.core.errors import KitError
-from subdit.core.errors import ProfileError
-from subdit.core.errors import RunError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
-from subdit.space import components_up_to
-from subdit.space import get_space
 
 
 def profile(
@@ -49,7 +42,7 @@ def profile(
     threads: int = 1,
     device: str | None = None,
     out: Path | None = None,
-    budget_s: float = 60.0,
+    budget_s: float = DEFAULT_BUDGET_S,
     calibrate: int | None = None,
     whole: int | None = None,
     also: Mapping[str, Path] | None = None,
@@ -70,23 +63,23 @@ def profile(
         out: file to write, by default in the user's registry.
         budget_s: seconds per attempt, but there are at least 20 rounds; up to three attempts where the machine is noisy
             and a budget holds the rounds.
-        calibrate: calibrate the table on so many of the kit's whole sub-DiTs; with fewer than 6 there is no
-            calibration. Where neither this nor `whole` is given, all of them are measured, and predict the way that
-            predicts those left out better.
-        whole: measure so many of the kit's whole sub-DiTs and predict all others from them, with the parts as what is
-            expected where the kit has any; by default only where it has none.
+        calibrate: number of the kit's whole sub-DiTs to calibrate the table on; with fewer than 6 there is no
+            calibration. Where neither this nor `whole` is given, all of them are measured, and the way of predicting is
+            the one that predicts left-out sub-DiTs better.
+        whole: number of the kit's whole sub-DiTs to measure and predict all others from, with the parts as the
+            expectation where the kit has any; by default only where it has none.
         also: what else a picture takes, models in the kit's format by "text_encoder" or "decoder", measured in the
             same rounds.
         pin: numbers of the cores to run on, by default any.
         progress: reports seconds.
-        force: replace the profile that is there. A measurement that was interrupted is gone on with all the same;
-            delete the kit's `timings` to begin it anew.
+        force: replace the profile that is there. An interrupted measurement goes on all the same; delete the kit's
+            folder `timings` to begin again.
 
     Returns:
         The profile, as saved.
 
     Raises:
-        KitError: the kit is missing or damaged, has too few whole sub-DiTs, or the runtime computes something else than
+        KitError: the kit is missing or damaged, has too few whole sub-DiTs, or the runtime computes other values than
             torch on this machine.
         ProfileError: no such runtime, an impossible device name, cores that are not there, too few whole sub-DiTs asked
             for, or no such part of a pipeline.
@@ -120,7 +113,7 @@ def profile_beside(
     threads: int = 1,
     device: str | None = None,
     out: Path | None = None,
-    budget_s: float = 60.0,
+    budget_s: float = DEFAULT_BUDGET_S,
     calibrate: int | None = None,
     whole: int | None = None,
     also: Mapping[str, Path] | None = None,
@@ -136,7 +129,7 @@ def profile_beside(
 
     Args:
         models: files by name, of the kit's format; none may have the name of an entry of the kit.
-        inputs: per model its inputs by name; for ONNX files they need not be given.
+        inputs: per model its inputs by name; those not given are drawn for the shapes in the file.
         relative_ci: half the 95 % interval over the latency at which measuring stops, for every whole model.
 
     Returns:
@@ -145,51 +138,47 @@ def profile_beside(
     Raises:
         KitError, ProfileError, RunError: as `profile`; `KitError` also for a model that cannot be loaded.
     """
-    kit, chosen = _open(kit_dir, runtime, precision)
-    name = device_name() if device is None else device
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
-        raise ProfileError(f"{name!r} cannot name a device; use lower-case letters, digits, '.', '_' and '-'.")
-    if threads < 1:
-        raise ProfileError(f"A runtime cannot use {threads} threads; pass at least 1.")
-    kit = dataclasses.replace(kit, whole=choose_whole(kit, calibrate=calibrate, whole=whole))
-    by_whole = is_by_whole(kit, calibrate=calibrate, whole=whole)
+    kit, by_whole = select_kit(kit_dir, precision=precision, calibrate=calibrate, whole=whole)
+    chosen = get_runtime(kit.runtime if runtime is None else runtime, precision=kit.precision)
+    if kit.format != chosen.format:
+        raise KitError(
+            f"The kit {kit_dir} was made for {kit.runtime} and holds {kit.format} models, which {runtime} does not "
+            f"load; make another with --runtime {runtime}."
+        )
+    check_device(device, threads)
     parts = check_pipeline(also or {})
     beside = {**models, **parts}
-    empty = DeviceProfile(
-        device=name,
+    empty = empty_profile(
+        kit,
+        device=device or device_name(),
         runtime=chosen.name,
-        precision=chosen.precision,
         threads=threads,
-        space=kit.space,
-        kit_hash=kit.hash,
-        provenance="measured",
-        noisy=True,
-        components={},
-        conditions=read_conditions(chosen.version, reference_ms=None),
+        conditions=read_conditions(**chosen.conditions()),
         delegate=chosen.delegate,
         compute_precision=chosen.compute_precision,
-        max_params=kit.max_params,
     )
     with pinned(pin):
         # Where a delegate takes a share of the operators, that is known when they are loaded, and part of the id.
         pool = load_checked(kit, chosen, threads=threads, progress=partial(_comparing, progress, budget_s))
         empty = dataclasses.replace(empty, delegated_share=chosen.delegated_share)
-        target = profile_path(empty) if out is None else out
-        if target.exists() and not force:
-            raise RunError(f"There is a profile at {target} already; name another device or file, or pass --force.")
-        like = (kit.whole or kit.components)[0].model
+        target = out or profile_path(empty)
+        require_new(target, force=force)
         for label in sorted(beside):
-            given = (inputs or {}).get(label) or drawn_inputs(beside[label], like)
-            pool.add(label, partial(chosen.load, beside[label], given, threads=threads))
+            model = beside[label]
+            if model.suffix != chosen.suffix:
+                raise KitError(
+                    f"The model {model} is no {chosen.suffix} file as those of the kit are; export it as one."
+                )
+            given = (inputs or {}).get(label) or chosen.draw_inputs(model)
+            pool.add(label, partial(chosen.load, model, given, threads=threads))
             _ = pool[label]
         plan = Plan(kit, chosen, empty, pool, beside, cpus=cpus_text(pin))
         measured = measure_kit(plan, budget_s=budget_s, relative_ci=relative_ci, progress=progress)
     # Read again: when it ended, and how busy the machine was.
-    conditions = read_conditions(chosen.version, reference_ms=None)
-    conditions = dataclasses.replace(conditions, affinity=plan.cpus, temperature_c=measured.hottest_c)
+    conditions = read_conditions(affinity=plan.cpus, temperature_c=measured.hottest_c, **chosen.conditions())
     ended = dataclasses.replace(empty, conditions=conditions)
     timings, attempts = measured.timings, measured.attempts
-    made = profile_from_timings(kit, ended, timings, attempts=attempts, by_whole=by_whole, pipeline=tuple(parts))
+    made = build_profile(kit, ended, timings, attempts=attempts, by_whole=by_whole, pipeline=tuple(parts))
     save_profile(made, target, force=force)
     measured.log.finish()
     return made, measurements_of(timings, list(models))
@@ -198,26 +187,3 @@ def profile_beside(
 def _comparing(progress: ProgressCallback, budget_s: float, done: float, total: float, note: str) -> None:
     """Of the budget's seconds none is used up yet."""
     progress(0.0, budget_s, f"{note}, {done + 1:.0f} of {total:.0f}")
-
-
-def _open(kit_dir: Path, runtime: str | None, precision: str | None) -> tuple[Kit, Runtime]:
-    """The kit, and the runtime that is to measure it; raises `KitError` where they do not fit."""
-    kit = open_kit(kit_dir)
-    if precision not in (None, kit.precision):
-        raise KitError(
-            f"The kit {kit_dir} was made in {kit.precision}, not in {precision}; make another with --precision "
-            f"{precision}."
-        )
-    name = kit.runtime if runtime is None else runtime
-    chosen = get_runtime(name, precision=kit.precision)
-    if kit.format != FORMATS[chosen.model_suffix]:
-        raise KitError(
-            f"The kit {kit_dir} was made for {kit.runtime} and holds {kit.format} models, which {name} does not load; "
-            f"make another with --runtime {name}."
-        )
-    expected = [component.name for component in components_up_to(get_space(kit.space), kit.max_params)]
-    if kit.components and [entry.name for entry in kit.components] != expected:
-        raise KitError(
-            f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
-        )
-    return kit, chosen

@@ -43,17 +43,19 @@ def calibration_specs(space: SearchSpace, count: int, *, max_params: int | None 
     used: set[int] = set()
     while len(taken) < count and len(used) < len(drawn):
         if len(taken) % 2:
-            unseen = np.stack([~np.isin(drawn[:, at], np.stack(taken)[:, at]) for at in range(len(sizes))]).sum(axis=0)
+            unseen = np.stack(
+                [~np.isin(drawn[:, index], np.stack(taken)[:, index]) for index in range(len(sizes))]
+            ).sum(axis=0)
             unseen[list(used)] = -1
-            at = int(unseen.argmax())
+            index = int(unseen.argmax())
         else:
             chosen = np.stack(taken) / np.maximum(sizes - 1, 1)
             distance = np.square(places[:, None] - chosen[None]).sum(axis=2).min(axis=1)
             distance[list(used)] = -1.0
-            at = int(distance.argmax())
-        used.add(at)
-        if not any(np.array_equal(drawn[at], other) for other in taken):
-            taken.append(drawn[at])
+            index = int(distance.argmax())
+        used.add(index)
+        if not any(np.array_equal(drawn[index], other) for other in taken):
+            taken.append(drawn[index])
     return tuple(space.decode(np.stack(taken[:count])))
 
 

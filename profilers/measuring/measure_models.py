@@ -1,4 +1,4 @@
-"""`measure_models`: latencies of exported models, each until its own interval is narrow."""
+"""`measure_models`: latencies of exported models, each measured until its own interval is narrow."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from profilers._reference_files import write_reference
-from profilers._reference_kernel import reference_inputs
-from profilers._rounds import REFERENCE
-from profilers._rounds import Timings
-from profilers._rounds import measure_rounds
-from profilers._statistics import corrected_ms
-from profilers._statistics import latency_of
-from profilers._statistics import noise_of
-from profilers._statistics import within
+from profilers.measuring.rounds import measure_rounds
+from profilers.measuring.statistics import corrected_ms
+from profilers.measuring.statistics import latency_of
+from profilers.measuring.statistics import noise_of
+from profilers.measuring.statistics import within
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import Timings
+from profilers.runtimes import DEFAULT_RUNTIME
+from profilers.runtimes import Array
 from profilers.runtimes import Runtime
 from profilers.runtimes import Session
 from profilers.runtimes import get_runtime
-from subdit.core.errors import KitError
+from profilers.runtimes import reference_inputs
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 
@@ -62,22 +60,24 @@ class Measurement:
 def measure_models(
     paths: Mapping[str, Path],
     *,
-    runtime: str = "onnxruntime",
+    runtime: str = DEFAULT_RUNTIME,
+    precision: str = "fp32",
     threads: int = 1,
     budget_s: float = 60.0,
     relative_ci: float = 0.015,
-    inputs: Mapping[str, Mapping[str, npt.NDArray[Any]]] | None = None,
+    inputs: Mapping[str, Mapping[str, Array]] | None = None,
     progress: ProgressCallback = no_progress,
 ) -> dict[str, Measurement]:
     """Measure models in interleaved rounds with a reference kernel, until each interval is within +-`relative_ci`.
 
     Args:
-        paths: ONNX files by name.
+        paths: model files of the runtime's format, by name.
         runtime: which runtime runs them.
+        precision: of their weights.
         threads: threads that it may use.
-        budget_s: seconds after which it stops all the same.
+        budget_s: seconds after which measuring ends, however wide the intervals are.
         relative_ci: half the 95 % interval over the latency.
-        inputs: per model its inputs by name; where they are not given, drawn for the shapes in the file.
+        inputs: per model its inputs by name; those not given are drawn for the shapes in the file.
         progress: reports seconds of the budget.
 
     Raises:
@@ -85,10 +85,10 @@ def measure_models(
     """
     if not paths:
         return {}
-    chosen = get_runtime(runtime)
+    chosen = get_runtime(runtime, precision=precision)
     given = inputs or {}
     sessions = {
-        name: chosen.load(path, given[name] if name in given else read_static_inputs(path), threads=threads)
+        name: chosen.load(path, given[name] if name in given else chosen.draw_inputs(path), threads=threads)
         for name, path in paths.items()
     }
     with reference_session(chosen) as reference:
@@ -104,7 +104,7 @@ def measure_models(
 
 
 def measurements_of(timings: Timings, names: Sequence[str]) -> dict[str, Measurement]:
-    """What raw timings say of some of the models that were timed, by name."""
+    """Latencies of some of the models that were timed, by name."""
     found = corrected_ms(timings)
     reference_ms = latency_of(found[REFERENCE]).latency_ms
     measured: dict[str, Measurement] = {}
@@ -128,36 +128,6 @@ def measurements_of(timings: Timings, names: Sequence[str]) -> dict[str, Measure
 def reference_session(runtime: Runtime) -> Iterator[Session]:
     """The reference kernel, where there is no kit that brings it; always on one thread."""
     with tempfile.TemporaryDirectory(prefix="subdit-") as folder:
-        yield runtime.load(
-            write_reference(Path(folder) / f"reference{runtime.model_suffix}"), reference_inputs(), threads=1
-        )
-
-
-def read_static_inputs(path: Path, *, seed: int = 0) -> dict[str, npt.NDArray[Any]]:
-    """Inputs by name for an ONNX file: standard normal, or 0 and 1 where they are whole numbers.
-
-    Raises `KitError` where it cannot be read, or a shape is not fixed.
-    """
-    import onnx
-
-    if not path.is_file():
-        raise KitError(f"There is no model at {path}; export it first.")
-    try:
-        graph = onnx.load(str(path), load_external_data=False).graph
-    except Exception as error:  # protobuf's errors have no common base of their own.
-        raise KitError(f"The model {path} is damaged; export it again.") from error
-    weights = {weight.name for weight in graph.initializer}
-    rng = np.random.default_rng(seed)
-    drawn: dict[str, npt.NDArray[Any]] = {}
-    for value in graph.input:
-        if value.name in weights:
-            continue
-        tensor = value.type.tensor_type
-        shape = [dimension.dim_value for dimension in tensor.shape.dim]
-        if not all(shape):
-            raise KitError(f"The model {path} has no fixed shape for {value.name!r}; export it with static shapes.")
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-        # Of whole numbers, such as a text encoder's tokens, 0 and 1 are in every vocabulary and mean a mask.
-        some = rng.standard_normal(shape) if np.issubdtype(dtype, np.floating) else rng.integers(0, 2, shape)
-        drawn[value.name] = some.astype(dtype)
-    return drawn
+        path = Path(folder) / f"reference{runtime.suffix}"
+        runtime.export_reference(path)
+        yield runtime.load(path, reference_inputs(), threads=1)

@@ -11,15 +11,15 @@ import pytest
 from device_profiles import DeviceProfile
 from device_profiles import LatencyEstimator
 from device_profiles import summarize_errors
-from profilers._from_timings import profile_from_timings
-from profilers._kit import Kit
-from profilers._kit import KitEntry
-from profilers._rounds import REFERENCE
-from profilers._rounds import Timings
-from profilers._selection import check_pipeline
-from profilers._selection import choose_whole
-from profilers._selection import is_by_whole
-from profilers._whole import calibration_specs
+from profilers.kits.calibration_specs import calibration_specs
+from profilers.kits.kit import Kit
+from profilers.kits.kit import KitEntry
+from profilers.measuring.build_profile import build_profile
+from profilers.measuring.kit_selection import check_pipeline
+from profilers.measuring.kit_selection import choose_whole
+from profilers.measuring.kit_selection import is_by_whole
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import Timings
 from profilers.runtimes import Timing
 from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
@@ -82,20 +82,20 @@ def error_of(profile: DeviceProfile, *, plain: bool = False) -> float:
 def test_what_predicts_left_out_sub_dits_better_is_chosen() -> None:
     """A table, where latencies are sums; a fit to whole sub-DiTs, where they are not."""
     kit = kit_of(30)
-    sums = profile_from_timings(kit, EMPTY, timings_of(kit, plain=True))
+    sums = build_profile(kit, EMPTY, timings_of(kit, plain=True))
     assert sums.calibration is not None and sums.whole == ()
     assert error_of(sums, plain=True) < 0.01
-    caches = profile_from_timings(kit, EMPTY, timings_of(kit))
+    caches = build_profile(kit, EMPTY, timings_of(kit))
     assert caches.calibration is None and len(caches.whole) == 30
     assert len(caches.components) == len(COMPONENTS)
     assert error_of(caches) < 0.012
-    asked = profile_from_timings(kit, EMPTY, timings_of(kit), by_whole=False)
+    asked = build_profile(kit, EMPTY, timings_of(kit), by_whole=False)
     assert asked.calibration is not None and error_of(asked) > 1.5 * error_of(caches)
 
 
 def test_a_kit_without_parts_predicts_from_whole_sub_dits() -> None:
     kit = kit_of(60, parts=False)
-    profile = profile_from_timings(kit, EMPTY, timings_of(kit))
+    profile = build_profile(kit, EMPTY, timings_of(kit))
     assert profile.components == {} and len(profile.whole) == 60
     assert profile.noise is not None and profile.noise.component_ci == 0.0
     assert error_of(profile) < 0.05
@@ -103,7 +103,7 @@ def test_a_kit_without_parts_predicts_from_whole_sub_dits() -> None:
 
 def test_only_parts_of_a_pipeline_are_kept_of_what_was_beside() -> None:
     kit = kit_of(12)
-    profile = profile_from_timings(kit, EMPTY, timings_of(kit), pipeline=("decoder",))
+    profile = build_profile(kit, EMPTY, timings_of(kit), pipeline=("decoder",))
     assert set(profile.pipeline) == {"decoder"}
     assert profile.pipeline["decoder"].latency_ms == pytest.approx(7.0, rel=0.02)
     assert "stranger" not in profile.components

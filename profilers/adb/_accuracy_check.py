@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from profilers._kit import KitEntry
-from profilers._parity import error_of
 from profilers.adb._adb import Phone
 from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import Run
@@ -17,6 +15,8 @@ from profilers.adb._benchmark_model import Setting
 from profilers.adb._benchmark_model import read_run
 from profilers.adb._benchmark_model import words
 from profilers.adb._store import push_missing
+from profilers.kits.kit import KitEntry
+from profilers.measuring.accuracy_check import error_of
 from subdit.core.errors import DeviceError
 
 
@@ -38,7 +38,7 @@ def run_checked(
     Args:
         model: its path on the phone.
         folder: on the phone, for inputs and output.
-        precision, limit: of the weights, and the error of an output that they allow (`profilers._parity`).
+        precision, limit: of the weights, and the error of an output that they allow (`profilers.measuring.error_of`).
 
     Returns:
         What the run said.
@@ -49,10 +49,10 @@ def run_checked(
     inputs, expected = entry.arrays()
     with tempfile.TemporaryDirectory(prefix="subdit-") as scratch:
         names, files = [], []
-        for at, (name, array) in enumerate(inputs.items()):
+        for index, (name, array) in enumerate(inputs.items()):
             # The tool only warns of another name; a comma or colon in one would end it.
-            names.append(name if re.fullmatch(r"[A-Za-z0-9_./-]+", name) else f"input{at}")
-            files.append(Path(scratch) / f"{entry.name}.{at}.bin")
+            names.append(name if re.fullmatch(r"[A-Za-z0-9_./-]+", name) else f"input{index}")
+            files.append(Path(scratch) / f"{entry.name}.{index}.bin")
             files[-1].write_bytes(np.ascontiguousarray(array).tobytes())
         push_missing(phone, folder, files)
         output = f"{folder}/{entry.name}.output.bin"

@@ -13,32 +13,31 @@ from pathlib import Path
 
 import numpy as np
 
-from device_profiles import Conditions
+from device_profiles import NOISE_LIMIT
 from device_profiles import DeviceProfile
 from device_profiles import Latency
 from device_profiles import save_profile
 from device_profiles import t_95
-from profilers._from_timings import calibrate
-from profilers._from_timings import whole_latencies
-from profilers._kit import Kit
-from profilers._kit import open_kit
-from profilers._operators import count_operators
-from profilers._statistics import NOISE_LIMIT
-from profilers.importers._imported import CPU
-from profilers.importers._imported import ImportedLog
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._registry import BY_NAME
 from profilers.importers._registry import ReadOptions
 from profilers.importers._registry import read_log
-from profilers.importers._setting import RUNTIMES
-from profilers.importers._setting import XNNPACK_IS_PLAIN
 from profilers.importers._setting import Setting
 from profilers.importers._setting import check_precision
 from profilers.importers._setting import common
+from profilers.importers._setting import plain_path
 from profilers.importers._setting import precision_of
+from profilers.kits.kit import Kit
+from profilers.kits.kit import open_kit
+from profilers.measuring.build_profile import calibrate
+from profilers.measuring.build_profile import whole_latencies
+from profilers.measuring.conditions import remote_conditions
+from profilers.measuring.kit_selection import check_device
+from profilers.runtimes import runtime_class
 from subdit.core.errors import ImportLogError
-from subdit.core.errors import ProfileError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
-from subdit.core.version import VERSION
 from subdit.space import all_components
 from subdit.space import components_up_to
 from subdit.space import get_space
@@ -89,8 +88,7 @@ def import_logs(
         ProfileError: an impossible device name.
         RunError: there is such a profile already and `force` is not given.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", device):
-        raise ProfileError(f"{device!r} cannot name a device; use lower-case letters, digits, '.', '_' and '-'.")
+    check_device(device)
     if not logs:
         raise ImportLogError("There are no logs to import; name the files.")
     opened = None if kit is None else open_kit(kit)
@@ -106,7 +104,7 @@ def import_logs(
                 raise ImportLogError(
                     f"{path} states a latency of 0 ms, which no model has; measure larger models, or by a finer clock."
                 )
-            if log.format not in RUNTIMES or log.latency_ms is None:
+            if BY_NAME[log.format].runtime is None or log.latency_ms is None:
                 raise ImportLogError(f"{path} states no latency of a whole model; give the tool's main output instead.")
             found[name] = log
     progress(len(logs), len(logs), "")
@@ -121,7 +119,7 @@ def import_logs(
     if unused:
         raise ImportLogError(f"{min(unused)!r} is no model of {space_name!r}; leave its log out, or name its --kit.")
     judged = [entry.name for entry in timed] if by_whole else components
-    known = [latencies[name].relative_ci for name in judged if _spread(found[name]) is not None]
+    known = [latencies[name].relative_ci for name in judged if _half_width_ms(found[name]) is not None]
     made = DeviceProfile(
         device=device,
         runtime=setting.runtime,
@@ -133,16 +131,7 @@ def import_logs(
         # A log that says nothing of its spread cannot show that it was quiet.
         noisy=len(known) < len(judged) or float(np.median(known)) > NOISE_LIMIT,
         components={name: latencies[name] for name in components},
-        conditions=Conditions(
-            machine=device,
-            cpu="",
-            cores=0,
-            os="",
-            runtime_version=setting.version or "",
-            python_version="",
-            measured_at=_newest(logs),
-            subdit_version=VERSION,
-        ),
+        conditions=remote_conditions(device, runtime_version=setting.version or "", measured_at=_newest(logs)),
         calibration=calibrate(opened, timed, latencies) if opened else None,
         delegate=setting.delegate,
         delegated_share=_delegated_share(found, judged, opened, setting),
@@ -197,13 +186,13 @@ def _delegated_share(
 ) -> float | None:
     """Of the operators of all these models together, those on the accelerator; None where not all logs tell.
 
-    Without an accelerator it is XNNPACK's, where that is the plain path of the runtime, as in native profiles.
+    Without an accelerator it is that of XNNPACK, where that is the plain path of the runtime, as in native profiles.
 
     Raises `ImportLogError` where a log says that it is a part and not how large, and where it differs and neither the
     kit nor the logs say how many operators each model has.
     """
     plain = setting.delegate is None
-    if plain and setting.runtime not in XNNPACK_IS_PLAIN:
+    if plain and not plain_path(setting.runtime):
         return None
     for name in names:
         if found[name].partly_delegated and found[name].delegated_share is None:
@@ -221,11 +210,7 @@ def _delegated_share(
         return None
     if len(set(shares)) == 1:
         return shares[0]
-    if kit is not None and kit.format == "tflite":
-        models = {entry.name: entry.model for entry in kit.components + kit.whole}
-        counts = [count_operators(models[name]) for name in names]
-    else:
-        counts = [count for name in names if (count := found[name].graph_operators) is not None]
+    counts = [count for name in names if (count := _count_operators(found[name], name, kit)) is not None]
     if len(counts) < len(names) or not sum(counts):
         if plain:
             # No part of the id hangs on it.
@@ -237,13 +222,20 @@ def _delegated_share(
     return sum(count * share for count, share in zip(counts, shares, strict=True)) / sum(counts)
 
 
+def _count_operators(log: ImportedLog, name: str, kit: Kit | None) -> int | None:
+    """Operators of a model, as its file in the kit says, or else its log."""
+    models = {entry.name: entry.model for entry in kit.entries} if kit is not None else {}
+    counted = runtime_class(kit.runtime).count_operators(models[name]) if kit is not None else None
+    return log.graph_operators if counted is None else counted
+
+
 def _declined(logs: Iterable[ImportedLog], setting: Setting) -> str:
     """That an accelerator was asked for, where the profile is one of the processor."""
     names = sorted({log.declined for log in logs if log.declined is not None})
     return f"; {', '.join(names)} asked for, ran nothing" if names and setting.delegate is None else ""
 
 
-def _spread(log: ImportedLog) -> float | None:
+def _half_width_ms(log: ImportedLog) -> float | None:
     """Half a 95 % interval in milliseconds; None where the log does not say enough."""
     if log.std_ms is None or log.count is None or log.count < 2:
         return None
@@ -253,7 +245,7 @@ def _spread(log: ImportedLog) -> float | None:
 
 
 def _latency(log: ImportedLog) -> Latency:
-    value, half = float(log.latency_ms or 0.0), _spread(log) or 0.0
+    value, half = float(log.latency_ms or 0.0), _half_width_ms(log) or 0.0
     return Latency(value, max(value - half, 0.0), value + half, log.count or 0)
 
 

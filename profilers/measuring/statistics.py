@@ -1,4 +1,4 @@
-"""From raw timings to latencies: interruptions thrown out, drift divided out, the lower quartile, its interval."""
+"""Raw timings to latencies: interruptions are left out, drift is divided out, the lower quartile gets an interval."""
 
 from __future__ import annotations
 
@@ -10,33 +10,32 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from device_profiles import NOISE_LIMIT
 from device_profiles import Z_95
 from device_profiles import Latency
 from device_profiles import Noise
 from device_profiles import t_95
-from profilers._rounds import REFERENCE
-from profilers._rounds import REFERENCE_LONG_MS
-from profilers._rounds import Timings
+from profilers.measuring.rounds import REFERENCE_LONG_MS
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import Timings
 
 Floats = npt.NDArray[np.float64]
-Places = npt.NDArray[np.intp]
+Rows = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
 
 QUANTILE = 0.25
-"""The latency is the lower quartile of the timings: interference only ever adds time, and on a shared machine it adds
-to long runs more than to short ones, which would look like a missing component. Minima are worse: the correction for
-drift has noise of its own, which a minimum selects."""
+"""The latency is the lower quartile of the timings.
 
-NOISE_LIMIT = 0.03
-"""A machine is too noisy where intervals or the two halves of the rounds disagree by more."""
+Interference only adds time, and on a shared machine it adds more to long runs than to short ones. A median would show
+that as a missing component. A minimum would select the noise of the correction for drift."""
 
 # A timing was interrupted where the thread had a core for less of it than this.
-_RUNNING_SHARE = 0.98
+_RUNNING_FRACTION = 0.98
 _CLOCK_MS = 0.002
 # Reference timings before and after each, whose median says how fast the machine was.
 _NEIGHBOURS = 2
-# Models of more than `REFERENCE_LONG_MS` are corrected by each other, where there are so many of them: by what was
-# timed within about a second, each timing for no more than so many ms of its length.
+# Models of more than `REFERENCE_LONG_MS` are corrected by each other where there are at least `_FEWEST_LONG` of them.
+# A timing's weight falls with its distance in time, by `_LEVEL_MS`, and grows with its length, up to `_COUNTED_MS`.
 _FEWEST_LONG = 4
 _LEVEL_MS = 1000.0
 _COUNTED_MS = 300.0
@@ -53,21 +52,23 @@ def corrected_ms(timings: Timings) -> dict[str, Floats]:
     Each is multiplied by the reference kernel's typical time over its time around that moment. That kernel takes a
     fraction of a millisecond and stays in a cache; what slows memory down for models of more than `REFERENCE_LONG_MS`
     is seen by other such models only, so theirs are also divided by how slow all others were around them, beyond what
-    the kernel says (`_levels_out`).
+    the kernel says (`_correct_long_models`).
     """
     names = np.asarray(timings.names)
     wall, cpu = np.asarray(timings.wall_ms), np.asarray(timings.cpu_ms)
-    undisturbed = cpu >= _RUNNING_SHARE * wall - _CLOCK_MS
+    undisturbed = cpu >= _RUNNING_FRACTION * wall - _CLOCK_MS
     is_reference = names == REFERENCE
     if not (is_reference & undisturbed).any():
         undisturbed = np.ones_like(undisturbed)
-    at = np.flatnonzero(is_reference & undisturbed)
-    typical = float(np.median(wall[at]))
-    after = np.searchsorted(at, np.arange(len(names)))
-    around = [at[np.clip(after + offset, 0, len(at) - 1)] for offset in range(-_NEIGHBOURS, _NEIGHBOURS)]
+    references = np.flatnonzero(is_reference & undisturbed)
+    typical = float(np.median(wall[references]))
+    after = np.searchsorted(references, np.arange(len(names)))
+    around = [
+        references[np.clip(after + offset, 0, len(references) - 1)] for offset in range(-_NEIGHBOURS, _NEIGHBOURS)
+    ]
     corrected = np.where(is_reference, wall, wall * typical / np.median(wall[np.stack(around)], axis=0))
     labels, model = np.unique(names, return_inverse=True)
-    corrected = _levels_out(wall, corrected, model, undisturbed)
+    corrected = _correct_long_models(wall, corrected, model, undisturbed)
     found: dict[str, Floats] = {}
     order = np.argsort(model, kind="stable")
     starts = np.searchsorted(model[order], np.arange(1, len(labels)))
@@ -77,13 +78,13 @@ def corrected_ms(timings: Timings) -> dict[str, Floats]:
     return found
 
 
-def _levels_out(wall: Floats, corrected: Floats, model: Places, undisturbed: Flags) -> Floats:
-    """`corrected`, but timings of long models are divided by how slow the others were around them.
+def _correct_long_models(wall: Floats, corrected: Floats, model: Rows, undisturbed: Flags) -> Floats:
+    """`corrected`, but timings of long models are divided by how slow the other long models were around them.
 
-    How slow another timing was is its corrected length over its model's typical one, which is made anew in every pass.
-    It counts by its length, and less the longer the time between the two, on a clock of the timings themselves. One of
-    twice the length, as a page's first use makes it, says no more than one of 15 %. In the median nothing is divided
-    out, or noise that only ever adds time would be taken for a machine that is slow throughout.
+    The slowness of a timing is its corrected length over the typical one of its model, which each pass computes again.
+    Its weight grows with its length and falls with the time between the two timings, on a clock of the timings
+    themselves. Slowness is clipped at 15 %: a timing of twice the length, as a page's first use makes it, says no more.
+    The median correction is none, or noise that only adds time would be taken for a machine that is slow throughout.
 
     Args:
         wall: all timings in the order in which they were taken, in ms.
@@ -113,7 +114,7 @@ def _levels_out(wall: Floats, corrected: Floats, model: Places, undisturbed: Fla
     return levelled
 
 
-# Below so many timings even the smallest and the largest of them hold the lower quartile less than 19 times in 20.
+# Of fewer timings even the smallest and the largest hold the lower quartile less than 19 times in 20.
 _FEWEST_ORDERED = 11
 # Standard error of the lower quartile of normal numbers, over that of their mean.
 _QUARTILE = 1.362
@@ -122,8 +123,8 @@ _QUARTILE = 1.362
 def latency_of(timings_ms: Floats) -> Latency:
     """Lower quartile with a 95 % interval from order statistics, which assumes no distribution.
 
-    Of less than 11 timings, as models of seconds have, no order statistics make such an interval: there it is that of
-    Student's t for normal numbers, and as wide as the latency itself for a single timing.
+    Fewer than 11 timings, as models of seconds have, give no such interval: theirs is that of Student's t for normal
+    numbers, and a single timing's is as wide as the latency itself.
     """
     ordered = np.sort(timings_ms)
     count = len(ordered)
@@ -177,14 +178,18 @@ def noise_of(timings: Timings, components: Sequence[str], whole: Sequence[str], 
 
 def is_noisy(noise: Noise) -> bool:
     """Whether the noise is above its limit."""
-    return max(noise.component_ci, noise.whole_ci, noise.split) > noise.limit
+    return largest_noise(noise) > noise.limit
+
+
+def largest_noise(noise: Noise) -> float:
+    """The figure of a `Noise` that its limit is for: the widest interval, or the disagreement of the halves."""
+    return max(noise.component_ci, noise.whole_ci, noise.split)
 
 
 def _latency_by_name(found: Mapping[str, Floats], half: int) -> dict[str, float]:
     """Latency by the first (0) or second (1) half of the timings."""
     chosen: dict[str, float] = {}
     for name, values in found.items():
-        middle = len(values) // 2
-        part = values[:middle] if half == 0 else values[middle:]
+        part = np.split(values, [len(values) // 2])[half]
         chosen[name] = float(np.quantile(part if len(part) else values, QUANTILE))
     return chosen

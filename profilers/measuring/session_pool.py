@@ -15,7 +15,7 @@ from profilers.runtimes import Session
 from profilers.runtimes import time_runs
 
 # Of the memory that is available when measuring begins; the rest is for others, and for what a run takes on top.
-_SHARE = 0.65
+_FRACTION = 0.65
 
 
 class SessionPool(Mapping[str, Session]):
@@ -36,7 +36,7 @@ class SessionPool(Mapping[str, Session]):
         """A pool that holds `limit_bytes` of sessions at most, by default 65 % of the memory that is free; or one."""
         self._loaders = dict(loaders)
         self._stated = dict(sizes_bytes or {})
-        self._limit = _available_bytes() * _SHARE if limit_bytes is None else limit_bytes
+        self._limit = _available_bytes() * _FRACTION if limit_bytes is None else limit_bytes
         self._loaded: dict[str, Session] = {}
         self._taken: dict[str, float] = {}
         self._before = _resident_bytes()

@@ -10,13 +10,14 @@ from typing import Any
 
 from device_profiles import MIN_WHOLE
 from device_profiles import MIN_WHOLE_ROWS
-from profilers._rounds import BATCH_MS
-from profilers._rounds import FIRST_LONGER
-from profilers._rounds import FULL_ROUNDS
-from profilers._rounds import LONG_MS
-from profilers._rounds import SHORT_MS
-from profilers._rounds import STEADY_BATCHES
-from profilers._rounds import timings_of_full_rounds
+from profilers.runtimes import Runtime
+from profilers.runtimes.timing import BATCH_MS
+from profilers.runtimes.timing import FIRST_LONGER
+from profilers.runtimes.timing import FULL_ROUNDS
+from profilers.runtimes.timing import LONG_MS
+from profilers.runtimes.timing import SHORT_MS
+from profilers.runtimes.timing import STEADY_BATCHES
+from profilers.runtimes.timing import timings_of_full_rounds
 from subdit.core.errors import KitError
 from subdit.space import Component
 from subdit.space import SearchSpace
@@ -26,30 +27,22 @@ from subdit.space import component_flops
 from subdit.space import component_weights
 from subdit.space import components
 
-EXPORT_S = {"onnx": 0.35, "tflite": 0.4, "torch": 0.05}
-"""Seconds of exporting one small model, by format, on one core of the server that subdit is developed on."""
-
 EXPORT_BYTES_PER_S = 60e6
-"""Bytes of float32 weights exported, converted and written in a second, there too."""
+"""Bytes of float32 weights exported, converted and written in a second, on one core of the server that subdit is
+developed on."""
 
 EXPORT_GFLOPS = 40.0
 """Billions of operations a second of eager torch there; a model runs twice, for the exporter and for its output."""
 
-GFLOPS = {"fp32": 120.0, "fp16": 120.0, "int8": 250.0}
-"""Billions of operations a second of a runtime on one thread, by precision, on large components there."""
-
-RUN_MS = 0.01
-"""What a run takes apart from its operations."""
-
 DEFAULT_BUDGET_S = 60.0
-"""Measuring goes on for so long even where 20 rounds are over sooner, unless all intervals are narrow before."""
+"""Measuring goes on for this long even where 20 rounds are over sooner, unless all intervals are narrow before."""
 
 # A graph, its names and the zip file of its tensors.
 _FILE_BYTES = 12_000
 # Batches that a short model takes until it is as quick as it gets, in the median and over.
 _WARMING_BATCHES = 4
-# Of each run of a model that is timed, by the reference kernel in between.
-_REFERENCE_SHARE = 1.1
+# By how much the reference kernel in between lengthens each run that is timed.
+_REFERENCE_FACTOR = 1.1
 
 
 @dataclass(frozen=True)
@@ -82,53 +75,53 @@ class KitEstimate:
 
 
 @dataclass(frozen=True)
-class Expected:
-    """Closed forms for the models of one space in one format and precision."""
+class ModelCosts:
+    """Closed forms for the models of one space, exported for one runtime at its precision."""
 
     space: SearchSpace
-    format: str
-    precision: str
+    runtime: Runtime
 
-    def flops(self, what: Component | SubDiTSpec) -> int:
-        if isinstance(what, Component):
-            return component_flops(self.space, what)
-        return sum(component_flops(self.space, one) * count for one, count in components(self.space, what).items())
+    def flops(self, part: Component | SubDiTSpec) -> int:
+        if isinstance(part, Component):
+            return component_flops(self.space, part)
+        return sum(component_flops(self.space, one) * count for one, count in components(self.space, part).items())
 
-    def weights(self, what: Component | SubDiTSpec) -> WeightSizes:
-        if isinstance(what, Component):
-            return component_weights(self.space, what)
-        counted = components(self.space, what).items()
+    def weights(self, part: Component | SubDiTSpec) -> WeightSizes:
+        if isinstance(part, Component):
+            return component_weights(self.space, part)
+        counted = components(self.space, part).items()
         return sum((component_weights(self.space, one) * count for one, count in counted), WeightSizes(0, 0, 0, 0))
 
-    def file_bytes(self, what: Component | SubDiTSpec) -> int:
+    def file_bytes(self, part: Component | SubDiTSpec) -> int:
         """Of the model and of its inputs and output."""
-        weights = 0 if self.format == "torch" else self.weights(what).bytes(self.precision)
-        return weights + self._tensor_bytes(what) + _FILE_BYTES
+        weights = self.weights(part).bytes(self.runtime.precision) if self.runtime.stores_weights else 0
+        return weights + self._tensor_bytes(part) + _FILE_BYTES
 
-    def export_s(self, what: Component | SubDiTSpec) -> float:
+    def export_s(self, part: Component | SubDiTSpec) -> float:
         """A whole sub-DiT is as many small models as it has pieces."""
-        pieces = 1 if isinstance(what, Component) else sum(components(self.space, what).values()) / 4
-        runs_s = 2 * self.flops(what) / (1e9 * EXPORT_GFLOPS)
-        written = 0 if self.format == "torch" else self.weights(what).bytes("fp32")
-        return EXPORT_S[self.format] * pieces + runs_s + written / EXPORT_BYTES_PER_S
+        pieces = 1 if isinstance(part, Component) else sum(components(self.space, part).values()) / 4
+        runs_s = 2 * self.flops(part) / (1e9 * EXPORT_GFLOPS)
+        written = self.weights(part).bytes("fp32") if self.runtime.stores_weights else 0
+        return self.runtime.costs.export_s * pieces + runs_s + written / EXPORT_BYTES_PER_S
 
-    def measure_s(self, what: Component | SubDiTSpec) -> float:
+    def measure_s(self, part: Component | SubDiTSpec) -> float:
         """Of the protocol's `FULL_ROUNDS` rounds, loading and comparing included."""
-        run_ms = self.flops(what) / (1e6 * GFLOPS[self.precision]) + RUN_MS
+        costs = self.runtime.costs
+        run_ms = self.flops(part) / (1e6 * costs.gflops[self.runtime.precision]) + costs.run_ms
         if run_ms < SHORT_MS:
             a_timing = (STEADY_BATCHES + _WARMING_BATCHES) * math.ceil(BATCH_MS / run_ms) * run_ms
         else:
             a_timing = run_ms * (1 if run_ms > LONG_MS else 2)
         before = run_ms * (2 if run_ms > FIRST_LONGER * LONG_MS else 6)
-        return (before + a_timing * timings_of_full_rounds(run_ms) * _REFERENCE_SHARE) / 1000
+        return (before + a_timing * timings_of_full_rounds(run_ms) * _REFERENCE_FACTOR) / 1000
 
-    def _tensor_bytes(self, what: Component | SubDiTSpec) -> int:
+    def _tensor_bytes(self, part: Component | SubDiTSpec) -> int:
         space = self.space
         text = sum(one.tokens * one.width for one in space.text_inputs)
-        if isinstance(what, Component):
+        if isinstance(part, Component):
             # What it reads and writes is mostly its tokens, twice.
-            tokens = 2 * what.grid**2 * what.width
-            return 4 * (tokens + (text + space.text_tokens * space.text_width if what.kind == "text_projection" else 0))
+            tokens = 2 * part.grid**2 * part.width
+            return 4 * (tokens + (text + space.text_tokens * space.text_width if part.kind == "text_projection" else 0))
         return 4 * (2 * space.tokens * space.patch_width + text)
 
 
@@ -137,8 +130,7 @@ def estimate_kit(
     parts: Sequence[Component],
     specs: Sequence[SubDiTSpec],
     *,
-    model_format: str,
-    precision: str,
+    runtime: Runtime,
     budget_minutes: float | None = None,
 ) -> KitEstimate:
     """What a kit of these models will take; `whole` may be fewer of `specs`, from the end, to stay within the budget.
@@ -146,9 +138,9 @@ def estimate_kit(
     No fewer than a calibration needs are kept, and without parts no fewer than a fit needs. Raises `KitError` where it
     takes longer even so.
     """
-    expected = Expected(space, model_format, precision)
-    parts_s = sum(expected.measure_s(part) for part in parts)
-    whole_s = [expected.measure_s(spec) for spec in specs]
+    costs = ModelCosts(space, runtime)
+    parts_s = sum(costs.measure_s(part) for part in parts)
+    whole_s = [costs.measure_s(spec) for spec in specs]
     kept = len(specs)
     if budget_minutes is not None:
         fewest = min(MIN_WHOLE if parts else MIN_WHOLE_ROWS, len(specs))
@@ -163,17 +155,18 @@ def estimate_kit(
     rounds_s = parts_s + sum(whole_s[:kept])
     longest_s = DEFAULT_BUDGET_S if budget_minutes is None else min(DEFAULT_BUDGET_S, 60 * budget_minutes)
     models: list[Component | SubDiTSpec] = [*parts, *specs[:kept]]
+    gflops = runtime.costs.gflops[runtime.precision]
     return KitEstimate(
         components=len(parts),
         whole=kept,
-        bytes=sum(expected.file_bytes(model) for model in models),
-        export_minutes=sum(expected.export_s(model) for model in models) / 60,
+        bytes=sum(costs.file_bytes(model) for model in models),
+        export_minutes=sum(costs.export_s(model) for model in models) / 60,
         measure_minutes=max(rounds_s, longest_s) / 60,
         left_out=len(specs) - kept,
         basis=(
-            f"{FULL_ROUNDS} rounds, or {longest_s:.0f} seconds of them if those are over sooner, at "
-            f"{GFLOPS[precision]:g} billion operations a second, which a server's core makes and a phone's does not; "
-            f"export at {EXPORT_S[model_format]:g} s a piece, {EXPORT_BYTES_PER_S / 1e6:g} MB of float32 weights a "
+            f"{FULL_ROUNDS} rounds, or {longest_s:.0f} seconds of them if those are over sooner, at {gflops:g} billion "
+            "operations a second, which a server's core makes and a phone's does not; "
+            f"export at {runtime.costs.export_s:g} s a piece, {EXPORT_BYTES_PER_S / 1e6:g} MB of float32 weights a "
             f"second and {EXPORT_GFLOPS:g} billion operations a second in torch"
         ),
     )

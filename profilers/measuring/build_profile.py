@@ -1,28 +1,30 @@
-"""From raw timings of a kit to a profile, wherever they were taken."""
+"""`build_profile`: raw timings of a kit to a device profile, wherever they were taken."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from device_profiles import MIN_WHOLE
 from device_profiles import MIN_WHOLE_ROWS
 from device_profiles import Calibration
+from device_profiles import Conditions
 from device_profiles import DeviceProfile
 from device_profiles import Latency
 from device_profiles import WholeLatency
 from device_profiles import fit_calibration
 from device_profiles import fit_whole_model
-from profilers._kit import Kit
-from profilers._kit import KitEntry
-from profilers._rounds import REFERENCE
-from profilers._rounds import Timings
-from profilers._statistics import is_noisy
-from profilers._statistics import latencies
-from profilers._statistics import noise_of
+from profilers.kits.kit import Kit
+from profilers.kits.kit import KitEntry
+from profilers.measuring.statistics import is_noisy
+from profilers.measuring.statistics import latencies
+from profilers.measuring.statistics import noise_of
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import Timings
 from subdit.space import all_components
 from subdit.space import component_counts
 from subdit.space import component_params
@@ -30,7 +32,27 @@ from subdit.space import components_up_to
 from subdit.space import get_space
 
 
-def profile_from_timings(
+def empty_profile(
+    kit: Kit, *, device: str, runtime: str, threads: int, conditions: Conditions, **identity: Any
+) -> DeviceProfile:
+    """The profile of a kit but for its numbers; `identity` are further fields, such as `delegate`."""
+    return DeviceProfile(
+        device=device,
+        runtime=runtime,
+        precision=kit.precision,
+        threads=threads,
+        space=kit.space,
+        kit_hash=kit.hash,
+        provenance="measured",
+        noisy=True,
+        components={},
+        conditions=conditions,
+        max_params=kit.max_params,
+        **identity,
+    )
+
+
+def build_profile(
     kit: Kit,
     empty: DeviceProfile,
     timings: Timings,
@@ -39,22 +61,19 @@ def profile_from_timings(
     by_whole: bool | None = None,
     pipeline: Sequence[str] = (),
 ) -> DeviceProfile:
-    """The profile that raw timings of a kit make, wherever they were taken: latencies, noise, calibration.
+    """The profile of a kit with latencies, noise and calibration from raw timings.
 
     Args:
         kit: whose components and whole sub-DiTs were timed, under their names, and the reference kernel as `REFERENCE`.
         empty: the profile but for these; its conditions get the reference kernel's latency.
         timings: all of them; of another machine, `cpu_ms` may be `wall_ms`.
         attempts: how often everything was measured.
-        by_whole: latencies are to be predicted from the whole sub-DiTs, with the table as what is expected, instead of
-            by a calibrated table; None for the one of both that predicts sub-DiTs left out of it better, and for a kit
-            without parts.
-        pipeline: what else of a pipeline was timed, under these names.
+        by_whole: True predicts from the whole sub-DiTs, with the table as the expectation; False by a calibrated table;
+            None by whichever predicts left-out sub-DiTs better, and from the whole sub-DiTs for a kit without parts.
+        pipeline: names of other parts of a pipeline that were timed.
     """
     found = latencies(timings)
-    noise = noise_of(
-        timings, [entry.name for entry in kit.components], [entry.name for entry in kit.whole], attempts=attempts
-    )
+    noise = noise_of(timings, kit.component_names, kit.whole_names, attempts=attempts)
     calibration = None if by_whole else calibrate(kit, kit.whole, found, split=noise.split)
     if by_whole is None:
         by_whole = not kit.components or (calibration is not None and _is_whole_better(kit, found, calibration))

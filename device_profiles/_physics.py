@@ -36,6 +36,7 @@ from subdit.space import SearchSpace
 from subdit.space import all_components
 from subdit.space import components_up_to
 from subdit.space import get_space
+from subdit.space import known_dimensions
 
 # A good profile is refused for an order of latencies by chance in at most this share of cases, over all its pairs.
 _FALSE_ALARMS = 0.01
@@ -47,8 +48,12 @@ _WIDEST_INTERVAL = 0.25
 # The median interval that a profile states may differ by this much from that of its components.
 _STATED = 0.005
 
-# With any of these larger and all else equal, there is no less to compute; the radius up to where strips need no cut.
-GROWING = {"width": "width", "grid": "number of tokens per side", "ffn_ratio": "FFN ratio", "bna_radius": "radius r"}
+
+def _growing() -> dict[str, str]:
+    """Name and title of what takes no less to compute where it is larger; the radius up to where strips need no cut."""
+    return {"grid": "number of tokens per side"} | {
+        name: dimension.title for name, dimension in known_dimensions().items() if dimension.is_growing
+    }
 
 
 def check_physics(profile: DeviceProfile) -> tuple[Finding, ...]:
@@ -100,14 +105,15 @@ def _order(profile: DeviceProfile) -> Iterator[Finding]:
     known = {component.name: component for component in all_components(get_space(profile.space))}
     present = [(known[name], latency) for name, latency in profile.components.items() if name in known]
     pairs = []
-    for dimension in GROWING:
-        alike: dict[Component, list[tuple[int, str, Latency]]] = {}
+    growing = _growing()
+    for dimension in growing:
+        alike: dict[Any, list[tuple[int, str, Latency]]] = {}
         for component, latency in present:
-            if dimension == "bna_radius" and _leaves_strips_whole(component.bna_blocks, component.bna_radius):
-                continue
-            size = getattr(component, dimension)
-            others: dict[str, Any] = {dimension: 0}
-            alike.setdefault(replace(component, **others), []).append((size, component.name, latency))
+            values = {"grid": component.grid, **component.values}
+            whole = dimension == "bna_radius" and _leaves_strips_whole(component.bna_blocks, component.bna_radius)
+            if dimension in values and not whole:
+                size = values.pop(dimension)
+                alike.setdefault((component.kind, *values.items()), []).append((size, component.name, latency))
         for group in alike.values():
             pairs += [(dimension, *pair) for pair in itertools.combinations(sorted(group, key=lambda one: one[0]), 2)]
     for dimension, (small, small_name, faster), (large, large_name, slower) in pairs:
@@ -117,7 +123,7 @@ def _order(profile: DeviceProfile) -> Iterator[Finding]:
             yield Finding(
                 "order",
                 f"{large_name} takes {ms(slower.latency_ms)}, less than {small_name} with {ms(faster.latency_ms)}, "
-                f"although its {GROWING[dimension]} is {large} against {small}; noise explains {ms(allowed)} of "
+                f"although its {growing[dimension]} is {large} against {small}; noise explains {ms(allowed)} of "
                 f"{ms(missing)}.",
                 (small_name, large_name),
             )
@@ -142,14 +148,16 @@ def _whole_order(profile: DeviceProfile) -> Iterator[Finding]:
 
 def _contains(large: WholeLatency, small: WholeLatency) -> bool:
     a, b = large.spec, small.spec
-    same = (a.bna_blocks, a.kv_compression) == (b.bna_blocks, b.kv_compression)
     # The same strips, cut in the same way.
-    same &= all(
+    same = all(
         more == less or not _leaves_strips_whole(blocks, more)
         for blocks, more, less in zip(a.bna_blocks, a.bna_radius, b.bna_radius, strict=True)
     )
-    sizes = [(one.width, *one.depth, *one.ffn_ratio, *one.bna_radius) for one in (a, b)]
-    return same and a != b and all(more >= less for more, less in zip(*sizes, strict=True))
+    for name, dimension in known_dimensions().items():
+        if name in a.values:
+            pairs = zip(dimension.split(a.values[name]), dimension.split(b.values[name]), strict=True)
+            same &= all(more >= less if dimension.is_growing else more == less for more, less in pairs)
+    return same and a != b
 
 
 def _leaves_strips_whole(blocks: int, radius: int) -> bool:

@@ -27,18 +27,19 @@ from subdit.core.files import read_json
 from subdit.core.files import write_atomic
 from subdit.core.files import write_json
 from subdit.core.run import Run
+from subdit.space import DIMENSIONS
 from subdit.space import SubDiTSpec
+from subdit.space import spec_columns
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
 
 PROFILE_FILE = "device.json"
 OBJECTIVES = ("latency_ms", "quality")
-SPEC_FIELDS = ("width", "depth", "ffn_ratio", "bna_blocks", "bna_radius", "kv_compression")
 COLUMNS = (
     "number",
     "spec_hash",
-    *SPEC_FIELDS,
+    *(dimension.name for dimension in DIMENSIONS),
     "latency_ms",
     "latency_low_ms",
     "latency_high_ms",
@@ -224,15 +225,16 @@ def _table(rows: Sequence[TrialRow], front: Sequence[TrialRow], picks: Mapping[s
     more = list(rows[0].more) if rows else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *more])
+    extra = [name for name, _ in rows[0].spec.extra] if rows else []
+    writer.writerow([*COLUMNS, *extra, *more])
     for row in rows:
         named = [name for name, pick in picks.items() if pick.spec == row.spec]
-        cells = [getattr(row.spec, label) for label in SPEC_FIELDS]
+        cells = row.spec.to_cells()
         writer.writerow(
             [
                 row.number,
                 row.spec.hash,
-                *("/".join(map(str, cell)) if isinstance(cell, tuple) else cell for cell in cells),
+                *(cells[dimension.name] for dimension in DIMENSIONS),
                 # repr keeps every digit, so that reading gives the same number back.
                 repr(row.latency_ms),
                 repr(row.latency_low_ms),
@@ -243,6 +245,7 @@ def _table(rows: Sequence[TrialRow], front: Sequence[TrialRow], picks: Mapping[s
                 str(row.number in fronted).lower(),
                 "/".join(named),
                 fronted[row.number].tie if row.number in fronted else "",
+                *(cells[name] for name in extra),
                 *(repr(row.more[name]) for name in more),
             ]
         )
@@ -250,22 +253,16 @@ def _table(rows: Sequence[TrialRow], front: Sequence[TrialRow], picks: Mapping[s
 
 
 def _row(space: str, line: Mapping[str, str]) -> TrialRow:
-    values: dict[str, Any] = {
-        label: [int(part) for part in line[label].split("/")]
-        if label not in ("width", "kv_compression")
-        else int(line[label])
-        for label in SPEC_FIELDS
-    }
     return TrialRow(
         number=int(line["number"]),
-        spec=SubDiTSpec.from_dict({"space": space, **values}),
+        spec=SubDiTSpec.from_cells(space, line),
         latency_ms=float(line["latency_ms"]),
         latency_low_ms=float(line["latency_low_ms"]),
         latency_high_ms=float(line["latency_high_ms"]),
         quality=float(line["quality"]),
         params=int(line["params"]),
         feasible=line["feasible"] == "true",
-        more={name: float(cell) for name, cell in line.items() if name not in COLUMNS},
+        more={name: float(cell) for name, cell in line.items() if name not in (*COLUMNS, *spec_columns())},
         # Searches of earlier versions have no ties.
         tie=line.get("tie") or "",
     )

@@ -145,10 +145,7 @@ def _read_trials(path: Path, space: str) -> tuple[Trial, ...]:
 
 
 def _trial(row: dict[str, str], space: str) -> Trial:
-    values: dict[str, Any] = {key: [int(part) for part in row[key].split("/")] for key in _TUPLES}
-    spec = SubDiTSpec.from_dict(
-        {"space": space, "width": int(row["width"]), "kv_compression": int(row["kv_compression"]), **values}
-    )
+    spec = SubDiTSpec.from_cells(space, row)
     if spec.hash != row["spec_hash"]:
         raise ValueError(f"spec_hash {row['spec_hash']} is not that of its dimensions, {spec.hash}")
     keys = ("latency_ms", "latency_low_ms", "latency_high_ms", "quality")
@@ -166,9 +163,6 @@ def _trial(row: dict[str, str], space: str) -> Trial:
         on_front=row["on_front"] == "true",
         row=row,
     )
-
-
-_TUPLES = ("depth", "ffn_ratio", "bna_blocks", "bna_radius")
 
 
 def _read_picks(run: Run, path: Path, front: Mapping[str, Trial], weights: str | None) -> tuple[Pick, ...]:

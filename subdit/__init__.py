@@ -29,7 +29,7 @@ _VERBS = {
     "proxies": "nas:measure_proxies",
     "report": "reports:report",
     "distill": "supernet.distillation:distill",
-    "export": "supernet.export.exporter:export",
+    "export": "supernet.export.export_pick:export",
     "sample": "supernet.sampling:sample",
     "demo": "subdit._demo:demo",
 }

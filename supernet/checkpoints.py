@@ -43,8 +43,8 @@ def load_supernet_of(path: Path, digest: str) -> ElasticDiT:
     supernet = load_supernet(path)
     if (now := supernet_digest(path)) != digest:
         raise CheckpointError(
-            f"The supernet at {path} was trained anew meanwhile ({now} instead of {digest}); start again, to go by one "
-            "of them alone."
+            f"The supernet at {path} was trained again meanwhile ({now} instead of {digest}); run the command "
+            "again, so that all of it is of one of them."
         )
     return supernet
 

@@ -46,7 +46,7 @@ def load_few_step_adapter(teacher: SubDiT, file: Path) -> None:
         for name, parameter in adapter_tensors(teacher).items():
             parameter.copy_(saved[name])
     except (OSError, SafetensorError, KeyError, RuntimeError, StopIteration) as error:
-        raise CheckpointError(f"The few-step LoRA {file} is damaged ({error}); delete it to make it anew.") from error
+        raise CheckpointError(f"The few-step LoRA {file} is damaged ({error}); delete it to make it again.") from error
 
 
 def adapter_tensors(teacher: SubDiT) -> dict[str, Tensor]:

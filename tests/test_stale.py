@@ -39,14 +39,14 @@ from supernet.distillation import KDMDConfig
 from supernet.distillation import distill
 from supernet.evaluation.picks import judge_pick
 from supernet.evaluation.picks import judge_teacher
-from supernet.export.exporter import export
+from supernet.export.export_pick import export
 from supernet.sampling import sample
 from supernet.training import step_loop
 from supernet.training.trainer import TrainingConfig
 from supernet.training.trainer import train
 from tests.nas.test_facade import made_profile
-from tests.supernet.test_distillation import KilledError
-from tests.supernet.test_distillation import leaping_clock
+from tests.supernet.small_teacher import KilledError
+from tests.supernet.small_teacher import leaping_clock
 
 FAST: dict[str, Any] = {
     "few_step": FewStepConfig(steps=2, trajectories=4, substeps=1, rank=2, batch_size=4),
@@ -234,7 +234,7 @@ def test_half_a_distillation_of_other_weights_begins_anew(anew: tuple[Run, str, 
         expected = (distill(fresh.path, pick=HALF, **FAST) / WEIGHTS).read_bytes()
         # The other pick first: it must not make the teacher pass for this one's.
         distill(run.path, pick="best", **FAST)
-    with pytest.warns(UserWarning, match=f"kdmd_state.* is of the supernet {before}.*{after}.*anew"):
+    with pytest.warns(UserWarning, match=f"kdmd_state.* is of the supernet {before}.*{after}.*starts over"):
         found = distill(run.path, pick=HALF, **FAST)
     assert (found / WEIGHTS).read_bytes() == expected
     assert read_json(found.with_name("distilled.json"), "facts")["supernet"] == after
@@ -423,7 +423,7 @@ def test_the_command_line_says_it_once_and_in_one_line(anew: tuple[Run, str, str
     notes = [line for line in shown.stderr.splitlines() if line.startswith("Note: ")]
     assert shown.exit_code == 0 and len(notes) == 1 and before in notes[0], shown.stderr
     told = CliRunner().invoke(group, ["train", "digits", "--run", str(run.path), "--steps", "1", "--force"])
-    assert told.exit_code == 0 and "Note: Training anew makes stale" in told.stderr
+    assert told.exit_code == 0 and "Note: Retraining makes stale" in told.stderr
 
 
 # Runs of earlier versions --------------------------------------------------------------------------------------------
@@ -466,7 +466,7 @@ def test_a_run_of_an_earlier_version_loads_and_says_what_is_not_known(earlier: R
 
 def test_half_a_distillation_of_unknown_weights_begins_anew(earlier: Run, made: Run) -> None:
     teacher = contents(earlier.teacher)
-    with pytest.warns(UserWarning, match="kdmd_state.*does not say which supernet.*anew"):
+    with pytest.warns(UserWarning, match="kdmd_state.*does not say which supernet.*starts over"):
         found = distill(earlier.path, pick=HALF, **FAST)
     assert load_file(found / WEIGHTS)
     assert contents(earlier.teacher).keys() == teacher.keys(), "which says what it is of"

@@ -19,9 +19,9 @@ from __future__ import annotations
 import re
 
 from subdit.core.errors import SpaceError
+from subdit.space._dimensions import STAGES
 from subdit.space._search_space import SearchSpace
-from subdit.space._search_space import TextInput
-from subdit.space._spec import STAGES
+from subdit.space._space_definition import TextInput
 from subdit.space._spec import SubDiTSpec
 
 NAME = "mobile-1k"

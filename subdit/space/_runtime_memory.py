@@ -5,7 +5,7 @@ does:
 
 - weights as stored: LiteRT maps the file, whose pages are resident once they were read, until the kernel wants them
   back;
-- weights as computed with: both runtimes pack matrices anew for their kernels, as float32 where float16 was stored.
+- weights as computed with: both runtimes repack matrices for their kernels, as float32 where float16 was stored.
   What ONNX Runtime read of its file is free by then, but of float32 weights the heap keeps up to a half, of others all;
 - activations: LiteRT plans one arena, in which whatever is dead makes room. ONNX Runtime plans by `buffers`, and twice,
   since its second run takes a block for the whole plan beside the arena that the first run has left;
@@ -34,13 +34,13 @@ from subdit.space._components import all_components
 from subdit.space._components import component_columns
 from subdit.space._components import component_terms
 from subdit.space._components import sum_components
+from subdit.space._dimensions import STAGES
 from subdit.space._memory import activation_bytes
 from subdit.space._memory import largest_live_set
 from subdit.space._memory import weight_bytes
 from subdit.space._search_space import EncodedSpecs
 from subdit.space._search_space import SearchSpace
 from subdit.space._sizes import component_weights
-from subdit.space._spec import STAGES
 
 Bytes = npt.NDArray[np.int64]
 

@@ -26,7 +26,7 @@ from subdit.core.progress import no_progress
 from subdit.core.training_record import TEACHER_FILE
 from subdit.core.training_record import TrainingRecord
 from supernet.data.digits import CaptionedLatents
-from supernet.evaluation.validation_loss import text_tensors
+from supernet.data.text import text_tensors
 from supernet.few_step_adapter import ADAPTER_FILE
 from supernet.few_step_adapter import adapter_tensors
 from supernet.few_step_adapter import add_few_step_adapter
@@ -112,9 +112,9 @@ def draw_trajectories(
         conditions = tuple(tokens[rows[part]] for tokens in text)
         points = [x]
         with torch.no_grad():
-            for at, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True), start=1):
+            for step, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True), start=1):
                 x = x + (following - sigma) * teacher(x, torch.full((len(x),), 1000 * sigma), *conditions)
-                if at % substeps == 0:
+                if step % substeps == 0:
                     points.append(x)
         return torch.stack(points, dim=1)
 

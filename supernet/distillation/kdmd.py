@@ -23,14 +23,14 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.training_record import TrainingRecord
 from supernet.data.digits import CaptionedLatents
+from supernet.data.text import text_tensors
 from supernet.distillation.few_step_teacher import SHIFT
 from supernet.distillation.few_step_teacher import STEPS
 from supernet.distillation.losses import dmd_loss
 from supernet.distillation.losses import feature_loss
-from supernet.distillation.losses import guided
 from supernet.distillation.losses import output_loss
-from supernet.evaluation.validation_loss import text_tensors
 from supernet.flow_matching import add_noise
+from supernet.flow_matching import guided_velocity
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import predicted_x0
 from supernet.flow_matching import shift_sigma
@@ -100,7 +100,7 @@ class Scores:
             if scale == 1:
                 return conditional
             unconditional = self.teacher(x, 1000 * sigma, *(tokens.expand(len(x), -1, -1) for tokens in empty))
-            return guided(conditional, unconditional, scale)
+            return guided_velocity(conditional, unconditional, scale)
 
     def few_step(self, x: Tensor, sigma: Tensor, text: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """The few-step teacher's velocity and final-layer tokens."""

@@ -13,10 +13,11 @@ from torch import nn
 from subdit.space import get_space
 from supernet.data.digits import DataSplit
 from supernet.data.digits import digit_caption
+from supernet.data.text import text_tensors
 from supernet.evaluation.metrics import frechet_distance
 from supernet.evaluation.metrics import novelty
 from supernet.evaluation.metrics import recognised
-from supernet.evaluation.validation_loss import text_tensors
+from supernet.flow_matching import guided_velocity
 from supernet.model.placement import device_of
 from supernet.model.placement import float_array
 from supernet.model.placement import full_precision
@@ -87,7 +88,7 @@ def generate(
             if guidance_scale != 1:
                 without = [tokens.expand(len(x), -1, -1) for tokens in empty]
                 unconditional = full_precision(model(*model_inputs(model, *inputs, without)))
-                predicted = unconditional + guidance_scale * (predicted - unconditional)
+                predicted = guided_velocity(predicted, unconditional, guidance_scale)
             return float_array(predicted)
 
         with torch.inference_mode():

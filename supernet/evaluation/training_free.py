@@ -15,8 +15,8 @@ from supernet.evaluation.validation_loss import ValidationSet
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import velocity
-from supernet.model.dit import FeedForward
 from supernet.model.elastic import ElasticDiT
+from supernet.model.layers import FeedForward
 from supernet.model.placement import full_precision
 from supernet.model.placement import model_inputs
 

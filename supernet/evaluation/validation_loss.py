@@ -18,7 +18,7 @@ from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from supernet.data.digits import CaptionedLatents
 from supernet.data.digits import load_data
-from supernet.data.text import encode_prompts
+from supernet.data.text import text_tensors
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import velocity
@@ -60,13 +60,6 @@ class ValidationSet:
         return ValidationSet(
             self.latents[rows], self.noise[rows], self.sigma[rows], tuple(tokens[rows] for tokens in self.text)
         )
-
-
-def text_tensors(space_name: str, captions: tuple[str, ...]) -> tuple[Tensor, ...]:
-    """Per text encoder the embeddings (count, tokens, width) of the captions; each distinct one is encoded once."""
-    distinct = sorted(set(captions))
-    rows = [distinct.index(caption) for caption in captions]
-    return tuple(torch.from_numpy(encoded[rows]) for encoded in encode_prompts(get_space(space_name), distinct))
 
 
 def validation_set(

@@ -1,4 +1,4 @@
-"""Training one sub-DiT on its own: what a proxy is to foretell."""
+"""Training one sub-DiT on its own: the quality that a proxy predicts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from subdit.core.progress import no_progress
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from supernet.data.digits import CaptionedLatents
+from supernet.data.text import text_tensors
 from supernet.evaluation.validation_loss import ValidationSet
-from supernet.evaluation.validation_loss import text_tensors
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import sample_sigma
@@ -36,7 +36,7 @@ def train_alone(
     config: TrainingConfig | None = None,
     progress: ProgressCallback = no_progress,
 ) -> SubDiT:
-    """The sub-DiT after so many updates on its own, EMA weights; from the supernet's weights, or without one from new.
+    """The EMA weights of a sub-DiT after `updates` steps on its own, from the supernet's weights or else from new ones.
 
     Same data, loss, optimisers and schedule as the supernet's training, without sub-networks and text dropping.
     Initialisation, batches and noise come from the seed, so equal calls give equal weights on equal machines.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
@@ -26,7 +25,7 @@ from subdit.core.run import record_step
 from subdit.core.run import start_manifest
 from subdit.core.stale import mark_reports
 from subdit.core.stale import set_aside_unknown
-from subdit.core.stale import told_before_training
+from subdit.core.stale import stale_after_training
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
@@ -34,7 +33,7 @@ from supernet.checkpoints import save_model
 from supernet.data.digits import CaptionedLatents
 from supernet.data.digits import load_data
 from supernet.data.text import drop_encoders
-from supernet.evaluation.validation_loss import text_tensors
+from supernet.data.text import text_tensors
 from supernet.flow_matching import sample_sigma
 from supernet.model.elastic import ElasticDiT
 from supernet.parallel import run_shards
@@ -42,6 +41,8 @@ from supernet.parallel import shard_count
 from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
 from supernet.training.elastic_step import elastic_step
+from supernet.training.metrics_file import METRICS
+from supernet.training.metrics_file import drop_metrics_after
 from supernet.training.muon import muon_dtype
 from supernet.training.optimizers import optimizers_of
 from supernet.training.optimizers import schedule
@@ -55,7 +56,6 @@ from supernet.training.step_budget import record
 from supernet.training.step_loop import run_steps
 
 STATE = "state.safetensors"
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -131,13 +131,13 @@ def train(
         # Finished is what the manifest says: a kill while the weights are written leaves the state to go on from.
         manifest = start_manifest(run, space=space_name)
         if "train" in manifest["steps"] and not force:
-            raise RunError(f"The run {run.path} holds a trained supernet; pass --force to train it anew.")
+            raise RunError(f"The run {run.path} holds a trained supernet; pass --force to train it again.")
         if state.exists() and not (resume or force):
             raise RunError(
-                f"The run {run.path} holds a begun training; pass --resume to go on or --force to start anew."
+                f"The run {run.path} holds a begun training; pass --resume to go on or --force to start over."
             )
         if force:
-            if told := told_before_training(run):
+            if told := stale_after_training(run):
                 say(told)
             set_aside_unknown(run)
             state.unlink(missing_ok=True)
@@ -170,7 +170,7 @@ def _muon_dtype(config: TrainingConfig, state: Path) -> str:
     if config.muon_dtype not in ("auto", kept):
         raise RunError(
             f"The training begun in {state} has Muon in {kept}, not {config.muon_dtype}; leave out --muon-dtype to go "
-            "on with it, or start anew with --force."
+            "on with it, or start over with --force."
         )
     return kept
 
@@ -181,7 +181,7 @@ def run_training(
     """Train to the end of the budget, keeping resume states and metrics; returns the full network's last mean loss."""
     run.training.mkdir(parents=True, exist_ok=True)
     metrics = run.training / METRICS
-    _drop_metrics_after(metrics, begun.step)
+    drop_metrics_after(metrics, begun.step)
     mean: float | None = None
     window: list[StepLosses] = []
     rises_and_falls = partial(schedule, warmup=trainer.config.warmup)
@@ -283,21 +283,3 @@ class Trainer:
         self.ema.step(self.supernet.parameters())
         self.step += 1
         return losses
-
-
-def read_metrics(path: Path) -> Iterator[dict[str, float]]:
-    """The lines of a metrics file; a torn last line, left by a kill, is passed over."""
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
-
-
-def _drop_metrics_after(path: Path, step: int) -> None:
-    kept = [line for line in read_metrics(path) if line["step"] <= step]
-    if path.exists():
-        write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
-
-
-__all__ = ["Trainer", "TrainingConfig", "read_metrics", "train"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -134,12 +133,11 @@ def write_search(
         for name in names:
             why = f"Because it is the {name} <of all>."
             stored[name] = {"spec": spec.to_dict(), "spec_hash": spec.hash, **figures, "why": why}
-        dimensions = {key: value for key, value in dataclasses.asdict(spec).items() if key != "space"}
         rows.append(
             {
                 "number": at,
                 "spec_hash": spec.hash,
-                **{k: "/".join(map(str, v)) if isinstance(v, tuple) else v for k, v in dimensions.items()},
+                **spec.to_cells(),
                 **figures,
                 "feasible": str(bool(feasible[at])).lower(),
                 "on_front": str(at in front).lower(),

@@ -24,9 +24,9 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from subdit.space import get_space
 from supernet import pipeline as pipeline_module
+from supernet.data.text import text_tensors
 from supernet.evaluation.samples import generate
 from supernet.evaluation.validation_loss import predicted_velocities
-from supernet.evaluation.validation_loss import text_tensors
 from supernet.evaluation.validation_loss import validation_loss
 from supernet.evaluation.validation_loss import validation_set
 from supernet.evaluation.validation_loss import velocity_function

@@ -22,11 +22,11 @@ from torch.func import functional_call
 
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
+from supernet.data.text import text_tensors
 from supernet.evaluation.samples import generate
 from supernet.evaluation.training_free import activation_code_score
 from supernet.evaluation.training_free import synaptic_diversity_score
 from supernet.evaluation.validation_loss import predicted_velocities
-from supernet.evaluation.validation_loss import text_tensors
 from supernet.evaluation.validation_loss import validation_loss
 from supernet.evaluation.validation_loss import validation_losses
 from supernet.evaluation.validation_loss import validation_set
@@ -171,8 +171,8 @@ def step_by_fresh_templates(supernet: ElasticDiT, spec: SubDiTSpec, batch: Batch
     """The step as it was when each shard built its own template, with real tables; float32 on a processor alone."""
     owners = dict(supernet.named_parameters())
     full_parameters = dict(supernet.full.named_parameters())
-    shares = supernet.shares(spec)
-    leaves = {name: share.read(owners[share.owner].detach()).clone().requires_grad_() for name, share in shares.items()}
+    slices = supernet.slices(spec)
+    leaves = {name: part.read(owners[part.owner].detach()).clone().requires_grad_() for name, part in slices.items()}
     count = len(batch.latents)
     ends = [round(count * at / shards) for at in range(shards + 1)]
     parts = []
@@ -201,13 +201,13 @@ def step_by_fresh_templates(supernet: ElasticDiT, spec: SubDiTSpec, batch: Batch
     for parameter, gradient in zip(full_parameters.values(), of_full, strict=True):
         parameter.grad = gradient
     norms = [torch.stack(torch._foreach_norm(of_full)).norm().item()]
-    for share, gradient in zip(shares.values(), of_sub, strict=True):
-        owner = owners[share.owner]
+    for part, gradient in zip(slices.values(), of_sub, strict=True):
+        owner = owners[part.owner]
         if owner.grad is None:
             owner.grad = torch.zeros_like(owner)
-        own, added = share.view(owner.grad), share.write_view(gradient)
+        own, added = part.view(owner.grad), part.write_view(gradient)
         scale = (own.norm() / added.norm().clamp_min(1e-12)).clamp(max=1.0)
-        own.add_(added if share.owner.startswith("apart.") else scale * added)
+        own.add_(added if part.owner.startswith("apart.") else scale * added)
     return StepLosses(*losses, *norms, torch.stack(torch._foreach_norm(of_sub)).norm().item())
 
 

@@ -27,7 +27,7 @@ from subdit.space import SubDiTSpec
 from subdit.space import all_components
 from subdit.space import get_space
 from supernet.export import exporter as export_module
-from supernet.export.exporter import export
+from supernet.export.export_pick import export
 from supernet.export.exporter import export_tflite
 from supernet.model.components import component_module
 from supernet.model.dit import SubDiT

@@ -238,21 +238,20 @@ def _search(
     say: Callable[[str], None],
     bar: Bar,
 ) -> None:
+    from nas import SearchConfig
     from nas import search
 
     say("Search: NSGA-II over latency from that profile and validation loss of the inherited weights")
     if "search" not in read_manifest(run)["steps"] or not (run.search("default") / "search.json").exists():
         with bar("Searching") as progress:
-            result = search(
-                run.path,
-                device=str(device),
+            config = SearchConfig(
+                devices=(str(device),),
+                constraints={} if max_latency_ms is None else {"latency_ms": max_latency_ms},
                 trials=budget.trials,
                 seed=seed,
-                max_latency_ms=max_latency_ms,
                 allow_noisy=True,
-                resume=run.search("default").exists(),
-                progress=progress,
             )
+            result = search(run.path, config, resume=run.search("default").exists(), progress=progress)
         record_step(run, "search", {"front": len(result.front)})
 
 

@@ -9,6 +9,8 @@ from subdit.space._components import component_terms
 from subdit.space._components import components
 from subdit.space._components import components_by_stage
 from subdit.space._components import sum_components
+from subdit.space._costs import CLOSED_FORMS
+from subdit.space._costs import closed_form_cost
 from subdit.space._features import spec_features
 from subdit.space._memory import activation_bytes
 from subdit.space._memory import part_activation_bytes
@@ -42,6 +44,7 @@ from subdit.space._spec import SubDiTSpec
 
 __all__ = [
     "ASSA_STAGES",
+    "CLOSED_FORMS",
     "EXTERNAL_DATA_BYTES",
     "KINDS",
     "MEMORY_MODEL",
@@ -60,6 +63,7 @@ __all__ = [
     "WeightSizes",
     "activation_bytes",
     "all_components",
+    "closed_form_cost",
     "component_counts",
     "component_flops",
     "component_params",

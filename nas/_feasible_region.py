@@ -1,4 +1,4 @@
-"""What a space can reach under constraints on costs: known exactly before any evaluation, from the costs of all specs."""
+"""What a space can reach under constraints on costs: exact before any evaluation, from the costs of all specs."""
 
 from __future__ import annotations
 

@@ -110,13 +110,13 @@ def choose_picks(front: Points, cost: str = "latency_ms") -> dict[str, Choice]:
     place = f"{unit[fastest, 1]:.0%} of the way from the front's lowest quality loss to its highest"
     if fastest == acceptable:
         fastest_why = (
-            f"The {words.lowest} of the front's {count} points within {ACCEPTABLE_LOSS_FRACTION:.0%} of its range of loss "
-            f"({place})."
+            f"The {words.lowest} of the front's {count} points within {ACCEPTABLE_LOSS_FRACTION:.0%} of its range of "
+            f"loss ({place})."
         )
     else:
         fastest_why = (
-            f"The front has no point within {ACCEPTABLE_LOSS_FRACTION:.0%} of its range of loss that leaves room for the "
-            f"other picks, so this is the {words.most} that does ({place})."
+            f"The front has no point within {ACCEPTABLE_LOSS_FRACTION:.0%} of its range of loss that leaves room for "
+            f"the other picks, so this is the {words.most} that does ({place})."
         )
     if count == 1:
         only = "The only point of the front."

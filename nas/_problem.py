@@ -179,9 +179,7 @@ def _check_objectives(names: Sequence[str], given: Mapping[str, Any]) -> None:
         raise SearchError(f"An objective is named twice ({', '.join(names)}); name each once.")
     if len(set(map(_is_figure, names))) < 2:
         missing = "quality, such as validation_loss," if any(map(_is_figure, names)) else "cost, such as latency_ms,"
-        raise SearchError(
-            f"The objectives {', '.join(names)} name no {missing} so there is nothing to weigh; add one."
-        )
+        raise SearchError(f"The objectives {', '.join(names)} name no {missing} so there is nothing to weigh; add one.")
 
 
 def _columns(name: str, devices: Sequence[str]) -> list[str]:

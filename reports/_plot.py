@@ -189,15 +189,11 @@ def _limit(axes: Axes, limit_ms: float | None, palette: Palette, effects: Effect
     )
 
 
-def _pick(
-    axes: Axes, pick: ReportedPick, quality: str, marker: str, palette: Palette, effects: Effects
-) -> Line2D:
+def _pick(axes: Axes, pick: ReportedPick, quality: str, marker: str, palette: Palette, effects: Effects) -> Line2D:
     trial, loss = pick.trial, pick.trial.value(quality)
     if pick.measured is not None:
         measured = pick.measured
-        axes.plot(
-            [trial.latency_ms, measured.latency_ms], [loss] * 2, color=palette.pick, linewidth=1, zorder=2.7
-        )
+        axes.plot([trial.latency_ms, measured.latency_ms], [loss] * 2, color=palette.pick, linewidth=1, zorder=2.7)
         axes.errorbar(
             [measured.latency_ms],
             [loss],

@@ -78,15 +78,15 @@ def read_verified(results: Results) -> Verified | None:
                 return _verified(stored["verified"], str(stored["first_search"]), stored["correction"], results)
         path = verified
         if verified.is_file():
-            return _verified(read_json(verified, f"verification of search {results.search!r}"), results.search, None, results)
+            return _verified(
+                read_json(verified, f"verification of search {results.search!r}"), results.search, None, results
+            )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SearchError(f"The file {path} is damaged ({error!r}); verify the search again.") from error
     return None
 
 
-def _verified(
-    said: Mapping[str, Any], first: str, correction: Mapping[str, Any] | None, results: Results
-) -> Verified:
+def _verified(said: Mapping[str, Any], first: str, correction: Mapping[str, Any] | None, results: Results) -> Verified:
     regret = said.get("regret")
     return Verified(
         first=first,

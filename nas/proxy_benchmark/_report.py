@@ -46,7 +46,7 @@ class ProxyReport:
 
     @property
     def expected_quality(self) -> dict[str, dict[str, float]]:
-        """Kendall tau, with its interval, of a proxy equal to the expected quality, by truth; see `expected_agreement`."""
+        """Kendall tau, with its interval, of a proxy equal to the expected quality, by truth."""
         return {
             judged: {end: expected_agreement(getattr(found, end)) for end in ("value", "low", "high")}
             for judged, found in self.ceiling.items()

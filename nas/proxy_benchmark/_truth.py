@@ -1,4 +1,4 @@
-"""True quality: sub-DiTs trained on their own and judged on images that no training saw, each kept once it is paid for."""
+"""True quality: sub-DiTs trained on their own and judged on images that no training saw; each is kept."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def mutate(space: SearchSpace, encoded: EncodedSpecs, rng: np.random.Generator) 
 
 
 def first_unvisited(tables: CostTable, seen: set[bytes], rng: np.random.Generator, rejected: int) -> Proposal | None:
-    """The first new feasible spec of an enumeration from a random chunk on, for spaces that draws no longer find new in."""
+    """The first new feasible spec of an enumeration that starts at a random chunk, for where draws find none."""
     chunks = list(range(0, tables.space.size, 4096))
     for number in np.roll(chunks, -int(rng.integers(len(chunks)))):
         chunk = tables.space.enumerate(int(number), int(number) + 4096)

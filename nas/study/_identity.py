@@ -68,7 +68,9 @@ def _hash(values: npt.NDArray[np.float64]) -> str:
 
 def differing_weights(stored: Mapping[str, Any], identity: Mapping[str, Any]) -> tuple[str, str] | None:
     """The digests of the weights judged before and now, where the same proxy judges others now; else None."""
-    before, now = ({id: each.get("supernet_digest") for id, each in one["proxies"].items()} for one in (stored, identity))
+    before, now = (
+        {id: each.get("supernet_digest") for id, each in one["proxies"].items()} for one in (stored, identity)
+    )
     return next(((str(before[id]), now[id]) for id in now if id in before and before[id] != now[id]), None)
 
 

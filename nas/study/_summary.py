@@ -1,4 +1,4 @@
-"""What a study's finished trials come to: the trials of the results, and what search.json says of how they were found."""
+"""A study's finished trials as trials of the results, and what search.json says of how they were found."""
 
 from __future__ import annotations
 

@@ -162,9 +162,7 @@ def settle_identity(study: Study, identity: Mapping[str, Any]) -> None:
         remedy = "take another study name, or start again with --force"
         raise SearchError(of_others(f"The study {study.study_name!r}", *weights, remedy))
     if said := difference(stored, told):
-        raise SearchError(
-            f"The study {study.study_name!r} is of another search ({said}); take another study name."
-        )
+        raise SearchError(f"The study {study.study_name!r} is of another search ({said}); take another study name.")
 
 
 def next_trial(study: Study, space: SearchSpace) -> tuple[Trial, SubDiTSpec]:

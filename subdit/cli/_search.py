@@ -114,9 +114,7 @@ def command(run: Path, as_json: bool, **options: Any) -> None:
             {
                 "folder": str(result.folder),
                 "config": dict(result.config),
-                "front": [
-                    {"spec_hash": trial.spec.hash, **trial.values(), "tie": trial.tie} for trial in result.front
-                ],
+                "front": [{"spec_hash": trial.spec.hash, **trial.values(), "tie": trial.tie} for trial in result.front],
                 "picks": {name: pick.to_dict() for name, pick in result.picks.items()},
             }
         )

@@ -129,9 +129,7 @@ def _with_picks(result: SearchResult) -> SearchResult:
             spec_hash: replace(front[spec_hash], picks=tuple(name for name, of in chosen.items() if of == spec_hash))
             for spec_hash in chosen.values()
         }
-        picks = {
-            name: Pick(marked[spec_hash], str(stored[name].get("why", ""))) for name, spec_hash in chosen.items()
-        }
+        picks = {name: Pick(marked[spec_hash], str(stored[name].get("why", ""))) for name, spec_hash in chosen.items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise SearchError(
             f"The picks in {path} are damaged or no points of the front ({error!r}); search again with --force."

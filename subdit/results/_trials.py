@@ -123,7 +123,10 @@ def _trial(row: Mapping[Any, str], space: str) -> Trial:
     dimensions = {name: row[name] for name in DIMENSIONS}
     spec = SubDiTSpec.from_dict(
         {"space": space}
-        | {name: [int(part) for part in cell.split("/")] if "/" in cell else int(cell) for name, cell in dimensions.items()}
+        | {
+            name: [int(part) for part in cell.split("/")] if "/" in cell else int(cell)
+            for name, cell in dimensions.items()
+        }
     )
     if spec.hash != row["spec_hash"]:
         raise ValueError(f"spec_hash {row['spec_hash']} is not that of its dimensions, {spec.hash}")

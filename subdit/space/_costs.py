@@ -19,9 +19,7 @@ CLOSED_FORMS = ("params", "gflops", *_SIZES)
 """Figures that `closed_form_cost` knows; latencies need a device profile."""
 
 
-def closed_form_cost(
-    name: str, space: SearchSpace, encoded: EncodedSpecs, precision: str
-) -> npt.NDArray[np.float64]:
+def closed_form_cost(name: str, space: SearchSpace, encoded: EncodedSpecs, precision: str) -> npt.NDArray[np.float64]:
     """One of `CLOSED_FORMS` of encoded specs (n, dimensions), shape (n,): MB are 10^6 bytes, GFLOP 10^9 operations.
 
     `file_mb` is the stored weights, without file headers, and `memory_mb` the peak of a process, see

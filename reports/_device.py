@@ -11,9 +11,9 @@ from device_profiles import ErrorReport
 from device_profiles import LatencyEstimator
 from reports._figures import Line
 from reports._figures import percent
-from reports._results import Trial
 from subdit.core.errors import ProfileError
 from subdit.core.errors import SpaceError
+from subdit.results import Trial
 from subdit.space import get_space
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from device_profiles import LatencyEstimator
 from device_profiles import read_registry
+from nas import SearchConfig
 from nas import search
 from profilers.measuring.build_profile import build_profile
 from subdit.core.run import Run
@@ -56,12 +57,14 @@ def searched() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder) / "run")
         start_manifest(run, space="digits")
-        found = search(run.path, device=DEVICE, proxy=Loss(space), trials=60, surrogate=False, max_latency_ms=1.0)
+        objectives = ("latency_ms", Loss(space))
+        config = SearchConfig((DEVICE,), objectives, {"latency_ms": 1.0}, surrogate=False, trials=60)
+        found = search(run.path, config)
         tried = (found.folder / "trials.csv").read_text(encoding="utf-8").splitlines()
     column = tried[0].split(",").index("spec_hash")
     return {
         "tried": [line.split(",")[column] for line in tried[1:]],
-        "front": [[row.spec.hash, row.latency_ms, row.quality] for row in found.front],
+        "front": [[row.spec.hash, row.latency_ms, row.value("analytic")] for row in found.front],
         "picks": {name: pick.spec.hash for name, pick in found.picks.items()},
     }
 

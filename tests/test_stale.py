@@ -18,11 +18,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file
 
+import subdit
+from nas import StudyOptions
 from nas import measure_proxies
-from nas import search
 from nas.proxy_benchmark import _benchmark
-from nas.proxy_benchmark._benchmark import Training
 from nas.proxy_benchmark._correlation import agreement
+from nas.proxy_benchmark._truth import Training
 from reports import report
 from subdit.cli import group
 from subdit.core.errors import RunError
@@ -62,7 +63,7 @@ def trained(run: Run, seed: int, **options: Any) -> None:
 
 
 def asked(run: Run, **options: Any) -> Any:
-    return search(run.path, device=made_profile(), trials=8, **options)
+    return subdit.search(run.path, device=made_profile(), trials=8, **options)
 
 
 def folder_of(run: Run, pick: str) -> Path:
@@ -145,10 +146,13 @@ def anew(run: Run) -> tuple[Run, str, str]:
 REFUSED: dict[str, tuple[Callable[[Run], object], str]] = {
     "search": (lambda run: asked(run), "search 'default' is of .*--force.*--name"),
     "search --resume": (lambda run: asked(run, resume=True), "search 'default' is of .*--force.*--name"),
-    "search --worker": (lambda run: asked(run, worker=True), "search 'default' is of .*--force.*--name"),
+    "search --worker": (
+        lambda run: asked(run, study=StudyOptions(worker=True)),
+        "search 'default' is of .*--force.*--name",
+    ),
     "search --verify": (lambda run: asked(run, resume=True, verify=0), "search 'default' is of .*--force"),
     "search, with more trials": (
-        lambda run: search(run.path, device=made_profile(), trials=9, resume=True),
+        lambda run: subdit.search(run.path, device=made_profile(), trials=9, resume=True),
         "search 'default' is of ",
     ),
     "report over a report": (lambda run: report(run.path), "report at .*of the supernet .*--force"),

@@ -65,6 +65,24 @@ def read_record(folder: Path) -> StudyRecord | None:
 
 
 @dataclass(frozen=True)
+class StudyOptions:
+    """Where a search's study is kept, and who works on it.
+
+    Attributes:
+        storage: URL of an Optuna storage, see `nas.study._storage.open_storage`; by default a file in the run, or where
+            the search that is resumed keeps it.
+        study_name: in that storage; by default the names of run and search, or as the resumed search has it.
+        worker: share the search with other workers that are started alike.
+        stale_s: seconds without a sign of life after which a worker's trial is given to another.
+    """
+
+    storage: str | None = None
+    study_name: str | None = None
+    worker: bool = False
+    stale_s: float = 60.0
+
+
+@dataclass(frozen=True)
 class StudyLocation:
     """Who works on a study and where it is kept; raises `SearchError` where `stale_s` is no time.
 
@@ -89,23 +107,15 @@ class StudyLocation:
 
     @classmethod
     def of(
-        cls,
-        run: Run,
-        name: str,
-        *,
-        storage: str | None,
-        study_name: str | None,
-        worker: bool,
-        stale_s: float | None,
-        resume: bool = False,
-        force: bool = False,
+        cls, run: Run, name: str, options: StudyOptions, *, resume: bool = False, force: bool = False
     ) -> StudyLocation:
-        """As options say it, and where they do not, as the search that is gone on with was begun.
+        """As the options say, and where they say nothing, as the search that is resumed has it.
 
         Raises `SearchError` where `storage` is no address, or is needed for its password.
         """
-        goes_on = resume or worker or (storage is not None and not force)
-        known = read_record(run.search(name)) if goes_on else None
+        storage = options.storage
+        continues = resume or options.worker or (storage is not None and not force)
+        known = read_record(run.search(name)) if continues else None
         if storage is not None:
             checked_url(storage)
         elif known is not None:
@@ -115,15 +125,15 @@ class StudyLocation:
         if known is not None and (known.address is None) == (storage is None):
             by_default = known.study_name
         where: Path | str = storage or run.search(name) / STUDY_FILE
-        shared = worker or storage is not None
-        return cls(where, study_name or by_default, shared, 60.0 if stale_s is None else stale_s)
+        shared = options.worker or storage is not None
+        return cls(where, options.study_name or by_default, shared, options.stale_s)
 
 
-def current_record(folder: Path, location: StudyLocation, *, anew: bool) -> StudyRecord:
+def current_record(folder: Path, location: StudyLocation, *, new: bool) -> StudyRecord:
     """What search.json shall tell of a location's study, with the mark that the folder has already."""
     if isinstance(location.where, Path):
         return StudyRecord(None, location.study_name)
-    known = None if anew else read_record(folder)
+    known = None if new else read_record(folder)
     mark = None if known is None else known.mark
     return StudyRecord(canonical_url(location.where), location.study_name, mark or uuid.uuid4().hex[:12])
 
@@ -133,7 +143,7 @@ def check_same_study(folder: Path, location: StudyLocation, name: str) -> None:
 
     One server has many names: what another machine calls it is looked up by the folder's mark in the study.
     """
-    known, now = read_record(folder), current_record(folder, location, anew=False)
+    known, now = read_record(folder), current_record(folder, location, new=False)
     if known is None or (known.address, known.study_name) == (now.address, now.study_name):
         return
     if _has_mark(location, known):

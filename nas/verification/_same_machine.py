@@ -1,4 +1,4 @@
-"""Whether what runs on this machine says anything about a device profile."""
+"""Whether a device profile is of this machine."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ if TYPE_CHECKING:
 
 
 def check_same_machine(profile: DeviceProfile) -> None:
-    """Raises `SearchError` where sub-DiTs cannot be measured on the profile's device from here.
+    """Raises `SearchError` where measurements on this machine would not be of the profile's device.
 
-    A host's name alone tells little, as virtual machines are all called alike, so a processor that the profile states
-    must be this one's, too. A profile from elsewhere, such as a shipped one, is of this machine only where it goes by
-    the name that every machine of this system and processor gives itself; one that was given a name of its own is of
-    that one machine.
+    A processor that the profile states must be this machine's: host names alone do not tell, since virtual machines
+    often share one. A profile of another host, such as a shipped one, is of this machine where its device has the
+    default name of this system and processor; a device that was named by its owner is one machine only.
     """
     import platform
 

@@ -88,22 +88,21 @@ def profile_machine(demo: Demo) -> bool:
 
 
 def search_front(demo: Demo) -> None:
+    from nas import SearchConfig
     from nas import search
 
     demo.say("Search: NSGA-II over latency from that profile and validation loss of the inherited weights")
     folder = demo.run.search("default")
     if not (demo.has_done("search") and (folder / "search.json").exists()):
         with demo.bar("Searching") as progress:
-            result = search(
-                demo.run.path,
-                device=str(profile_file(demo.run)),
+            config = SearchConfig(
+                devices=(str(profile_file(demo.run)),),
+                constraints={} if demo.max_latency_ms is None else {"latency_ms": demo.max_latency_ms},
                 trials=demo.budget.trials,
                 seed=demo.seed,
-                max_latency_ms=demo.max_latency_ms,
                 allow_noisy=True,
-                resume=folder.exists(),
-                progress=progress,
             )
+            result = search(demo.run.path, config, resume=folder.exists(), progress=progress)
         record_step(demo.run, "search", {"front": len(result.front)})
 
 

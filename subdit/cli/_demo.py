@@ -146,6 +146,6 @@ def _further_commands(result: DemoResult) -> list[str]:
     plain = [name for name, pick in picks.items() if "4_steps" not in pick["quality"]]
     return [
         f"subdit sample {model} --prompt {shlex.quote(get_space(SPACE).example_prompt)}",
-        f"subdit search {run} --device {device} --name tight --max-latency-ms {limit_ms}{noisy}",
+        f"subdit search {run} --device {device} --name tight --limit latency_ms={limit_ms}{noisy}",
         *(f"subdit distill {run} --pick {name}" for name in plain[:1]),
     ]

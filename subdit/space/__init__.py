@@ -9,6 +9,8 @@ from subdit.space._components import components
 from subdit.space._components import components_by_stage
 from subdit.space._components import smallest_host
 from subdit.space._components import sum_components
+from subdit.space._costs import CLOSED_FORMS
+from subdit.space._costs import closed_form_cost
 from subdit.space._dimensions import ASSA_STAGES
 from subdit.space._dimensions import DIMENSIONS
 from subdit.space._dimensions import KINDS
@@ -50,6 +52,7 @@ from subdit.space._spec import spec_columns
 
 __all__ = [
     "ASSA_STAGES",
+    "CLOSED_FORMS",
     "EXTERNAL_DATA_BYTES",
     "KINDS",
     "MEMORY_MODEL",
@@ -72,6 +75,7 @@ __all__ = [
     "WeightSizes",
     "activation_bytes",
     "all_components",
+    "closed_form_cost",
     "component_counts",
     "component_flops",
     "component_params",

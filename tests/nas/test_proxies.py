@@ -19,11 +19,11 @@ from nas.proxies import QualityStore
 from nas.proxies import ValidationLoss
 from nas.proxies import VelocityDistance
 from nas.proxies import make_proxy
-from nas.proxy_benchmark._benchmark import Training
 from nas.proxy_benchmark._correlation import agreement
 from nas.proxy_benchmark._correlation import expected_agreement
 from nas.proxy_benchmark._correlation import kendall
 from nas.proxy_benchmark._correlation import spearman
+from nas.proxy_benchmark._truth import Training
 from subdit.cli import group
 from subdit.core.errors import SearchError
 from subdit.core.run import Run

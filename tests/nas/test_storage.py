@@ -11,18 +11,17 @@ from typing import Any
 
 import pytest
 
-from nas._config import Budget
-from nas._config import Question
 from nas._loop import run_search
-from nas._results import SearchResult
 from nas.study._database import retry_on_conflict
 from nas.study._location import StudyLocation
+from nas.study._location import StudyOptions
 from nas.study._storage import open_storage
 from nas.study._url import redact
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
+from subdit.results import SearchResult
 from tests.nas import analytic
 from tests.nas import postgres
 
@@ -41,12 +40,11 @@ def ask(
     study_name: str | None = None, worker: bool = False, **rest: Any,
 ) -> SearchResult:  # fmt: skip
     going_on = {key: rest.get(key, False) for key in ("resume", "force")}
-    location = StudyLocation.of(
-        run, name, storage=storage, study_name=study_name, worker=worker, stale_s=None, **going_on
-    )
-    question = Question("analytic", seed=seed)
-    loss = rest.pop("loss", None) or analytic.Loss(TABLES.space)
-    return run_search(run, name, TABLES, loss, question, Budget(trials), location=location, **rest)
+    options = StudyOptions(storage=storage, study_name=study_name, worker=worker)
+    location = StudyLocation.of(run, name, options, **going_on)
+    losses = [rest.pop("loss", None) or analytic.Loss(TABLES.space)]
+    problem = analytic.problem(losses=losses, seed=seed, trials=trials)
+    return run_search(run, name, problem, location=location, **rest)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -69,7 +67,7 @@ def test_a_study_about_another_question_costs_nothing_either(tmp_path: Path) -> 
     run = new_run(tmp_path / "run")
     shared = f"journal://{tmp_path}/shared.journal"
     ask(run, name="a", storage=shared, study_name="s")
-    with pytest.raises(SearchError, match="another question"):
+    with pytest.raises(SearchError, match="of another search"):
         ask(run, name="b", storage=shared, study_name="s", seed=1)
     assert ask(run, name="b", seed=1).config["seed"] == 1
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from profilers.adb._adb import Phone
 from profilers.adb._adb import Ran
 from profilers.importers import delegated_share
 from profilers.importers import make_log
@@ -29,6 +30,7 @@ DELEGATES = ("gpu",)
 WARM_UP_RUNS = 2
 
 _COARSE_MS = 0.2
+_MAX_CALL_S = 60.0
 _MACHINES = {3: "x86", 40: "armeabi-v7a", 62: "x86_64", 183: "arm64-v8a"}
 _BUILDS = {"arm64-v8a": "android_aarch64", "armeabi-v7a": "android_arm"}
 _USAGE = re.compile(r"^\s*--([A-Za-z][A-Za-z0-9_-]*)=", re.MULTILINE)
@@ -107,6 +109,26 @@ class Run:
         return self.mean_ms if mean or self.median_ms is None else self.median_ms
 
 
+@dataclass(frozen=True)
+class Job:
+    """One model on the phone.
+
+    Attributes:
+        model: its path there.
+        setting: how it is run.
+        runs: timed ones per call.
+        mean: whether their mean is the sample, and not their median; the same for all calls.
+        delegated_share: see `Run`.
+    """
+
+    name: str
+    model: str
+    setting: Setting
+    runs: int
+    mean: bool = False
+    delegated_share: float | None = None
+
+
 def require_abi(file: Path, abis: Sequence[str]) -> None:
     """Raise `DeviceError` where the file is no program, or one for another processor than the phone's."""
     try:
@@ -180,6 +202,12 @@ def words(
         raise DeviceError(f"This {program.name} has no flag --{missing[0]}; give a newer build of it.")
     pinned = ["taskset", setting.mask] if setting.mask else []
     return [*pinned, program.path, *(f"--{name}={value}" for name, value in flags.items())]
+
+
+def call(phone: Phone, program: BenchmarkModel, job: Job, extra: Mapping[str, str] | None = None) -> Run:
+    """Run benchmark_model once; raises `DeviceError` where it fails, `DeviceLostError` where the connection broke."""
+    command = words(program, job.model, job.setting, runs=job.runs, max_s=_MAX_CALL_S, extra=extra)
+    return read_run(phone.shell(command, timeout_s=60.0 + 4 * _MAX_CALL_S), program, job.setting, job.name)
 
 
 def read_run(ran: Ran, program: BenchmarkModel, setting: Setting, name: str) -> Run:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from device_profiles import DeviceProfile
 from profilers.adb._benchmark_model import BenchmarkModel
+from profilers.adb._benchmark_model import Job
 from profilers.adb._benchmark_model import Setting
-from profilers.adb._measure import Job
 from profilers.adb._phone import Facts
 from profilers.kits.kit import Kit
 from profilers.kits.kit import digest_of

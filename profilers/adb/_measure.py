@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,9 @@ from profilers.adb._adb import PHONE_FOLDER
 from profilers.adb._adb import Phone
 from profilers.adb._adb import device_path
 from profilers.adb._benchmark_model import BenchmarkModel
-from profilers.adb._benchmark_model import Run
+from profilers.adb._benchmark_model import Job
 from profilers.adb._benchmark_model import Setting
-from profilers.adb._benchmark_model import read_run
-from profilers.adb._benchmark_model import words
+from profilers.adb._benchmark_model import call
 from profilers.adb._guard import Guard
 from profilers.adb._store import push_missing
 from profilers.kits.kit import Kit
@@ -49,27 +47,6 @@ REFERENCE_EVERY = 4
 
 _TRIAL_RUNS = 5
 _CHECK_EVERY = 2
-_MAX_CALL_S = 60.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """One model on the phone.
-
-    Attributes:
-        model: its path there.
-        setting: how it is run.
-        runs: timed ones per call.
-        mean: whether their mean is the sample, and not their median; the same for all calls.
-        delegated_share: see `Run`.
-    """
-
-    name: str
-    model: str
-    setting: Setting
-    runs: int
-    mean: bool = False
-    delegated_share: float | None = None
 
 
 def place_kit(phone: Phone, kit: Kit, beside: Mapping[str, Path], *, progress: ProgressCallback) -> str:
@@ -106,7 +83,7 @@ def try_models(
         DeviceError: a model cannot be run, or computes something else.
     """
     # An accelerator that computes in float16 is further off than its weights; nobody has measured how far.
-    limit = program.runtime_class.tolerances["int8" if setting.fp16 else kit.precision]
+    tolerance = program.runtime_class.tolerances["int8" if setting.fp16 else kit.precision]
     # The reference kernel says how fast what runs the models is just now.
     alone = dataclasses.replace(setting, threads=1)
     suffix = kit.reference.suffix
@@ -119,30 +96,12 @@ def try_models(
     for done, (job, entry) in enumerate(tried):
         progress(done, len(tried), f"trying {job.name}")
         if entry is not None and program.writes_outputs:
-            run = run_checked(
-                phone,
-                program,
-                setting,
-                entry,
-                job.model,
-                folder=f"{PHONE_FOLDER}/outputs",
-                precision=kit.precision,
-                limit=limit,
-                runs=job.runs,
-                max_s=_MAX_CALL_S,
-            )
+            run = run_checked(phone, program, job, entry, precision=kit.precision, tolerance=tolerance)
         else:
             run = call(phone, program, job)
         runs = int(np.clip(math.ceil(CALL_MS / max(run.quickest_ms, 1e-3)), MIN_RUNS, MAX_RUNS))
         jobs[job.name] = dataclasses.replace(job, runs=runs, mean=run.wants_mean, delegated_share=run.delegated_share)
     return jobs
-
-
-def call(phone: Phone, program: BenchmarkModel, job: Job) -> Run:
-    """Run benchmark_model once; raises `DeviceError` where it fails, `DeviceLostError` where the connection broke."""
-    command = words(program, job.model, job.setting, runs=job.runs, max_s=_MAX_CALL_S)
-    ran = phone.shell(command, timeout_s=60.0 + 4 * _MAX_CALL_S)
-    return read_run(ran, program, job.setting, job.name)
 
 
 def measure(

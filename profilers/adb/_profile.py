@@ -34,12 +34,13 @@ from profilers.adb._store import install
 from profilers.adb._workers import Worker
 from profilers.adb._workers import names_apart
 from profilers.adb._workers import run_all
+from profilers.kits.kit import open_kit
 from profilers.measuring.build_profile import build_profile
 from profilers.measuring.conditions import remote_conditions
 from profilers.measuring.kit_selection import check_device
 from profilers.measuring.kit_selection import check_pipeline
 from profilers.measuring.kit_selection import require_new
-from profilers.measuring.kit_selection import select_kit
+from profilers.measuring.kit_selection import select_models
 from profilers.measuring.measure_kit import WHOLE_CI
 from profilers.measuring.statistics import within
 from profilers.measuring.timings import TimingLog
@@ -122,9 +123,10 @@ def profile_over_adb(
         RunError: there is such a profile already and `force` is not given.
         MissingExtraError: adb is not installed.
     """
-    kit, by_whole = select_kit(kit_dir, precision=precision, calibrate=calibrate, whole=whole)
+    kit = open_kit(kit_dir)
     if kit.format != runtime_class("litert").format:
         raise KitError(f"The kit {kit_dir} has no .tflite files for a phone; make one with --runtime litert.")
+    kit, by_whole = select_models(kit, precision=precision, calibrate=calibrate, whole=whole)
     check_device(device, threads)
     if delegate is not None and delegate not in DELEGATES:
         raise ProfileError(f"There is no delegate {delegate!r} over adb; there is {', '.join(DELEGATES)}, or none.")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from device_profiles import DeviceProfile
 from device_profiles import read_profile
 from profilers.browser._messages import Begin
-from profilers.browser._messages import Environment
 from profilers.kits.kit import Kit
 from profilers.measuring import build_profile
 from profilers.measuring import timings
@@ -20,13 +18,23 @@ RUNTIME = "onnxruntime-web"
 
 def empty_profile(kit: Kit, begin: Begin, *, runtime_version: str) -> DeviceProfile:
     """The profile but for its numbers."""
+    there = begin.environment
+    gpu = there.adapter if there.adapter and not there.adapter.is_software else None
     return build_profile.empty_profile(
         kit,
         device=begin.name,
         runtime=RUNTIME,
         threads=begin.threads,
         delegate=begin.delegate,
-        conditions=remote_conditions(begin.name, runtime_version=runtime_version, **_conditions_of(begin.environment)),
+        conditions=remote_conditions(
+            begin.name,
+            runtime_version=runtime_version,
+            cores=there.cores,
+            os=there.os,
+            model=there.model,
+            soc=f"GPU {gpu.vendor} {gpu.architecture}".strip() if gpu else "",
+            browser=there.browser,
+        ),
     )
 
 
@@ -51,14 +59,3 @@ def made_before(empty: DeviceProfile, target: Path) -> DeviceProfile | None:
     except SubditError:
         return None
     return made if (made.id, made.kit_hash) == (empty.id, empty.kit_hash) else None
-
-
-def _conditions_of(environment: Environment) -> dict[str, Any]:
-    gpu = environment.adapter if environment.adapter and not environment.adapter.is_software else None
-    return {
-        "cores": environment.cores,
-        "os": environment.os,
-        "model": environment.model,
-        "soc": f"GPU {gpu.vendor} {gpu.architecture}".strip() if gpu else "",
-        "browser": environment.browser,
-    }

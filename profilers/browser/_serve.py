@@ -29,9 +29,10 @@ from profilers.browser._phones import Order
 from profilers.browser._phones import Phones
 from profilers.browser._server import application
 from profilers.browser._web_kit import web_kit
+from profilers.kits.kit import open_kit
 from profilers.kits.kit_estimate import DEFAULT_BUDGET_S
 from profilers.measuring.kit_selection import require_new
-from profilers.measuring.kit_selection import select_kit
+from profilers.measuring.kit_selection import select_models
 from subdit.core.errors import MissingExtraError
 from subdit.core.errors import ProfileError
 from subdit.core.progress import ProgressCallback
@@ -112,7 +113,7 @@ def serve(
     if out is not None:
         require_new(out, force=force)
     files = find_ort_web(ort_web)
-    kit, by_whole = select_kit(kit_dir, calibrate=calibrate, whole=whole)
+    kit, by_whole = select_models(open_kit(kit_dir), calibrate=calibrate, whole=whole)
     listening = listen(host or ("127.0.0.1" if usb else lan_address()), port)
     try:
         context, fingerprint = self_made_certificate(address_of(listening)) if https else (None, "")

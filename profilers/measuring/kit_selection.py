@@ -11,7 +11,6 @@ from pathlib import Path
 from device_profiles import MIN_WHOLE_ROWS
 from profilers.kits.kit import Kit
 from profilers.kits.kit import KitEntry
-from profilers.kits.kit import open_kit
 from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
 from subdit.core.errors import RunError
@@ -20,31 +19,29 @@ from subdit.space import components_up_to
 from subdit.space import get_space
 
 
-def select_kit(
-    folder: Path, *, precision: str | None = None, calibrate: int | None = None, whole: int | None = None
+def select_models(
+    kit: Kit, *, precision: str | None = None, calibrate: int | None = None, whole: int | None = None
 ) -> tuple[Kit, bool | None]:
-    """Open a kit to be measured, with those of its whole sub-DiTs that are, and `by_whole` of `build_profile`.
+    """A kit with those of its whole sub-DiTs that are measured, and `by_whole` of `build_profile`.
 
     Args:
-        folder: of the kit.
+        kit: as opened.
         precision: that it must have; None for any.
         calibrate, whole: see `choose_whole`.
 
     Raises:
-        KitError: the kit is missing or damaged, of another precision, of another version of its space, or has too few
-            whole sub-DiTs.
+        KitError: the kit is of another precision, of another version of its space, or has too few whole sub-DiTs.
         ProfileError: see `choose_whole`.
     """
-    kit = open_kit(folder)
     if precision not in (None, kit.precision):
         raise KitError(
-            f"The kit {folder} was made in {kit.precision}, not in {precision}; make another with --precision "
+            f"The kit {kit.folder} was made in {kit.precision}, not in {precision}; make another with --precision "
             f"{precision}."
         )
     expected = [component.name for component in components_up_to(get_space(kit.space), kit.max_params)]
     if kit.components and kit.component_names != expected:
         raise KitError(
-            f"The kit {folder} was made for another version of space {kit.space!r}; make it again with --force."
+            f"The kit {kit.folder} was made for another version of space {kit.space!r}; make it again with --force."
         )
     chosen = choose_whole(kit, calibrate=calibrate, whole=whole)
     return dataclasses.replace(kit, whole=chosen), is_by_whole(kit, calibrate=calibrate, whole=whole)

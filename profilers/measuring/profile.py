@@ -10,6 +10,7 @@ from pathlib import Path
 from device_profiles import DeviceProfile
 from device_profiles import profile_path
 from device_profiles import save_profile
+from profilers.kits.kit import open_kit
 from profilers.kits.kit_estimate import DEFAULT_BUDGET_S
 from profilers.measuring.affinity import cpus_text
 from profilers.measuring.affinity import pinned
@@ -20,7 +21,7 @@ from profilers.measuring.conditions import read_conditions
 from profilers.measuring.kit_selection import check_device
 from profilers.measuring.kit_selection import check_pipeline
 from profilers.measuring.kit_selection import require_new
-from profilers.measuring.kit_selection import select_kit
+from profilers.measuring.kit_selection import select_models
 from profilers.measuring.measure_kit import WHOLE_CI
 from profilers.measuring.measure_kit import Plan
 from profilers.measuring.measure_kit import load_checked
@@ -138,7 +139,7 @@ def profile_beside(
     Raises:
         KitError, ProfileError, RunError: as `profile`; `KitError` also for a model that cannot be loaded.
     """
-    kit, by_whole = select_kit(kit_dir, precision=precision, calibrate=calibrate, whole=whole)
+    kit, by_whole = select_models(open_kit(kit_dir), precision=precision, calibrate=calibrate, whole=whole)
     chosen = get_runtime(kit.runtime if runtime is None else runtime, precision=kit.precision)
     if kit.format != chosen.format:
         raise KitError(

@@ -127,17 +127,16 @@ def latency_of(timings_ms: Floats) -> Latency:
     numbers, and a single timing's is as wide as the latency itself.
     """
     ordered = np.sort(timings_ms)
-    count = len(ordered)
+    count, value = len(ordered), float(np.quantile(ordered, QUANTILE))
+    if count < 2:
+        return Latency(value, 0.0, 2 * value, count)
     if count < _FEWEST_ORDERED:
-        value = float(np.quantile(ordered, QUANTILE))
-        if count < 2:
-            return Latency(value, 0.0, 2 * value, count)
         error = t_95(count - 1) * _QUARTILE * float(ordered.std(ddof=1)) / math.sqrt(count)
         return Latency(value, max(value - error, 0.0), value + error, count)
     half = Z_95 * math.sqrt(count * QUANTILE * (1 - QUANTILE))
     low = int(np.clip(math.floor(count * QUANTILE - half), 0, count - 1))
     high = int(np.clip(math.ceil(count * QUANTILE + half), 0, count - 1))
-    return Latency(float(np.quantile(ordered, QUANTILE)), float(ordered[low]), float(ordered[high]), count)
+    return Latency(value, float(ordered[low]), float(ordered[high]), count)
 
 
 def latencies(timings: Timings) -> dict[str, Latency]:
@@ -187,9 +186,6 @@ def largest_noise(noise: Noise) -> float:
 
 
 def _latency_by_name(found: Mapping[str, Floats], half: int) -> dict[str, float]:
-    """Latency by the first (0) or second (1) half of the timings."""
-    chosen: dict[str, float] = {}
-    for name, values in found.items():
-        part = np.split(values, [len(values) // 2])[half]
-        chosen[name] = float(np.quantile(part if len(part) else values, QUANTILE))
-    return chosen
+    """Latency by the first (0) or second (1) half of the timings; a single timing is both."""
+    parts = {name: np.split(values, [len(values) // 2])[half] for name, values in found.items()}
+    return {name: float(np.quantile(part if len(part) else found[name], QUANTILE)) for name, part in parts.items()}

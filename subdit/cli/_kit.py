@@ -8,6 +8,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
@@ -73,15 +74,9 @@ def command(
     from profilers import open_kit
 
     folder = Path("kits") / space if out is None else out
-    expected = estimate(
-        space,
-        runtime=runtime,
-        precision=precision,
-        whole=whole,
-        parts=parts,
-        max_params=max_params,
-        budget_minutes=budget_minutes,
-    )
+    models: dict[str, Any] = {"runtime": runtime, "precision": precision, "whole": whole, "parts": parts}
+    models |= {"max_params": max_params, "budget_minutes": budget_minutes}
+    expected = estimate(space, **models)
     if as_json and only_estimate:
         echo_json({"expected": expected.to_dict()})
         return
@@ -89,18 +84,7 @@ def command(
     if only_estimate:
         return
     with progress_bar(f"Exporting the components of {space}") as progress:
-        kit(
-            space,
-            folder,
-            runtime=runtime,
-            precision=precision,
-            whole=whole,
-            parts=parts,
-            max_params=max_params,
-            budget_minutes=budget_minutes,
-            force=force,
-            progress=progress,
-        )
+        kit(space, folder, **models, force=force, progress=progress)
     made = open_kit(folder)
     if as_json:
         echo_json(

@@ -13,12 +13,10 @@ from click.testing import CliRunner
 
 from device_profiles import DeviceProfile
 from device_profiles import Latency
-from device_profiles import _physics
 from device_profiles import check_physics
 from device_profiles import compare_profiles
 from device_profiles import save_profile
 from device_profiles._compare import spearman
-from profilers import NOISE_LIMIT
 from subdit.cli import group
 from subdit.core.errors import ProfileError
 from subdit.space import Component
@@ -193,7 +191,6 @@ def by_another_tool(half: float, *, silent: int = 0, noisy: bool = False) -> lis
 
 
 def test_what_another_tool_measured_is_judged_by_its_intervals() -> None:
-    assert _physics._USUAL_LIMIT == NOISE_LIMIT
     assert by_another_tool(0.01) == by_another_tool(0.0299) == []
     (wide,) = by_another_tool(0.05)
     assert "median interval is +-5.0 %, above the usual limit 3.0 %" in wide

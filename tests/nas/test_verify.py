@@ -414,9 +414,9 @@ def test_a_profile_of_this_machine_can_be_verified_here(profile: DeviceProfile) 
         (here(device="my-laptop", machine="another-host"), "was measured on another-host, not on this one"),
         (here(machine="another-host", cpu=""), "was measured on another-host, not on this one"),
         (here(machine="", cpu=""), "on a machine that it does not name"),
-        (dataclasses.replace(here(), runtime="litert"), "is not of ONNX Runtime in fp32"),
-        (dataclasses.replace(here(), precision="int8"), "is not of ONNX Runtime in fp32"),
-        (dataclasses.replace(here(), delegate="xnnpack"), "is not of ONNX Runtime in fp32"),
+        (dataclasses.replace(here(), runtime="abacus"), "cannot measure from here .There is no runtime 'abacus'"),
+        (dataclasses.replace(here(), precision="int4"), "cannot measure from here .ONNX Runtime runs no int4"),
+        (dataclasses.replace(here(), delegate="xnnpack"), "cannot measure from here .ONNX Runtime has no delegate"),
     ],
 )
 def test_another_machine_is_not_verified_here(profile: DeviceProfile, said: str) -> None:

@@ -29,7 +29,6 @@ EXTRA_OF = {
     "cryptography": "serve",
     "segno": "serve",
     "sklearn": "demo",
-    "scipy": "demo",
 }
 """Which extra of the distribution brings an optional package (setup.cfg)."""
 

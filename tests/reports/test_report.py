@@ -351,7 +351,7 @@ import sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        refused = {"torch", "optuna", "onnx", "onnxruntime", "onnxscript", "diffusers", "sklearn", "scipy", "pandas"}
+        refused = {"torch", "optuna", "onnx", "onnxruntime", "onnxscript", "diffusers", "sklearn"}
         if name.partition(".")[0] in refused:
             raise ModuleNotFoundError(f"refused {name}", name=name)
 

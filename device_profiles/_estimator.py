@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_profiles._calibration import left_out_by_calibration
-from device_profiles._left_out import LeftOut
+from device_profiles._calibration import calibration_interval
+from device_profiles._cross_validation import PredictionInterval
 from device_profiles._plain_sums import ASSUMED
 from device_profiles._plain_sums import PlainSums
 from device_profiles._profile import Calibration
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import ErrorReport
-from device_profiles._student import Z_95
+from device_profiles._statistics import Z_95
 from device_profiles._table import Table
 from device_profiles._table import corrected
 from device_profiles._table import read_table
@@ -226,12 +226,12 @@ def _alike(split: float, std: float) -> float:
     return Z_95 * float(np.sqrt(max(split**2 - std**2, 0.0)))
 
 
-def _left_out(calibration: Calibration, space: SearchSpace, table: Table) -> LeftOut:
+def _left_out(calibration: Calibration, space: SearchSpace, table: Table) -> PredictionInterval:
     """From the calibration's own sub-DiTs; where they allow no fit, as in a damaged file, from what it states."""
     try:
         components = all_components(space)
         encoded = space.encode([entry.spec for entry in calibration.whole])
-        return left_out_by_calibration(
+        return calibration_interval(
             calibration.form,
             components,
             table.plain_ms,
@@ -242,7 +242,7 @@ def _left_out(calibration: Calibration, space: SearchSpace, table: Table) -> Lef
     except (SpecError, ValueError, ZeroDivisionError):
         # numpy's LinAlgError is a ValueError.
         half = calibration.relative_error
-        return LeftOut(half, half, least_ms=0.0, most_ms=np.inf, std=half / Z_95)
+        return PredictionInterval(half, half, least_ms=0.0, most_ms=np.inf, std=half / Z_95)
 
 
 def _whole_model(profile: DeviceProfile, space: SearchSpace, table: Table | None, split: float) -> WholeModel:

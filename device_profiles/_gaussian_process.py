@@ -1,8 +1,8 @@
 """A Gaussian process in the logarithm of latency: a smooth function of the architecture times what drifts with order.
 
-    log latency = mean + linear(x) + smooth(x) + stretch + wander(order) + noise
+    log latency = mean + linear(x) + smooth(x) + segment + wander(order) + noise
 
-`linear` and `smooth` (a squared exponential) weigh every feature by itself; `stretch` is one level for each stretch of
+`linear` and `smooth` (a squared exponential) weigh every feature by itself; `segment` is one level for each segment of
 rows between two changes; `wander` is an Ornstein-Uhlenbeck process, for what neighbouring rows share beyond that.
 The weights are those of largest marginal likelihood under weak priors, which keep them sane where rows are few.
 Rasmussen and Williams, Gaussian Processes for Machine Learning, chapters 2 and 5.
@@ -29,9 +29,9 @@ _PRIORS = {
     "memory": (np.log(10.0), 1.0),
     "noise": (np.log(0.02), 1.0),
 }
-# Standard deviation of the mean, and of the level of a stretch around it.
+# Standard deviation of the mean, and of the level of a segment around it.
 _MEAN = 1.0
-_STRETCH = 0.3
+_SEGMENT = 0.3
 # Rows that are predicted at a time.
 _PIECE = 2048
 # Steps of Adam (Kingma and Ba, 2015) that the fit takes, and how far each goes at first; the last goes nowhere.
@@ -84,9 +84,9 @@ class Kernel:
         """Covariance that two sets of rows have by their features, shape (n, m), and by the mean."""
         return _MEAN**2 + (first * self.slope**2) @ second.T + self._smooth(first, second)
 
-    def of_order(self, order: Floats, stretch: Ints) -> Floats:
+    def of_order(self, order: Floats, segment: Ints) -> Floats:
         """Covariance that rows have by when they were measured, shape (n, n)."""
-        same = _STRETCH**2 * (stretch[:, None] == stretch[None]) if stretch.any() else 0.0
+        same = _SEGMENT**2 * (segment[:, None] == segment[None]) if segment.any() else 0.0
         return self._wander(order) + same
 
     def _smooth(self, first: Floats, second: Floats) -> Floats:
@@ -102,7 +102,7 @@ def fit_kernel(
     features: Floats,
     target: Floats,
     order: Floats,
-    stretch: Ints,
+    segment: Ints,
     *,
     scale: Floats,
     start: Kernel,
@@ -110,7 +110,7 @@ def fit_kernel(
 ) -> Kernel:
     """The kernel of largest posterior for rows of `features` (n, features) and centred `target` (n,).
 
-    A row's noise is `scale` (n,) times the kernel's. Without `wander` neighbours share nothing but their stretch.
+    A row's noise is `scale` (n,) times the kernel's. Without `wander` neighbours share nothing but their segment.
     """
     start = start if wander else replace(start, wander=1e-9)
     vector = start.to_vector()
@@ -121,7 +121,7 @@ def fit_kernel(
     best, best_value = vector, -np.inf
     first, second = np.zeros_like(vector), np.zeros_like(vector)
     for step in range(1, _STEPS + 1):
-        value, gradient = _log_likelihood(Kernel.from_vector(vector), features, target, order, stretch, scale)
+        value, gradient = _log_likelihood(Kernel.from_vector(vector), features, target, order, segment, scale)
         off = (vector - middle) / spread
         value -= 0.5 * float(np.sum(np.square(off[free])))
         gradient = np.where(free, gradient - off / spread, 0.0)
@@ -136,11 +136,11 @@ def fit_kernel(
 
 
 def _log_likelihood(
-    kernel: Kernel, features: Floats, target: Floats, order: Floats, stretch: Ints, scale: Floats
+    kernel: Kernel, features: Floats, target: Floats, order: Floats, segment: Ints, scale: Floats
 ) -> tuple[float, Floats]:
     """Log marginal likelihood up to a constant, and its gradient by `Kernel.to_vector`."""
     smooth, wander = kernel._smooth(features, features), kernel._wander(order)
-    covariance = kernel.of_features(features, features) + kernel.of_order(order, stretch)
+    covariance = kernel.of_features(features, features) + kernel.of_order(order, segment)
     covariance[np.diag_indices(len(target))] += np.square(kernel.noise * scale)
     inverse, log_determinant = _inverse(covariance)
     weights = inverse @ target
@@ -169,7 +169,7 @@ class Posterior:
         kernel: its parameters.
         features: of the rows, shape (n, features).
         weights: of the rows, shape (n,).
-        drift: stretch and wander of each row, shape (n,).
+        drift: segment and wander of each row, shape (n,).
         freedom: effective number of parameters of the function; what it takes from the rows' scatter.
         left_out: of each row its target less what all others predict for it, in standard deviations, shape (n,).
     """
@@ -192,10 +192,10 @@ class Posterior:
 
 
 def condition(
-    kernel: Kernel, features: Floats, target: Floats, order: Floats, stretch: Ints, noise: Floats
+    kernel: Kernel, features: Floats, target: Floats, order: Floats, segment: Ints, noise: Floats
 ) -> Posterior:
     """Posterior mean given rows whose noise has the standard deviations `noise`, shape (n,)."""
-    of_features, of_order = kernel.of_features(features, features), kernel.of_order(order, stretch)
+    of_features, of_order = kernel.of_features(features, features), kernel.of_order(order, segment)
     covariance = of_features + of_order
     covariance[np.diag_indices(len(target))] += np.square(noise)
     inverse, _ = _inverse(covariance)

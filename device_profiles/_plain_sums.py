@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from device_profiles._student import Z_95
-from device_profiles._student import t_95
+from device_profiles._statistics import Z_95
+from device_profiles._statistics import t_95
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ from subdit.space import SubDiTSpec
 
 SCHEMA_VERSION = 1
 
+NOISE_LIMIT = 0.03
+"""A machine is too noisy where intervals, or the two halves of the rounds, disagree by more, relative."""
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -89,7 +92,7 @@ class Calibration:
         per_million_params_ms: added per million parameters of a component, for fetching weights that no cache holds.
         relative_error: half the width of the 95 % interval of a prediction, over the prediction, from the errors that
             the calibration makes on sub-DiTs that it was not fitted on, those that it had to extrapolate to among
-            them. `LatencyEstimator` makes narrower ones of the same errors, see `LeftOut`.
+            them. `LatencyEstimator` makes narrower ones of the same errors, see `PredictionInterval`.
         error: errors of the calibrated estimates, each sub-DiT left out of the fit in turn.
         uncalibrated_error: errors of the plain sums of component latencies.
         whole: the sub-DiTs it was fitted on.

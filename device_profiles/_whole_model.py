@@ -15,16 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from device_profiles._additive import AdditiveFit
-from device_profiles._additive import fit_additive
+from device_profiles._additive_fit import AdditiveFit
+from device_profiles._additive_fit import fit_additive
 from device_profiles._calibration import fit_calibration
 from device_profiles._calibration import noise_floor
 from device_profiles._calibration import summarize_errors
-from device_profiles._left_out import LeftOut
-from device_profiles._left_out import left_out_errors
+from device_profiles._cross_validation import PredictionInterval
+from device_profiles._cross_validation import prediction_interval
 from device_profiles._profile import ErrorReport
 from device_profiles._profile import WholeLatency
-from device_profiles._student import Z_95
+from device_profiles._statistics import Z_95
 from device_profiles._table import corrected
 from device_profiles._whole_fit import WholeFit
 from device_profiles._whole_fit import WholeRows
@@ -47,7 +47,7 @@ MIN_WHOLE_ROWS = 10
 SIZES, VALUES = "sizes", "values"
 """What sub-DiTs are described by: width, parameters and number of components, or every value of the spec."""
 
-# All values must do better than three sizes by this share to be preferred.
+# All values must do better than three sizes by this factor to be preferred.
 _PREFERENCE = 0.9
 # Rows are left out in so many groups, each of which is predicted by a fit on all others.
 _FOLDS = 10
@@ -91,7 +91,7 @@ class WholeModel:
     described_by: str
     error: ErrorReport
     expected_error: ErrorReport
-    left_out: LeftOut
+    left_out: PredictionInterval
     _space: SearchSpace
     _expected: _Parts | _Work
 
@@ -138,7 +138,7 @@ def fit_whole_model(
             described_by=described_by,
             error=error,
             expected_error=summarize_errors(expected, measured, noise_floor=floor),
-            left_out=left_out_errors(left_out, measured, size_ms, fold=folds),
+            left_out=prediction_interval(left_out, measured, size_ms, fold=folds),
             _space=space,
             _expected=believed,
         )
@@ -166,11 +166,11 @@ def _left_out(
 
 def _describe(space: SearchSpace, encoded: EncodedSpecs, terms: tuple[ComponentTerm, ...], described_by: str) -> Floats:
     """What a fit reads of encoded specs, shape (n, features)."""
-    values = [np.asarray(allowed)[encoded[:, at]] for at, allowed in enumerate(space.dimensions.values())]
+    values = [np.asarray(allowed)[encoded[:, index]] for index, allowed in enumerate(space.dimensions.values())]
     if described_by == SIZES:
-        at = list(space.dimensions).index("width")
+        width = list(space.dimensions).index("width")
         sizes = sum_components(terms, component_work(space)[:, 1:])
-        return np.column_stack([values[at], sizes])
+        return np.column_stack([values[width], sizes])
     return np.column_stack(values).astype(np.float64)
 
 

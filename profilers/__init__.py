@@ -3,6 +3,7 @@
 Nothing heavy is imported before a function is called: `profile` needs no torch, `kit` does.
 """
 
+from device_profiles import NOISE_LIMIT
 from profilers._affinity import read_cpus
 from profilers._conditions import cpu_model
 from profilers._conditions import device_name
@@ -18,7 +19,6 @@ from profilers._models import measure_models
 from profilers._models import read_static_inputs
 from profilers._profile import profile
 from profilers._profile import profile_beside
-from profilers._statistics import NOISE_LIMIT
 from profilers._whole import calibration_specs
 from profilers.runtimes import Runtime
 from profilers.runtimes import Session

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from device_profiles import NOISE_LIMIT
 from device_profiles import Z_95
 from device_profiles import Latency
 from device_profiles import Noise
@@ -26,9 +27,6 @@ QUANTILE = 0.25
 """The latency is the lower quartile of the timings: interference only ever adds time, and on a shared machine it adds
 to long runs more than to short ones, which would look like a missing component. Minima are worse: the correction for
 drift has noise of its own, which a minimum selects."""
-
-NOISE_LIMIT = 0.03
-"""A machine is too noisy where intervals or the two halves of the rounds disagree by more."""
 
 # A timing was interrupted where the thread had a core for less of it than this.
 _RUNNING_SHARE = 0.98

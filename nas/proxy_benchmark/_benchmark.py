@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from device_profiles import kendall_tau
+from device_profiles import spearman_rho
 from nas._results import load_search
 from nas.proxies import PROXIES
 from nas.proxies import QualityStore
@@ -27,8 +29,6 @@ from nas.proxies._store import append_line
 from nas.proxy_benchmark._correlation import Agreement
 from nas.proxy_benchmark._correlation import agreement
 from nas.proxy_benchmark._correlation import expected_agreement
-from nas.proxy_benchmark._correlation import kendall
-from nas.proxy_benchmark._correlation import spearman
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.files import write_json
@@ -161,7 +161,7 @@ def measure_proxies(
             proxy.evaluate(spec)
             seconds.append(time.perf_counter() - began)
         tables: dict[str, dict[str, dict[str, Agreement]]] = {}
-        for label, measure in (("kendall", kendall), ("spearman", spearman)):
+        for label, measure in (("kendall", kendall_tau), ("spearman", spearman_rho)):
             tables[label] = {
                 judged: {
                     name: agreement(
@@ -181,7 +181,7 @@ def measure_proxies(
             pairs = np.asarray(
                 [[truth.of(spec, number)[judged] for number in (0, 1)] for spec in sets["random"][:twice]]
             )
-            ceiling[judged] = agreement(kendall, pairs[:, 0], pairs[:, 1])
+            ceiling[judged] = agreement(kendall_tau, pairs[:, 0], pairs[:, 1])
     report = ProxyReport(training, seed, sets, tuple(figures), ceiling, where.proxies / "report.json")
     _make_room(where, report.file)
     write_json(report.file, {**report_to_dict(report), KEY: run_digest(where)})

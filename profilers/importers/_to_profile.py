@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from device_profiles import NOISE_LIMIT
 from device_profiles import Conditions
 from device_profiles import DeviceProfile
 from device_profiles import Latency
@@ -23,7 +24,6 @@ from profilers._from_timings import whole_latencies
 from profilers._kit import Kit
 from profilers._kit import open_kit
 from profilers._operators import count_operators
-from profilers._statistics import NOISE_LIMIT
 from profilers.importers._imported import CPU
 from profilers.importers._imported import ImportedLog
 from profilers.importers._registry import ReadOptions

@@ -1,4 +1,4 @@
-"""Stretches: where in the order of measurement a device changed its speed, found in what a fit leaves over."""
+"""Change points: where in the order of measurement a device changed its speed, found in the residuals of a fit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 MIN_ROWS = 4
-"""Rows that a stretch has at least."""
+"""Rows that a segment has at least."""
 
 # A change costs this many times log(rows), in units of twice the log likelihood: its place and its level are two
 # parameters of an information criterion, and a third makes false alarms rarer than one in a hundred sequences.
@@ -19,18 +19,18 @@ _CLIP = 3.0
 _NEIGHBOURS = 9
 
 
-def find_stretches(residuals: Floats, noise: float) -> Ints:
-    """Cut a sequence into stretches of equal level, by least squares with a price for each cut.
+def find_segments(residuals: Floats, noise: float) -> Ints:
+    """Cut a sequence into segments of equal level, by least squares with a price for each cut.
 
     The cheapest of all cuts, by dynamic programming (Jackson et al., An algorithm for optimal partitioning of data on
-    an interval, 2005). Single outliers are drawn to their neighbours before, so that none buys itself a stretch.
+    an interval, 2005). Single outliers are clipped to their neighbours first, so that none becomes a segment.
 
     Args:
         residuals: logarithms of measured over expected latency in the order of measurement, shape (n,).
-        noise: standard deviation of a residual within a stretch.
+        noise: standard deviation of a residual within a segment.
 
     Returns:
-        Number of the stretch of each row, from 0 on without a gap, shape (n,).
+        Number of the segment of each row, from 0 on without a gap, shape (n,).
     """
     rows = len(residuals)
     if rows < 2 * MIN_ROWS:
@@ -48,17 +48,17 @@ def find_stretches(residuals: Floats, noise: float) -> Ints:
         costs = cheapest[begins] + inside + price
         begin_of[end] = begins[np.argmin(costs)]
         cheapest[end] = costs.min()
-    stretches = np.zeros(rows, dtype=np.int64)
+    segments = np.zeros(rows, dtype=np.int64)
     end = rows
     while end:
-        stretches[begin_of[end] : end] = begin_of[end]
+        segments[begin_of[end] : end] = begin_of[end]
         end = begin_of[end]
-    return np.unique(stretches, return_inverse=True)[1].astype(np.int64)
+    return np.unique(segments, return_inverse=True)[1].astype(np.int64)
 
 
 def clip_outliers(residuals: Floats, noise: float) -> Floats:
-    """The same, with what is far from the median of its neighbours drawn near it; shape (n,)."""
+    """Residuals clipped to a distance from the median of their neighbours, shape (n,)."""
     window = min(_NEIGHBOURS, len(residuals) // 2 * 2 - 1)
     padded = np.pad(residuals, window // 2, mode="edge")
-    middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
-    return middle + np.clip(residuals - middle, -_CLIP * noise, _CLIP * noise)
+    median = np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
+    return median + np.clip(residuals - median, -_CLIP * noise, _CLIP * noise)

@@ -19,16 +19,17 @@ from device_profiles._finding import Finding
 from device_profiles._finding import ms
 from device_profiles._finding import percent
 from device_profiles._finding import span
-from device_profiles._physics_calibration import calibration_findings
-from device_profiles._physics_calibration import report_findings
-from device_profiles._physics_fields import all_whole
-from device_profiles._physics_fields import identity_findings
-from device_profiles._physics_fields import pipeline_findings
-from device_profiles._physics_fields import whole_findings
+from device_profiles._plausibility_calibration import calibration_findings
+from device_profiles._plausibility_calibration import report_findings
+from device_profiles._plausibility_fields import all_whole
+from device_profiles._plausibility_fields import identity_findings
+from device_profiles._plausibility_fields import pipeline_findings
+from device_profiles._plausibility_fields import whole_findings
+from device_profiles._profile import NOISE_LIMIT
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import Latency
 from device_profiles._profile import WholeLatency
-from device_profiles._student import Z_95
+from device_profiles._statistics import Z_95
 from subdit.core.errors import SpaceError
 from subdit.space import Component
 from subdit.space import SearchSpace
@@ -36,14 +37,12 @@ from subdit.space import all_components
 from subdit.space import components_up_to
 from subdit.space import get_space
 
-# A good profile is refused for an order of latencies by chance in at most this share of cases, over all its pairs.
+# A good profile is refused for an order of latencies by chance in at most this fraction of cases, over all its pairs.
 _FALSE_ALARMS = 0.01
 # Kernels prefer some sizes: by so much a larger piece may truly be faster than a smaller one.
 _SIZE_EFFECT = 0.05
 # A limit on noise above this is none, and a component whose interval is wider than this says nothing.
 _LARGEST_LIMIT = 0.10
-# What `profilers.NOISE_LIMIT`, a floor above, is: the limit on what another tool measured, which states none.
-_USUAL_LIMIT = 0.03
 _WIDEST_INTERVAL = 0.25
 # The median interval that a profile states may differ by this much from that of its components.
 _STATED = 0.005
@@ -52,7 +51,7 @@ _STATED = 0.005
 GROWING = {"width": "width", "grid": "number of tokens per side", "ffn_ratio": "FFN ratio", "bna_radius": "radius r"}
 
 
-def check_physics(profile: DeviceProfile) -> tuple[Finding, ...]:
+def check_plausibility(profile: DeviceProfile) -> tuple[Finding, ...]:
     """Everything that is wrong with a profile which the schema allows, the most basic first."""
     try:
         space = get_space(profile.space)
@@ -248,9 +247,9 @@ def _noise_of_another_tool(profile: DeviceProfile) -> Iterator[Finding]:
             "spread is not known is marked noisy.",
         )
     median = float(np.median([latency.relative_ci for _, latency in named]))
-    if median > _USUAL_LIMIT:
+    if median > NOISE_LIMIT:
         yield Finding(
             "noise",
-            f"The median interval is +-{percent(median)}, above the usual limit {percent(_USUAL_LIMIT)}, and the "
+            f"The median interval is +-{percent(median)}, above the usual limit {percent(NOISE_LIMIT)}, and the "
             "profile is not marked noisy; measure it again at rest.",
         )

@@ -258,9 +258,9 @@ class _Shape:
                 segment[some],
                 scale=scale[some],
                 start=kernel,
-                wander=with_drift,
+                with_drift=with_drift,
             )
-            noise = np.hypot(kernel.noise * scale, known)
+            noise = np.hypot(kernel.noise_std * scale, known)
             posterior = condition(kernel, scaled, target, order, segment, noise)
             weights = tail_weights(posterior.left_out, 1.0)
         return cls(expected, logarithmic, least, mean, std, posterior)

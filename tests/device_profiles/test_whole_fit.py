@@ -19,7 +19,7 @@ from device_profiles._additive_fit import fit_additive
 from device_profiles._changepoints import find_segments
 from device_profiles._gaussian_process import Kernel
 from device_profiles._gaussian_process import condition
-from device_profiles._gaussian_process import _log_likelihood
+from device_profiles._gaussian_process import log_likelihood
 from device_profiles._whole_fit import _relative_median
 
 NOISE = 0.01
@@ -209,9 +209,9 @@ def test_the_gradient_of_the_likelihood_is_its_slope() -> None:
     vector = Kernel.start(3).to_vector() + rng.normal(0, 0.3, 10)
 
     def value(at: np.ndarray) -> float:
-        return _log_likelihood(Kernel.from_vector(at), features, target, order, segment, scale)[0]
+        return log_likelihood(Kernel.from_vector(at), features, target, order, segment, scale)[0]
 
-    _, gradient = _log_likelihood(Kernel.from_vector(vector), features, target, order, segment, scale)
+    _, gradient = log_likelihood(Kernel.from_vector(vector), features, target, order, segment, scale)
     steps = 1e-5 * np.eye(10)
     np.testing.assert_allclose(gradient, [(value(vector + s) - value(vector - s)) / 2e-5 for s in steps], rtol=1e-4)
 
@@ -222,7 +222,7 @@ def test_left_out_residuals_are_those_of_a_fit_without_the_row() -> None:
     one, noise, kernel = (
         np.zeros(9, dtype=np.int64),
         np.full(9, 0.05),
-        dataclasses.replace(Kernel.start(2), wander=1e-9),
+        dataclasses.replace(Kernel.start(2), drift_std=1e-9),
     )
     posterior = condition(kernel, features, target, order, one, noise)
     rest = np.arange(9) != 4

@@ -11,11 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cached_property
+from typing import TYPE_CHECKING
 from typing import Any
 
 from device_profiles._schema import check_profile
 from device_profiles._schema import profile_id
+from subdit.space import Component
 from subdit.space import SubDiTSpec
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SCHEMA_VERSION = 1
 
@@ -234,6 +239,23 @@ class DeviceProfile:
     def latency_ms(self) -> Mapping[str, float]:
         """Component name to its latency in milliseconds."""
         return {name: latency.latency_ms for name, latency in self.components.items()}
+
+    def to_frame(self) -> DataFrame:
+        """One row for each component, by its name: the dimensions of a `Component`, the fields of a `Latency`.
+
+        `relative_ci` is half the 95 % interval over the latency, `rounds` the number of timings behind it. Raises
+        `SpecError` where a name is no component's.
+        """
+        import pandas
+
+        dimensions = [entry.name for entry in dataclasses.fields(Component)]
+        measured = [entry.name for entry in dataclasses.fields(Latency)]
+        rows = [
+            {**vars(Component.from_name(name)), **vars(latency), "relative_ci": latency.relative_ci}
+            for name, latency in self.components.items()
+        ]
+        index = pandas.Index(list(self.components), name="component", dtype=str)
+        return pandas.DataFrame(rows, index=index, columns=[*dimensions, *measured, "relative_ci"])
 
     def to_dict(self) -> dict[str, Any]:
         """As `schema.json` describes it."""

@@ -29,7 +29,10 @@ from device_profiles._schema import profile_schema
 from subdit.cli import group
 from subdit.core.errors import ProfileError
 from subdit.core.errors import RunError
+from subdit.space import Component
 from tests.device_profiles.made_up import made_up_profile
+
+ASSA = ["bna_blocks", "bna_radius", "kv_compression"]
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +45,21 @@ def test_a_profile_is_read_as_it_was_written(calibrated: bool) -> None:
     profile = made_up_profile(calibrated=calibrated)
     save_profile(profile)
     assert load_profile(profile.id) == profile
+
+
+def test_a_frame_has_a_row_for_each_component() -> None:
+    profile = made_up_profile()
+    frame = profile.to_frame()
+    assert frame.index.name == "component" and list(frame.index) == list(profile.components)
+    assert frame["latency_ms"].to_dict() == profile.latency_ms
+    name, latency = list(profile.components.items())[5]
+    assert frame.loc[name, ["low_ms", "high_ms", "rounds"]].tolist() == [latency.low_ms, latency.high_ms, 40]
+    assert frame.loc[name, "relative_ci"] == pytest.approx(latency.relative_ci)
+    assert frame.groupby(["kind", "width"]).size().sum() == len(profile.components)
+    named = [Component(*row).name for row in frame[["kind", "width", "grid", "ffn_ratio", *ASSA]].to_numpy().tolist()]
+    assert named == list(frame.index)
+    empty = dataclasses.replace(profile, components={}).to_frame()
+    assert len(empty) == 0 and list(empty.columns) == list(frame.columns)
 
 
 def test_the_schema_has_the_fields_of_the_dataclasses() -> None:

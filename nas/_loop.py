@@ -32,7 +32,6 @@ from nas.samplers._surrogate import surrogate_error
 from nas.study._location import StudyLocation
 from nas.study._location import check_same_study
 from nas.study._location import check_study_exists
-from nas.study._location import current_record
 from nas.study._lock import lock_folder
 from subdit.core.errors import InfeasibleError
 from subdit.core.errors import SearchError
@@ -86,7 +85,7 @@ def run_search(
         if force:
             return False
         finished = is_finished(folder, asked, budget, name, resume=resume)
-        check_same_study(folder, location, name)
+        check_same_study(folder, location, asked, name)
         return finished
 
     if answered() and not pick_at:
@@ -119,9 +118,8 @@ def run_search(
             store.value(tables.space.decode(initial[:1])[0])
         anew = force or not (folder / "search.json").exists()
         sampler = SubDiTSampler(tables, initial, question.way)
-        kept = current_record(folder, location, anew=anew)
-        config["study"] = kept.to_dict()
-        study = create_study(folder, location, storage, kept, sampler, question, asked, anew=anew, force=force)
+        config["study"] = location.record.to_dict()
+        study = create_study(folder, location, storage, sampler, question, asked, anew=anew, force=force)
         if anew or not (location.shared or only_picks):
             write_json(folder / "search.json", config | {"state": "running", "budget": asdict(budget)})
         prepared()

@@ -15,7 +15,6 @@ from nas._config import Question
 from nas.study._database import retry_on_conflict
 from nas.study._location import STUDY_FILE
 from nas.study._location import StudyLocation
-from nas.study._location import StudyRecord
 from nas.study._storage import silence_optuna
 from nas.study._trials import SubDiTSampler
 from nas.study._trials import open_study
@@ -30,7 +29,6 @@ def create_study(
     folder: Path,
     location: StudyLocation,
     storage: BaseStorage | None,
-    kept: StudyRecord,
     sampler: SubDiTSampler,
     question: Question,
     asked: Mapping[str, Any],
@@ -38,7 +36,7 @@ def create_study(
     anew: bool,
     force: bool,
 ) -> Study:
-    """Open a search's study, with what is asked and the folder's mark written into it; `anew` clears its folder.
+    """Open a search's study and write its question into it; `anew` clears its folder.
 
     A study at an address, whose `storage` is open already, comes before the folder: where a database refuses to delete
     or to make a study, or has one about another question, what was found before stays. A study in the folder is itself
@@ -51,8 +49,6 @@ def create_study(
             optuna.delete_study(study_name=location.study_name, storage=storage)
     study = open_study(location.where, location.study_name, sampler, question.objectives, storage=storage)
     retry_on_conflict(lambda: settle_question(study, asked))
-    if kept.mark is not None and kept.attribute not in study.user_attrs:
-        retry_on_conflict(lambda: study.set_user_attr(kept.attribute, True))
     if anew and storage is not None:
         # An address may name the very file that a study in the folder has.
         _clear(folder, but=STUDY_FILE if local_file(str(location.where)) == (folder / STUDY_FILE).resolve() else None)

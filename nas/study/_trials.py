@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from nas.samplers._proposal import nearest_usable
 from nas.samplers._proposal import next_spec
 from nas.study._database import retry_on_conflict
 from nas.study._database import translate_errors
+from nas.study._location import question_of
 from nas.study._storage import open_storage
 from nas.study._storage import silence_optuna
 from nas.study._url import redact
@@ -146,20 +146,19 @@ def _study(storage: BaseStorage, name: str, sampler: BaseSampler, objectives: Se
 
 
 def settle_question(study: Study, asked: Mapping[str, Any]) -> None:
-    """Write into the study what is asked, or raise `SearchError` where it is about something else."""
-    told = {key: value for key, value in asked.items() if key != "subdit_version"}
-    stored = study.user_attrs.get("question")
+    """Write the question into the study; raises `SearchError` where the study is about another one."""
+    question, stored = question_of(asked), study.user_attrs.get("question")
     if stored is None:
-        study.set_user_attr("question", json.loads(json.dumps(told)))
+        study.set_user_attr("question", question)
         return
-    if weights := other_weights(stored, told):
+    if weights := other_weights(stored, question):
         remedy = "take another study name, or begin anew with --force"
         raise SearchError(of_others(f"The study {study.study_name!r}", *weights, remedy))
-    differing = [key for key in told if stored.get(key) != json.loads(json.dumps(told[key]))]
+    differing = [key for key in question if stored.get(key) != question[key]]
     if differing:
         raise SearchError(
             f"The study {study.study_name!r} is about another question ({differing[0]} {stored.get(differing[0])!r} "
-            f"instead of {told[differing[0]]!r}); take another study name."
+            f"instead of {question[differing[0]]!r}); take another study name."
         )
 
 

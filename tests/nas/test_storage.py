@@ -134,8 +134,8 @@ def test_another_storage_or_name_than_the_studys_is_refused(tmp_path: Path) -> N
         ):
             with pytest.raises(SearchError, match=says):
                 ask(run, trials=trials, resume=True, **options)  # type: ignore[arg-type]
-    # A study of the same name there is not the same study for that.
-    ask(new_run(tmp_path / "third"), storage=second, study_name="one-default")
+    # A study of the same name about another question is another study.
+    ask(new_run(tmp_path / "third"), storage=second, study_name="one-default", seed=1)
     with pytest.raises(SearchError, match="it is not in"):
         ask(one, storage=second, resume=True)
     assert (contents(one.search("default")), contents(other.search("default"))) == before

@@ -31,6 +31,8 @@ from subdit.space import MEMORY_MODEL
 DEFAULT_TRIALS = 400
 PROPOSALS = 2
 """Named in search.json; a change of what samplers propose is a new number, so no study goes on with another one."""
+PROPOSALS_OF_MANY = 3
+"""The same where there are three objectives and more, whose hypervolumes are exact since 3."""
 
 
 def default_trials(sampler: str) -> int:
@@ -97,7 +99,7 @@ def describe(tables: CostTable, proxies: Mapping[str, QualityProxy], question: Q
         "latency_hash": _hash(known.latency_ms),
         "limits": question.limits.to_dict(),
         "seed": question.seed,
-        "sampler": f"{question.sampler}-{PROPOSALS}",
+        "sampler": f"{question.sampler}-{PROPOSALS if len(question.objectives) < 3 else PROPOSALS_OF_MANY}",
         "surrogate": question.surrogate and question.sampler == "nsga2",
         "proxy": _proxy_to_dict(proxy),
         "objectives": list(question.objectives),

@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# Ridge, over the mean square of a column; keeps columns that say the same from pulling against each other.
+# Ridge penalty over the mean square of a column; it keeps correlated columns from large opposite weights.
 _RIDGE = 1e-3
-# Degrees of freedom of the t distribution by whose weights rows that are far off count less, and rounds of weighing.
+# Degrees of freedom of the t distribution that weighs outliers down, and iterations of the reweighted fit.
 _TAIL = 4.0
 _ROUNDS = 5
-# A latency below this fraction of the smallest measured one is not believed.
+# No prediction is below this fraction of the smallest measured latency.
 _FLOOR = 1 / 3
 
 

@@ -1,9 +1,9 @@
-"""Fits the few numbers that turn sums of component latencies into latencies of whole sub-DiTs.
+"""Calibration: a few numbers that turn sums of component latencies into latencies of whole sub-DiTs.
 
-A component that is timed alone pays for starting a run, which a whole sub-DiT pays once, and finds its weights in a
-nearer cache, while those of a sub-DiT that is larger than the caches come from memory each time. All of it depends on
-the device, so it is fitted: regularised least squares on relative errors around the plain sum, in a handful of forms of
-rising freedom, the one kept that does best on sub-DiTs left out of its fit.
+Each component that is timed alone includes the cost of starting a run, which a whole sub-DiT has once. Its weights are
+in a cache, while those of a large sub-DiT come from memory in each run. Both depend on the device, so they are fitted:
+ridge regression on relative errors around the plain sum, in forms of rising freedom, of which leave-one-out errors
+choose one.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def fit_calibration(
         counts: how often each component occurs in each whole sub-DiT, shape (n, components).
         whole: the measured sub-DiTs.
         params: parameters of each component, shape (components,).
-        split: how far the two halves of the measurement disagreed, relative, one standard deviation; it tells what
-            noise alone may do.
+        split: disagreement of the two halves of the measurement, relative, one standard deviation; for the error
+            that noise alone would make.
 
     Returns:
         The calibration, with its leave-one-out errors.
@@ -120,7 +120,7 @@ def refit_calibration(
     params: Floats,
     split: float = 0.0,
 ) -> Calibration:
-    """What `fit_calibration` makes of the same where it chooses the form of that name; for judging a stored one.
+    """The calibration of the named form on the same arguments as `fit_calibration`, to check a stored one.
 
     Raises:
         ValueError: fewer than `MIN_WHOLE` sub-DiTs, or there is no such form.
@@ -188,8 +188,8 @@ def noise_floor(relative_ci: Sequence[float], split: float | Sequence[float]) ->
 
     Args:
         relative_ci: half the 95 % interval of each measurement over its latency.
-        split: disagreement of the halves of the rounds, half the difference over the latency, for all or of each: by
-            so much, in one standard deviation, their mean would differ if all were measured again.
+        split: disagreement of the halves of the rounds, half the difference over the latency, for all or of each: one
+            standard deviation of their mean over repeated measurements.
     """
     deviation = np.maximum(np.asarray(relative_ci) / Z_95, np.asarray(split))
     return float(np.sqrt(2 / np.pi) * np.mean(deviation))
@@ -267,7 +267,7 @@ def _fit(form: _Form, features: Floats, measured: Floats, std: Floats, used: Flo
 
 
 def _alone(fitted: Floats, components: Sequence[Component], component_ms: Floats, params: Floats) -> Floats:
-    """Corrected latency of each component, shape (components,); what fits a few sub-DiTs may be absurd for a part."""
+    """Corrected latency of each component, shape (components,); it may be absurd where few sub-DiTs were fitted."""
     factors = fitted[[KINDS.index(component.kind) for component in components]]
     return factors * component_ms + fitted[-3] + fitted[-2] * params / 1e6
 

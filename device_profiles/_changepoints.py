@@ -11,18 +11,18 @@ Ints = npt.NDArray[np.int64]
 MIN_ROWS = 4
 """Rows that a segment has at least."""
 
-# A change costs this many times log(rows), in units of twice the log likelihood: its place and its level are two
-# parameters of an information criterion, and a third makes false alarms rarer than one in a hundred sequences.
+# Penalty of a change point over log(rows), in twice the log likelihood: its place and its level are two parameters of
+# the Bayesian information criterion, and a third makes false alarms rarer than one in a hundred sequences.
 _PENALTY = 3.0
-# What is further from the median of its neighbours than this many standard deviations counts as this far.
+# Residuals are clipped to this number of standard deviations around the median of their neighbours.
 _CLIP = 3.0
 _NEIGHBOURS = 9
 
 
 def find_segments(residuals: Floats, noise: float) -> Ints:
-    """Cut a sequence into segments of equal level, by least squares with a price for each cut.
+    """Cut a sequence into segments of constant level, by least squares with a penalty for each cut.
 
-    The cheapest of all cuts, by dynamic programming (Jackson et al., An algorithm for optimal partitioning of data on
+    The optimum over all cuts, by dynamic programming (Jackson et al., An algorithm for optimal partitioning of data on
     an interval, 2005). Single outliers are clipped to their neighbours first, so that none becomes a segment.
 
     Args:
@@ -38,14 +38,14 @@ def find_segments(residuals: Floats, noise: float) -> Ints:
     values = clip_outliers(residuals, noise) / noise
     sums = np.concatenate([[0.0], np.cumsum(values)])
     squares = np.concatenate([[0.0], np.cumsum(np.square(values))])
-    price = _PENALTY * np.log(rows)
+    penalty = _PENALTY * np.log(rows)
     cheapest = np.full(rows + 1, np.inf)
-    cheapest[0] = -price
+    cheapest[0] = -penalty
     begin_of = np.zeros(rows + 1, dtype=np.int64)
     for end in range(MIN_ROWS, rows + 1):
         begins = np.arange(0, end - MIN_ROWS + 1)
         inside = squares[end] - squares[begins] - np.square(sums[end] - sums[begins]) / (end - begins)
-        costs = cheapest[begins] + inside + price
+        costs = cheapest[begins] + inside + penalty
         begin_of[end] = begins[np.argmin(costs)]
         cheapest[end] = costs.min()
     segments = np.zeros(rows, dtype=np.int64)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device_profiles._changepoints import clip_outliers
+from device_profiles._statistics import Z_95
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -91,7 +92,7 @@ def report_drift(residuals: Floats, order: Floats, segment: Ints, level: float, 
         inside = residuals[segment == index]
         offset = float(np.median(inside)) - level
         # Of a median, whose variance is pi / 2 times that of a mean.
-        half = 1.96 * float(np.sqrt(np.pi / 2 / len(inside))) * noise
+        half = Z_95 * float(np.sqrt(np.pi / 2 / len(inside))) * noise
         where = order[segment == index]
         ends = np.exp([offset, offset - half, offset + half])
         found.append(Segment(float(where[0]), float(where[-1]), len(inside), *map(float, ends)))

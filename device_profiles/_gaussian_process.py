@@ -37,10 +37,10 @@ _SEGMENT = 0.3
 _NO_DRIFT = 1e-9
 # Rows that are predicted at a time.
 _PIECE = 2048
-# L-BFGS looks for parameters within so many prior standard deviations, in at most so many iterations.
+# L-BFGS stays within this number of prior standard deviations, and ends after this number of iterations.
 _BOUND = 4.0
 _ITERATIONS = 40
-# It ends where an iteration gains less than this share of the logarithm of the posterior density.
+# It ends where an iteration improves the log posterior density by less than this fraction.
 _TOLERANCE = 1e-6
 
 

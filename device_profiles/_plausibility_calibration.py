@@ -1,7 +1,7 @@
-"""Whether a calibration is what a fit to its own whole sub-DiTs gives, and as good as it says.
+"""Whether a calibration is the fit to its own whole sub-DiTs, with the errors that it states.
 
-A fit follows from the table, the whole sub-DiTs and the name of its form, all of which are in the file. So nothing that
-a calibration says of itself has to be believed: it is fitted again, each sub-DiT left out in turn too, and compared.
+A fit follows from the table, the whole sub-DiTs and the name of its form, all of which are in the file. So no figure of
+a calibration is taken on trust: the fit and its leave-one-out errors are computed again and compared.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from subdit.space import component_params
 
 Floats = npt.NDArray[np.float64]
 
-# What a calibration may multiply the latencies of a kind with.
+# Smallest and largest factor on the latencies of a kind.
 _FACTORS = (0.2, 5.0)
 # Standard errors by which a calibration may miss the whole sub-DiTs that it was fitted on.
 _MISSES = 4.0
-# Another machine's linear algebra rounds otherwise: by 1e-13 on what is shipped. What is stated is 1e-3 and more.
+# Linear algebra rounds differently between machines, by 1e-13 on shipped profiles; stated figures are 1e-3 and more.
 _ROUNDING = 1e-6
 # Earlier versions expanded the quantiles of Student's t, which were too small by up to this fraction.
 _EARLIER_T = 0.01

@@ -64,11 +64,11 @@ class ErrorReport:
         bias: mean error; above zero where predictions are too slow.
         mean: mean absolute error.
         worst: largest absolute error.
-        within_5_percent: share of the sub-DiTs predicted within 5 %.
-        within_10_percent: share of the sub-DiTs predicted within 10 %.
+        within_5_percent: fraction of the sub-DiTs predicted within 5 %.
+        within_10_percent: fraction of the sub-DiTs predicted within 10 %.
         kendall_tau: rank agreement, 1 for the same order.
         noise_floor: mean absolute error that a perfect prediction would show, because measurements do not repeat
-            themselves; None where that is not known.
+            exactly; None where that is not known.
     """
 
     samples: int
@@ -196,8 +196,8 @@ class DeviceProfile:
         noise: None where nothing is known of it.
         calibration: None where no whole sub-DiT was measured.
         compute_precision: numbers that products are computed in; None where they are those of the weights.
-        delegated_share: share of the operators that ran on the delegate; None where it is not known.
-        max_params: the table covers the components of sub-DiTs of at most so many parameters; None for all.
+        delegated_share: fraction of the operators that ran on the delegate; None where it is not known.
+        max_params: the table covers the components of sub-DiTs with at most this number of parameters; None for all.
         source: where the numbers are from, where subdit did not measure them.
         pipeline: what else a picture takes, "text_encoder" and "decoder", per run.
         whole: whole sub-DiTs that latencies are predicted from instead of, or beside, the table (`fit_whole`), or that
@@ -230,7 +230,7 @@ class DeviceProfile:
         """device/runtime/precision/tN, with /delegate where there is one.
 
         Where products are computed in other numbers than the weights', precision is such as "fp16-in-fp32"; where only
-        a share of the operators ran on the delegate, it is such as "gpu-87pct".
+        a part of the operators ran on the delegate, it is such as "gpu-87pct".
         """
         identity = (self.device, self.runtime, self.precision, self.compute_precision, self.threads)
         return profile_id(*identity, self.delegate, self.delegated_share)

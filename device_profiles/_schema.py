@@ -85,7 +85,7 @@ def profile_id(
     delegate: str | None,
     delegated_share: float | None,
 ) -> str:
-    """The id of a profile, such as "phone/litert/fp16-in-fp32/t1/gpu-87pct"; a share is named where it is no whole."""
+    """The id of a profile, such as "phone/litert/fp16-in-fp32/t1/gpu-87pct"; a share below all is named."""
     computed = f"-in-{compute_precision}" if compute_precision not in (None, precision) else ""
     parts = [device, runtime, precision + computed, f"t{threads}"]
     if delegate:
@@ -127,10 +127,10 @@ def _find_violation(values: Any) -> str:
 
 
 def _find_strange(values: Any) -> str:
-    """What no value of a profile may be anywhere, as 'where: what', or an empty text; asks for no depth of stack.
+    """The first value that no profile may have anywhere, as 'where: what', or an empty text; without recursion.
 
     All of a profile may reach a terminal, where control characters are commands and half a surrogate pair is no text,
-    and numpy, where integers of any size are objects.
+    and numpy, which has no integers of any size.
     """
     left: list[tuple[Any, tuple[Any, ...]]] = [(values, ())]
     while left:

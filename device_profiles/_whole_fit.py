@@ -58,11 +58,11 @@ class WholeRows:
     """Whole networks that were measured.
 
     Attributes:
-        features: whatever describes them in numbers, shape (n, features).
+        features: description in numbers, shape (n, features).
         latency_ms: shape (n,).
         order: when each was measured, ascending, shape (n,); None where they stand in that order without a gap.
         relative_std: standard error of each latency over the latency, shape (n,); None where it is not known.
-        prior_ms: what is expected of each from its parts, up to a factor, shape (n,); None for no expectation.
+        prior_ms: expectation from its parts, up to a factor, shape (n,); None for no expectation.
     """
 
     features: Floats
@@ -87,11 +87,11 @@ class WholeFit:
     """A latency model; `predict` is at the speed that the device is expected to have after the rows.
 
     Attributes:
-        drift: what was found in the order of the rows.
-        form: what is expected before anything is learned: "additive", "parts" (from the rows' prior) or "constant".
-        level: whose speed is predicted for: "all rows" or "rows A to B".
+        drift: report on the device's changes of speed.
+        form: of the expectation: "additive", "parts" (from the rows' prior) or "constant".
+        level: the rows whose speed is predicted: "all rows" or "rows A to B".
         candidates: mean absolute relative error on the validation rows of each candidate; empty without such rows.
-        noise: standard deviation of a row's latency that the fit does not explain, relative.
+        noise: standard deviation of a row's residual, relative.
     """
 
     drift: DriftReport
@@ -151,8 +151,8 @@ def _choose(
 ) -> WholeFit:
     """The first candidate that is not surely worse on validation than the best of them.
 
-    The order is that in which they suggest themselves: drift taken out, where the rows speak for it, before one speed;
-    an additive expectation before none; the level of many rows before that of few.
+    In order of preference: without drift, where the rows are evidence for it, before one speed; an additive expectation
+    before none; the level of many rows before that of few.
     """
     options: dict[tuple[bool, str, str], tuple[float, Floats]] = {}
     for (corrected, form), shape in sorted(fits.items(), key=lambda fit: not fit[0][0]):
@@ -192,7 +192,7 @@ def _is_worse(errors: Floats, best: Floats) -> bool:
 
 
 def _forms(rows: WholeRows) -> tuple[str, ...]:
-    """What may be expected before anything is learned, the most natural first."""
+    """Forms of the expectation, in order of preference."""
     if rows.prior_ms is not None:
         return (PARTS,)
     enough = len(rows.latency_ms) >= _ROWS_PER_FEATURE * rows.features.shape[1]
@@ -297,10 +297,10 @@ def _medians(residuals: Floats, segment: Ints) -> Floats:
 
 
 def _noise(residuals: Floats, freedom: float) -> float:
-    """Standard deviation of residuals whose level may change now and then, no less than it may well be, from above.
+    """Upper 95 % bound of the standard deviation of residuals whose level may change between segments.
 
-    From differences of neighbours, which no level touches. They are smaller by what the fit took from them, and their
-    median is itself uncertain: taken too small, chance would pass for drift.
+    From differences of neighbours, which levels do not change. They are corrected for the degrees of freedom of the
+    fit, and for the error of their own median: with too small a value, chance would pass for drift.
     """
     rows = len(residuals)
     median = float(1.4826 * np.median(np.abs(np.diff(residuals))) / np.sqrt(2))

@@ -1,8 +1,8 @@
-"""A surrogate: what evaluations so far say of the quality of specs that were not evaluated.
+"""A surrogate: the quality of specs that were not evaluated, predicted from those that were.
 
 Bayesian ridge regression (scikit-learn; MacKay, "Bayesian interpolation", 1992) on how much of each dimension a spec
-has and on every pair of dimensions. Its posterior is drawn from as a whole (Thompson sampling), so that workers who ask
-at the same moment look into other corners, and its mean is what predictions are shown with.
+has and on every pair of dimensions. Proposals use weights drawn from its posterior (Thompson sampling), so that workers
+that ask at the same moment explore different specs; reported predictions use its mean.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class SurrogateError:
     Attributes:
         evaluations: compared.
         mean: mean absolute error, in the quality's unit.
-        share: that, over the mean absolute deviation of the evaluations from their median: 1 is as good as none.
+        share: `mean` over the mean absolute deviation of the evaluations from their median; 1 for a useless surrogate.
         kendall_tau: rank agreement.
     """
 
@@ -96,8 +96,8 @@ def fit_surrogate(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) ->
     model: Any = BayesianRidge(max_iter=30, tol=1e-3)
     model.fit(features(spec_features(space, encoded)), (quality - mean) / std)
     values, vectors = np.linalg.eigh(model.sigma_)
-    # The symmetric root. Whatever the evaluations do not touch has one and the same variance, in which eigenvectors are
-    # any: without the second factor a rounding error would turn them, and a resumed search would go another way.
+    # The symmetric root. Directions without evaluations share one eigenvalue, whose eigenvectors are not unique: the
+    # second factor makes the root unique, so that a rounding error does not change a resumed search.
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     return Surrogate(space, mean, std, np.asarray(model.coef_), float(model.intercept_), root)
 

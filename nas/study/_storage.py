@@ -88,7 +88,7 @@ class _Journal(JournalFileBackend):
 
     Optuna's own locks are files that outlive a killed process for 30 seconds, and a line that a kill cut short would
     make the next one unreadable. A trial writes thirty lines. What a killed process wrote is in the file; a power
-    failure may lose the last trials, whose sub-DiTs are then drawn again alike, and whose qualities are in the quality
+    failure may lose the last trials, whose sub-DiTs are drawn again, with qualities from the quality
     store, which waits for the disk.
     """
 

@@ -127,7 +127,7 @@ def open_study(
             opened = open_storage(where) if storage is None else storage
             return retry_on_conflict(lambda: _study(opened, name, sampler, objectives))
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        # A study that others share is not to be replaced on a mere suspicion.
+        # A shared study is not replaced on suspicion.
         remedy = "search again with --force" if isinstance(where, Path) else "take another study name"
         raise RunError(f"The study {name!r} at {redact(where)} is damaged ({error}); {remedy}.") from error
 

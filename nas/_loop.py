@@ -20,7 +20,6 @@ from nas.study._location import StudyLocation
 from nas.study._location import StudyOptions
 from nas.study._location import check_same_study
 from nas.study._location import check_study_exists
-from nas.study._location import current_record
 from nas.study._lock import lock_folder
 from subdit.core.errors import InfeasibleError
 from subdit.core.errors import SearchError
@@ -64,7 +63,7 @@ def run_search(
         if force:
             return False
         finished = is_finished(folder, identity, config.budget, resume=resume)
-        check_same_study(folder, location, name)
+        check_same_study(folder, location, identity, name)
         return finished
 
     if answered() and not config.pick_at:
@@ -102,9 +101,8 @@ def run_search(
             store.value(tables.space.decode(initial[:1])[0])
         new = force or not (folder / "search.json").exists()
         sampler = SubDiTSampler(tables, initial, config, problem.objectives)
-        record = current_record(folder, location, new=new)
-        said["study"] = record.to_dict()
-        study = create_study(folder, location, storage, record, sampler, identity, new=new, force=force)
+        said["study"] = location.record.to_dict()
+        study = create_study(folder, location, storage, sampler, identity, new=new, force=force)
         if new or not (location.shared or only_picks):
             write_json(folder / "search.json", said | {"state": "running", "budget": config.budget})
         prepared()

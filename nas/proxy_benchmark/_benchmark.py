@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from device_profiles import kendall_tau
+from device_profiles import spearman_rho
 from nas.proxies import PROXIES
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
 from nas.proxies import make_proxy
 from nas.proxy_benchmark._correlation import Agreement
 from nas.proxy_benchmark._correlation import agreement
-from nas.proxy_benchmark._correlation import kendall
-from nas.proxy_benchmark._correlation import spearman
 from nas.proxy_benchmark._report import ProxyFigures
 from nas.proxy_benchmark._report import ProxyReport
 from nas.proxy_benchmark._truth import STARTS
@@ -110,7 +110,7 @@ def measure_proxies(
             pairs = np.asarray(
                 [[truth.of(spec, number)[judged] for number in (0, 1)] for spec in sets["random"][:twice]]
             )
-            ceiling[judged] = agreement(kendall, pairs[:, 0], pairs[:, 1])
+            ceiling[judged] = agreement(kendall_tau, pairs[:, 0], pairs[:, 1])
     report = ProxyReport(training, seed, sets, tuple(figures), ceiling, where.proxies / "report.json")
     _set_stale_aside(where, report.file)
     write_json(report.file, {**report.to_dict(), KEY: run_digest(where)})
@@ -131,7 +131,7 @@ def _measure(proxy: QualityProxy, store: QualityStore, sets: Sets, truth: TruthS
         proxy.evaluate(spec)
         seconds.append(time.perf_counter() - began)
     tables: dict[str, dict[str, dict[str, Agreement]]] = {}
-    for label, measure in (("kendall", kendall), ("spearman", spearman)):
+    for label, measure in (("kendall", kendall_tau), ("spearman", spearman_rho)):
         tables[label] = {
             judged: {
                 name: agreement(

@@ -12,6 +12,7 @@ from nas._config import SAMPLERS
 from nas._config import SearchConfig
 from nas._costs import CostTable
 from nas._pareto import Points
+from nas._pareto import hypervolume
 from nas._pareto import on_front
 from nas._pareto import scaled
 from nas._problem import Objectives
@@ -42,7 +43,6 @@ PLAIN_EVERY = 8
 FIT_EVERY = 4
 REFERENCE = 1.1
 """Of hypervolumes, where the front's ideal is 0 and its nadir 1."""
-_DRAWN_POINTS = 512
 
 
 def next_spec(
@@ -91,8 +91,8 @@ def check_sampler(sampler: str, feasible: int, trials: int | None = None) -> Non
     if sampler == "exhaustive" and trials is not None and trials < feasible:
         # They would be the first of an enumeration, all from one corner of the space.
         raise SearchError(
-            f"There are {feasible:,} sub-DiTs within the constraints and exhaustive evaluates each, which {trials} trials "
-            "do not; leave --trials out, or take another sampler."
+            f"There are {feasible:,} sub-DiTs within the constraints and exhaustive evaluates each, which {trials} "
+            "trials do not; leave --trials out, or take another sampler."
         )
 
 
@@ -182,7 +182,7 @@ def _guided(
     kept = objectives.excess(points) == 0
     if kept.any():
         front = points[kept][on_front(points[kept])]
-        gain = hypervolume_improvement(scaled(candidates, front), scaled(front, front), rng)
+        gain = hypervolume_improvement(scaled(candidates, front), scaled(front, front))
         gain[objectives.excess(candidates) > 0] = 0.0
         if not gain.max() > 0:
             return None
@@ -197,12 +197,10 @@ def numbers(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.int64]:
     return np.ravel_multi_index(tuple(encoded.T), [len(values) for values in space.dimensions.values()])
 
 
-def hypervolume_improvement(candidates: Points, front: Points, rng: np.random.Generator) -> Floats:
-    """Hypervolume that each candidate (n, objectives) would add to a scaled front, shape (n,).
-
-    Exact for two objectives; for more the share of random points that it alone would dominate.
-    """
+def hypervolume_improvement(candidates: Points, front: Points) -> Floats:
+    """Hypervolume that each candidate (n, objectives) would add to a scaled front, shape (n,)."""
     if candidates.shape[1] == 2:
+        # The front is a staircase, over which all candidates are compared at once.
         order = np.argsort(front[:, 0])
         x, y = front[order, 0], front[order, 1]
         left, right = np.r_[-np.inf, x], np.r_[x, REFERENCE]
@@ -210,8 +208,13 @@ def hypervolume_improvement(candidates: Points, front: Points, rng: np.random.Ge
         wide = np.maximum(np.minimum(right, REFERENCE) - np.maximum(left, candidates[:, :1]), 0.0)
         high = np.maximum(height - candidates[:, 1:], 0.0)
         return np.asarray((wide * high).sum(axis=1))
-    low = np.minimum(candidates.min(axis=0), front.min(axis=0))
-    drawn = low + rng.random((_DRAWN_POINTS, candidates.shape[1])) * np.maximum(REFERENCE - low, 0.0)
-    drawn = drawn[~(front[None] <= drawn[:, None]).all(axis=2).any(axis=1)]
-    covered = (candidates[:, None, :] <= drawn[None]).all(axis=2)
-    return np.asarray(covered.mean(axis=1) if len(drawn) else np.zeros(len(candidates)))
+    reference = [REFERENCE] * candidates.shape[1]
+    whole = hypervolume(front, reference)
+    # A dominated candidate adds 0 but for the last digits of a sum.
+    dominated = (front[None] <= candidates[:, None]).all(axis=2).any(axis=1)
+    return np.asarray(
+        [
+            0.0 if adds_nothing else hypervolume(np.vstack([front, candidate]), reference) - whole
+            for candidate, adds_nothing in zip(candidates, dominated.tolist(), strict=True)
+        ]
+    )

@@ -14,7 +14,6 @@ from optuna.study import Study
 from nas.study._database import retry_on_conflict
 from nas.study._location import STUDY_FILE
 from nas.study._location import StudyLocation
-from nas.study._location import StudyRecord
 from nas.study._storage import silence_optuna
 from nas.study._trials import SubDiTSampler
 from nas.study._trials import open_study
@@ -29,14 +28,13 @@ def create_study(
     folder: Path,
     location: StudyLocation,
     storage: BaseStorage | None,
-    kept: StudyRecord,
     sampler: SubDiTSampler,
     identity: Mapping[str, Any],
     *,
     new: bool,
     force: bool,
 ) -> Study:
-    """Open a search's study and write the search's identity and the folder's mark into it; `new` clears the folder.
+    """Open a search's study and write its identity into it; `new` clears the folder.
 
     A study at an address, whose `storage` is open already, comes before the folder: where a database refuses to delete
     or to create a study, or has one of another search, earlier results stay. A study in the folder is cleared with it.
@@ -48,8 +46,6 @@ def create_study(
             optuna.delete_study(study_name=location.study_name, storage=storage)
     study = open_study(location.where, location.study_name, sampler, identity["objectives"], storage=storage)
     retry_on_conflict(lambda: settle_identity(study, identity))
-    if kept.mark is not None and kept.attribute not in study.user_attrs:
-        retry_on_conflict(lambda: study.set_user_attr(kept.attribute, True))
     if new and storage is not None:
         # An address may name the very file that a study in the folder has.
         _clear(folder, but=STUDY_FILE if local_file(str(location.where)) == (folder / STUDY_FILE).resolve() else None)

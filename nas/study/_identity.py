@@ -25,6 +25,8 @@ from subdit.space import MEMORY_MODEL
 
 PROPOSALS = 2
 """Named in search.json; a change of what samplers propose is a new number, so no study is resumed with another one."""
+PROPOSALS_OF_MANY = 3
+"""The same for three objectives and more, whose hypervolumes are exact since 3."""
 
 
 def identify(problem: SearchProblem) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def identify(problem: SearchProblem) -> dict[str, Any]:
         "latency_hash": _hash(known.latency_ms),
         "constraints": problem.constraints,
         "seed": config.seed,
-        "sampler": f"{config.sampler}-{PROPOSALS}",
+        "sampler": f"{config.sampler}-{PROPOSALS if len(problem.objectives.names) < 3 else PROPOSALS_OF_MANY}",
         "surrogate": config.surrogate and config.sampler == "nsga2",
         "proxies": {
             name: {"unit": proxy.unit, "supernet_digest": proxy.supernet_digest, "data_hash": proxy.data_hash}

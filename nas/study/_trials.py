@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from nas.study._database import retry_on_conflict
 from nas.study._database import translate_errors
 from nas.study._identity import difference
 from nas.study._identity import differing_weights
+from nas.study._location import question_of
 from nas.study._storage import open_storage
 from nas.study._storage import silence_optuna
 from nas.study._url import redact
@@ -132,7 +132,7 @@ def open_study(
             opened = open_storage(where) if storage is None else storage
             return retry_on_conflict(lambda: _study(opened, name, sampler, objectives))
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        # A study that others share is not to be replaced on a mere suspicion.
+        # A shared study is not replaced on suspicion.
         remedy = "search again with --force" if isinstance(where, Path) else "take another study name"
         raise RunError(f"The study {name!r} at {redact(where)} is damaged ({error}); {remedy}.") from error
 
@@ -151,17 +151,16 @@ def _study(storage: BaseStorage, name: str, sampler: BaseSampler, objectives: Se
 
 
 def settle_identity(study: Study, identity: Mapping[str, Any]) -> None:
-    """Write into the study what it searches for, or raise `SearchError` where it searches for something else."""
-    told = json.loads(json.dumps({key: value for key, value in identity.items() if key != "subdit_version"}))
-    stored = study.user_attrs.get("question")
+    """Write into the study what it searches for; raises `SearchError` where it searches for something else."""
+    question, stored = question_of(identity), study.user_attrs.get("question")
     if stored is None:
-        study.set_user_attr("question", told)
+        study.set_user_attr("question", question)
         return
     stored = upgrade_config(stored)
-    if weights := differing_weights(stored, told):
+    if weights := differing_weights(stored, question):
         remedy = "take another study name, or start again with --force"
         raise SearchError(of_others(f"The study {study.study_name!r}", *weights, remedy))
-    if said := difference(stored, told):
+    if said := difference(stored, question):
         raise SearchError(f"The study {study.study_name!r} is of another search ({said}); take another study name.")
 
 

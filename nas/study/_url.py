@@ -1,26 +1,35 @@
-"""Addresses of storages: what one says, before anything is asked there, and how it may be printed."""
+"""URLs of storages: what one says, before anything is asked there, and how it may be printed."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote_plus
 
 from subdit.core.errors import SearchError
 
 JOURNAL = "journal://"
 GRPC = "grpc://"
 HIDDEN = "***"
-_SECRET = re.compile(r"(://[^:/@]*):.*@")
-"""Up to the last @, as a password that has one is not always written as it should be."""
-_SECRET_ALONE = re.compile(r"(://[^:/@]*):(?!\d*(?:[/?]|$))[^/@]*$")
-"""What stands where a port should, and may be the password of an address whose host was forgotten."""
-_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:password|passwd|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+_SECRET_OPTION = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)
 
 
 def redact(where: Path | str) -> str:
-    """The address without its password."""
-    text = _SECRET.sub(rf"\1:{HIDDEN}@", str(where))
-    return _SECRET_OPTION.sub(rf"\1{HIDDEN}", _SECRET_ALONE.sub(rf"\1:{HIDDEN}", text))
+    """The URL with *** for each password; after the scheme nothing else where SQLAlchemy cannot read it."""
+    text = str(where)
+    if "://" not in text or text.startswith(JOURNAL):
+        return text
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    # A password whose own @ is not written as %40 ends at the last one.
+    user, separator, host = text.rpartition("@")
+    try:
+        url = make_url(user.replace("@", "%40") + separator + host)
+    except (ArgumentError, ValueError):
+        return f"{text.partition('://')[0]}://{HIDDEN}"
+    url = url.update_query_dict({name: HIDDEN for name in url.query if _SECRET_OPTION.search(name)})
+    return url.render_as_string(hide_password=True).replace(quote_plus(HIDDEN), HIDDEN)
 
 
 def checked_url(where: str) -> str:

@@ -85,7 +85,7 @@ def measured_report(
     broken = f"{violations} of them break the latency limit" if limited else "there was no latency limit to break"
     said = (
         f"{len(rows)} sub-DiTs of the first front measured: predictions off by {errors.mean():.1%} in the mean and "
-        f"{errors.max():.1%} at worst, by a factor of {np.exp(corrected.shift):.3f} in common; {broken}."
+        f"{errors.max():.1%} at worst, by a factor of {np.exp(corrected.log_scale):.3f} in common; {broken}."
     )
     if machine_slower != 1.0:
         said += f" The reference kernel took {machine_slower:.2f} of its time in the profile; that is taken out."
@@ -95,8 +95,8 @@ def measured_report(
         "measured": rows,
         "mean_error": float(errors.mean()),
         "worst_error": float(errors.max()),
-        "common_factor": float(np.exp(corrected.shift)),
-        "residual_ci": corrected.left_over,
+        "common_factor": float(np.exp(corrected.log_scale)),
+        "residual_ci": corrected.residual_ci,
         "violations": violations,
         "machine_slower": machine_slower,
         "noisy": bool(doubted),

@@ -21,6 +21,7 @@ EXTRA_OF = {
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
     "optuna": "search",
+    "moocore": "search",
     "diffusers": "torch",
     "accelerate": "torch",
     "transformers": "diffusion",

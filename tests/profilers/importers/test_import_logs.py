@@ -14,7 +14,7 @@ from scipy import stats
 
 import subdit
 from device_profiles import LatencyEstimator
-from device_profiles import check_physics
+from device_profiles import check_plausibility
 from device_profiles import load_profile
 from device_profiles import profile_from_dict
 from profilers.kits.kit import Kit
@@ -225,7 +225,7 @@ def test_quiet_logs_of_a_whole_space_make_a_profile_that_can_be_true(write_logs:
         assert latency.low_ms < latency.latency_ms < latency.high_ms and latency.rounds == 30
     covered = [one.low_ms <= shipped.latency_ms[name] <= one.high_ms for name, one in made.components.items()]
     assert sum(covered) >= 0.9 * len(NAMES)
-    assert not check_physics(made)
+    assert not check_plausibility(made)
 
 
 def test_runs_that_are_all_equal_are_so_to_half_a_microsecond(write_logs: WriteLogs) -> None:
@@ -233,7 +233,7 @@ def test_runs_that_are_all_equal_are_so_to_half_a_microsecond(write_logs: WriteL
     assert not made.noisy
     for latency in made.components.values():
         assert latency.high_ms - latency.low_ms == pytest.approx(1e-3)
-    assert not [one for one in check_physics(made) if one.rule == "noise"]
+    assert not [one for one in check_plausibility(made) if one.rule == "noise"]
 
 
 def test_nothing_is_overwritten_without_force(write_logs: WriteLogs, tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_restricted_kit_needs_the_logs_of_its_components_alone(
     logs = write_logs({name: LATENCY_MS[name] for name in names})
     profile = subdit.import_logs(logs, device="phone", kit=tmp_path)
     assert profile.max_params == limit and set(profile.components) == set(names)
-    assert not [one for one in check_physics(profile) if one.rule == "gap"]
+    assert not [one for one in check_plausibility(profile) if one.rule == "gap"]
     (smallest,) = SPACE.decode(SPACE.enumerate(0, 1))
     by_hand = sum(count * LATENCY_MS[one.name] for one, count in components(SPACE, smallest).items())
     estimate = LatencyEstimator(profile, SPACE).estimate(SPACE.encode([smallest]))

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 from device_profiles import DeviceProfile
 from device_profiles import Latency
-from device_profiles import check_physics
+from device_profiles import check_plausibility
 from device_profiles import compare_profiles
 from device_profiles import save_profile
-from device_profiles._compare import spearman
+from device_profiles._statistics import spearman_rho
 from subdit.cli import group
 from subdit.core.errors import ProfileError
 from subdit.space import Component
@@ -160,11 +160,11 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_can_be_is_believed(seed: int) -> None:
-    assert check_physics(made_up_profile(seed=seed, latency_ms=lifelike_ms(seed))) == ()
+    assert check_plausibility(made_up_profile(seed=seed, latency_ms=lifelike_ms(seed))) == ()
 
 
 def test_xnnpack_takes_a_share_and_is_no_delegate() -> None:
-    assert check_physics(dataclasses.replace(LIFELIKE, runtime="litert", delegated_share=0.9)) == ()
+    assert check_plausibility(dataclasses.replace(LIFELIKE, runtime="litert", delegated_share=0.9)) == ()
 
 
 def test_what_is_estimated_need_not_state_noise() -> None:
@@ -172,7 +172,7 @@ def test_what_is_estimated_need_not_state_noise() -> None:
     made = dataclasses.replace(
         LIFELIKE, provenance="estimated", noise=None, calibration=None, components=table, source="a roofline"
     )
-    assert check_physics(made) == ()
+    assert check_plausibility(made) == ()
 
 
 def by_another_tool(half: float, *, silent: int = 0, noisy: bool = False) -> list[str]:
@@ -185,7 +185,7 @@ def by_another_tool(half: float, *, silent: int = 0, noisy: bool = False) -> lis
     made = dataclasses.replace(
         LIFELIKE, components=intervals, noise=None, calibration=None, noisy=noisy, source="measured with a tool"
     )
-    found = check_physics(made)
+    found = check_plausibility(made)
     assert {finding.rule for finding in found} <= {"noise"}
     return [finding.message for finding in found]
 
@@ -204,7 +204,7 @@ def test_what_another_tool_measured_is_judged_by_its_intervals() -> None:
 @pytest.mark.parametrize("name", DAMAGES)
 def test_each_damage_is_named(name: str) -> None:
     damage, rule, said = DAMAGES[name]
-    found = check_physics(damage(LIFELIKE))
+    found = check_plausibility(damage(LIFELIKE))
     assert any(finding.rule == rule and said in finding.message for finding in found), found
     assert all(finding.message.endswith(".") and "\n" not in finding.message for finding in found)
 
@@ -217,7 +217,7 @@ def test_a_radius_that_leaves_strips_whole_may_be_quicker_than_a_smaller_one() -
             it = one.kind == "assa" and (one.bna_blocks, one.bna_radius) == (blocks, radius)
             return times(old, 0.6) if it else old
 
-        return {finding.rule for finding in check_physics(table(change)(LIFELIKE))} - {"calibration"}
+        return {finding.rule for finding in check_plausibility(table(change)(LIFELIKE))} - {"calibration"}
 
     few, many = get_space("digits").bna_blocks
     assert (few, many) == (4, 8)
@@ -227,13 +227,13 @@ def test_a_radius_that_leaves_strips_whole_may_be_quicker_than_a_smaller_one() -
 
 def test_a_wrong_order_is_told_with_both_names() -> None:
     damage, _, _ = DAMAGES["wide but fast"]
-    for finding in check_physics(damage(LIFELIKE)):
+    for finding in check_plausibility(damage(LIFELIKE)):
         if finding.rule == "order":
             assert len(finding.components) == 2 and all(name in finding.message for name in finding.components)
 
 
 def test_a_table_of_chance_is_not_believed() -> None:
-    assert len([finding for finding in check_physics(made_up_profile()) if finding.rule == "order"]) > 20
+    assert len([finding for finding in check_plausibility(made_up_profile()) if finding.rule == "order"]) > 20
 
 
 def test_noise_may_turn_near_equals_around() -> None:
@@ -243,12 +243,12 @@ def test_noise_may_turn_near_equals_around() -> None:
     for seed in range(60):
         drawn = flat * np.random.default_rng(seed).normal(1, 0.01 / 1.96, len(flat))
         profile = made_up_profile(latency_ms=drawn, calibrated=False)
-        failed += bool(check_physics(profile))
+        failed += bool(check_plausibility(profile))
     assert failed <= 2
 
 
 def test_a_profile_of_an_unknown_space_is_not_judged() -> None:
-    (finding,) = check_physics(dataclasses.replace(LIFELIKE, space="letters"))
+    (finding,) = check_plausibility(dataclasses.replace(LIFELIKE, space="letters"))
     assert finding.rule == "space"
 
 
@@ -303,5 +303,5 @@ def test_profiles_of_two_spaces_are_not_compared() -> None:
 def test_spearman_by_hand() -> None:
     """Ranks 1, 2.5, 2.5, 4 against 2, 1, 3, 4: deviations -1.5, 0, 0, 1.5 and -0.5, -1.5, 0.5, 1.5."""
     first, second = np.asarray([1.0, 5.0, 5.0, 9.0]), np.asarray([2.0, 1.0, 3.0, 4.0])
-    assert spearman(first, second) == pytest.approx(3.0 / np.sqrt(4.5 * 5.0))
-    assert spearman(first, np.ones(4)) == 0.0
+    assert spearman_rho(first, second) == pytest.approx(3.0 / np.sqrt(4.5 * 5.0))
+    assert spearman_rho(first, np.ones(4)) == 0.0

@@ -1,4 +1,4 @@
-"""Two device profiles of one space side by side: how much slower one is, by kind, and where they disagree most."""
+"""Comparison of two device profiles of one space: the ratio of latencies by kind, and where it is unusual."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from device_profiles._calibration import kendall_tau
 from device_profiles._profile import DeviceProfile
+from device_profiles._statistics import kendall_tau
+from device_profiles._statistics import spearman_rho
 from subdit.core.errors import ProfileError
 from subdit.space import Component
 
@@ -97,35 +98,22 @@ def compare_profiles(first: DeviceProfile, second: DeviceProfile) -> Comparison:
     noise = np.hypot(intervals[:, 0], intervals[:, 1])
     found = [
         Disagreement(
-            component=names[at],
-            first_ms=float(a[at]),
-            second_ms=float(b[at]),
-            ratio=float(np.exp(logs[at])),
-            unusual=float(np.exp(logs[at] - usual)),
-            significant=bool(abs(logs[at] - usual) > noise[at]),
+            component=names[index],
+            first_ms=float(a[index]),
+            second_ms=float(b[index]),
+            ratio=float(np.exp(logs[index])),
+            unusual=float(np.exp(logs[index] - usual)),
+            significant=bool(abs(logs[index] - usual) > noise[index]),
         )
-        for at in np.argsort(-np.abs(logs - usual), kind="stable")
+        for index in np.argsort(-np.abs(logs - usual), kind="stable")
     ]
     return Comparison(
         components=len(names),
         only_first=len(first.components) - len(names),
         only_second=len(second.components) - len(names),
         ratio=float(np.exp(usual)),
-        spearman=spearman(a, b),
+        spearman=spearman_rho(a, b),
         kendall_tau=kendall_tau(a, b),
         kinds=tuple(sorted(ratios, key=lambda one: -one.ratio)),
         disagreements=tuple(found),
     )
-
-
-def spearman(first: Floats, second: Floats) -> float:
-    """Correlation of the ranks of two samples of shape (n,), ties at their mean rank; 0 where either is constant."""
-    ranks = [_ranks(np.asarray(values)) for values in (first, second)]
-    if any(np.ptp(each) == 0 for each in ranks):
-        return 0.0
-    return float(np.corrcoef(np.stack(ranks))[0, 1])
-
-
-def _ranks(values: Floats) -> Floats:
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[which]

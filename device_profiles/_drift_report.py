@@ -1,4 +1,4 @@
-"""What is said of a device that changed its speed while rows were measured: where, by how much, and how surely."""
+"""Report on a device that changed its speed during a measurement: where, by how much, with what evidence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from device_profiles._stretches import clip_outliers
+from device_profiles._changepoints import clip_outliers
+from device_profiles._statistics import Z_95
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -18,7 +19,7 @@ _SURE = 2.0
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Segment:
     """Rows measured at one speed.
 
     Attributes:
@@ -39,19 +40,19 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Drift:
-    """Stretches of different speed, and what speaks for them.
+class DriftReport:
+    """Segments of different speed, and the evidence for them.
 
     Attributes:
-        stretches: in the order of measurement; a single one where no change was found.
-        corrected: whether the fit takes them out; not where left-out rows are predicted no better by it.
-        likelihood_ratio: how many nats more likely the rows are with the stretches than with one speed.
+        segments: in the order of measurement; a single one where no change was found.
+        corrected: whether the fit removes them; only where that predicts left-out rows better.
+        likelihood_ratio: log likelihood of the rows with the segments less that with one speed, in nats.
         error_without: mean absolute relative residual of rows left out in turn, one speed for all.
-        error_with: the same, each row at the speed of the rest of its stretch.
+        error_with: the same, each row at the speed of the rest of its segment.
         standard_error: of the mean difference of the two.
     """
 
-    stretches: tuple[Stretch, ...]
+    segments: tuple[Segment, ...]
     corrected: bool
     likelihood_ratio: float
     error_without: float
@@ -60,15 +61,15 @@ class Drift:
 
     def statement(self) -> tuple[str, ...]:
         """The same in sentences."""
-        if len(self.stretches) == 1:
-            return (f"No drift: no change of speed stands out in {self.stretches[0].rows} rows.",)
+        if len(self.segments) == 1:
+            return (f"No drift: no change of speed stands out in {self.segments[0].rows} rows.",)
         evidence = (
             f"left-out rows are off by {100 * self.error_with:.2f} % with them and {100 * self.error_without:.2f} % "
             f"without (difference +-{100 * self.standard_error:.2f}), {self.likelihood_ratio:.0f} nats"
         )
         verdict = "corrected" if self.corrected else "left alone, as that is no evidence"
-        lines = [f"The device changed its speed; {len(self.stretches)} stretches, {verdict}: {evidence}."]
-        for one in self.stretches:
+        lines = [f"The device changed its speed; {len(self.segments)} segments, {verdict}: {evidence}."]
+        for one in self.segments:
             lines.append(
                 f"Rows {one.first:g} to {one.last:g} ({one.rows} rows): {100 * (one.factor - 1):+.1f} % "
                 f"({100 * (one.low - 1):+.1f} to {100 * (one.high - 1):+.1f} %)."
@@ -76,36 +77,36 @@ class Drift:
         return tuple(lines)
 
 
-def judge(residuals: Floats, order: Floats, stretch: Ints, level: float, noise: float) -> Drift:
-    """Describe the stretches of rows in order of measurement.
+def report_drift(residuals: Floats, order: Floats, segment: Ints, level: float, noise: float) -> DriftReport:
+    """Describe the segments of rows in order of measurement.
 
     Args:
         residuals: logarithms of measured over fitted latency, shape (n,).
         order: when each was measured, ascending, shape (n,).
-        stretch: number of the stretch of each, from 0 on, shape (n,).
+        segment: number of the segment of each, from 0 on, shape (n,).
         level: logarithm of the factor that is predicted for.
-        noise: standard deviation of a residual within a stretch.
+        noise: standard deviation of a residual within a segment.
     """
     found = []
-    for at in range(int(stretch.max()) + 1):
-        inside = residuals[stretch == at]
-        middle = float(np.median(inside)) - level
+    for index in range(int(segment.max()) + 1):
+        inside = residuals[segment == index]
+        offset = float(np.median(inside)) - level
         # Of a median, whose variance is pi / 2 times that of a mean.
-        half = 1.96 * float(np.sqrt(np.pi / 2 / len(inside))) * noise
-        where = order[stretch == at]
-        ends = np.exp([middle, middle - half, middle + half])
-        found.append(Stretch(float(where[0]), float(where[-1]), len(inside), *map(float, ends)))
+        half = Z_95 * float(np.sqrt(np.pi / 2 / len(inside))) * noise
+        where = order[segment == index]
+        ends = np.exp([offset, offset - half, offset + half])
+        found.append(Segment(float(where[0]), float(where[-1]), len(inside), *map(float, ends)))
     if len(found) == 1:
         error = float(np.abs(residuals - np.median(residuals)).mean())
-        return Drift(tuple(found), False, 0.0, error, error, 0.0)
+        return DriftReport(tuple(found), False, 0.0, error, error, 0.0)
     clipped = clip_outliers(residuals, noise)
-    means = np.asarray([clipped[stretch == at].mean() for at in range(len(found))])
-    gained = np.sum(np.square(clipped - clipped.mean())) - np.sum(np.square(clipped - means[stretch]))
-    without, with_ = _left_out(residuals, stretch)
+    means = np.asarray([clipped[segment == index].mean() for index in range(len(found))])
+    gained = np.sum(np.square(clipped - clipped.mean())) - np.sum(np.square(clipped - means[segment]))
+    without, with_ = _left_out(residuals, segment)
     saved = without - with_
     error = float(saved.std() / np.sqrt(len(saved)))
-    return Drift(
-        stretches=tuple(found),
+    return DriftReport(
+        segments=tuple(found),
         corrected=bool(saved.mean() > _SURE * error),
         likelihood_ratio=float(gained / (2 * noise**2)),
         error_without=float(without.mean()),
@@ -114,16 +115,16 @@ def judge(residuals: Floats, order: Floats, stretch: Ints, level: float, noise: 
     )
 
 
-def _left_out(residuals: Floats, stretch: Ints) -> tuple[Floats, Floats]:
-    """Absolute residuals of rows left out in turn, at one median for all and at that of their stretch."""
+def _left_out(residuals: Floats, segment: Ints) -> tuple[Floats, Floats]:
+    """Absolute residuals of rows left out in turn, at one median for all and at that of their segment."""
     without, with_ = np.empty_like(residuals), np.empty_like(residuals)
     folds = np.arange(len(residuals)) % _FOLDS
     for fold in range(_FOLDS):
         out = folds == fold
         all_others = np.median(residuals[~out])
         without[out] = np.abs(residuals[out] - all_others)
-        for at in np.unique(stretch[out]):
-            here = out & (stretch == at)
-            others = residuals[~out & (stretch == at)]
+        for index in np.unique(segment[out]):
+            here = out & (segment == index)
+            others = residuals[~out & (segment == index)]
             with_[here] = np.abs(residuals[here] - (np.median(others) if len(others) else all_others))
     return without, with_

@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# Ridge, over the mean square of a column; keeps columns that say the same from pulling against each other.
+# Ridge penalty over the mean square of a column; it keeps correlated columns from large opposite weights.
 _RIDGE = 1e-3
-# Degrees of freedom of the t distribution by whose weights rows that are far off count less, and rounds of weighing.
+# Degrees of freedom of the t distribution that weighs outliers down, and iterations of the reweighted fit.
 _TAIL = 4.0
 _ROUNDS = 5
-# A latency below this share of the smallest measured one is not believed.
+# No prediction is below this fraction of the smallest measured latency.
 _FLOOR = 1 / 3
 
 
@@ -22,22 +22,22 @@ _FLOOR = 1 / 3
 class AdditiveFit:
     """latency = weights @ (1, standardised features), in milliseconds."""
 
-    middle: Floats
-    spread: Floats
+    mean: Floats
+    std: Floats
     weights: Floats
     floor_ms: float
 
     def predict(self, features: Floats) -> Floats:
         """Latencies in milliseconds of features of shape (n, features), never below the floor."""
-        columns = _columns(features, self.middle, self.spread)
+        columns = _columns(features, self.mean, self.std)
         return np.maximum(columns @ self.weights, self.floor_ms)
 
 
 def fit_additive(features: Floats, latency_ms: Floats, *, robust: bool = True) -> AdditiveFit:
     """Fit on features of shape (n, features) and latencies of shape (n,); without `robust`, plain least squares."""
-    middle, spread = features.mean(axis=0), features.std(axis=0)
-    spread = np.where(spread > 1e-9 * np.abs(middle), spread, np.inf)
-    relative = _columns(features, middle, spread) / latency_ms[:, None]
+    mean, std = features.mean(axis=0), features.std(axis=0)
+    std = np.where(std > 1e-9 * np.abs(mean), std, np.inf)
+    relative = _columns(features, mean, std) / latency_ms[:, None]
     weights, solution = np.ones(len(latency_ms)), np.zeros(relative.shape[1])
     for _ in range(_ROUNDS if robust else 1):
         scaled = relative * weights[:, None]
@@ -45,7 +45,7 @@ def fit_additive(features: Floats, latency_ms: Floats, *, robust: bool = True) -
         ridge = _RIDGE * np.trace(square) / len(square) / len(latency_ms)
         solution = np.linalg.solve(square + ridge * np.eye(len(square)), scaled.T @ weights)
         weights = np.sqrt(tail_weights(relative @ solution - 1))
-    return AdditiveFit(middle, spread, solution, float(_FLOOR * latency_ms.min()))
+    return AdditiveFit(mean, std, solution, float(_FLOOR * latency_ms.min()))
 
 
 def tail_weights(residuals: Floats, scale: float | None = None) -> Floats:
@@ -55,5 +55,5 @@ def tail_weights(residuals: Floats, scale: float | None = None) -> Floats:
     return (_TAIL + 1) / (_TAIL + np.square(residuals / max(scale, 1e-12)))
 
 
-def _columns(features: Floats, middle: Floats, spread: Floats) -> Floats:
-    return np.column_stack([np.ones(len(features)), (features - middle) / spread])
+def _columns(features: Floats, mean: Floats, std: Floats) -> Floats:
+    return np.column_stack([np.ones(len(features)), (features - mean) / std])

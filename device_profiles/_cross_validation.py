@@ -1,8 +1,8 @@
-"""How far predictions may be off, from sub-DiTs that were left out of the fit that predicted them.
+"""Intervals of predictions, from sub-DiTs that were left out of the fit that predicted them.
 
-A sub-DiT that is left out and is smaller or larger than all others is extrapolated to, while no prediction of the whole
-fit goes beyond it: kits hold the smallest and the largest sub-DiT of their space. On what is stored those two are off
-by up to 7 % where the others are off by 0.3 to 1 %. So each of the two has its own interval.
+A fit without the smallest or the largest sub-DiT extrapolates to it, while a fit to all of them interpolates: kits hold
+the smallest and the largest sub-DiT of their space. On stored timings these two are off by up to 7 %, the others by 0.3
+to 1 %. So sizes within and beyond the measured ones have intervals of their own.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from device_profiles._student import t_95
+from device_profiles._statistics import t_95
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-# Errors of sub-DiTs between others that an interval is made of at least.
+# An interval needs the errors of at least this number of sub-DiTs between others.
 _FEWEST = 3
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class PredictionInterval:
     """Half the 95 % interval of a prediction over the prediction.
 
     Attributes:
@@ -41,12 +41,14 @@ class LeftOut:
 
     def half(self, size_ms: Floats) -> Floats:
         """Of sub-DiTs of these sizes, shape (n,)."""
-        # By so much another order of a sum may move it.
+        # Another order of summation may change a size by its last digits.
         beyond = (size_ms < self.least_ms * (1 - 1e-9)) | (size_ms > self.most_ms * (1 + 1e-9))
         return np.where(beyond, self.outside, self.inside)
 
 
-def left_out_errors(predicted: Floats, measured: Floats, size_ms: Floats, *, fold: Ints | None = None) -> LeftOut:
+def prediction_interval(
+    predicted: Floats, measured: Floats, size_ms: Floats, *, fold: Ints | None = None
+) -> PredictionInterval:
     """Intervals from n sub-DiTs.
 
     Args:
@@ -71,7 +73,7 @@ def left_out_errors(predicted: Floats, measured: Floats, size_ms: Floats, *, fol
         raise ValueError(f"an interval needs {_FEWEST} sub-DiTs between others, not {int(inside.sum())}")
     half = _half(errors[inside])
     beyond = errors[~inside]
-    return LeftOut(
+    return PredictionInterval(
         inside=half,
         outside=max(half, _half(beyond)) if len(beyond) > 1 else half,
         least_ms=float(size_ms.min()),

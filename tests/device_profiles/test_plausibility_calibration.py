@@ -12,7 +12,7 @@ from device_profiles import DeviceProfile
 from device_profiles import ErrorReport
 from device_profiles import Latency
 from device_profiles import WholeLatency
-from device_profiles import check_physics
+from device_profiles import check_plausibility
 from device_profiles import fit_calibration
 from subdit.space import component_counts
 from tests.device_profiles.made_up import COMPONENTS
@@ -31,7 +31,7 @@ def calibration(profile: DeviceProfile, **values: Any) -> DeviceProfile:
 
 
 def said_of(profile: DeviceProfile) -> list[str]:
-    found = check_physics(profile)
+    found = check_plausibility(profile)
     assert {finding.rule for finding in found} <= {"calibration"}
     return [finding.message for finding in found]
 
@@ -79,7 +79,7 @@ def test_a_report_that_contradicts_itself_says_so_even_of_a_table_with_gaps(valu
         assert profile.components
         first, *_ = profile.components
         gap = {name: latency for name, latency in profile.components.items() if name != first}
-        found = check_physics(dataclasses.replace(profile, components=gap))
+        found = check_plausibility(dataclasses.replace(profile, components=gap))
         assert any(said in finding.message for finding in found)
 
 

@@ -1,7 +1,7 @@
 """Whether a device profile can be true: its table has no gaps, latency grows with what has to be computed, and so on.
 
-Each finding is a sentence with the names and numbers that disagree, so that whoever made the profile can look, and so
-that a machine can judge a profile it has never seen.
+Each finding is a sentence with the names and numbers that disagree, so that the author of the profile can look them up,
+and a program can judge a profile that it has never seen.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from device_profiles._finding import Finding
 from device_profiles._finding import ms
 from device_profiles._finding import percent
 from device_profiles._finding import span
-from device_profiles._physics_calibration import calibration_findings
-from device_profiles._physics_calibration import report_findings
-from device_profiles._physics_fields import all_whole
-from device_profiles._physics_fields import identity_findings
-from device_profiles._physics_fields import pipeline_findings
-from device_profiles._physics_fields import whole_findings
+from device_profiles._plausibility_calibration import calibration_findings
+from device_profiles._plausibility_calibration import report_findings
+from device_profiles._plausibility_fields import all_whole
+from device_profiles._plausibility_fields import identity_findings
+from device_profiles._plausibility_fields import pipeline_findings
+from device_profiles._plausibility_fields import whole_findings
 from device_profiles._profile import NOISE_LIMIT
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import Latency
 from device_profiles._profile import WholeLatency
-from device_profiles._student import Z_95
+from device_profiles._statistics import Z_95
 from subdit.core.errors import SpaceError
 from subdit.space import Component
 from subdit.space import SearchSpace
@@ -38,11 +38,11 @@ from subdit.space import components_up_to
 from subdit.space import get_space
 from subdit.space import known_dimensions
 
-# A good profile is refused for an order of latencies by chance in at most this share of cases, over all its pairs.
+# A good profile is refused for an order of latencies by chance in at most this fraction of cases, over all its pairs.
 _FALSE_ALARMS = 0.01
-# Kernels prefer some sizes: by so much a larger piece may truly be faster than a smaller one.
+# Kernels prefer some sizes: a larger piece may truly be faster than a smaller one by this fraction.
 _SIZE_EFFECT = 0.05
-# A limit on noise above this is none, and a component whose interval is wider than this says nothing.
+# The largest limit on noise, and the widest interval of a component, that mean anything.
 _LARGEST_LIMIT = 0.10
 _WIDEST_INTERVAL = 0.25
 # The median interval that a profile states may differ by this much from that of its components.
@@ -56,7 +56,7 @@ def _growing() -> dict[str, str]:
     }
 
 
-def check_physics(profile: DeviceProfile) -> tuple[Finding, ...]:
+def check_plausibility(profile: DeviceProfile) -> tuple[Finding, ...]:
     """Everything that is wrong with a profile which the schema allows, the most basic first."""
     try:
         space = get_space(profile.space)
@@ -170,7 +170,7 @@ def _leaves_strips_whole(blocks: int, radius: int) -> bool:
 
 
 def _tolerance(profile: DeviceProfile, first: Latency, second: Latency, pairs: int) -> float:
-    """How much slower in milliseconds `first` may be than `second`, where it should be faster, one of so many pairs."""
+    """Milliseconds by which `first` may exceed `second`, which should be slower, as one of a number of pairs."""
     halves = [(one.high_ms - one.low_ms) / 2 for one in (first, second)]
     split = profile.noise.split if profile.noise else 0.0
     again = [split * one.latency_ms for one in (first, second)]
@@ -179,7 +179,7 @@ def _tolerance(profile: DeviceProfile, first: Latency, second: Latency, pairs: i
 
 
 def _growth(profile: DeviceProfile) -> Iterator[Finding]:
-    """All components of the largest width together take longer than those of the smallest: a flat table is none."""
+    """All components of the largest width together must take longer than those of the smallest."""
     by_width: dict[int, dict[Component, Latency]] = {}
     for component in all_components(get_space(profile.space)):
         if component.width and component.name in profile.components:

@@ -91,8 +91,8 @@ def check_sampler(sampler: str, feasible: int, trials: int | None = None) -> Non
     if sampler == "exhaustive" and trials is not None and trials < feasible:
         # They would be the first of an enumeration, all from one corner of the space.
         raise SearchError(
-            f"There are {feasible:,} sub-DiTs within the constraints and exhaustive evaluates each, which {trials} trials "
-            "do not; leave --trials out, or take another sampler."
+            f"There are {feasible:,} sub-DiTs within the constraints and exhaustive evaluates each, which {trials} "
+            "trials do not; leave --trials out, or take another sampler."
         )
 
 

@@ -83,7 +83,8 @@ def test_every_limit_is_named(run: Path) -> None:
     for shown in (read(paths), paths.markdown.read_text()):
         assert (
             "at most 1.5 MB of file size; at most 20 MB of peak memory; at most 0.25 GFLOP of work of a step; "
-            "at most 0.5 of validation loss; at most 30 ms of latency of a picture; at most 4 ms of latency on tablet/litert/fp32/t1"
+            "at most 0.5 of validation loss; at most 30 ms of latency of a picture; "
+            "at most 4 ms of latency on tablet/litert/fp32/t1"
         ) in shown
     change(run, constraints={"latency_ms": 1.1, "params": 90000})
     assert "at most 1.1 ms of latency; at most 90,000 parameters" in read(report(run, force=True))

@@ -103,6 +103,13 @@ class SearchProblem:
         return tuple(profile.id for profile in self.profiles) or tuple(map(str, self.config.devices))
 
     @property
+    def device_facts(self) -> dict[str, Any]:
+        """What readers of the results must know of the first device's profile; empty without profiles."""
+        if not self.profiles:
+            return {}
+        return {"provenance": str(self.profiles[0].provenance), "noisy": bool(self.profiles[0].noisy)}
+
+    @property
     def constraints(self) -> dict[str, float]:
         """All limits by name, on costs and on quality proxies."""
         return {**self.tables.constraints, **self.objectives.limits}

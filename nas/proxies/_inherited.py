@@ -14,6 +14,7 @@ from subdit.space import get_space
 if TYPE_CHECKING:
     from supernet.evaluation.validation_loss import ValidationSet
 
+
 class Inherited:
     """The supernet is loaded at the first evaluation: a search whose evaluations are all in the store needs none.
 

@@ -60,9 +60,7 @@ def next_spec(
 
         # Products this small gain nothing from a second thread, and wait for it where others use the machine.
         with threadpool_limits(1):
-            guided = _guided(
-                tables, config.seed, objectives, initial=initial, evaluated=evaluated, number=number
-            )
+            guided = _guided(tables, config.seed, objectives, initial=initial, evaluated=evaluated, number=number)
         if guided is not None:
             return guided
     if config.sampler == "nsga2":

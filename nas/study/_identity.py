@@ -33,13 +33,12 @@ def identify(problem: SearchProblem) -> dict[str, Any]:
     """What search.json says of what is searched for: equal for equal searches and nothing else, but for the version."""
     tables, config = problem.tables, problem.config
     known = tables.look_up(tables.space.sample(np.random.default_rng(0), 256))
-    first = problem.profiles[0] if problem.profiles else None
     identity: dict[str, Any] = {
         "subdit_search": SEARCH_FORMAT,
         "subdit_version": VERSION,
         "space": tables.space.name,
         "device": problem.devices[0],
-        "device_facts": {} if first is None else {"provenance": str(first.provenance), "noisy": bool(first.noisy)},
+        "device_facts": problem.device_facts,
         # A profile that was measured again under the same id makes another search.
         "latency_hash": _hash(known.latency_ms),
         "constraints": problem.constraints,

@@ -16,6 +16,7 @@ from subdit.results._trials import Trial
 from subdit.results._trials import read_trials
 from subdit.results._trials import trials_to_frame
 from subdit.results._trials import write_frame
+from subdit.results._trials import write_trials
 
 __all__ = [
     "PICK_NAMES",
@@ -31,4 +32,5 @@ __all__ = [
     "upgrade_notes",
     "write_frame",
     "write_search",
+    "write_trials",
 ]

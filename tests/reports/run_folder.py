@@ -107,15 +107,15 @@ def write_search(
     home.mkdir(parents=True)
     (folder / "manifest.json").write_text(json.dumps({"subdit_run": 1, "space": "digits", "steps": {}}))
     config = {
-        "subdit_search": 1,
+        "subdit_search": 2,
         "subdit_version": "0.1.0",
         "space": "digits",
         "device": device,
         "device_facts": {"provenance": "measured", "noisy": False},
-        "limits": {"max_latency_ms": limit_ms, "max_params": None},
+        "constraints": {} if limit_ms is None else {"latency_ms": limit_ms},
         "seed": 0,
-        "proxy": {"id": "validation_loss", "unit": "flow-matching loss on the validation images, inherited weights"},
-        "objectives": ["latency_ms", "quality"],
+        "proxies": {"validation_loss": {"unit": "flow-matching loss on the validation images, inherited weights"}},
+        "objectives": ["latency_ms", "validation_loss"],
         "state": "finished",
     }
     (home / "search.json").write_text(json.dumps(config))
@@ -127,8 +127,8 @@ def write_search(
             "latency_ms": float(latency[at]),
             "latency_low_ms": float(0.96 * latency[at]),
             "latency_high_ms": float(1.04 * latency[at]),
-            "quality": float(quality[at]),
             "params": int(20_000 + 90 * spec.width * sum(spec.depth)),
+            "validation_loss": float(quality[at]),
         }
         for name in names:
             why = f"Because it is the {name} <of all>."
@@ -141,7 +141,8 @@ def write_search(
                 **figures,
                 "feasible": str(bool(feasible[at])).lower(),
                 "on_front": str(at in front).lower(),
-                "pick": "/".join(names),
+                "pick": ";".join(names),
+                "tie": "",
             }
         )
     (home / "picks.json").write_text(json.dumps(stored))
@@ -155,7 +156,7 @@ def write_search(
 def add_search(folder: Path, name: str, *, device: str, slower: str = "", trials: int = 300) -> None:
     """Another finished search over the same sub-DiTs and qualities, where components of the kind `slower` take thrice
     as long."""
-    known = {row["spec_hash"]: float(row["quality"]) for row in read_rows(folder / "searches" / "default")}
+    known = {row["spec_hash"]: float(row["validation_loss"]) for row in read_rows(folder / "searches" / "default")}
     rng = np.random.default_rng(7)
     encoded = np.unique(SPACE.sample(rng, trials), axis=0)
     latency = LatencyEstimator(make_profile(slower=slower), SPACE).estimate(encoded).latency_ms

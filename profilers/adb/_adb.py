@@ -27,7 +27,7 @@ INSTALL = "apt-get install adb, or brew install android-platform-tools"
 _END = "subdit-exit="
 _POLL_S = 0.05
 _QUICK_S = 30.0
-# Slower than any cable that works; a push may take so long.
+# Slower than any cable that works; it bounds the time of a push.
 _BYTES_PER_S = 1e6
 
 

@@ -29,12 +29,12 @@ LOW_PERCENT = 20.0
 """Below this charge it ends: phones save power then."""
 
 SLOW = 1.15
-"""Measuring pauses where the reference kernel takes so much longer than in its quickest quarter."""
+"""Measuring pauses where the reference kernel takes this factor longer than in its quickest quarter."""
 
 MAX_PAUSES = 20
-"""A phone that is still warm after so many pauses in a row ends the measurement."""
+"""A phone that is still warm after this number of pauses in a row ends the measurement."""
 
-# A kernel that stays slow through so many pauses is no longer taken for heat; the correction for drift deals with it.
+# A kernel that stays slow for more pauses is not slow from heat; the correction for drift deals with it.
 _MAX_SLOW_PAUSES = 3
 _LOOK_EVERY_S = 5.0
 _RECENT = 3

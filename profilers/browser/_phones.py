@@ -1,7 +1,7 @@
 """The measurements of phones: who measures what, how far it is, when it is enough, and the profile in the end.
 
 Knows no network; `_server.py` hands it the messages. Raw timings go to the kit's `timings/` round by round, so a phone
-that was interrupted goes on where it was, also with a server that was started anew.
+that was interrupted goes on where it was, also with another server process.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MAX_RUNS = 32
 
 COOLING_S = 15.0
 
-# A phone that was silent for so long has gone; another may take its name.
+# A phone that was silent for this time has gone; another may take its name.
 _SILENT_S = 60.0
 _CHECK_EVERY = 5
 _SAY_EVERY_S = 10.0
@@ -69,7 +69,7 @@ class Order:
     """What phones are asked to do.
 
     Attributes:
-        threads: measured with one thread first, then with so many.
+        threads: measured with one thread first, then with this number.
         webgpu: measured on the GPU, too, where there is a real one.
         by_whole: as `build_profile` takes it.
         device: name of the device, where there is only one; otherwise people type it.

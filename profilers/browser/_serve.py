@@ -78,7 +78,7 @@ def serve(
         port: by default 8123, or another where that is taken.
         ort_web: folder of onnxruntime-web, by default the cache that `make setup-web` fills.
         phones: how many phones to wait for, one after another or at once.
-        threads: one thread is measured first, and then so many, as a profile of its own.
+        threads: one thread is measured first, and then this number, as a profile of its own.
         webgpu: measure on the GPU, too, as a profile of its own.
         device: name of the device; by default people type it on the phone.
         out: file of the profile, by default in the user's registry.
@@ -173,7 +173,7 @@ async def _run(
     count: int,
     introduce: Callable[[], None],
 ) -> bool:
-    """Serve until so many phones are done, or until a signal; returns whether it was a signal."""
+    """Serve until `count` phones are done, or until a signal; returns whether it was a signal."""
     from aiohttp import web
 
     done, stopped = asyncio.Event(), asyncio.Event()

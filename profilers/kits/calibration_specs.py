@@ -20,7 +20,8 @@ def calibration_specs(space: SearchSpace, count: int, *, max_params: int | None 
     """Sub-DiTs of a space that a kit carries, the same ones every time.
 
     They are its smallest, its largest, and then in turn the one that is farthest from all chosen so far and the one
-    with the most values that no chosen one has. Far points determine the fit; the others represent the space between them.
+    with the most values that no chosen one has. Far points determine the fit; the others represent the space between
+    them.
 
     Args:
         space: the space.

@@ -22,7 +22,7 @@ from profilers.browser._address import qr_code
 from profilers.browser._address import self_made_certificate
 from profilers.browser._messages import DEVICE_NAME
 from profilers.browser._ort_web import find_ort_web
-from profilers.browser._ort_web import wanted
+from profilers.browser._ort_web import pinned_ort_web
 from profilers.browser._phones import COOLING_S
 from profilers.browser._phones import MIN_ROUNDS
 from profilers.browser._phones import Order
@@ -120,7 +120,7 @@ def serve(
         order = Order(
             kit=kit,
             web=web_kit(kit, progress=progress),
-            runtime_version=wanted().version,
+            runtime_version=pinned_ort_web().version,
             by_whole=by_whole,
             threads=threads,
             webgpu=webgpu,

@@ -7,7 +7,7 @@ import pytest
 
 from profilers.adb._adb import ShellResult
 from profilers.adb._benchmark_model import BenchmarkModel
-from profilers.adb._benchmark_model import Run
+from profilers.adb._benchmark_model import BenchmarkResult
 from profilers.adb._benchmark_model import Setting
 from profilers.adb._benchmark_model import read_run
 from profilers.importers import delegated_share
@@ -66,7 +66,7 @@ def printed(layout: str, warm: list[int], timed: list[int], *, percentiles: bool
     return ShellResult(0, "\n".join([*out, ""]), err)
 
 
-def understood(layout: str, ran: ShellResult) -> Run:
+def understood(layout: str, ran: ShellResult) -> BenchmarkResult:
     return read_run(ran, BenchmarkModel(layout, "p", frozenset(), "d"), PLAIN, "x")
 
 

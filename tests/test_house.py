@@ -172,6 +172,12 @@ def test_installed_distribution_has_the_command() -> None:
     assert [(script.name, script.value) for script in scripts] == [("subdit", "subdit.cli:main")]
 
 
+def test_installed_distribution_names_every_runtime() -> None:
+    stated = setup_cfg()["options.entry_points"]["subdit.runtimes"].strip().splitlines()
+    known = metadata.entry_points(group="subdit.runtimes")
+    assert {tuple(line.split(" = ")) for line in stated} <= {(point.name, point.value) for point in known}
+
+
 @pytest.mark.parametrize("start", [["-m", "subdit"], ["-c", "from subdit.cli import main; main()"]])
 def test_command_answers(start: list[str]) -> None:
     ran = subprocess.run([sys.executable, *start, "--version"], capture_output=True, text=True, cwd=ROOT)

@@ -11,8 +11,8 @@ import numpy as np
 from profilers.adb._adb import PHONE_FOLDER
 from profilers.adb._adb import Phone
 from profilers.adb._benchmark_model import BenchmarkModel
+from profilers.adb._benchmark_model import BenchmarkResult
 from profilers.adb._benchmark_model import Job
-from profilers.adb._benchmark_model import Run
 from profilers.adb._benchmark_model import call
 from profilers.adb._store import push_missing
 from profilers.kits.kit import KitEntry
@@ -25,7 +25,7 @@ _FOLDER = f"{PHONE_FOLDER}/outputs"
 
 def run_checked(
     phone: Phone, program: BenchmarkModel, job: Job, entry: KitEntry, *, precision: str, tolerance: float
-) -> Run:
+) -> BenchmarkResult:
     """Run a model of the kit on its own inputs and compare what it writes.
 
     Args:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profilers.adb._adb import Phone
-from profilers.adb._adb import Ran
+from profilers.adb._adb import ShellResult
 from profilers.importers import delegated_share
 from profilers.importers import make_log
 from profilers.importers import read
@@ -86,7 +86,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Run:
+class BenchmarkResult:
     """What one call of it said.
 
     Attributes:
@@ -118,7 +118,7 @@ class Job:
         setting: how it is run.
         runs: timed ones per call.
         mean: whether their mean is the sample, and not their median; the same for all calls.
-        delegated_share: see `Run`.
+        delegated_share: see `BenchmarkResult`.
     """
 
     name: str
@@ -150,12 +150,12 @@ def require_abi(file: Path, abis: Sequence[str]) -> None:
         )
 
 
-def recognise(helped: Ran, path: str, digest: str, file: Path) -> BenchmarkModel:
+def identify_program(usage: ShellResult, path: str, digest: str, file: Path) -> BenchmarkModel:
     """Which program it is, by the flags that its help names; raises `DeviceError` where it is neither of the two."""
-    text = helped.out + helped.err
+    text = usage.out + usage.err
     flags = frozenset(_USAGE.findall(text))
     if not {"graph", "num_runs"} <= flags:
-        reason = next((line.strip() for line in text.splitlines() if line.strip()), f"exit code {helped.code}")
+        reason = next((line.strip() for line in text.splitlines() if line.strip()), f"exit code {usage.code}")
         raise DeviceError(
             f"{file} does not run as benchmark_model on the phone ({reason[:160]}); give the Android build of "
             "TensorFlow Lite's or LiteRT's benchmark_model."
@@ -168,7 +168,7 @@ def recognise(helped: Ran, path: str, digest: str, file: Path) -> BenchmarkModel
     return BenchmarkModel(kinds[0], path, flags, digest)
 
 
-def words(
+def command_line(
     program: BenchmarkModel,
     model: str,
     setting: Setting,
@@ -204,13 +204,13 @@ def words(
     return [*pinned, program.path, *(f"--{name}={value}" for name, value in flags.items())]
 
 
-def call(phone: Phone, program: BenchmarkModel, job: Job, extra: Mapping[str, str] | None = None) -> Run:
+def call(phone: Phone, program: BenchmarkModel, job: Job, extra: Mapping[str, str] | None = None) -> BenchmarkResult:
     """Run benchmark_model once; raises `DeviceError` where it fails, `DeviceLostError` where the connection broke."""
-    command = words(program, job.model, job.setting, runs=job.runs, max_s=_MAX_CALL_S, extra=extra)
+    command = command_line(program, job.model, job.setting, runs=job.runs, max_s=_MAX_CALL_S, extra=extra)
     return read_run(phone.shell(command, timeout_s=60.0 + 4 * _MAX_CALL_S), program, job.setting, job.name)
 
 
-def read_run(ran: Ran, program: BenchmarkModel, setting: Setting, name: str) -> Run:
+def read_run(ran: ShellResult, program: BenchmarkModel, setting: Setting, name: str) -> BenchmarkResult:
     """What a run said, by the importers; raises `DeviceError` where it failed or cannot be understood."""
     text = f"{ran.out}\n{ran.err}\n"
     if ran.code != 0:
@@ -229,4 +229,4 @@ def read_run(ran: Ran, program: BenchmarkModel, setting: Setting, name: str) -> 
     mean_ms, min_ms = found.mean_ms, found.min_ms
     if mean_ms is None or min_ms is None:
         raise DeviceError(f"{program.name} timed nothing of {name}; give another build of it.")
-    return Run(mean_ms, found.median_ms, min_ms, delegated_share(log) if setting.delegate else None)
+    return BenchmarkResult(mean_ms, found.median_ms, min_ms, delegated_share(log) if setting.delegate else None)

@@ -10,7 +10,7 @@ import numpy as np
 
 from profilers.adb._adb import Phone
 from profilers.adb._adb import StoppedError
-from profilers.adb._phone import State
+from profilers.adb._phone import PhoneState
 from profilers.adb._phone import read_state
 from profilers.measuring.timings import REFERENCE
 from profilers.measuring.timings import Timings
@@ -29,12 +29,12 @@ LOW_PERCENT = 20.0
 """Below this charge it ends: phones save power then."""
 
 SLOW = 1.15
-"""Measuring pauses where the reference kernel takes so much longer than in its quickest quarter."""
+"""Measuring pauses where the reference kernel takes this factor longer than in its quickest quarter."""
 
 MAX_PAUSES = 20
-"""A phone that is still warm after so many pauses in a row ends the measurement."""
+"""A phone that is still warm after this number of pauses in a row ends the measurement."""
 
-# A kernel that stays slow through so many pauses is no longer taken for heat; the correction for drift deals with it.
+# A kernel that stays slow for more pauses is not slow from heat; the correction for drift deals with it.
 _MAX_SLOW_PAUSES = 3
 _LOOK_EVERY_S = 5.0
 _RECENT = 3
@@ -95,7 +95,7 @@ class Guard:
             "put it in a cool place, out of its case, and run the same command to go on where it was."
         )
 
-    def _read(self) -> State:
+    def _read(self) -> PhoneState:
         state = read_state(self.phone)
         if state.temperature_c is not None:
             self.hottest_c = max(state.temperature_c, self.hottest_c or state.temperature_c)
@@ -104,7 +104,7 @@ class Guard:
             self.lowest_percent = min(state.battery_percent, lowest)
         return state
 
-    def _judge(self, state: State) -> str:
+    def _judge(self, state: PhoneState) -> str:
         if state.battery_percent is not None and state.battery_percent < LOW_PERCENT:
             raise DeviceError(
                 f"The battery of the phone {self.phone.serial} is at {state.battery_percent:.0f} %, below "

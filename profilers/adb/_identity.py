@@ -10,7 +10,7 @@ from device_profiles import DeviceProfile
 from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import Job
 from profilers.adb._benchmark_model import Setting
-from profilers.adb._phone import Facts
+from profilers.adb._phone import PhoneFacts
 from profilers.kits.kit import Kit
 from profilers.kits.kit import digest_of
 from profilers.measuring import build_profile
@@ -37,7 +37,9 @@ class Plan:
     also: Mapping[str, Path]
 
 
-def empty_profile(plan: Plan, facts: Facts, device: str, program: BenchmarkModel, setting: Setting) -> DeviceProfile:
+def empty_profile(
+    plan: Plan, facts: PhoneFacts, device: str, program: BenchmarkModel, setting: Setting
+) -> DeviceProfile:
     """The profile but for its numbers."""
     checked = "outputs compared with torch's on the phone"
     unchecked = "outputs not checked: this program cannot write them"
@@ -75,7 +77,7 @@ def _compute_precision(precision: str, program: BenchmarkModel, setting: Setting
 
 
 def timings_header(
-    plan: Plan, empty: DeviceProfile, facts: Facts, program: BenchmarkModel, setting: Setting, fixed: bool
+    plan: Plan, empty: DeviceProfile, facts: PhoneFacts, program: BenchmarkModel, setting: Setting, fixed: bool
 ) -> Mapping[str, object]:
     """What timings must have in common to go on with each other."""
     return timings.timings_header(

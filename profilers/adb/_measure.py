@@ -37,7 +37,7 @@ from profilers.runtimes import Timing
 from subdit.core.progress import ProgressCallback
 
 CALL_MS = 100.0
-"""Runs of one call take about so long together."""
+"""Runs of one call take about this long together."""
 
 MIN_RUNS = 3
 MAX_RUNS = 500
@@ -119,7 +119,7 @@ def measure(
 
     Args:
         jobs: by name, the reference kernel's too.
-        log: what was timed before is gone on with; keeps every timing as it is taken.
+        log: keeps every timing as it is taken, and has the earlier ones, which count.
         is_enough: asked every few rounds, after `MIN_ROUNDS`.
         budget_s: seconds, those of earlier, broken measurements included, pauses not; at least `MIN_ROUNDS` are made.
         progress: reports seconds of the budget.

@@ -27,7 +27,7 @@ from profilers.adb._identity import timings_header
 from profilers.adb._measure import measure
 from profilers.adb._measure import place_kit
 from profilers.adb._measure import try_models
-from profilers.adb._phone import Facts
+from profilers.adb._phone import PhoneFacts
 from profilers.adb._phone import choose_mask
 from profilers.adb._phone import fixed_performance
 from profilers.adb._store import install
@@ -152,7 +152,9 @@ def profile_over_adb(
     return tuple(PhoneResult(one.phone.serial, one.profile, str(one.problem or "")) for one in workers)
 
 
-def _profile_phone(plan: Plan, phone: Phone, facts: Facts, device: str, progress: ProgressCallback) -> DeviceProfile:
+def _profile_phone(
+    plan: Plan, phone: Phone, facts: PhoneFacts, device: str, progress: ProgressCallback
+) -> DeviceProfile:
     kit = plan.kit
     program = install(phone, plan.benchmark_model, facts.abis)
     mask = choose_mask(phone, facts, plan.cores, plan.threads)

@@ -10,7 +10,7 @@ from profilers.adb._adb import PHONE_FOLDER
 from profilers.adb._adb import Phone
 from profilers.adb._adb import device_path
 from profilers.adb._benchmark_model import BenchmarkModel
-from profilers.adb._benchmark_model import recognise
+from profilers.adb._benchmark_model import identify_program
 from profilers.adb._benchmark_model import require_abi
 from profilers.kits.kit import digest_of
 from subdit.core.errors import DeviceError
@@ -60,7 +60,7 @@ def install(phone: Phone, file: Path, abis: Sequence[str]) -> BenchmarkModel:
         phone.shell(["mkdir", "-p", folder])
         phone.push([file], path)
     phone.shell(["chmod", "755", path])
-    return recognise(phone.shell([path, "--help"]), path, digest[:16], file)
+    return identify_program(phone.shell([path, "--help"]), path, digest[:16], file)
 
 
 def _batches(files: Sequence[Path]) -> list[tuple[int, list[Path]]]:

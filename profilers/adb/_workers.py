@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from device_profiles import DeviceProfile
 from profilers.adb._adb import Phone
 from profilers.adb._adb import StoppedError
-from profilers.adb._phone import Facts
+from profilers.adb._phone import PhoneFacts
 from profilers.adb._phone import read_facts
 from subdit.core.errors import SubditError
 from subdit.core.progress import ProgressCallback
 
 # Measures a phone with these properties, as the device of this name.
-Measure = Callable[[Phone, Facts, str, ProgressCallback], DeviceProfile]
+Measure = Callable[[Phone, PhoneFacts, str, ProgressCallback], DeviceProfile]
 
 _POLL_S = 0.1
 
@@ -36,7 +36,7 @@ class Worker:
         self.progress = (0.0, 1.0, "")
         self.device = ""
         self._measure = measure
-        self._facts: Facts | None = None
+        self._facts: PhoneFacts | None = None
         try:
             self._facts = read_facts(phone)
             self.device = device or self._facts.device

@@ -1,7 +1,7 @@
 """The measurements of phones: who measures what, how far it is, when it is enough, and the profile in the end.
 
 Knows no network; `_server.py` hands it the messages. Raw timings go to the kit's `timings/` round by round, so a phone
-that was interrupted goes on where it was, also with a server that was started anew.
+that was interrupted goes on where it was, also with another server process.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MAX_RUNS = 32
 
 COOLING_S = 15.0
 
-# A phone that was silent for so long has gone; another may take its name.
+# A phone that was silent for this time has gone; another may take its name.
 _SILENT_S = 60.0
 _CHECK_EVERY = 5
 _SAY_EVERY_S = 10.0
@@ -69,7 +69,7 @@ class Order:
     """What phones are asked to do.
 
     Attributes:
-        threads: measured with one thread first, then with so many.
+        threads: measured with one thread first, then with this number.
         webgpu: measured on the GPU, too, where there is a real one.
         by_whole: as `build_profile` takes it.
         device: name of the device, where there is only one; otherwise people type it.
@@ -99,7 +99,7 @@ class Order:
 
 
 @dataclass
-class _Run:
+class _Measurement:
     """One measurement of one phone."""
 
     id: str
@@ -124,7 +124,7 @@ class Phones:
         self.order = order
         self.profiles: list[DeviceProfile] = []
         self.finished: set[str] = set()
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, _Measurement] = {}
         # Last answers, by run and by phone and profile: one that was lost on its way is asked for again.
         self._done_runs: dict[str, dict[str, Any]] = {}
         self._done: dict[tuple[str, str], dict[str, Any]] = {}
@@ -155,7 +155,7 @@ class Phones:
                 )
             self._say(f"{made.id}: done before, saved at {target}; --force measures again")
             return self._ended(begin.client, "", made)
-        run = _Run(secrets.token_hex(16), begin, empty, target, TimingLog(path, header))
+        run = _Measurement(secrets.token_hex(16), begin, empty, target, TimingLog(path, header))
         self._runs[run.id] = run
         run.attempt = max(len(run.log.attempts) - 1, 0)
         gone_on = f", goes on after {run.timings.rounds} rounds" if run.timings.rounds else ""
@@ -228,14 +228,14 @@ class Phones:
                 403, "This browser's GPU is imitated by the processor, so its times are no GPU's; no profile is made."
             )
 
-    def _run(self, run_id: str) -> _Run:
+    def _run(self, run_id: str) -> _Measurement:
         if run_id not in self._runs:
             raise RefusedError(410, "This measurement has ended; load the page again.")
         run = self._runs[run_id]
         run.seen = time.monotonic()
         return run
 
-    def _state(self, run: _Run) -> dict[str, Any]:
+    def _state(self, run: _Measurement) -> dict[str, Any]:
         """What a phone does next; ends the attempt, and the measurement, where it is time."""
         text = ""
         if run.checked and self._attempt_has_ended(run):
@@ -255,7 +255,7 @@ class Phones:
         state = {"state": "measure" if run.checked else "check", "run": run.id, "attempt": run.attempt}
         return {**state, "round": timings.rounds, "share": fraction, "text": text}
 
-    def _attempt_has_ended(self, run: _Run) -> bool:
+    def _attempt_has_ended(self, run: _Measurement) -> bool:
         timings = run.timings
         if timings.rounds < self.order.min_rounds:
             return False
@@ -268,7 +268,7 @@ class Phones:
         kit = self.order.kit
         return noise_of(timings, kit.component_names, kit.whole_names, attempts=attempts)
 
-    def _finished(self, run: _Run) -> dict[str, Any]:
+    def _finished(self, run: _Measurement) -> dict[str, Any]:
         tried = run.log.attempts[: run.attempt + 1]
         # Its end is now.
         empty = empty_profile(self.order.kit, run.begin, runtime_version=self.order.runtime_version)

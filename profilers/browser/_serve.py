@@ -22,7 +22,7 @@ from profilers.browser._address import qr_code
 from profilers.browser._address import self_made_certificate
 from profilers.browser._messages import DEVICE_NAME
 from profilers.browser._ort_web import find_ort_web
-from profilers.browser._ort_web import wanted
+from profilers.browser._ort_web import pinned_ort_web
 from profilers.browser._phones import COOLING_S
 from profilers.browser._phones import MIN_ROUNDS
 from profilers.browser._phones import Order
@@ -78,7 +78,7 @@ def serve(
         port: by default 8123, or another where that is taken.
         ort_web: folder of onnxruntime-web, by default the cache that `make setup-web` fills.
         phones: how many phones to wait for, one after another or at once.
-        threads: one thread is measured first, and then so many, as a profile of its own.
+        threads: one thread is measured first, and then this number, as a profile of its own.
         webgpu: measure on the GPU, too, as a profile of its own.
         device: name of the device; by default people type it on the phone.
         out: file of the profile, by default in the user's registry.
@@ -120,7 +120,7 @@ def serve(
         order = Order(
             kit=kit,
             web=web_kit(kit, progress=progress),
-            runtime_version=wanted().version,
+            runtime_version=pinned_ort_web().version,
             by_whole=by_whole,
             threads=threads,
             webgpu=webgpu,
@@ -173,7 +173,7 @@ async def _run(
     count: int,
     introduce: Callable[[], None],
 ) -> bool:
-    """Serve until so many phones are done, or until a signal; returns whether it was a signal."""
+    """Serve until `count` phones are done, or until a signal; returns whether it was a signal."""
     from aiohttp import web
 
     done, stopped = asyncio.Event(), asyncio.Event()

@@ -160,7 +160,7 @@ def _web_model(name: str, path: Path, inputs: Mapping[str, npt.NDArray[Any]]) ->
     found = run_natively(graph, weights, recipes)
     places = tuple(int(place) for place in np.unique(np.linspace(0, found.size - 1, SAMPLES).astype(int)))
     expected = statistics(found, places)
-    # Written so that a NaN is refused too. An output without spread would look right whatever had computed it.
+    # Written so that a NaN is refused too. A constant output would look right whatever had computed it.
     if not (np.isfinite(found).all() and expected.std > 1e-3 * expected.mean_abs > 0):
         raise KitError(f"{name} has an output that cannot be checked with generated weights; report it with its kit.")
     return WebModel(name, graph, weights, recipes, output, places, expected)

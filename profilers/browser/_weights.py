@@ -14,7 +14,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 _GOLDEN = np.uint32(0x9E3779B1)
-# Values are generated in pieces of so many, which stay in the cache.
+# Values are generated in pieces of this number, which stay in the cache.
 _PIECE = 1 << 20
 
 

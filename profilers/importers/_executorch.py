@@ -55,7 +55,7 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
     """The whole method and its operators; raises `ImportLogError` where it is cut or contradicts itself."""
     columns = log.lines[0].split("\t")
     if len(set(columns)) != len(columns) or "raw" not in columns:
-        raise log.refuse(1, "the headings are not those of Inspector.save_data_to_tsv", "save it anew")
+        raise log.refuse(1, "the headings are not those of Inspector.save_data_to_tsv", "save it again")
     for name in _STATISTICS:
         if f"{name} (ms)" not in columns:
             other = next((column for column in columns if column.startswith(f"{name} (")), None)

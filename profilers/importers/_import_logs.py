@@ -128,7 +128,7 @@ def import_logs(
         space=space_name,
         kit_hash=opened.hash if opened else _hash(components),
         provenance="measured",
-        # A log that says nothing of its spread cannot show that it was quiet.
+        # A log without a standard deviation cannot show that it was quiet.
         noisy=len(known) < len(judged) or float(np.median(known)) > NOISE_LIMIT,
         components={name: latencies[name] for name in components},
         conditions=remote_conditions(device, runtime_version=setting.version or "", measured_at=_newest(logs)),

@@ -11,19 +11,25 @@ from subdit.space import SubDiTSpec
 from subdit.space import count_params
 
 _CANDIDATES = 2000
-# Of sub-DiTs below a limit so many are kept, out of at most so many batches.
+# Sub-DiTs below a limit are drawn in at most this number of batches of this size.
 _BATCH, _BATCHES = 20_000, 20
 _SEED = 20260101
 
 
 def calibration_specs(space: SearchSpace, count: int, *, max_params: int | None = None) -> tuple[SubDiTSpec, ...]:
-    """`count` sub-DiTs spread over the space: its smallest and its largest, then every other one as far as possible
-    from those taken before, and every other one drawn for the values that none of those has. The same ones every time.
+    """Sub-DiTs of a space that a kit carries, the same ones every time.
 
-    Far points pin the fit down, drawn ones weigh the middle of the space as it weighs itself. With `max_params` all of
-    them have at most so many parameters; there are fewer than `count` where the space has no more of them.
+    They are its smallest, its largest, and then in turn the one that is farthest from all chosen so far and the one
+    with the most values that no chosen one has. Far points determine the fit; the others represent the space between
+    them.
 
-    Raises `SpaceError` where no sub-DiT of the space is that small.
+    Args:
+        space: the space.
+        count: number of sub-DiTs; there are fewer where the space has no more.
+        max_params: the most parameters that one may have; None for any.
+
+    Raises:
+        SpaceError: no sub-DiT of the space is that small.
     """
     if count < 1:
         return ()

@@ -1,4 +1,4 @@
-"""What a kit will take, in closed form, before anything is written: models, bytes, minutes; all of it expected."""
+"""The cost of a kit in closed form, before anything is written: models, bytes, minutes of exporting and measuring."""
 
 from __future__ import annotations
 

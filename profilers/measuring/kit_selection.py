@@ -1,4 +1,4 @@
-"""What of a kit is measured, and what beside it; refused here before anything is loaded."""
+"""Which models of a kit are measured; what cannot be measured is refused here, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def is_by_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> bool |
 
 
 def check_pipeline(also: Mapping[str, Path]) -> dict[str, Path]:
-    """The same; raises `ProfileError` where a name is no part of a pipeline."""
+    """Models by part of a pipeline, as given; raises `ProfileError` where a name is no such part."""
     for name in also:
         if name not in PIPELINE_PARTS:
             raise ProfileError(f"{name!r} is no part of a pipeline; pass {' or '.join(PIPELINE_PARTS)}.")

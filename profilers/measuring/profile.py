@@ -73,7 +73,7 @@ def profile(
             same rounds.
         pin: numbers of the cores to run on, by default any.
         progress: reports seconds.
-        force: replace the profile that is there. An interrupted measurement goes on all the same; delete the kit's
+        force: replace the profile that is there. An interrupted measurement still goes on; delete the kit's
             folder `timings` to begin again.
 
     Returns:
@@ -159,7 +159,7 @@ def profile_beside(
         compute_precision=chosen.compute_precision,
     )
     with pinned(pin):
-        # Where a delegate takes a share of the operators, that is known when they are loaded, and part of the id.
+        # The fraction of the operators that a delegate takes is known when they are loaded, and part of the id.
         pool = load_checked(kit, chosen, threads=threads, progress=partial(_comparing, progress, budget_s))
         empty = dataclasses.replace(empty, delegated_share=chosen.delegated_share)
         target = out or profile_path(empty)

@@ -81,7 +81,7 @@ def measure_rounds(
     check = True
 
     def done_s(rounds: float) -> float:
-        """Both the rounds and the budget must be over, unless it was enough before."""
+        """Seconds of the budget that are done; both the rounds and the budget must be over, if not enough before."""
         return min(timings.seconds, budget_s, budget_s * rounds / max(min_rounds, 1))
 
     while True:
@@ -106,7 +106,7 @@ def measure_rounds(
 
 
 class _Stopwatch:
-    """Takes timings, with the reference kernel in between."""
+    """Takes timings of a round, with the reference kernel in between."""
 
     def __init__(
         self, pool: SessionPool, reference: Session, timings: Timings, log: TimingLog | None, attempt: int
@@ -127,7 +127,7 @@ class _Stopwatch:
         return self._counts[name] < each * self._timings.rounds / FULL_ROUNDS
 
     def begin_round(self) -> None:
-        """The reference kernel comes first."""
+        """Let the reference kernel come first."""
         self._since_reference_ms = np.inf
 
     def visit(self, name: str) -> None:

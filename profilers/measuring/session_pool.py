@@ -1,4 +1,4 @@
-"""Sessions that need not all fit into memory at once."""
+"""`SessionPool`: sessions that need not all fit into memory at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from profilers.runtimes import Session
 from profilers.runtimes import time_runs
 
-# Of the memory that is available when measuring begins; the rest is for others, and for what a run takes on top.
+# Fraction of the memory that is available when measuring begins; the rest is for other programs, and for what runs add.
 _FRACTION = 0.65
 
 

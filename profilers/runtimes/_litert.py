@@ -24,7 +24,7 @@ from supernet.tflite import Library
 from supernet.tflite import count_operators
 from supernet.tflite import interpreter_class
 from supernet.tflite import problem_of
-from supernet.tflite import without_banners
+from supernet.tflite import silence_libraries
 
 # That of ONNX's LayerNormalization where none is given.
 _EPSILON = 1e-5
@@ -89,7 +89,7 @@ class LiteRtRuntime(Runtime):
 
     def load(self, model: Path, inputs: Mapping[str, Array], *, threads: int) -> TfliteSession:
         try:
-            with without_banners():
+            with silence_libraries():
                 interpreter = self._open(model, threads)
                 interpreter.allocate_tensors()
             session = TfliteSession(interpreter, inputs)
@@ -103,7 +103,7 @@ class LiteRtRuntime(Runtime):
 
     def draw_inputs(self, model: Path) -> dict[str, Array]:
         try:
-            with without_banners():
+            with silence_libraries():
                 details = self._open(model, 1).get_input_details()
         except (ValueError, RuntimeError) as error:
             raise KitError(f"The model {model} is damaged; export it again.") from error

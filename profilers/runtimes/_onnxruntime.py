@@ -138,10 +138,10 @@ class OnnxRuntime(Runtime):
 
 @cache
 def _share_arena() -> None:
-    """One arena for the activations of all sessions, registered once per process; one that is there already is taken.
+    """Register one arena for the activations of all sessions, once per process.
 
-    Every session has one of its own otherwise, and keeps it: a hundred parts of a model for phones fill a server's
-    memory, and those that are loaded anew pay for its new pages in their first two runs.
+    Otherwise every session keeps an arena of its own: the hundred parts of a model for phones fill a server's memory,
+    and a part that is loaded again pays for new pages in its first two runs.
     """
     import onnxruntime
 

@@ -42,7 +42,7 @@ from subdit.core.errors import ProfileError
     type=click.IntRange(min=0),
     help="Whole sub-DiTs to calibrate the table on.  [default: all in the kit]",
 )
-@click.option("--whole", type=click.IntRange(min=1), help="Measure so many whole sub-DiTs and predict from them.")
+@click.option("--whole", type=click.IntRange(min=1), help="Number of whole sub-DiTs to measure and predict from.")
 @click.option(
     "--also",
     multiple=True,

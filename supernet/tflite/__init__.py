@@ -18,7 +18,7 @@ from supernet.tflite._operators import Operators
 from supernet.tflite._quantize import PRECISIONS
 from supernet.tflite._run import load_tflite
 from supernet.tflite._run import run_tflite
-from supernet.tflite._silence import without_banners
+from supernet.tflite._silence import silence_libraries
 
 
 def write_tflite(onnx_path: Path, path: Path, *, precision: str = "fp32") -> None:
@@ -46,7 +46,7 @@ __all__ = [
     "load_tflite",
     "problem_of",
     "run_tflite",
-    "without_banners",
+    "silence_libraries",
     "write_flatbuffer",
     "write_tflite",
 ]

@@ -18,8 +18,8 @@ from supernet.tflite._graph import Node
 from supernet.tflite._graph import Shape
 from supernet.tflite._graph import Value
 from supernet.tflite._graph import constant
-from supernet.tflite._moves import moved_up
-from supernet.tflite._moves import shape_of_concat
+from supernet.tflite._layout import reshape_first
+from supernet.tflite._layout import shape_of_concat
 
 _BINARY: dict[str, Callable[[Array, Array], Array]] = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply}
 # XNNPACK takes no more inputs than this in one concatenation.
@@ -136,7 +136,7 @@ class Builder:
         if x.node is not None and x.made_by("TRANSPOSE"):
             # Transposes go down, where they meet and often cancel.
             source, order = x.node.inputs[0], _ints(x.node.inputs[1])
-            found = moved_up(source.shape, order, shape)
+            found = reshape_first(source.shape, order, shape)
             if found is not None:
                 return self.transpose(self.reshape(source, found[0]), found[1])
         return self.node("RESHAPE", (x, self.indices(shape)), shape, newShape=shape)
@@ -191,7 +191,7 @@ class Builder:
             if found is not None:
                 return self.reshape(self.concat(sources, found[0]), found[1])
         if len(nodes) == len(parts) and kinds == {"SLICE"}:
-            swapped = self._swapped(nodes, axis)
+            swapped = self._concat_sliced_inputs(nodes, axis)
             if swapped is not None:
                 return swapped
         while len(parts) > 1:
@@ -204,7 +204,7 @@ class Builder:
         shape[axis] = sum(part.shape[axis] for part in parts)
         return self.node("CONCATENATION", parts, tuple(shape), axis=axis, fusedActivationFunction=0)
 
-    def _swapped(self, slices: Sequence[Node], axis: int) -> Value | None:
+    def _concat_sliced_inputs(self, slices: Sequence[Node], axis: int) -> Value | None:
         """Slices of one x + b or x * a, with constants a and b: the constant is sliced here and now."""
         (source, *others) = {id(node.inputs[0]): node.inputs[0] for node in slices}.values()
         if others or source.node is None or source.node.kind not in ("ADD", "MUL"):

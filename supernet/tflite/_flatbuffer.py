@@ -25,8 +25,8 @@ from supernet.tflite._graph import Node
 from supernet.tflite._graph import Shape
 from supernet.tflite._graph import Value
 from supernet.tflite._quantize import INT8_VERSIONS
-from supernet.tflite._quantize import Stored
-from supernet.tflite._quantize import stored
+from supernet.tflite._quantize import StoredConstant
+from supernet.tflite._quantize import store_constant
 from supernet.tflite._quantize import weight_precision
 
 # A flatbuffer's offsets are signed 32 bits.
@@ -73,7 +73,7 @@ def write_flatbuffer(graph: Graph, path: Path, *, precision: str = "fp32") -> No
         file.write(tables)
 
 
-def _tables(graph: Graph, precision: str) -> tuple[bytearray, list[Stored]]:
+def _tables(graph: Graph, precision: str) -> tuple[bytearray, list[StoredConstant]]:
     """The file without its weights, and those; each buffer has one byte in place of them."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
@@ -98,7 +98,7 @@ class _Tables:
     def __init__(self, graph: Graph, precision: str, schema: Any) -> None:
         self.schema = schema
         self.codes: list[Any] = []
-        self.buffers: list[Stored] = []
+        self.buffers: list[StoredConstant] = []
         self._tensors: list[Any] = []
         self._index: dict[int, int] = {}
         self._shared: dict[tuple[Any, ...], int] = {}
@@ -160,7 +160,7 @@ class _Tables:
     def _constant(self, value: Value, precision: str = "fp32") -> int:
         """Index of a constant's tensor; equal small ones share one."""
         assert value.data is not None
-        kept = stored(value.data, precision)
+        kept = store_constant(value.data, precision)
         content = kept.read().tobytes() if kept.nbytes <= _SHARED_BYTES else id(value)
         key = (kept.type, value.shape, content)
         if key not in self._shared:

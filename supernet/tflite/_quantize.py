@@ -30,7 +30,7 @@ _LARGEST = 127
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredConstant:
     """A constant on its way to the file; `read` makes its bytes, so that weights are made one at a time."""
 
     source: Array
@@ -51,16 +51,16 @@ class Stored:
         return np.clip(np.rint(self.source / scales), -_LARGEST, _LARGEST).astype(np.int8, order="C")
 
 
-def stored(data: Array, precision: str = "fp32") -> Stored:
+def store_constant(data: Array, precision: str = "fp32") -> StoredConstant:
     """A constant at a precision. float16 saturates at its largest number."""
     if data.dtype == np.int32:
-        return Stored(data, "INT32")
+        return StoredConstant(data, "INT32")
     if precision == "fp16":
-        return Stored(data, "FLOAT16")
+        return StoredConstant(data, "FLOAT16")
     if precision == "int8":
         largest = np.abs(data).max(axis=tuple(range(1, data.ndim)))
-        return Stored(data, "INT8", (np.where(largest > 0, largest, 1.0) / _LARGEST).astype(np.float32))
-    return Stored(data, "FLOAT32")
+        return StoredConstant(data, "INT8", (np.where(largest > 0, largest, 1.0) / _LARGEST).astype(np.float32))
+    return StoredConstant(data, "FLOAT32")
 
 
 def weight_precision(node: Node, precision: str) -> str:

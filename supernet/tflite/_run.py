@@ -15,7 +15,7 @@ from supernet.tflite._graph import Array
 from supernet.tflite._interpreter import LIBRARIES
 from supernet.tflite._interpreter import any_library
 from supernet.tflite._interpreter import interpreter_class
-from supernet.tflite._silence import without_banners
+from supernet.tflite._silence import silence_libraries
 
 
 def run_tflite(path: Path, inputs: Mapping[str, Array]) -> Array:
@@ -45,7 +45,7 @@ def load_tflite(path: Path) -> TfliteModel:
 
 
 def _opened(name: str, path: Path) -> Any:
-    with without_banners():
+    with silence_libraries():
         interpreter = interpreter_class(name)(model_path=str(path), num_threads=1)
         interpreter.allocate_tensors()
     return interpreter

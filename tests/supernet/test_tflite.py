@@ -40,8 +40,8 @@ from supernet.tflite import _build
 from supernet.tflite import _operators
 from supernet.tflite import graph_of
 from supernet.tflite import write_flatbuffer
-from supernet.tflite._moves import moved_up
-from supernet.tflite._moves import shape_of_concat
+from supernet.tflite._layout import reshape_first
+from supernet.tflite._layout import shape_of_concat
 from tests.programs import require_module
 from tests.supernet.shrunk import named_spaces
 from tests.supernet.shrunk import shrunk
@@ -330,7 +330,7 @@ def reshaped_transposes(draw: st.DrawFn) -> tuple[np.ndarray, tuple[int, ...], t
 def test_a_reshape_passes_a_transpose_only_where_the_values_stay(case: Any) -> None:
     array, order, target = case
     expected = array.transpose(order).reshape(target)
-    found = moved_up(array.shape, order, target)
+    found = reshape_first(array.shape, order, target)
     if found is not None:
         np.testing.assert_array_equal(array.reshape(found[0]).transpose(found[1]), expected)
     if list(order) == sorted(order):

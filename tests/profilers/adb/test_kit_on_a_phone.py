@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import profilers
@@ -65,3 +66,26 @@ def test_counting_operators_needs_a_whole_file(tmp_path: Path) -> None:
         (tmp_path / "x.tflite").write_bytes(content)
         with pytest.raises(KitError, match="is no whole .tflite file"):
             count_operators(tmp_path / "x.tflite")
+
+
+def test_counting_operators_of_damaged_files_is_a_number_or_a_refusal_by_name(tmp_path: Path) -> None:
+    """Whatever bytes change: offsets that point before the data, past it, or in a circle."""
+    path = tmp_path / "x.tflite"
+    profilers.get_runtime("litert").export_reference(path)
+    whole = path.read_bytes()
+    assert count_operators(path) > 10
+    rng = np.random.default_rng(0)
+    # The tables come first, and the weights last.
+    tables = np.frombuffer(whole, dtype=np.uint8)[:4000]
+    outcomes = set()
+    for _ in range(300):
+        damaged = tables.copy()
+        positions = rng.integers(8, len(damaged), size=3)
+        damaged[positions] = rng.choice([0, 1, 127, 128, 255], size=3)
+        path.write_bytes(damaged.tobytes() + whole[len(tables) :])
+        try:
+            outcomes.add(count_operators(path) >= 0)
+        except KitError as error:
+            assert "x.tflite is no whole .tflite file" in str(error)
+            outcomes.add(str(error))
+    assert len(outcomes) > 1

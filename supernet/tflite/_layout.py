@@ -35,7 +35,7 @@ def groups_of(left: Shape, right: Shape) -> list[tuple[tuple[int, ...], tuple[in
     return found
 
 
-def moved_up(source: Shape, order: Sequence[int], target: Shape) -> tuple[Shape, tuple[int, ...]] | None:
+def reshape_first(source: Shape, order: Sequence[int], target: Shape) -> tuple[Shape, tuple[int, ...]] | None:
     """A reshape after a transpose as a reshape before one, (its shape, the transpose's order); None where it cannot be.
 
     `source` is transposed by `order`, and that is reshaped to `target`.

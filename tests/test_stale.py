@@ -32,8 +32,8 @@ from subdit.core.files import read_json
 from subdit.core.files import write_json
 from subdit.core.run import Run
 from subdit.core.run import read_pick
+from subdit.core.weights import supernet_digest
 from subdit.space import SubDiTSpec
-from supernet.checkpoints import supernet_digest
 from supernet.distillation import FewStepConfig
 from supernet.distillation import KDMDConfig
 from supernet.distillation import distill

@@ -225,7 +225,7 @@ class TruthStore:
     """True quality of sub-DiTs, trained when it is asked for and kept in proxies/truth.jsonl."""
 
     def __init__(self, run: Run, training: Training) -> None:
-        from supernet.checkpoints import supernet_digest
+        from subdit.core.weights import supernet_digest
 
         self._run = run
         self._training = training

@@ -198,8 +198,8 @@ def measure_exported(
 ) -> Mapping[str, Measurement]:
     """Export specs with the supernet's weights into picks/SPEC_HASH/verify/ and measure them side by side."""
     from profilers import measure_models
+    from subdit.core.weights import supernet_digest
     from supernet.checkpoints import load_supernet_of
-    from supernet.checkpoints import supernet_digest
     from supernet.export.exporter import export_sub_dit
     from supernet.recipe import read_recipe
 

@@ -215,10 +215,6 @@ class SpaceDefinition:
     def full_width(self) -> int:
         return self.widths[-1]
 
-    @property
-    def full_depth(self) -> tuple[int, int, int]:
-        return self.depths[0][-1], self.depths[1][-1], self.depths[2][-1]
-
     def heads(self, width: int) -> int:
         """Query heads of a sub-DiT of that width."""
         return width * self.full_heads // self.full_width

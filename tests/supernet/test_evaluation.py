@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from benchmarks.quality import bootstrap_fd
 from subdit.space import get_space
 from supernet.data.digits import load_data
 from supernet.evaluation.metrics import frechet_distance
 from supernet.evaluation.metrics import nearest_neighbor_distances
 from supernet.evaluation.metrics import novelty
 from supernet.evaluation.metrics import recognised
-from supernet.evaluation.samples import bootstrap_fd
 from supernet.evaluation.samples import class_labels
 from supernet.evaluation.samples import generate
 from supernet.evaluation.samples import judge

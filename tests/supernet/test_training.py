@@ -35,8 +35,8 @@ from subdit.core.training_record import SUPERNET
 from subdit.core.training_record import TrainingRecord
 from subdit.core.training_record import cut_sentence
 from subdit.core.training_record import training_records
+from subdit.core.weights import WEIGHTS
 from subdit.space import get_space
-from supernet.checkpoints import WEIGHTS
 from supernet.checkpoints import load_supernet
 from supernet.data.digits import load_data
 from supernet.model.elastic import ElasticDiT

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from subdit._demo import CEILING_S
 from subdit._demo import QUICK
 from subdit._demo import DemoBudget
-from subdit._demo import ceiling_of
 from subdit._demo import demo
-from subdit._demo import duration_lines
+from subdit._demo._budget import ceiling_of
+from subdit._demo._budget import duration_lines
 from subdit.cli import group
 from subdit.cli._demo import command as demo_command
 from subdit.cli._distill import command as distill_command

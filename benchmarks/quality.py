@@ -33,7 +33,7 @@ from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.data.digits import DataSplit
 from supernet.data.digits import load_data
-from supernet.distillation import KDMDConfig
+from supernet.distillation.kdmd import KDMDConfig
 from supernet.distillation.kdmd import distill_kdmd
 from supernet.evaluation.metrics import frechet_distance
 from supernet.evaluation.samples import CLASSES

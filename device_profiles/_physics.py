@@ -51,7 +51,7 @@ _STATED = 0.005
 
 
 def _growing() -> dict[str, str]:
-    """Name, and noun in sentences, of what takes no less to compute where it is larger; the radius up to where strips need no cut."""
+    """What takes no less to compute where it is larger, and its noun; the radius up to where strips need no cut."""
     return {"grid": "number of tokens per side"} | {
         name: dimension.grows for name, dimension in known_dimensions().items() if dimension.grows
     }

@@ -34,9 +34,9 @@ from subdit.core.run import Run
 from subdit.core.run import read_pick
 from subdit.core.weights import supernet_digest
 from subdit.space import SubDiTSpec
-from supernet.distillation import FewStepConfig
-from supernet.distillation import KDMDConfig
-from supernet.distillation import distill
+from supernet.distillation.distill_pick import distill
+from supernet.distillation.few_step_teacher import FewStepConfig
+from supernet.distillation.kdmd import KDMDConfig
 from supernet.evaluation.picks import judge_pick
 from supernet.evaluation.picks import judge_teacher
 from supernet.export.export_pick import export

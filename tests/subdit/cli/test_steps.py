@@ -27,8 +27,8 @@ from subdit.core.training_record import STUDENT
 from subdit.core.training_record import SUPERNET
 from subdit.core.training_record import TEACHER
 from subdit.core.training_record import TrainingRecord
-from supernet.distillation import FewStepConfig
-from supernet.distillation import KDMDConfig
+from supernet.distillation.few_step_teacher import FewStepConfig
+from supernet.distillation.kdmd import KDMDConfig
 from supernet.step_times import StepTimes
 from supernet.training.trainer import TrainingConfig
 

@@ -54,7 +54,8 @@ def computed(space: SearchSpace, spec: SubDiTSpec, element_bytes: int = 4) -> tu
 
 def shallow(space: SearchSpace) -> SearchSpace:
     """With fewer blocks; of every block but those that wait for a long skip there is another just like it."""
-    return dataclasses.replace(space, depths=((1,), (2, 4, 8), (1,)), named={}) if max(depths[-1] for depths in space.depths) > 4 else space
+    deepest = max(depths[-1] for depths in space.depths)
+    return dataclasses.replace(space, depths=((1,), (2, 4, 8), (1,)), named={}) if deepest > 4 else space
 
 
 # The long loops over strips of mobile-1k take torch seconds each.

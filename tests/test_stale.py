@@ -42,7 +42,7 @@ from supernet.evaluation.picks import judge_teacher
 from supernet.export.export_pick import export
 from supernet.sampling import sample
 from supernet.training import step_loop
-from supernet.training.trainer import TrainingConfig
+from supernet.training.config import TrainingConfig
 from supernet.training.trainer import train
 from tests.nas.test_facade import made_profile
 from tests.supernet.small_teacher import KilledError

@@ -46,7 +46,7 @@ def tell_duration(demo: Demo) -> None:
 
 def train_supernet(demo: Demo) -> None:
     from subdit.space import get_space
-    from supernet.training.trainer import TrainingConfig
+    from supernet.training.config import TrainingConfig
     from supernet.training.trainer import train
 
     size = get_space(SPACE).size

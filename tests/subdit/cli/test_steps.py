@@ -30,7 +30,7 @@ from subdit.core.training_record import TrainingRecord
 from supernet.distillation.few_step_teacher import FewStepConfig
 from supernet.distillation.kdmd import KDMDConfig
 from supernet.step_times import StepTimes
-from supernet.training.trainer import TrainingConfig
+from supernet.training.config import TrainingConfig
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ def measure(threads: int, rounds: int) -> dict[str, list[float]]:
     from subdit.space import get_space
     from supernet.data.digits import load_data
     from supernet.parallel import run_shards
+    from supernet.training.config import TrainingConfig
     from supernet.training.trainer import Trainer
-    from supernet.training.trainer import TrainingConfig
 
     torch.set_num_threads(threads)
     config, data = TrainingConfig(), load_data("digits").train

@@ -50,9 +50,9 @@ _STATED = 0.005
 
 
 def _growing() -> dict[str, str]:
-    """Name and title of what takes no less to compute where it is larger; the radius up to where strips need no cut."""
+    """What takes no less to compute where it is larger, and its noun; the radius up to where strips need no cut."""
     return {"grid": "number of tokens per side"} | {
-        name: dimension.title for name, dimension in known_dimensions().items() if dimension.is_growing
+        name: dimension.grows for name, dimension in known_dimensions().items() if dimension.grows
     }
 
 
@@ -156,7 +156,7 @@ def _contains(large: WholeLatency, small: WholeLatency) -> bool:
     for name, dimension in known_dimensions().items():
         if name in a.values:
             pairs = zip(dimension.split(a.values[name]), dimension.split(b.values[name]), strict=True)
-            same &= all(more >= less if dimension.is_growing else more == less for more, less in pairs)
+            same &= all(more >= less if dimension.grows else more == less for more, less in pairs)
     return same and a != b
 
 

@@ -28,7 +28,7 @@ _VERBS = {
     "search": "subdit._search:search",
     "proxies": "nas:measure_proxies",
     "report": "reports:report",
-    "distill": "supernet.distillation:distill",
+    "distill": "supernet.distillation.distill_pick:distill",
     "export": "supernet.export.export_pick:export",
     "sample": "supernet.sampling:sample",
     "demo": "subdit._demo:demo",

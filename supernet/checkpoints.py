@@ -13,8 +13,6 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import logging
 
 from subdit.core.errors import CheckpointError
-from subdit.core.weights import INDEX
-from subdit.core.weights import WEIGHTS
 from subdit.core.weights import supernet_digest
 from supernet.model.dit import SubDiT
 from supernet.model.elastic import ElasticDiT
@@ -113,15 +111,3 @@ def _saved_class(path: Path, what: str) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-__all__ = [
-    "INDEX",
-    "WEIGHTS",
-    "load_model",
-    "load_sub_dit",
-    "load_supernet",
-    "load_supernet_of",
-    "save_model",
-    "supernet_digest",
-]

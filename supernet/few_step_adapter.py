@@ -17,8 +17,8 @@ from subdit.core.origin import of_others
 from subdit.core.origin import origin
 from subdit.core.origin import standing
 from subdit.core.run import Run
+from subdit.core.weights import supernet_digest
 from supernet.checkpoints import load_supernet
-from supernet.checkpoints import supernet_digest
 from supernet.model.dit import SubDiT
 
 ADAPTER = "few_step"

@@ -24,7 +24,7 @@ class Inherited:
     def __init__(
         self, supernet_path: Path, space_name: str, *, seed: int = 0, data: ValidationSet | None = None
     ) -> None:
-        from supernet.checkpoints import supernet_digest
+        from subdit.core.weights import supernet_digest
 
         self._path = supernet_path
         self._space_name = space_name

@@ -43,7 +43,7 @@ class TruthStore:
     """True quality of sub-DiTs, trained when it is asked for and kept in proxies/truth.jsonl."""
 
     def __init__(self, run: Run, training: Training) -> None:
-        from supernet.checkpoints import supernet_digest
+        from subdit.core.weights import supernet_digest
 
         self._run = run
         self._training = training
@@ -92,7 +92,7 @@ class TruthStore:
         from supernet.evaluation.metrics import frechet_distance
         from supernet.evaluation.samples import class_labels
         from supernet.evaluation.samples import generate
-        from supernet.training.standalone import loss_of
+        from supernet.evaluation.validation_loss import validation_loss
         from supernet.training.standalone import train_alone
 
         began = time.perf_counter()
@@ -100,7 +100,7 @@ class TruthStore:
         # Other specs get other batches: what a seed does to one must not be what it does to all.
         seed = int(np.random.SeedSequence([int(spec.hash, 16), number]).generate_state(1)[0])
         model = train_alone(spec, self._data.train, updates=self._training.updates, seed=seed, supernet=supernet)
-        found = {"loss": loss_of(model, self._triples)}
+        found = {"loss": validation_loss(model, self._triples)}
         if self._training.per_class:
             labels = class_labels(self._training.per_class)
             samples = generate(model, spec.space, labels, steps=self._training.steps, seed=seed % 2**31)

@@ -189,8 +189,8 @@ def measure_exported(
     from profilers import get_runtime
     from profilers import measure_models
     from profilers import sub_dit_model
+    from subdit.core.weights import supernet_digest
     from supernet.checkpoints import load_supernet_of
-    from supernet.checkpoints import supernet_digest
 
     runtime = get_runtime(profile.runtime, precision=profile.precision)
     paths: dict[str, Path] = {}

@@ -46,7 +46,7 @@ def tell_duration(demo: Demo) -> None:
 
 def train_supernet(demo: Demo) -> None:
     from subdit.space import get_space
-    from supernet.training.trainer import TrainingConfig
+    from supernet.training.config import TrainingConfig
     from supernet.training.trainer import train
 
     size = get_space(SPACE).size
@@ -107,9 +107,9 @@ def search_front(demo: Demo) -> None:
 
 
 def distill_pick(demo: Demo) -> None:
-    from supernet.distillation import FewStepConfig
-    from supernet.distillation import KDMDConfig
-    from supernet.distillation import distill
+    from supernet.distillation.distill_pick import distill
+    from supernet.distillation.few_step_teacher import FewStepConfig
+    from supernet.distillation.kdmd import KDMDConfig
 
     demo.say(
         "K-DMD: the balanced pick learns to draw in 4 steps, from the score of the full network and its few-step LoRA"

@@ -16,7 +16,6 @@ from subdit.space._dimensions import DIMENSIONS
 from subdit.space._dimensions import KINDS
 from subdit.space._dimensions import STAGES
 from subdit.space._dimensions import Dimension
-from subdit.space._dimensions import Matrix
 from subdit.space._dimensions import Operations
 from subdit.space._dimensions import known_dimensions
 from subdit.space._dimensions import register_dimension
@@ -66,7 +65,6 @@ __all__ = [
     "DIMENSIONS",
     "Dimension",
     "EncodedSpecs",
-    "Matrix",
     "MemoryTerms",
     "Operations",
     "SearchSpace",

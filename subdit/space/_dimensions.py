@@ -67,13 +67,12 @@ class Dimension:
         name: of the spec's field, of its key in JSON, and of its column in tables.
         letter: what stands before its value in the text of a spec, and in lower case in the name of a component.
         stages: the stages that have a value of their own; empty where a sub-DiT has one value.
-        listed_in: the field of `SearchSpace` that lists its values; empty where that is `extra`.
-        is_listed_by_stage: whether that field has a list for each of the stages.
-        least: smallest value that a space may list.
-        is_nested: whether a smaller value has a part of a larger one's weights, so that the supernet needs the largest.
-        is_growing: whether more of it never takes less to compute.
-        title: what sentences call it.
         kinds: of the components that depend on it; in a stage's blocks they have that stage's value.
+        listed_in: the field of `SearchSpace` that lists its values; empty where that is `extra`.
+        grows: what sentences call it, where more of it never takes less to compute; else empty.
+        is_listed_by_stage: whether that field has a list for each of the stages.
+        is_nested: whether a smaller value has a part of a larger one's weights, so that the supernet needs the largest.
+        least: smallest value that a space may list.
         effect: what a component of these kinds computes at a value, from what it would compute without the dimension;
             None where `_sizes.py` has it. Activation memory knows the dimensions of `DIMENSIONS` alone.
     """
@@ -81,13 +80,12 @@ class Dimension:
     name: str
     letter: str
     stages: tuple[str, ...] = ()
-    listed_in: str = ""
-    is_listed_by_stage: bool = False
-    least: int = 1
-    is_nested: bool = False
-    is_growing: bool = False
-    title: str = ""
     kinds: tuple[str, ...] = ()
+    listed_in: str = ""
+    grows: str = ""
+    is_listed_by_stage: bool = False
+    is_nested: bool = False
+    least: int = 1
     effect: Callable[[Operations, int], Operations] | None = None
 
     @property
@@ -108,49 +106,14 @@ class Dimension:
         return "/".join(map(str, self.split(value)))
 
 
+_SIZED = tuple(kind for kind in KINDS if kind != "text_projection")
 DIMENSIONS = (
-    Dimension(
-        "width",
-        "w",
-        title="width",
-        listed_in="widths",
-        is_nested=True,
-        is_growing=True,
-        kinds=tuple(kind for kind in KINDS if kind != "text_projection"),
-    ),
-    Dimension(
-        "depth",
-        "d",
-        STAGES,
-        title="depth",
-        listed_in="depths",
-        is_listed_by_stage=True,
-        is_nested=True,
-        is_growing=True,
-    ),
-    Dimension(
-        "ffn_ratio",
-        "f",
-        STAGES,
-        title="FFN ratio",
-        listed_in="ffn_ratios",
-        is_listed_by_stage=True,
-        is_nested=True,
-        is_growing=True,
-        kinds=("ffn",),
-    ),
-    Dimension("bna_blocks", "B", ASSA_STAGES, title="number of strips", listed_in="bna_blocks", kinds=("assa",)),
-    Dimension(
-        "bna_radius",
-        "r",
-        ASSA_STAGES,
-        title="radius r",
-        listed_in="bna_radii",
-        least=0,
-        is_growing=True,
-        kinds=("assa",),
-    ),
-    Dimension("kv_compression", "c", title="KV compression", listed_in="kv_compressions", kinds=("assa",)),
+    Dimension("width", "w", (), _SIZED, "widths", "width", is_nested=True),
+    Dimension("depth", "d", STAGES, (), "depths", "depth", is_listed_by_stage=True, is_nested=True),
+    Dimension("ffn_ratio", "f", STAGES, ("ffn",), "ffn_ratios", "FFN ratio", is_listed_by_stage=True, is_nested=True),
+    Dimension("bna_blocks", "B", ASSA_STAGES, ("assa",), "bna_blocks"),
+    Dimension("bna_radius", "r", ASSA_STAGES, ("assa",), "bna_radii", "radius r", least=0),
+    Dimension("kv_compression", "c", (), ("assa",), "kv_compressions"),
 )
 """The dimensions that every space has, in the order of columns."""
 

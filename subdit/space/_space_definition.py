@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from functools import cached_property
 from typing import Any
+from typing import NoReturn
 
 from subdit.core.errors import SpaceError
 from subdit.space._dimensions import DIMENSIONS
@@ -100,89 +101,65 @@ class SpaceDefinition:
         self._check_heads()
         self._check_grids()
 
+    def _refuse(self, said: str) -> NoReturn:
+        raise SpaceError(f"Space {self.name!r} {said}.")
+
     def _check_sizes(self) -> None:
         """What is one number each."""
         sizes = ("latent_size", "latent_channels", "patch_size", "head_dim", "full_heads", "kv_heads")
         for label in (*sizes, "text_width", "time_width"):
             value = getattr(self, label)
             if type(value) is not int or value < 1:
-                raise SpaceError(f"Space {self.name!r} has {label} {value!r}; it must be a positive whole number.")
+                self._refuse(f"has {label} {value!r}; it must be a positive whole number")
         if not self.rope_theta > 0:
-            raise SpaceError(f"Space {self.name!r} has rope_theta {self.rope_theta!r}; it must be positive.")
+            self._refuse(f"has rope_theta {self.rope_theta!r}; it must be positive")
         if self.time_width % 2:
-            raise SpaceError(
-                f"Space {self.name!r} has time_width {self.time_width}; it must be even, half sines and half cosines."
-            )
+            self._refuse(f"has time_width {self.time_width}; it must be even, half sines and half cosines")
         if self.head_dim % 4:
-            raise SpaceError(
-                f"Space {self.name!r} has head_dim {self.head_dim}; 2-D rotary embedding needs a multiple of 4."
-            )
+            self._refuse(f"has head_dim {self.head_dim}; 2-D rotary embedding needs a multiple of 4")
         encoders = [text.name for text in self.text_inputs]
         if not encoders or len(set(encoders)) < len(encoders):
-            raise SpaceError(f"Space {self.name!r} has the text inputs {encoders}; name at least one, each once.")
+            self._refuse(f"has the text inputs {encoders}; name at least one, each once")
         for text in self.text_inputs:
             if text.width < 1 or text.tokens < 1:
-                raise SpaceError(
-                    f"Space {self.name!r} has the text input {text.name!r} of {text.tokens} tokens of width "
-                    f"{text.width}; both must be positive."
-                )
-
+                given = f"{text.name!r} of {text.tokens} tokens of width {text.width}"
+                self._refuse(f"has the text input {given}; both must be positive")
         if strange := set(self.pipeline) - set(PIPELINE_PARTS):
-            raise SpaceError(
-                f"Space {self.name!r} has {sorted(strange)[0]!r} in its pipeline; there is {', '.join(PIPELINE_PARTS)}."
-            )
+            self._refuse(f"has {sorted(strange)[0]!r} in its pipeline; there is {', '.join(PIPELINE_PARTS)}")
 
     def _check_values(self) -> None:
         """What is a list of values each."""
         names = [name for name, _ in self.extra]
         registered = set(known_dimensions()) - {dimension.name for dimension in DIMENSIONS}
         if strange := [name for name in names if name not in registered or names.count(name) > 1]:
-            raise SpaceError(
-                f"Space {self.name!r} has {strange[0]!r} in extra; register the dimension with register_dimension, and "
-                "list it once."
-            )
+            self._refuse(f"has {strange[0]!r} in extra; register it with register_dimension, and list it once")
         for column in self.columns:
             label, values = column.label, column.values
             whole = all(type(value) is int for value in values)
             if not values or not whole or list(values) != sorted(set(values)) or values[0] < column.dimension.least:
-                raise SpaceError(
-                    f"Space {self.name!r} lists {label} as {values}; list positive values, ascending, once each."
-                )
+                self._refuse(f"lists {label} as {values}; list positive values, ascending, once each")
         if odd := [depth for depth in self.depths[1] if depth % 2]:
-            raise SpaceError(
-                f"Space {self.name!r} has a middle depth of {odd[0]}; U-ViT skips pair blocks, so it must be even."
-            )
+            self._refuse(f"has a middle depth of {odd[0]}; U-ViT skips pair blocks, so it must be even")
 
     def _check_heads(self) -> None:
         for width in self.widths:
             heads = width * self.full_heads
             if heads % self.full_width or (heads // self.full_width) % self.kv_heads:
-                raise SpaceError(
-                    f"Space {self.name!r} has width {width} with {heads / self.full_width:g} query heads, which "
-                    f"{self.kv_heads} key-value heads do not divide."
-                )
+                given = f"width {width} with {heads / self.full_width:g} query heads"
+                self._refuse(f"has {given}, which {self.kv_heads} key-value heads do not divide")
 
     def _check_grids(self) -> None:
         if self.latent_size % self.patch_size:
-            raise SpaceError(
-                f"Space {self.name!r} has a latent of {self.latent_size} that patches of {self.patch_size} do not tile."
-            )
+            self._refuse(f"has a latent of {self.latent_size} that patches of {self.patch_size} do not tile")
         if self.grid % 2:
-            raise SpaceError(
-                f"Space {self.name!r} has an odd grid of {self.grid} tokens per side; Middle needs half of it."
-            )
+            self._refuse(f"has an odd grid of {self.grid} tokens per side; Middle needs half of it")
+        grid = f"its grid of {self.grid}x{self.grid} tokens"
         for blocks in self.bna_blocks:
             if self.tokens % blocks:
-                raise SpaceError(
-                    f"Space {self.name!r} cuts its grid of {self.grid}x{self.grid} tokens into {blocks} strips, which "
-                    "do not come out even."
-                )
+                self._refuse(f"cuts {grid} into {blocks} strips, which do not come out even")
         for stride in self.kv_compressions:
             if self.grid % stride:
-                raise SpaceError(
-                    f"Space {self.name!r} compresses its grid of {self.grid}x{self.grid} tokens by {stride} per side, "
-                    "which does not come out even."
-                )
+                self._refuse(f"compresses {grid} by {stride} per side, which does not come out even")
 
     # What follows from the fields -----------------------------------------------------------------------------------
 
@@ -214,10 +191,6 @@ class SpaceDefinition:
     @property
     def full_width(self) -> int:
         return self.widths[-1]
-
-    @property
-    def full_depth(self) -> tuple[int, int, int]:
-        return self.depths[0][-1], self.depths[1][-1], self.depths[2][-1]
 
     def heads(self, width: int) -> int:
         """Query heads of a sub-DiT of that width."""

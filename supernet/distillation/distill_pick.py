@@ -27,10 +27,10 @@ from subdit.core.stale import set_aside_of_pick
 from subdit.core.training_record import STUDENT_FILE
 from subdit.core.training_record import TEACHER_FILE
 from subdit.core.training_record import TrainingRecord
+from subdit.core.weights import supernet_digest
 from subdit.space import SubDiTSpec
 from supernet.checkpoints import load_supernet
 from supernet.checkpoints import save_model
-from supernet.checkpoints import supernet_digest
 from supernet.data.digits import DataSplit
 from supernet.data.digits import load_data
 from supernet.distillation.few_step_teacher import SHIFT

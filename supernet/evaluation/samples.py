@@ -112,17 +112,6 @@ def judge(sets: Sequence[Samples], data: DataSplit, labels: npt.NDArray[np.int64
     )
 
 
-def bootstrap_fd(data: DataSplit, *, seeds: int = 3) -> tuple[float, ...]:
-    """Frechet distance to the judge half of 900 draws, 90 per class, from the training half: what memorising gives."""
-    seen = data.seen
-    found = []
-    for seed in range(seeds):
-        rng = np.random.default_rng([seed, 8])
-        rows = [rng.choice(np.flatnonzero(seen.labels == label), PER_CLASS) for label in range(CLASSES)]
-        found.append(round(frechet_distance(seen.latents[np.concatenate(rows)], data.judge.latents), 4))
-    return tuple(found)
-
-
 def judge_sampling(
     model: nn.Module,
     space_name: str,

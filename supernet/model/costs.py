@@ -6,7 +6,6 @@ nothing of some of the fused kernels. Activation memory is the largest sum of li
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -102,38 +101,6 @@ def weight_sizes(module: nn.Module) -> WeightSizes:
         matrices=len(matrices),
         output_channels=sum(channels for _, channels in matrices.values()),
     )
-
-
-def part_costs(costs: Costs, stage: str, kind: str | None = None) -> PartCosts:
-    """Costs of a part of a sub-DiT by the names of `components_by_stage`, or of the components of a kind in it.
-
-    FLOPs are added up; of the live sets it is the largest one.
-    """
-    below = _MODULE_OF_STAGE.get(stage, stage)
-    pattern = rf"{below}(\.\d+)?"
-    if kind in _MODULE_OF_KIND:
-        pattern = rf"{below}\.\d+\.{_MODULE_OF_KIND[kind]}"
-    found = [part for name, part in costs.parts.items() if re.fullmatch(pattern, name)]
-    return PartCosts(
-        sum(part.flops for part in found),
-        max((part.activation_bytes for part in found), default=0),
-        max((part.fused_activation_bytes for part in found), default=0),
-    )
-
-
-_MODULE_OF_STAGE = {
-    "text": "text_projection",
-    "time": "time_embed",
-    "patch": "patch_embed",
-    "final": "final_layer",
-}
-_MODULE_OF_KIND = {
-    "assa": "attn",
-    "self_attention": "attn",
-    "cross_attention": "cross_attn",
-    "ffn": "ffn",
-    "skip_fusion": "skip",
-}
 
 
 def _on_meta(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -96,18 +96,18 @@ def elastic_step(
 
     def run(rows: slice) -> tuple[_Member, _Member]:
         latents, noise, sigma = batch.latents[rows], batch.noise[rows], batch.sigma[rows]
-        part = len(latents) / len(batch.latents)
+        fraction = len(latents) / len(batch.latents)
         target = velocity(latents, noise)
         x_t = add_noise(latents, noise, sigma)
         inputs = model_inputs(supernet, x_t, 1000 * sigma, [text[rows] for text in batch.text])
         options = {} if batch.text_mask is None else {"encoder_attention_mask": batch.text_mask[rows]}
         full_velocity = supernet.full(*inputs, **options)
-        full_loss = part * mean_squared_error(full_velocity, target)
+        full_loss = fraction * mean_squared_error(full_velocity, target)
         full = _Member((full_loss.detach(),), torch.autograd.grad(full_loss, list(full_parameters.values())))
         # Asked for here: a functional call swaps parameters in, so that no two threads may have one template.
         sub_velocity = functional_call(supernet.template(spec), leaves, inputs, options)
-        sub_loss = part * mean_squared_error(sub_velocity, target)
-        distill_loss = part * mean_squared_error(sub_velocity, full_velocity.detach())
+        sub_loss = fraction * mean_squared_error(sub_velocity, target)
+        distill_loss = fraction * mean_squared_error(sub_velocity, full_velocity.detach())
         total = sub_weight * (sub_loss + distill_weight * distill_loss)
         gradients = torch.autograd.grad(total, list(leaves.values()))
         return full, _Member((sub_loss.detach(), distill_loss.detach()), gradients)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +37,7 @@ from supernet.flow_matching import sample_sigma
 from supernet.model.elastic import ElasticDiT
 from supernet.parallel import run_shards
 from supernet.parallel import shard_count
+from supernet.training.config import TrainingConfig
 from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
 from supernet.training.elastic_step import elastic_step
@@ -56,50 +56,6 @@ from supernet.training.step_budget import record
 from supernet.training.step_loop import run_steps
 
 STATE = "state.safetensors"
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a supernet is trained.
-
-    Attributes:
-        steps: of the optimisers; the learning rate is a function of them alone, and falls to zero by the last.
-        ceiling_s: seconds after which the training is cut short and cooled down, None for never. Where it does not
-            bind, the result depends on seed and threads alone.
-        batch_size: images per step, seen by the full network and by one sub-network.
-        muon_learning_rate: peak of Muon's, for the matrices inside blocks (scaled to AdamW's update size).
-        muon_dtype: of Muon's Newton-Schulz iterations, "float32", "bfloat16", or "auto": bfloat16 on CUDA, float32 on
-            a processor, many of which emulate bfloat16. A resumed training keeps the one that it began with.
-        learning_rate: peak of AdamW's, for everything else.
-        weight_decay: of both.
-        warmup: share of the training in which the learning rate rises.
-        ema_decay: of the weights that are saved.
-        max_grad_norm: where gradients are clipped.
-        text_drop: share of captions replaced by the empty prompt, so that guidance is possible.
-        encoder_drop: chance of each text encoder to be left out, where there are several (paper: each independently,
-            rate not given), so that a phone can go without the larger one.
-        sub_weight: weight of the sub-network's losses.
-        distill_weight: weight, within those, of the distance to the full network's output.
-        seed: of weights, batches, noise and sampled sub-networks.
-        save_every_s: seconds between resume states.
-    """
-
-    steps: int = 1235
-    ceiling_s: float | None = 495.0
-    batch_size: int = 64
-    muon_learning_rate: float = 1e-2
-    muon_dtype: str = "auto"
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.05
-    ema_decay: float = 0.99
-    max_grad_norm: float = 1.0
-    text_drop: float = 0.1
-    encoder_drop: float = 0.1
-    sub_weight: float = 1.0
-    distill_weight: float = 1.0
-    seed: int = 0
-    save_every_s: float = 10.0
 
 
 def train(
@@ -219,14 +175,7 @@ class Trainer:
             torch.manual_seed(config.seed)
             self.supernet = ElasticDiT(space=space.name)
         parameters = list(self.supernet.parameters())
-        made = optimizers_of(
-            self.supernet.full,
-            parameters,
-            learning_rate=config.learning_rate,
-            muon_learning_rate=config.muon_learning_rate,
-            weight_decay=config.weight_decay,
-            iteration_dtype=muon_dtype(config.muon_dtype, parameters[0].device),
-        )
+        made = optimizers_of(self.supernet.full, parameters, config)
         self.optimizers, self.peaks = [optimizer for optimizer, _ in made], [peak for _, peak in made]
         self.ema = EMAModel(self.supernet.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
         self.latents = torch.from_numpy(data.latents)

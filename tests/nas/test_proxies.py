@@ -73,7 +73,7 @@ def test_validation_loss_is_the_mean_over_triples_with_its_paired_error(run: Run
     found = ValidationLoss(run.supernet, "digits", data=data).evaluate(TINY)
     assert isinstance(found, Evaluation)
     tiny = supernet.extract(TINY)
-    assert found.value == pytest.approx(validation_loss(supernet, TINY, data), rel=1e-5)
+    assert found.value == pytest.approx(validation_loss(supernet, data, spec=TINY), rel=1e-5)
     # The spread of differences over resampled triples is what the error foretells.
     each = [
         (tiny(x, t, *text) - target).square().mean().item() - (supernet(x, t, *text) - target).square().mean().item()
@@ -223,11 +223,10 @@ def test_the_verb_measures_from_scratch_too(run: Run) -> None:
 
 def test_training_alone_is_repeatable_and_learns() -> None:
     from supernet.data.digits import load_data
-    from supernet.training.standalone import loss_of
     from supernet.training.standalone import train_alone
 
     data = load_data("digits")
     triples = validation_set("digits", data=data.judge.take(range(64)), per_image=1)
-    losses = [loss_of(train_alone(TINY, data.train, updates=count, seed=1), triples) for count in (0, 15, 15)]
+    losses = [validation_loss(train_alone(TINY, data.train, updates=count, seed=1), triples) for count in (0, 15, 15)]
     assert losses[1] < 0.9 * losses[0]
     assert losses[1] == losses[2]

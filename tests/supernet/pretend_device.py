@@ -121,7 +121,7 @@ def mixed(supernet: ElasticDiT) -> None:
 SCENARIOS: dict[str, Callable[[ElasticDiT], Any]] = {
     "elastic step": step,
     "forward and extract": forward,
-    "validation loss": lambda supernet: validation_loss(supernet, SPEC, validation_set("digits", per_image=1)),
+    "validation loss": lambda supernet: validation_loss(supernet, validation_set("digits", per_image=1), spec=SPEC),
     "validation velocities": lambda supernet: predicted_velocities(supernet, SPEC, validation_set("digits")),
     "sampling": sample,
     "judging": judged,

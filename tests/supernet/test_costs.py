@@ -22,10 +22,10 @@ from subdit.space import count_flops
 from subdit.space import get_space
 from supernet.model.components import component_module
 from supernet.model.costs import measure_costs
-from supernet.model.costs import part_costs
 from supernet.model.costs import weight_sizes
 from supernet.model.dit import SubDiT
 from supernet.model.dit import example_inputs
+from tests.supernet.part_costs import part_costs
 from tests.supernet.shrunk import SHIPPED
 
 

@@ -19,9 +19,9 @@ from subdit.core.training_record import TEACHER
 from subdit.core.training_record import TrainingRecord
 from subdit.core.training_record import training_records
 from supernet.checkpoints import load_sub_dit
-from supernet.distillation import FewStepConfig
-from supernet.distillation import KDMDConfig
-from supernet.distillation import distill
+from supernet.distillation.distill_pick import distill
+from supernet.distillation.few_step_teacher import FewStepConfig
+from supernet.distillation.kdmd import KDMDConfig
 from supernet.few_step_adapter import load_few_step_teacher
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT

@@ -14,8 +14,8 @@ from torch import Tensor
 import supernet.training.step_loop as step_loop
 from subdit.core.errors import CheckpointError
 from subdit.core.errors import RunError
-from supernet.distillation import FewStepConfig
 from supernet.distillation import few_step_teacher
+from supernet.distillation.few_step_teacher import FewStepConfig
 from supernet.distillation.few_step_teacher import draw_trajectories
 from supernet.distillation.few_step_teacher import segment_sigmas
 from supernet.distillation.few_step_teacher import train_few_step_teacher

@@ -15,8 +15,8 @@ from torch import nn
 
 import supernet.training.step_loop as step_loop
 from subdit.core.errors import CheckpointError
-from supernet.distillation import KDMDConfig
 from supernet.distillation.kdmd import KDMDBatch
+from supernet.distillation.kdmd import KDMDConfig
 from supernet.distillation.kdmd import Scores
 from supernet.distillation.kdmd import Student
 from supernet.distillation.kdmd import critic_loss

@@ -302,10 +302,10 @@ def test_a_sub_network_in_bfloat16_equals_its_extraction(space: str) -> None:
 def test_a_bfloat16_supernet_is_validated_probed_and_sampled() -> None:
     plain, half, spec = redrawn().eval(), redrawn().to(HALF).eval(), SPECS[1]
     data = validation_set("digits", per_image=1).spread(12)
-    assert validation_loss(half, spec, data) == pytest.approx(validation_loss(plain, spec, data), rel=0.02)
+    assert validation_loss(half, data, spec=spec) == pytest.approx(validation_loss(plain, data, spec=spec), rel=0.02)
     found, expected = predicted_velocities(half, spec, data), predicted_velocities(plain, spec, data)
     assert found.dtype == np.float32 and np.linalg.norm(found - expected) < 0.03 * np.linalg.norm(expected)
-    assert validation_losses(half, spec, data).mean() == pytest.approx(validation_loss(half, spec, data), rel=0.01)
+    assert validation_losses(half, spec, data).mean() == pytest.approx(validation_loss(half, data, spec=spec), rel=0.01)
     assert activation_code_score(half, spec, data) == pytest.approx(activation_code_score(plain, spec, data), rel=0.05)
     score = synaptic_diversity_score(plain, spec, data)
     assert synaptic_diversity_score(half, spec, data) == pytest.approx(score, abs=0.1)
@@ -358,6 +358,7 @@ def test_a_step_on_cuda_is_the_processors(spec: SubDiTSpec, dtype: torch.dtype, 
     assert distance(gradients(there), gradients(plain)) < tolerance
     assert all(each.rope_cos.is_cuda for each in attentions(there.template(spec)))
     data = validation_set("digits", per_image=1).spread(8)
-    assert validation_loss(there, spec, data) == pytest.approx(validation_loss(plain, spec, data), rel=tolerance)
+    expected = validation_loss(plain, data, spec=spec)
+    assert validation_loss(there, data, spec=spec) == pytest.approx(expected, rel=tolerance)
     assert np.isfinite(activation_code_score(there, spec, data))
     assert np.isfinite(synaptic_diversity_score(there, spec, data))

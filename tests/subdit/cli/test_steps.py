@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from subdit._demo import CEILING_S
 from subdit._demo import QUICK
 from subdit._demo import DemoBudget
-from subdit._demo import ceiling_of
 from subdit._demo import demo
-from subdit._demo import duration_lines
+from subdit._demo._budget import ceiling_of
+from subdit._demo._budget import duration_lines
 from subdit.cli import group
 from subdit.cli._demo import command as demo_command
 from subdit.cli._distill import command as distill_command
@@ -27,10 +27,10 @@ from subdit.core.training_record import STUDENT
 from subdit.core.training_record import SUPERNET
 from subdit.core.training_record import TEACHER
 from subdit.core.training_record import TrainingRecord
-from supernet.distillation import FewStepConfig
-from supernet.distillation import KDMDConfig
+from supernet.distillation.few_step_teacher import FewStepConfig
+from supernet.distillation.kdmd import KDMDConfig
 from supernet.step_times import StepTimes
-from supernet.training.trainer import TrainingConfig
+from supernet.training.config import TrainingConfig
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from subdit.space import components_by_stage
 from subdit.space import get_space
 from subdit.space import part_activation_bytes
 from supernet.model.costs import measure_costs
-from supernet.model.costs import part_costs
 from supernet.model.dit import SubDiT
 from supernet.model.dit import example_inputs
+from tests.supernet.part_costs import part_costs
 from tests.supernet.shrunk import SHIPPED
 from tests.supernet.shrunk import shrunk
 
@@ -54,7 +54,8 @@ def computed(space: SearchSpace, spec: SubDiTSpec, element_bytes: int = 4) -> tu
 
 def shallow(space: SearchSpace) -> SearchSpace:
     """With fewer blocks; of every block but those that wait for a long skip there is another just like it."""
-    return dataclasses.replace(space, depths=((1,), (2, 4, 8), (1,)), named={}) if max(space.full_depth) > 4 else space
+    deepest = max(depths[-1] for depths in space.depths)
+    return dataclasses.replace(space, depths=((1,), (2, 4, 8), (1,)), named={}) if deepest > 4 else space
 
 
 # The long loops over strips of mobile-1k take torch seconds each.

@@ -15,7 +15,6 @@ from subdit.cli._profile_text import MARKS
 from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
 from subdit.cli._table import echo_table
-from subdit.core.quantities import FIGURES
 
 if TYPE_CHECKING:
     from nas import SearchResult
@@ -23,12 +22,20 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _STUDY = ("storage", "study_name", "worker", "stale_s")
 _CALL = ("name", "resume", "force")
+_EARLIER = {
+    "latency_ms": "--max-latency-ms",
+    "pipeline_ms": "--max-pipeline-ms",
+    "params": "--max-params",
+    "memory_mb": "--max-memory-mb",
+    "file_mb": "--max-file-mb",
+    "gflops": "--max-gflops",
+}
+"""How limits were written before `--limit`."""
 
 
 def _earlier_limits(command: _Command) -> _Command:
-    """`--max-FIGURE` and `--max-quality` of earlier versions, hidden; `_constraints` reads them."""
-    for name in FIGURES:
-        option = f"--max-{name.replace('_', '-')}"
+    """The options of `_EARLIER`, and the one for proxies, hidden; `_constraints` reads them."""
+    for name, option in _EARLIER.items():
         command = click.option(option, f"max_{name}", type=float, multiple=True, hidden=True)(command)
     return click.option("--max-quality", multiple=True, hidden=True)(command)
 
@@ -124,7 +131,7 @@ def command(run: Path, as_json: bool, **options: Any) -> None:
 
 def _constraints(options: dict[str, Any]) -> dict[str, float]:
     """Limits by name, from --limit and from the options of earlier versions, which are taken out of `options`."""
-    earlier = [f"{name}={value}" for name in FIGURES for value in options.pop(f"max_{name}")]
+    earlier = [f"{name}={value}" for name in _EARLIER for value in options.pop(f"max_{name}")]
     earlier += options.pop("max_quality")
     for text in earlier:
         click.echo(f"Note: this limit is now written as --limit {text}; the option given goes away.", err=True)

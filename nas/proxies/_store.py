@@ -20,7 +20,7 @@ class QualityStore:
     """Append-only file of evaluations of one proxy, `<supernet digest>.jsonl` in the run's quality folder.
 
     One JSON object per line: spec_hash, proxy, data_hash, value, and error where the proxy knows its own. The next
-    process that writes drops a line that a killed one left unfinished; a damaged line before the last raises `RunError`.
+    process that writes drops a line that a killed one left unfinished; a damaged line before it raises `RunError`.
     Several processes may share it.
     """
 

@@ -107,8 +107,8 @@ def is_finished(folder: Path, identity: Mapping[str, Any], budget: Mapping[str, 
     if not resume:
         if not finished:
             raise RunError(
-                f"The search {name!r} was started with these settings and is not finished; continue it with --resume, or "
-                "start again with --force."
+                f"The search {name!r} was started with these settings and is not finished; continue it with --resume, "
+                "or start again with --force."
             )
         same = "" if stored.get("budget") == budget else " but for the budget"
         raise RunError(

@@ -155,7 +155,7 @@ def damaged(road: Path, tmp_path: Path, file: str) -> Path:
         (("spaces", "show", "mars"), "mars"),
         (("kit", "mars", "--out", "{tmp}/kit"), "mars"),
         (("search", "{run}", "--device", "nokia-3310", "--name", "x"), "nokia-3310"),
-        ((*SEARCH, "--name", "x", "--max-latency-ms", "0.0001"), "tightest"),
+        ((*SEARCH, "--name", "x", "--limit", "latency_ms=0.0001"), "tightest"),
         (("search", "{run}", "--device", "{run}/device.json", "--allow-noisy"), "default"),
         (("search", "{tmp}/nothing", "--device", "{run}/device.json"), "nothing"),
         (("report", "{tmp}/nothing"), "nothing"),

@@ -35,7 +35,12 @@ class MissingCapacity:
 def main(run: Path) -> None:
     proxy: QualityProxy = MissingCapacity(run / "supernet")
     found = subdit.search(
-        run, device="linux-amd-epyc/litert/fp32/t1", name="own-proxy", proxy=proxy, trials=60, resume=True
+        run,
+        device="linux-amd-epyc/litert/fp32/t1",
+        objectives=("latency_ms", proxy),
+        name="own-proxy",
+        trials=60,
+        resume=True,
     )
     print(found.to_frame()[["spec_hash", "latency_ms", proxy.id]].to_string(index=False))
 

@@ -32,7 +32,7 @@ def main() -> None:
     print(found.to_frame()[["spec_hash", "width", "latency_ms", "validation_loss", "params"]].to_string(index=False))
     for name, pick in found.picks.items():
         print(f"{name}: {pick.why}")
-    print(subdit.report(given.run, force=True).page)
+    print(subdit.report(given.run, force=True).html)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 from subdit.core.errors import SearchError
 from subdit.core.quantities import FIGURES
 from subdit.core.quantities import LATENCY
+from subdit.core.quantities import is_figure
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
@@ -75,9 +76,15 @@ class SearchConfig:
             raise SearchError(f"A search of {self.trials} trials finds nothing; give --trials at least 1.")
         if self.budget_s is not None and not (self.budget_s > 0 and math.isfinite(self.budget_s)):
             raise SearchError(f"The option budget_s is {self.budget_s}; it must be a finite number above zero.")
+        qualities = [name for name in self.objective_names if not is_figure(name)]
         for name, limit in self.constraints.items():
+            if not is_figure(name) and name not in qualities:
+                raise SearchError(
+                    f"There is no {name!r} to limit; there is {', '.join(FIGURES)}, and of quality proxies those that "
+                    f"are objectives: {', '.join(qualities)}."
+                )
             # What a proxy says may be negative.
-            if not math.isfinite(limit) or (limit <= 0 and name.partition("@")[0] in FIGURES):
+            if not math.isfinite(limit) or (limit <= 0 and is_figure(name)):
                 raise SearchError(f"The limit on {name} is {limit}; it must be a finite number above zero.")
         if self.seed < 0:
             raise SearchError(f"The seed is {self.seed}; it must not be negative.")
@@ -87,6 +94,11 @@ class SearchConfig:
             raise SearchError(
                 f"One cannot verify {self.verify} sub-DiTs; give --verify a number of at least 1, or leave it out."
             )
+
+    @property
+    def objective_names(self) -> list[str]:
+        """Names of the objectives as they were given, of a proxy that is an object its id."""
+        return [each if isinstance(each, str) else each.id for each in self.objectives]
 
     @property
     def trial_limit(self) -> int:

@@ -90,7 +90,7 @@ def run_search(
     check_sampler(config.sampler, region.feasible, config.trial_limit)
     said = identity | {"feasible_region": region.to_dict()} | weights
     with lock_folder(folder, shared=location.shared, force=force) as prepared, translate_errors(location.where):
-        # Once more, as another process may have begun it meanwhile.
+        # Once more, as another process may have started it meanwhile.
         only_picks = answered()
         if only_picks and not config.pick_at:
             return load_search(run.path, name)

@@ -30,6 +30,7 @@ from subdit.core.quantities import LATENCY
 from subdit.core.quantities import PARAMS
 from subdit.core.quantities import PER_DEVICE
 from subdit.core.quantities import PIPELINE
+from subdit.core.quantities import is_figure
 from subdit.core.run import Run
 from subdit.core.run import read_manifest
 from subdit.space import SearchSpace
@@ -143,14 +144,14 @@ def resolve(run: Run, config: SearchConfig) -> SearchProblem:
 
     space = get_space(str(read_manifest(run).get("space")))
     given = {each.id: each for each in config.objectives if not isinstance(each, str)}
-    wanted = [each if isinstance(each, str) else each.id for each in config.objectives]
+    wanted = config.objective_names
     _check_objectives(wanted, given)
     profiles = tuple(_profile(device, space, allow_noisy=config.allow_noisy) for device in config.devices)
     devices = [profile.id for profile in profiles]
     if len(set(devices)) < len(devices):
         raise SearchError(f"The device {devices[0]} is named twice; name each once.")
-    qualities = tuple(name for name in wanted if not _is_figure(name))
-    costs = [column for name in wanted if _is_figure(name) for column in _columns(name, devices)]
+    qualities = tuple(name for name in wanted if not is_figure(name))
+    costs = [column for name in wanted if is_figure(name) for column in _columns(name, devices)]
     limits = _limits(config.constraints, devices, qualities)
     # Where a profile covers small sub-DiTs only, others have no latency to hold against a limit.
     covered = [profile.max_params for profile in profiles if profile.max_params is not None]
@@ -171,21 +172,17 @@ def resolve(run: Run, config: SearchConfig) -> SearchProblem:
     )
 
 
-def _is_figure(name: str) -> bool:
-    return name.partition("@")[0] in FIGURES
-
-
 def _check_objectives(names: Sequence[str], given: Mapping[str, Any]) -> None:
     proxies = dict.fromkeys([*nas.proxies.PROXIES, *given])
     for name in names:
         if instead := _EARLIER_OBJECTIVES.get(name):
             raise SearchError(f"The objective {name!r} is now called {instead}, as its column and its limit are.")
-        if not _is_figure(name) and name not in proxies:
+        if not is_figure(name) and name not in proxies:
             raise SearchError(f"There is no objective {name!r}; there is {', '.join([*FIGURES, *proxies])}.")
     if len(set(names)) < len(names):
         raise SearchError(f"An objective is named twice ({', '.join(names)}); name each once.")
-    if len(set(map(_is_figure, names))) < 2:
-        missing = "quality, such as validation_loss," if any(map(_is_figure, names)) else "cost, such as latency_ms,"
+    if len(set(map(is_figure, names))) < 2:
+        missing = "quality, such as validation_loss," if any(map(is_figure, names)) else "cost, such as latency_ms,"
         raise SearchError(f"The objectives {', '.join(names)} name no {missing} so there is nothing to weigh; add one.")
 
 
@@ -205,12 +202,6 @@ def _columns(name: str, devices: Sequence[str]) -> list[str]:
 
 def _limits(constraints: Mapping[str, float], devices: Sequence[str], qualities: Sequence[str]) -> dict[str, float]:
     """Limits by column or quality proxy; what is said of one device counts more than what is said of all."""
-    for name in constraints:
-        if not _is_figure(name) and name not in qualities:
-            raise SearchError(
-                f"There is no {name!r} to limit; there is {', '.join(FIGURES)}, and of quality proxies those that are "
-                f"objectives: {', '.join(qualities)}."
-            )
     limits: dict[str, float] = {}
     for name in sorted(constraints, key=lambda name: "@" in name):
         for column in [name] if name in qualities else _columns(name, devices):

@@ -1,4 +1,4 @@
-"""Figures as people read them: what is not there is said to be not measured, never filled in."""
+"""Figures as people read them; what was not measured is called so, and never filled in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SAMPLERS = {
     "2_steps": "2 steps, distilled",
     "1_step": "1 step, distilled",
 }
-"""Ways of sampling that a pick is judged by, as quality.json calls them, in the order of the table."""
+"""Ways of sampling by their names in quality.json, in the order of the table."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Line:
 
 
 def milliseconds(value: float) -> str:
-    """A latency in milliseconds, without the unit, with as many decimals as its size calls for."""
+    """A latency in milliseconds, without the unit; the smaller, the more decimals."""
     decimals = 4 if value < 0.1 else 3 if value < 10 else 2 if value < 100 else 1
     return f"{value:,.{decimals}f}"
 
@@ -73,7 +73,7 @@ def pick_lines(picks: Sequence[ReportedPick], quality: str) -> list[Line]:
 
 
 def quality_lines(picks: Sequence[ReportedPick]) -> list[Line]:
-    """One row per pick and way of sampling: Frechet distance, nearest-neighbour ratio, share recognised.
+    """One row per pick and way of sampling: Frechet distance, nearest-neighbour ratio, fraction recognised.
 
     A way of sampling that a pick was not judged by has no row, but for 28 steps and 4, which always have one.
     """

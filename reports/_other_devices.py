@@ -39,8 +39,8 @@ class OtherPick:
         latency_apart_ms: half the 95 % interval by which it is told apart from other sub-DiTs here.
         as_good: the fastest trial of this search's front that is at least as good; None where none is.
         as_fast: the best trial of this search's front that is at least as fast here; None where none is.
-        broken: figures whose limit in this search it breaks.
-        unchecked: figures that are limited in this search, but that cannot be had here.
+        broken: names of this search's limits that it breaks.
+        unchecked: names of this search's limits that cannot be checked here.
     """
 
     pick: ReportedPick
@@ -87,7 +87,7 @@ class OtherDevice:
     Attributes:
         shared: how many sub-DiTs lie on both fronts.
         front: how many lie on the other's.
-        corrected: by how many measurements its own latencies were corrected, in words; empty where they were not.
+        corrected: such as "corrected by 8 measurements"; empty where its own latencies were not corrected.
         beaten: fraction of the other's front that this search's front dominates here.
     """
 

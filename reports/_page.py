@@ -1,4 +1,4 @@
-"""The report as HTML and Markdown: what both templates say, and how they are filled."""
+"""The report as HTML and Markdown: the content of both templates, and how they are filled."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def render_markdown(results: Results, profile: DeviceProfile | None) -> str:
 
 
 def title(results: Results) -> str:
-    """What the report and the picture are headed with."""
+    """The title of the report and of the picture."""
     of = f", {STALE_MARK}" if results.stale else ""
     return f"Sub-DiTs of {results.config['space']} on {device_id(results)}{of}"
 
 
 def latency_mark(provenance: str) -> str:
-    """What is written on every page, picture and table of latencies that nobody measured; empty of measured ones."""
+    """The mark of every page, picture and table whose latencies were not measured; empty where they were."""
     return {
         "estimated": "estimated latency, not measured",
         "reported": "reported latency, not measured here",
@@ -93,7 +93,7 @@ def device_id(results: Results) -> str:
 
 
 def quality_unit(results: Results) -> str:
-    """What the search's quality loss is, in words."""
+    """What the values of the search's quality proxy are, in words."""
     return str(results.config["proxies"][results.quality].get("unit", noun(results.quality)))
 
 
@@ -214,13 +214,13 @@ def _search_facts(results: Results) -> list[Fact]:
 
 
 def _objectives(results: Results) -> str:
-    """What points of the front are compared in, in words."""
+    """The objectives that points of the front are compared in, in words."""
     said = [("predicted " if is_latency(name) else "") + noun(name) for name in results.config["objectives"]]
     return ("both " if len(said) == 2 else "all of ") + ", ".join(said[:-1]) + f" and {said[-1]}"
 
 
 def _commands(results: Results) -> list[Fact]:
-    """What to run next, each in its turn; of a pick that is not distilled yet, the balanced one if it can be."""
+    """Commands to run next, in order, for a pick that is not distilled yet: the balanced one if possible."""
     run = shlex.quote(str(results.run.path))
     search = "" if results.search == "default" else f" --search {shlex.quote(results.search)}"
     order = sorted(results.picks, key=lambda pick: "balanced" not in pick.names)

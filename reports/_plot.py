@@ -25,7 +25,7 @@ from subdit.core.quantities import noun
 from subdit.results import Trial
 
 MANY_TRIALS = 4000
-"""From here on the trials are drawn as one picture inside the SVG, which would otherwise grow too large."""
+"""Number of trials from which they are drawn as one bitmap inside the SVG, which would otherwise grow too large."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _draw(results: Results, palette: Palette, *, title: str, quality_unit: str, 
 
 
 def _mark(axes: Axes, mark: str, palette: Palette, effects: Effects) -> None:
-    """A sign that stays on the picture when it is cut out of its page."""
+    """Write the mark across the picture, so that it stays there when the picture is cut out of its page."""
     axes.text(
         0.98, 0.90, mark.upper(), transform=axes.transAxes, ha="right", va="top", fontsize=13, fontweight="bold",
         color=palette.limit, path_effects=effects, zorder=5,
@@ -167,7 +167,7 @@ def _front(axes: Axes, front: Sequence[Trial], quality: str, palette: Palette) -
 
 
 def _limit(axes: Axes, limit_ms: float | None, palette: Palette, effects: Effects) -> None:
-    """Draw the limit where it is near the trials; one far to the right would squeeze them, so it is only named."""
+    """Draw the limit where it is near the trials; a far one would squeeze them, so it is only named."""
     if limit_ms is None:
         return
     left, right = axes.get_xlim()

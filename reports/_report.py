@@ -59,7 +59,7 @@ def report(run: Path | str, *, search: str = "default", force: bool = False) -> 
     paths = ReportPaths(folder / "report.html", folder / "pareto.png", folder / "front.csv", folder / "report.md")
     # The page is written last, so a report that was cut short counts as none.
     if paths.html.exists() and not force:
-        stale = f", of the supernet {results.made_from}, which was trained anew since," if results.stale else ""
+        stale = f", of the supernet {results.made_from}, which was trained again since," if results.stale else ""
         raise RunError(f"There is a report at {folder}{stale} already; replace it with --force.")
     for sentence in weight_warnings(results):
         say(sentence)

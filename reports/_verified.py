@@ -1,4 +1,4 @@
-"""What verifying a search left: sub-DiTs of its front that were measured, and the table as it was corrected by them."""
+"""A verification, read from the run: measured sub-DiTs of a front, and the latencies that they corrected."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from subdit.space import get_space
 
 
 class Predictions(Protocol):
-    """What predicts latencies: a profile's estimator, or one that measurements correct."""
+    """A predictor of latencies: a profile's estimator, or one that measurements correct."""
 
     def estimate(self, encoded: EncodedSpecs, /) -> LatencyEstimate: ...
 
 
 @dataclass(frozen=True)
 class MeasuredSpec:
-    """A sub-DiT of the first front; `corrected_ms` is what the corrected table predicts of it."""
+    """A measured sub-DiT of the first front; `corrected_ms` is its latency by the corrected estimator."""
 
     spec: str
     predicted_ms: float
@@ -40,14 +40,14 @@ class MeasuredSpec:
 
 @dataclass(frozen=True)
 class Verified:
-    """A verification, as the search whose front was measured has it, or the one that was corrected by it.
+    """A verification, as noted by the search whose front was measured, or by the corrected search.
 
     Attributes:
         first: name of the search whose front was measured.
         second: name of the search by the corrected table; empty where nothing was corrected.
         correction: of this search's latencies; None where this is the first search.
-        machine_slower: time of the reference kernel over that in the profile; taken out.
-        doubts: why what was measured is not to be believed.
+        machine_slower: time of the reference kernel over that in the profile; measurements are divided by it.
+        doubts: why the measurements cannot be trusted.
         regret: fraction of the hypervolume of both fronts that the first lacks; None where there is no second search.
         regret_in: figures that the hypervolume is of.
     """

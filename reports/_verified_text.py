@@ -37,7 +37,7 @@ def verified_lines(verified: Verified, config: Mapping[str, Any]) -> list[Line]:
 
 
 def verified_sentences(verified: Verified, config: Mapping[str, Any]) -> list[str]:
-    """What was measured, what it says of the first front, and which latencies this page shows."""
+    """Sentences on what was measured, on the errors of the first front, and on which latencies this page shows."""
     count = len(verified.measured)
     violations = sum(one.violates for one in verified.measured)
     broken = (
@@ -79,7 +79,7 @@ def verified_sentences(verified: Verified, config: Mapping[str, Any]) -> list[st
 
 
 def verified_warning(verified: Verified) -> str:
-    """Why what was measured is not to be believed; empty where nothing speaks against it."""
+    """Why the measurements cannot be trusted; empty where they can."""
     if not verified.doubts:
         return ""
     second = f"“{verified.second}”"

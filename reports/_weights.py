@@ -1,4 +1,4 @@
-"""Which weights a page is of: what it says where they are not the run's of now, and what it leaves out."""
+"""Which weights a report is of: what it says where the run has other weights now, and what it leaves out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from subdit.core.origin import of_others
 from subdit.core.origin import origin
 from subdit.core.origin import standing
 
-STALE_MARK = "of weights trained anew since"
+STALE_MARK = "of weights trained again since"
 """On pictures and tables."""
 
 
@@ -35,7 +35,7 @@ def weight_warnings(results: Results) -> list[str]:
     if unknown:
         said.append(
             f"Of some figures it is not known which supernet they are of, as an earlier version made them ("
-            f"{'; '.join(unknown)}); make them anew to be sure."
+            f"{'; '.join(unknown)}); make them again to be sure."
         )
     return said
 

@@ -373,8 +373,8 @@ def test_a_report_drawn_of_old_weights_says_so_everywhere(anew: tuple[Run, str, 
     said = f"This report is of the supernet {before}, and the run.*s is now {after}"
     assert re.search(said, paths.html.read_text().partition("</header>")[0])
     assert re.search(said, paths.markdown.read_text().partition("##")[0])
-    assert "of weights trained anew since" in paths.markdown.read_text().splitlines()[0]
-    assert all("trained anew since" in line for line in paths.csv.read_text().splitlines()[1:])
+    assert "of weights trained again since" in paths.markdown.read_text().splitlines()[0]
+    assert all("trained again since" in line for line in paths.csv.read_text().splitlines()[1:])
     assert "1.250" in paths.html.read_text(), "its picks' figures are of the same weights"
 
 
@@ -383,7 +383,7 @@ def test_a_report_names_searches_that_it_does_not_compare_with(anew: tuple[Run, 
     asked(run, name="new")
     with pytest.warns(UserWarning, match="Not compared with here.*: default;"):
         page = report(run.path, search="new").html.read_text()
-    assert "This report is of" not in page and "trained anew" not in page
+    assert "This report is of" not in page and "trained again" not in page
 
 
 def test_a_damaged_report_does_not_end_a_training(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""What proxies of inherited weights share: the run's supernet and its fixed validation triples, loaded when needed."""
+"""Base of proxies with inherited weights: the run's supernet and its fixed validation triples, loaded when needed."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from optuna.study import Study
 from optuna.trial import Trial
@@ -78,7 +79,7 @@ def evaluate_shared(state: SearchState, location: StudyLocation) -> float:
                 time.sleep(min(_POLL_S, location.stale_s / 10))
                 continue
             trial, spec = found
-            values = _evaluate(state, trial, spec, began, is_mine=lambda trial=trial: worker.is_mine(trial))
+            values = _evaluate(state, trial, spec, began, is_mine=partial(worker.is_mine, trial))
             if values is not None:
                 tell(state.study, trial, values)
     return round(time.monotonic() - state.started, 3)

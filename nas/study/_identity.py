@@ -26,12 +26,13 @@ from subdit.space import MEMORY_MODEL
 PROPOSALS = 2
 """Named in search.json; a change of what samplers propose is a new number, so no study is resumed with another one."""
 PROPOSALS_OF_MANY = 3
-"""The same for three objectives and more, whose hypervolumes are exact since 3."""
+"""The same for proposals by a surrogate for three objectives and more, whose hypervolumes are exact since 3."""
 
 
 def identify(problem: SearchProblem) -> dict[str, Any]:
     """What search.json says of what is searched for: equal for equal searches and nothing else, but for the version."""
-    tables, config = problem.tables, problem.config
+    tables, config, names = problem.tables, problem.config, problem.objectives.names
+    guided = config.surrogate and config.sampler == "nsga2"
     known = tables.look_up(tables.space.sample(np.random.default_rng(0), 256))
     identity: dict[str, Any] = {
         "subdit_search": SEARCH_FORMAT,
@@ -43,13 +44,13 @@ def identify(problem: SearchProblem) -> dict[str, Any]:
         "latency_hash": _hash(known.latency_ms),
         "constraints": problem.constraints,
         "seed": config.seed,
-        "sampler": f"{config.sampler}-{PROPOSALS if len(problem.objectives.names) < 3 else PROPOSALS_OF_MANY}",
-        "surrogate": config.surrogate and config.sampler == "nsga2",
+        "sampler": f"{config.sampler}-{PROPOSALS_OF_MANY if guided and len(names) > 2 else PROPOSALS}",
+        "surrogate": guided,
         "proxies": {
             name: {"unit": proxy.unit, "supernet_digest": proxy.supernet_digest, "data_hash": proxy.data_hash}
             for name, proxy in problem.proxies.items()
         },
-        "objectives": list(problem.objectives.names),
+        "objectives": list(names),
     }
     if len(problem.devices) > 1:
         identity["other_devices"] = list(problem.devices[1:])
@@ -107,8 +108,8 @@ def is_finished(folder: Path, identity: Mapping[str, Any], budget: Mapping[str, 
     if not resume:
         if not finished:
             raise RunError(
-                f"The search {name!r} was begun with these settings and is not finished; continue it with --resume, or "
-                "start again with --force."
+                f"The search {name!r} was started with these settings and is not finished; continue it with --resume, "
+                "or start again with --force."
             )
         same = "" if stored.get("budget") == budget else " but for the budget"
         raise RunError(

@@ -141,7 +141,7 @@ def check_same_study(folder: Path, location: StudyLocation, identity: Mapping[st
     known, now = read_record(folder), location.record
     if known is None or known == now or _is_about(location, question_of(identity)):
         return
-    other = "leave out --storage and --study-name to go on with it, or give another --name"
+    other = "leave out --storage and --study-name to resume it, or give another --name"
     if known.address == now.address:
         raise SearchError(
             f"The search {name!r} keeps its study under the name {known.study_name!r}, not {now.study_name!r}; {other}."
@@ -157,7 +157,7 @@ def check_study_exists(folder: Path, location: StudyLocation, name: str) -> None
     if known is not None and known.address is not None and (file := _missing_file(location)):
         raise RunError(
             f"The search {name!r} keeps its study in {file}, which is not there any more; say with --storage where it "
-            "is now, or begin anew with --force."
+            "is now, or start again with --force."
         )
 
 

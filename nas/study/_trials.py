@@ -132,7 +132,7 @@ def open_study(
             opened = open_storage(where) if storage is None else storage
             return retry_on_conflict(lambda: _study(opened, name, sampler, objectives))
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        # A shared study is not replaced on suspicion.
+        # A shared study is not replaced: other workers may be able to read it.
         remedy = "search again with --force" if isinstance(where, Path) else "take another study name"
         raise RunError(f"The study {name!r} at {redact(where)} is damaged ({error}); {remedy}.") from error
 

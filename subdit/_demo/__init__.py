@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def demo(
     budget: DemoBudget | None = None,
     seed: int = 0,
     ceiling_s: float | None = CEILING_S,
-    max_latency_ms: float | None = None,
+    constraints: Mapping[str, float] | None = None,
     say: Callable[[str], None] = lambda text: None,
     bar: Bar = lambda title: nullcontext(no_progress),
 ) -> DemoResult:
@@ -74,7 +75,7 @@ def demo(
     """
     run = Run(run_path)
     start_manifest(run, space=SPACE)
-    made = Demo(run, DemoBudget() if budget is None else budget, seed, ceiling_s, max_latency_ms, say, bar)
+    made = Demo(run, DemoBudget() if budget is None else budget, seed, ceiling_s, constraints or {}, say, bar)
     _preconditions.require_same_demo(made)
     _preconditions.refuse_cut(made)
     _steps.describe_data(made)

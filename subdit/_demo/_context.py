@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ class Demo:
         budget: of its steps.
         seed: of training and search.
         ceiling_s: seconds that the steps of all training may take, None for no limit.
-        max_latency_ms: limit of the search, None for none.
+        constraints: of the search.
         say: is told what happens next.
         bar: shows progress.
     """
@@ -36,7 +37,7 @@ class Demo:
     budget: DemoBudget
     seed: int
     ceiling_s: float | None
-    max_latency_ms: float | None
+    constraints: Mapping[str, float]
     say: Callable[[str], None]
     bar: Bar
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
+from nas import SearchConfig
 from subdit._demo._context import Demo
 from subdit.core.errors import RunError
 from subdit.core.origin import Standing
@@ -22,9 +25,13 @@ from subdit.core.training_record import training_records
 
 
 def require_same_demo(demo: Demo) -> None:
-    """Note the options in a new run; raises `RunError` where the run is another demo, or none."""
+    """Note the options in a new run; raises `RunError` where the run is another demo, or none.
+
+    Raises `SearchError` where the constraints are none that the search takes, before anything is trained.
+    """
+    SearchConfig(("this machine",), constraints=demo.constraints)
     run, steps = demo.run, read_manifest(demo.run)["steps"]
-    wanted = {"budget": asdict(demo.budget), "seed": demo.seed, "max_latency_ms": demo.max_latency_ms}
+    wanted = {"budget": asdict(demo.budget), "seed": demo.seed, "constraints": dict(demo.constraints)}
     if "demo" not in steps:
         if steps or run.supernet.exists():
             raise RunError(f"The run {run.path} was not begun by 'subdit demo'; name another folder with --run.")
@@ -34,10 +41,17 @@ def require_same_demo(demo: Demo) -> None:
             f"The demo in {run.path} is an earlier version's, whose budgets in seconds came to more or less training "
             "with the machine's speed; its run can be searched and reported as before, begin another demo with --run."
         )
-    elif steps["demo"] != wanted:
+    elif _with_constraints(steps["demo"]) != wanted:
         raise RunError(
             f"The run {run.path} is a demo with other options; repeat those or name another folder with --run."
         )
+
+
+def _with_constraints(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a demo; earlier versions noted `max_latency_ms` in place of the constraints."""
+    limit_ms = stored.get("max_latency_ms")
+    constraints = stored.get("constraints", {} if limit_ms is None else {"latency_ms": limit_ms})
+    return {key: value for key, value in stored.items() if key != "max_latency_ms"} | {"constraints": constraints}
 
 
 def training_records_of(run: Run) -> dict[str, TrainingRecord]:
@@ -64,9 +78,7 @@ def set_aside_stale(demo: Demo) -> None:
         made_from = origin(carrier)
         if made.exists() and standing(made_from, digest) is Standing.STALE:
             folder = set_aside(run, made_from, made)
-            demo.say(
-                f"  {of_others(f'The {what}', made_from, digest, f'it now lies in {folder}, and is made again')}"
-            )
+            demo.say(f"  {of_others(f'The {what}', made_from, digest, f'it now lies in {folder}, and is made again')}")
     for folder in sorted(path for path in run.path.glob("picks/*") if path.is_dir()):
         for made_from, names in set_aside_of_pick(run, folder, digest, but=Standing.UNKNOWN).items():
             what = f"What was made of the sub-DiT {folder.name} ({', '.join(names)})"

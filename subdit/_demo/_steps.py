@@ -97,7 +97,7 @@ def search_front(demo: Demo) -> None:
         with demo.bar("Searching") as progress:
             config = SearchConfig(
                 devices=(str(profile_file(demo.run)),),
-                constraints={} if demo.max_latency_ms is None else {"latency_ms": demo.max_latency_ms},
+                constraints=demo.constraints,
                 trials=demo.budget.trials,
                 seed=demo.seed,
                 allow_noisy=True,
@@ -211,9 +211,7 @@ def machine_speed(run: Run, export: Path) -> float:
     return kit_ms / pick_ms if kit_ms else 1.0
 
 
-def closing_rows(
-    run: Run, exports: dict[str, Path], qualities: dict[str, dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
+def closing_rows(run: Run, exports: dict[str, Path], qualities: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """What the demo ends with of each pick: predicted, measured, judged."""
     rows = {}
     for name, path in exports.items():

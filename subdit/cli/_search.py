@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
-from typing import TypeVar
 
 import click
 
+from subdit.cli._constraints import constraints
+from subdit.cli._constraints import limit_options
+from subdit.cli._constraints import values_by_name
 from subdit.cli._profile_text import MARKS
 from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
 from subdit.cli._table import echo_table
-from subdit.core.quantities import FIGURES
 
 if TYPE_CHECKING:
     from nas import SearchResult
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 _STUDY = ("storage", "study_name", "worker", "stale_s")
 _CALL = ("name", "resume", "force")
-
-
-def _earlier_limits(command: _Command) -> _Command:
-    """`--max-FIGURE` and `--max-quality` of earlier versions, hidden; `_constraints` reads them."""
-    for name in FIGURES:
-        option = f"--max-{name.replace('_', '-')}"
-        command = click.option(option, f"max_{name}", type=float, multiple=True, hidden=True)(command)
-    return click.option("--max-quality", multiple=True, hidden=True)(command)
 
 
 @click.command()
@@ -43,8 +34,7 @@ def _earlier_limits(command: _Command) -> _Command:
     help="Profile: an id, the beginning of one, or a file; repeat.",
 )
 @click.option("--objective", "objectives", multiple=True, help="A figure or a quality proxy, see below; repeat.")
-@click.option("--limit", multiple=True, metavar="NAME=VALUE", help="Upper limit, such as latency_ms=20; repeat.")
-@_earlier_limits
+@limit_options
 @click.option("--steps", type=int, default=4, show_default=True, help="Of a whole picture.")
 @click.option("--sampler", default="nsga2", show_default=True, help="nsga2, tpe, random or exhaustive.")
 @click.option("--no-surrogate", is_flag=True, help="Let nsga2 go without a surrogate.")
@@ -102,8 +92,8 @@ def command(run: Path, as_json: bool, **options: Any) -> None:
     study = StudyOptions(**{name: value for name in _STUDY if (value := options.pop(name)) is not None})
     call = {name: options.pop(name) for name in _CALL}
     config = SearchConfig(
-        constraints=_constraints(options),
-        pick_at=_values(options.pop("pick_at"), "--pick-at"),
+        constraints=constraints(options),
+        pick_at=values_by_name(options.pop("pick_at"), "--pick-at"),
         surrogate=not options.pop("no_surrogate"),
         **{name: value for name, value in options.items() if name != "objectives" or value},
     )
@@ -120,30 +110,6 @@ def command(run: Path, as_json: bool, **options: Any) -> None:
         )
         return
     _print(result)
-
-
-def _constraints(options: dict[str, Any]) -> dict[str, float]:
-    """Limits by name, from --limit and from the options of earlier versions, which are taken out of `options`."""
-    earlier = [f"{name}={value}" for name in FIGURES for value in options.pop(f"max_{name}")]
-    earlier += options.pop("max_quality")
-    for text in earlier:
-        click.echo(f"Note: this limit is now written as --limit {text}; the option given goes away.", err=True)
-    return _values((*options.pop("limit"), *earlier), "--limit")
-
-
-def _values(texts: tuple[str, ...], option: str) -> dict[str, float]:
-    """NAME=VALUE by name."""
-    found: dict[str, float] = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            raise click.BadParameter(f"{text!r} is no NAME=VALUE such as latency_ms=20.", param_hint=option) from None
-        if name in found:
-            raise click.BadParameter(f"{name} is there twice; give it once.", param_hint=option)
-        found[name] = number
-    return found
 
 
 def _print(result: SearchResult) -> None:

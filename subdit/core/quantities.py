@@ -25,6 +25,11 @@ FIGURES = tuple(_NOUNS)
 _UNITS = {"ms": "ms", "mb": "MB", "gflops": "GFLOP"}
 
 
+def is_figure(name: str) -> bool:
+    """Whether it is a cost, on any device, and no quality proxy."""
+    return name.partition("@")[0] in FIGURES
+
+
 def unit(name: str) -> str:
     """The unit of a figure, empty where it has none."""
     figure = name.partition("@")[0]

@@ -124,14 +124,16 @@ def _trial(row: Mapping[Any, str], space: str) -> Trial:
     spec = SubDiTSpec.from_cells(space, row)
     if spec.hash != row["spec_hash"]:
         raise ValueError(f"spec_hash {row['spec_hash']} is not that of its dimensions, {spec.hash}")
-    latencies = {name: float(row[name]) for name in LATENCIES}
+    latency_ms, low_ms, high_ms = (float(row[name]) for name in LATENCIES)
     figures = {str(name): float(cell) for name, cell in row.items() if name not in (*COLUMNS, *spec_columns())}
-    if not all(map(math.isfinite, latencies.values())) or any(map(math.isnan, figures.values())):
+    if not all(map(math.isfinite, (latency_ms, low_ms, high_ms))) or any(map(math.isnan, figures.values())):
         raise ValueError("a number is not finite")
     return Trial(
         number=int(row["number"]),
         spec=spec,
-        **latencies,
+        latency_ms=latency_ms,
+        latency_low_ms=low_ms,
+        latency_high_ms=high_ms,
         params=int(row["params"]),
         figures=figures,
         feasible=row["feasible"] == "true",

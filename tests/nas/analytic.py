@@ -115,7 +115,7 @@ def problem(
     limits = dict(constraints or {})
     on_costs = {name: limit for name, limit in limits.items() if name not in proxies}
     return SearchProblem(
-        SearchConfig(("analytic",), constraints=limits, **settings),
+        SearchConfig(("analytic",), (*costs, *proxies), limits, **settings),
         dataclasses.replace(table, constraints={**table.constraints, **on_costs}),
         proxies,
         Objectives(costs, tuple(proxies), {name: limit for name, limit in limits.items() if name in proxies}),

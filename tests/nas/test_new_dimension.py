@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas._config import Budget
-from nas._config import Question
-from nas._costs import Constraints
+from nas._config import SearchConfig
 from nas._costs import CostTable
 from nas._loop import run_search
-from nas._results import load_search
+from nas._problem import Objectives
+from nas._problem import SearchProblem
 from nas.samplers._nsga2 import cross
 from nas.samplers._nsga2 import mutate
 from reports._results import read_results
@@ -27,6 +26,7 @@ from subdit.core.errors import SpaceError
 from subdit.core.errors import SpecError
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
+from subdit.results import load_search
 from subdit.space import Component
 from subdit.space import Dimension
 from subdit.space import EncodedSpecs
@@ -204,14 +204,14 @@ class Loss:
 
 @pytest.mark.parametrize("sampler", ["random", "nsga2", "tpe"])
 def test_a_search_finds_specs_with_it_and_its_tables_hold_it(space: SearchSpace, sampler: str, tmp_path: Path) -> None:
-    limits = Constraints(max_latency_ms=0.2)
-    tables = CostTable(space, Flops(space), count_params, limits)
+    tables, loss = CostTable(space, Flops(space), count_params, {"latency_ms": 0.2}), Loss(space)
+    config = SearchConfig(("closed form",), seed=7, sampler=sampler, trials=40)
+    problem = SearchProblem(config, tables, {loss.id: loss}, Objectives(qualities=(loss.id,)))
 
     def search(name: str) -> Any:
         run = Run(tmp_path / name)
         start_manifest(run, space="windows")
-        question = Question("closed form", limits=limits, seed=7, sampler=sampler)
-        return run_search(run, "default", tables, Loss(space), question, Budget(40))
+        return run_search(run, "default", problem)
 
     result = search("one")
     with (result.folder / "trials.csv").open(newline="") as file:

@@ -196,6 +196,11 @@ def test_proxies_are_measured_once_and_go_on(run: Run) -> None:
     store = QualityStore(run.quality, make_proxy("validation_loss", run.supernet, "digits"))
     pairs = [(store.value(spec), truth[spec.hash]["fd"]) for spec in report.specs["random"]]
     assert figures.kendall["fd"]["random"].value == pytest.approx(stats.kendalltau(*zip(*pairs, strict=True)).statistic)
+    frame = report.to_frame()
+    assert list(frame.proxy) == ["validation_loss"] * 2 + ["parameters"] * 2 and set(frame.truth) == {"loss", "fd"}
+    (row,) = frame[(frame.proxy == "validation_loss") & (frame.truth == "fd")].itertuples()
+    assert (row.kendall_tau, row.specs, row.set) == (figures.kendall["fd"]["random"].value, 4, "random")
+    assert row.spearman_rho_low <= row.spearman_rho <= row.spearman_rho_high and row.seconds_per_query > 0
     # Killed in the middle of the last line: that one is trained again, to the same end.
     (run.proxies / "truth.jsonl").write_text("\n".join(lines)[:-9])
     again = measure_proxies(run.path, proxies=names, count=4, front=0, twice=2, training=SMALL)

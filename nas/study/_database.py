@@ -148,6 +148,6 @@ def _translated(where: Path | str, refused: Any) -> SubditError:
 
 
 def _reason(text: str) -> str:
-    """The last part of a driver's text: connection to server at "db", port 5432 failed: FATAL:  role "me" is not there."""
+    """The end of a driver's text, such as: connection to server at "db" failed: FATAL:  role "me" does not exist."""
     lines = text.split("FATAL:")[-1].strip().splitlines() or [""]
     return lines[0].strip().rstrip(".")[:_LONGEST]

@@ -20,6 +20,7 @@ from device_profiles._profile import DeviceProfile
 from device_profiles._profile import ErrorReport
 from device_profiles._statistics import Z_95
 from device_profiles._table import Table
+from device_profiles._table import component_work
 from device_profiles._table import corrected
 from device_profiles._table import read_table
 from device_profiles._whole_model import MIN_WHOLE_ROWS
@@ -31,7 +32,6 @@ from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
 from subdit.space import all_components
 from subdit.space import component_counts
-from subdit.space import component_params
 from subdit.space import component_terms
 from subdit.space import count_params
 from subdit.space import sum_components
@@ -237,7 +237,7 @@ def _left_out(calibration: Calibration, space: SearchSpace, table: Table) -> Pre
             table.plain_ms,
             component_counts(space, encoded).astype(np.float64),
             calibration.whole,
-            params=np.asarray([component_params(space, component) for component in components], dtype=np.float64),
+            params=component_work(space)[:, 1],
         )
     except (SpecError, ValueError, ZeroDivisionError):
         # numpy's LinAlgError is a ValueError.

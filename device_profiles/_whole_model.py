@@ -24,6 +24,7 @@ from device_profiles._cross_validation import prediction_interval
 from device_profiles._profile import ErrorReport
 from device_profiles._profile import WholeLatency
 from device_profiles._statistics import Z_95
+from device_profiles._table import component_work
 from device_profiles._table import corrected
 from device_profiles._whole_fit import WholeFit
 from device_profiles._whole_fit import WholeRows
@@ -33,8 +34,6 @@ from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
 from subdit.space import all_components
 from subdit.space import component_counts
-from subdit.space import component_flops
-from subdit.space import component_params
 from subdit.space import component_terms
 from subdit.space import sum_components
 
@@ -190,8 +189,7 @@ def _fit(
     else:
         components = all_components(space)
         counts = component_counts(space, encoded).astype(np.float64)
-        params = np.asarray([component_params(space, one) for one in components], dtype=np.float64)
-        calibration = fit_calibration(components, parts_ms, counts, whole, params=params)
+        calibration = fit_calibration(components, parts_ms, counts, whole, params=component_work(space)[:, 1])
         each_ms = corrected(calibration, space, parts_ms)
         expected = _Parts(each_ms, calibration.fixed_ms)
     rows = WholeRows(
@@ -202,14 +200,3 @@ def _fit(
         prior_ms=expected.latency_ms(terms),
     )
     return expected, fit_whole(rows)
-
-
-def component_work(space: SearchSpace) -> Floats:
-    """FLOPs and parameters of each component, and 1 for running it: shape (components, 3)."""
-    return np.asarray(
-        [
-            (component_flops(space, component), component_params(space, component), 1)
-            for component in all_components(space)
-        ],
-        dtype=np.float64,
-    )

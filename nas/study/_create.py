@@ -1,4 +1,4 @@
-"""Creation of a search's study and of its folder, in an order that loses nothing when it fails."""
+"""The beginning of a search: its study is opened and its folder made ready, in an order that loses nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nas.study._trials import settle_question
 from nas.study._url import local_file
 
 _FILES = ("search.json", "verify.json", "picks.json", "front.csv", "trials.csv", STUDY_FILE)
-"""search.json first: without it the other files are those of a start that was killed."""
+"""search.json first: without it the rest is litter of a beginning that a kill cut short."""
 
 
 def create_study(
@@ -38,8 +38,9 @@ def create_study(
 ) -> Study:
     """Open a search's study and write its question into it; `anew` clears its folder.
 
-    A study in a storage at a URL, which is open already, is created before the folder is cleared: where a database
-    refuses, or has a study about another question, the former results stay. The folder's own study is cleared with it.
+    A study at an address, whose `storage` is open already, comes before the folder: where a database refuses to delete
+    or to make a study, or has one about another question, what was found before stays. A study in the folder is itself
+    among what is cleared.
     """
     if anew and storage is None:
         _clear(folder)
@@ -49,7 +50,7 @@ def create_study(
     study = open_study(location.where, location.study_name, sampler, question.objectives, storage=storage)
     retry_on_conflict(lambda: settle_question(study, asked))
     if anew and storage is not None:
-        # A URL may name the folder's own study file.
+        # An address may name the very file that a study in the folder has.
         _clear(folder, but=STUDY_FILE if local_file(str(location.where)) == (folder / STUDY_FILE).resolve() else None)
     return study
 

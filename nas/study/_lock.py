@@ -1,4 +1,4 @@
-"""The lock of a search's folder: held by one process, or shared by workers, of which one at a time prepares it."""
+"""Who may write into a search's folder: one process alone, or workers together; and one at a time to prepare it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from subdit.core.errors import RunError
 
 @contextlib.contextmanager
 def lock_folder(folder: Path, *, shared: bool, force: bool) -> Iterator[Callable[[], None]]:
-    """Hold a search's folder, exclusively or shared with other workers; the lock ends with the process.
+    """Hold a search's folder: alone, or together with other workers once it is prepared; vanishes with the process.
 
-    It starts with the preparation, for which other workers wait, and which the yielded function ends. A worker that may
-    replace the search, because of `force` or because there is none yet, holds the folder exclusively until then. Raises
-    `RunError` where another process holds it.
+    Begins as preparation, which others wait for; what is yielded ends it. A worker that may have to replace what is
+    there, because it was told to or because there is no search yet, is alone until then. Raises `RunError` where others
+    are at work who cannot be joined.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".door").open("a+") as door, (folder / ".lock").open("a+") as file:
@@ -32,7 +32,7 @@ def lock_folder(folder: Path, *, shared: bool, force: bool) -> Iterator[Callable
 
         def prepared() -> None:
             if shared:
-                # The system releases a lock before it takes the other kind; the door keeps others out meanwhile.
+                # The system lets go before it takes anew; nobody comes in between, for they stand at the door.
                 fcntl.flock(file, fcntl.LOCK_SH)
             fcntl.flock(door, fcntl.LOCK_UN)
 

@@ -50,9 +50,9 @@ class NothingLeftError(SearchError):
 class SubDiTSampler(BaseSampler):
     """The samplers of `nas.samplers._proposal` over a search space and its tables, as one of Optuna.
 
-    Each proposal is drawn from the seed, the trial's number and the trials themselves, so that a killed study resumes
-    exactly; Optuna's own samplers keep their random state in memory. The initial points are proposed, not enqueued, for
-    the same reason. Raises `NothingLeftError` where no feasible spec is left.
+    Each proposal is drawn from the seed, the trial's number and the trials themselves, so that a killed study goes on
+    as if it had not been; Optuna's own samplers hold their random state in memory and do not. The initial points are
+    proposed, not enqueued, for the same reason. Raises `NothingLeftError` where no feasible spec is left.
     """
 
     redrawn = 0

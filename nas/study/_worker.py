@@ -1,9 +1,9 @@
 """Workers that share a study: each trial is one worker's, and a dead worker's trial goes to another.
 
-This uses only what every Optuna storage has. A trial belongs to the worker in its attributes, and each worker counts up
-an attribute of the study while it lives (its heartbeat). The others compare that counter with their own clocks, which
-need not agree, and take back the trials of a worker whose counter stands still for too long: such a trial is marked as
-failed, which a storage allows once only, and the worker that did so puts its sub-DiT back into the queue.
+Nothing here needs more than what every Optuna storage has. A trial belongs to the worker in its attributes; each worker
+counts up an attribute of the study while it lives. Others watch that counter by their own clock, so that clocks need
+not agree, and give back the trials of one that has stood still for too long: such a trial is failed, which a storage
+lets happen once only, and whoever failed it puts its sub-DiT back into the queue.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 
 STALE_S = 60.0
-"""Seconds without a heartbeat after which a worker counts as dead."""
+"""Seconds without a sign of life after which a worker counts as dead."""
 _BEATS = 6
-"""Heartbeats in that time."""
+"""Signs of life in that time."""
 _ALIVE = "alive:"
 _WORKER = "worker"
 
@@ -52,7 +52,7 @@ class Worker:
 
     @contextlib.contextmanager
     def alive(self, open_study: Callable[[], Study]) -> Iterator[None]:
-        """Send heartbeats meanwhile, over a connection of their own."""
+        """Give signs of life meanwhile, over a connection of their own."""
         stop = threading.Event()
         own = open_study()
 
@@ -60,13 +60,13 @@ class Worker:
             count = 0
             while True:
                 count += 1
-                # A storage that is away for a while must not end the worker; its trials fail if it stays away.
+                # A storage that is away for a while must not end the worker; its trials say so if it stays away.
                 with contextlib.suppress(Exception), silence_optuna():
                     own.set_user_attr(f"{_ALIVE}{self.name}", count)
                 if stop.wait(self._stale_s / _BEATS):
                     return
 
-        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread = threading.Thread(target=beat, name="signs-of-life", daemon=True)
         thread.start()
         try:
             yield
@@ -86,7 +86,7 @@ class Worker:
         except NothingLeftError:
             self._drop(trial, "nothing was left to evaluate")
             return None
-        # Written before the others are read: of two workers with the same sub-DiT at least one sees the other.
+        # Written first, looked second: of two that took the same, or one too many, at least one sees the other.
         others = [other for other in self._kept() if other.number != trial.number]
         if sum(other.number < trial.number for other in others) >= goal:
             self._drop(trial, "the goal was reached")
@@ -97,7 +97,7 @@ class Worker:
         return trial, spec
 
     def is_mine(self, trial: Trial) -> bool:
-        """Whether the trial still belongs to this worker."""
+        """Whether nobody has given the trial away meanwhile."""
         state: TrialState = self._study._storage.get_trial(trial._trial_id).state
         return state == TrialState.RUNNING
 
@@ -111,7 +111,7 @@ class Worker:
             self._study.tell(trial, state=TrialState.FAIL)
 
     def _give_back(self) -> None:
-        """Put trials of dead workers back into the queue."""
+        """Put back into the queue what dead workers held."""
         now = time.monotonic()
         beats = self._study.user_attrs
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -133,7 +133,7 @@ class Worker:
                 return
         except UpdateFinishedTrialError:
             return
-        # Read again: the dead worker may have written parameters since.
+        # Read anew: the dead worker may have written parameters since.
         params = storage.get_trial(trial._trial_id).params
         if len(params) == len(self._space.dimensions):
             with silence_optuna():
@@ -141,12 +141,12 @@ class Worker:
 
 
 def tell(study: Study, trial: Trial, values: list[float]) -> bool:
-    """Finish a trial; False where it belongs to another worker by now."""
+    """Finish a trial; False where it was given to another worker meanwhile."""
     try:
         with silence_optuna():
             study.tell(trial, values)
     except (UpdateFinishedTrialError, ValueError):
-        # Optuna raises either of a finished trial.
+        # Optuna refuses what is finished already with either.
         if study._storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
             raise
         return False

@@ -60,14 +60,14 @@ def compare(
     encoded = tables.space.sample(rng, specs)
     store = QualityStore(run.quality, proxy)
     quality = []
-    for at, spec in enumerate(tables.space.decode(encoded)):
+    for index, spec in enumerate(tables.space.decode(encoded)):
         quality.append(store.value(spec))
-        progress(at + 1, specs, "random specs scored")
+        progress(index + 1, specs, "random specs scored")
     scored: Points = np.c_[tables.look_up(encoded).latency_ms, quality]
     best = scored[on_front(scored)]
     whole = hypervolume(scaled(best, best), REFERENCE)
 
-    def share(points: Points) -> float:
+    def fraction(points: Points) -> float:
         return hypervolume(scaled(points, best), REFERENCE) / whole
 
     most = max(trials)
@@ -84,8 +84,8 @@ def compare(
             searched.append(result.to_frame()[["latency_ms", name]].to_numpy(dtype=np.float64))
     by_trials = {}
     for count in trials:
-        chance = [share(scored[rng.permutation(specs)[:count]]) for _ in range(draws)]
-        found = [share(points[:count]) for points in searched]
+        chance = [fraction(scored[rng.permutation(specs)[:count]]) for _ in range(draws)]
+        found = [fraction(points[:count]) for points in searched]
         by_trials[str(count)] = {
             "search": {"shares": found, "mean": float(np.mean(found)), "lowest": min(found)},
             "random": {"mean": float(np.mean(chance)), "lowest": min(chance), "highest": max(chance), "draws": draws},

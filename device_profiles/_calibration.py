@@ -105,7 +105,8 @@ def fit_calibration(
     for form in _FORMS[1:]:
         left_out = _left_out(form, features, measured, std)
         is_better = _mean_error(left_out, measured) < _PREFERENCE * _mean_error(best_left_out, measured)
-        if is_better and (_alone(_fit(form, features, measured, std)[0], components, component_ms, params) > 0).all():
+        fitted = _fit(form, features, measured, std)[0]
+        if is_better and (_corrected(fitted, components, component_ms, params) > 0).all():
             best_form, best_left_out = form, left_out
     return refit_calibration(best_form.name, components, component_ms, counts, whole, params=params, split=split)
 
@@ -266,7 +267,7 @@ def _fit(form: _Form, features: Floats, measured: Floats, std: Floats, used: Flo
     return np.column_stack([1.0 + solution[:, :1] + solution[:, 1:-3], solution[:, -3:]])
 
 
-def _alone(fitted: Floats, components: Sequence[Component], component_ms: Floats, params: Floats) -> Floats:
+def _corrected(fitted: Floats, components: Sequence[Component], component_ms: Floats, params: Floats) -> Floats:
     """Corrected latency of each component, shape (components,); it may be absurd where few sub-DiTs were fitted."""
     factors = fitted[[KINDS.index(component.kind) for component in components]]
     return factors * component_ms + fitted[-3] + fitted[-2] * params / 1e6

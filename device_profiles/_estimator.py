@@ -20,6 +20,7 @@ from device_profiles._profile import DeviceProfile
 from device_profiles._profile import ErrorReport
 from device_profiles._statistics import Z_95
 from device_profiles._table import Table
+from device_profiles._table import component_work
 from device_profiles._table import corrected
 from device_profiles._table import read_table
 from device_profiles._whole_model import MIN_WHOLE_ROWS
@@ -31,7 +32,6 @@ from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
 from subdit.space import all_components
 from subdit.space import component_counts
-from subdit.space import component_params
 from subdit.space import component_terms
 from subdit.space import count_params
 from subdit.space import sum_components
@@ -39,7 +39,7 @@ from subdit.space import sum_components
 Floats = npt.NDArray[np.float64]
 
 # Number of fits in the cache: a search, its report and its table ask for the same one.
-_KEPT = 8
+_CACHED = 8
 _models: OrderedDict[str, WholeModel] = OrderedDict()
 
 
@@ -121,8 +121,8 @@ class LatencyEstimator:
             model = _whole_model(profile, space, self._table, split)
             self.whole_model = model
             self.error, self.plain_error = model.error, model.expected_error
-            alike = _alike(split, model.left_out.std)
-            self._predict = lambda encoded: _measured(*model.predict_with_interval(encoded), alike)
+            shared = _shared_half(split, model.left_out.std)
+            self._predict = lambda encoded: _measured(*model.predict_with_interval(encoded), shared)
         else:
             assert self._table is not None
             if profile.calibration is None:
@@ -174,12 +174,12 @@ class LatencyEstimator:
             ) from None
         self.error, self.plain_error = calibration.error, calibration.uncalibrated_error
         left_out = _left_out(calibration, self.space, table)
-        alike = _alike(split, left_out.std)
+        shared = _shared_half(split, left_out.std)
 
         def predict(encoded: EncodedSpecs) -> _Predicted:
             terms = component_terms(self.space, encoded)
             half = left_out.half(sum_components(terms, table.plain_ms))
-            return _measured(sum_components(terms, each_ms) + calibration.fixed_ms, half, alike)
+            return _measured(sum_components(terms, each_ms) + calibration.fixed_ms, half, shared)
 
         return predict
 
@@ -211,13 +211,13 @@ class _Predicted:
     apart_ms: Floats
 
 
-def _measured(latency_ms: Floats, half_apart: Floats, half_alike: float) -> _Predicted:
+def _measured(latency_ms: Floats, half_apart: Floats, half_shared: float) -> _Predicted:
     """From half-widths over the latency, of each sub-DiT's own error and of the error that all share."""
-    half = np.hypot(half_apart, half_alike) * latency_ms
+    half = np.hypot(half_apart, half_shared) * latency_ms
     return _Predicted(latency_ms, latency_ms - half, latency_ms + half, half_apart * latency_ms)
 
 
-def _alike(split: float, std: float) -> float:
+def _shared_half(split: float, std: float) -> float:
     """Half the 95 % interval, relative, of the error that all sub-DiTs share, because the machine's speed changes.
 
     `split` is one standard deviation of the disagreement between the halves. Its part that differs between models is
@@ -237,7 +237,7 @@ def _left_out(calibration: Calibration, space: SearchSpace, table: Table) -> Pre
             table.plain_ms,
             component_counts(space, encoded).astype(np.float64),
             calibration.whole,
-            params=np.asarray([component_params(space, component) for component in components], dtype=np.float64),
+            params=component_work(space)[:, 1],
         )
     except (SpecError, ValueError, ZeroDivisionError):
         # numpy's LinAlgError is a ValueError.
@@ -257,7 +257,7 @@ def _whole_model(profile: DeviceProfile, space: SearchSpace, table: Table | None
             raise ProfileError(
                 f"The whole sub-DiTs of the profile {profile.id} cannot be fitted ({error}); measure it again."
             ) from error
-        while len(_models) > _KEPT:
+        while len(_models) > _CACHED:
             _models.popitem(last=False)
     _models.move_to_end(key)
     return _models[key]

@@ -36,7 +36,7 @@ _SEGMENT = 0.3
 # A kernel without drift.
 _NO_DRIFT = 1e-9
 # Rows that are predicted at a time.
-_PIECE = 2048
+_CHUNK = 2048
 # L-BFGS stays within this number of prior standard deviations, and ends after this number of iterations.
 _BOUND = 4.0
 _ITERATIONS = 40
@@ -203,9 +203,9 @@ class Posterior:
         """The function without segments and drift, of rows of shape (m, features), shape (m,)."""
         predicted = np.empty(len(features))
         # In pieces that stay in a processor's cache.
-        for begin in range(0, len(features), _PIECE):
-            piece = slice(begin, begin + _PIECE)
-            predicted[piece] = self.kernel.of_features(features[piece], self.features) @ self.weights
+        for begin in range(0, len(features), _CHUNK):
+            chunk = slice(begin, begin + _CHUNK)
+            predicted[chunk] = self.kernel.of_features(features[chunk], self.features) @ self.weights
         return predicted
 
 

@@ -23,6 +23,7 @@ from device_profiles._profile import Calibration
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import ErrorReport
 from device_profiles._statistics import Z_95
+from device_profiles._table import component_work
 from device_profiles._table import read_table
 from subdit.core.errors import SpecError
 from subdit.space import EncodedSpecs
@@ -161,7 +162,7 @@ def _refit_findings(
     components = all_components(space)
     component_ms = read_table(profile, space).plain_ms
     counts = component_counts(space, encoded).astype(np.float64)
-    params = np.asarray([component_params(space, component) for component in components], dtype=np.float64)
+    params = component_work(space)[:, 1]
     split = profile.noise.split if profile.noise else 0.0
     try:
         made = refit_calibration(

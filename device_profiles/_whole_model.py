@@ -24,6 +24,7 @@ from device_profiles._cross_validation import prediction_interval
 from device_profiles._profile import ErrorReport
 from device_profiles._profile import WholeLatency
 from device_profiles._statistics import Z_95
+from device_profiles._table import component_work
 from device_profiles._table import corrected
 from device_profiles._whole_fit import WholeFit
 from device_profiles._whole_fit import WholeRows
@@ -33,8 +34,6 @@ from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
 from subdit.space import all_components
 from subdit.space import component_counts
-from subdit.space import component_flops
-from subdit.space import component_params
 from subdit.space import component_terms
 from subdit.space import sum_components
 
@@ -92,7 +91,7 @@ class WholeModel:
     expected_error: ErrorReport
     left_out: PredictionInterval
     _space: SearchSpace
-    _expected: _Parts | _Work
+    _expectation: _Parts | _Work
 
     def predict(self, encoded: EncodedSpecs) -> Floats:
         """Latencies in milliseconds of encoded specs (n, dimensions), shape (n,)."""
@@ -102,7 +101,7 @@ class WholeModel:
         """The same, and half the 95 % interval of each over the latency, both of shape (n,)."""
         terms = component_terms(self._space, encoded)
         features = _describe(self._space, encoded, terms, self.described_by)
-        expected_ms = self._expected.latency_ms(terms)
+        expected_ms = self._expectation.latency_ms(terms)
         return self.fit.predict(features, prior_ms=expected_ms), self.left_out.half(expected_ms)
 
 
@@ -130,8 +129,8 @@ def fit_whole_model(
         error = summarize_errors(left_out, measured, noise_floor=floor)
         if chosen is not None and error.mean > _PREFERENCE * chosen.error.mean:
             continue
-        believed, fit = _fit(space, whole, np.arange(len(whole)), parts_ms, described_by)
-        size_ms = believed.latency_ms(component_terms(space, space.encode([entry.spec for entry in whole])))
+        expectation, fit = _fit(space, whole, np.arange(len(whole)), parts_ms, described_by)
+        size_ms = expectation.latency_ms(component_terms(space, space.encode([entry.spec for entry in whole])))
         chosen = WholeModel(
             fit=fit,
             described_by=described_by,
@@ -139,7 +138,7 @@ def fit_whole_model(
             expected_error=summarize_errors(expected, measured, noise_floor=floor),
             left_out=prediction_interval(left_out, measured, size_ms, fold=folds),
             _space=space,
-            _expected=believed,
+            _expectation=expectation,
         )
     assert chosen is not None
     return chosen
@@ -156,9 +155,9 @@ def _left_out(
     for fold in range(int(folds.max()) + 1):
         out = folds == fold
         rest = [entry for entry, is_out in zip(whole, out.tolist(), strict=True) if not is_out]
-        believed, fit = _fit(space, rest, np.flatnonzero(~out), parts_ms, described_by)
+        expectation, fit = _fit(space, rest, np.flatnonzero(~out), parts_ms, described_by)
         terms = component_terms(space, encoded[out])
-        expected[out] = believed.latency_ms(terms)
+        expected[out] = expectation.latency_ms(terms)
         left_out[out] = fit.predict(_describe(space, encoded[out], terms, described_by), prior_ms=expected[out])
     return left_out, expected, measured, folds
 
@@ -190,8 +189,7 @@ def _fit(
     else:
         components = all_components(space)
         counts = component_counts(space, encoded).astype(np.float64)
-        params = np.asarray([component_params(space, one) for one in components], dtype=np.float64)
-        calibration = fit_calibration(components, parts_ms, counts, whole, params=params)
+        calibration = fit_calibration(components, parts_ms, counts, whole, params=component_work(space)[:, 1])
         each_ms = corrected(calibration, space, parts_ms)
         expected = _Parts(each_ms, calibration.fixed_ms)
     rows = WholeRows(
@@ -202,14 +200,3 @@ def _fit(
         prior_ms=expected.latency_ms(terms),
     )
     return expected, fit_whole(rows)
-
-
-def component_work(space: SearchSpace) -> Floats:
-    """FLOPs and parameters of each component, and 1 for running it: shape (components, 3)."""
-    return np.asarray(
-        [
-            (component_flops(space, component), component_params(space, component), 1)
-            for component in all_components(space)
-        ],
-        dtype=np.float64,
-    )

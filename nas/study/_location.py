@@ -84,7 +84,7 @@ class StudyLocation:
         where: a journal file, or the URL of a storage.
         study_name: its name there.
         shared: whether others may work on it at the same time.
-        stale_s: seconds without a sign of life after which a worker's trial is given to another.
+        stale_s: seconds without a heartbeat after which a worker's trial goes to another.
     """
 
     where: Path | str

@@ -1,4 +1,4 @@
-"""Where a study is kept: a journal file by default, or any of Optuna's storages by its address."""
+"""The storage of a study: a journal file by default, or any of Optuna's storages by its URL."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from subdit.core.errors import RunError
 
 
 def open_storage(where: Path | str) -> BaseStorage:
-    """The storage at a journal file, or at an address as `checked_url` takes it.
+    """The storage in a journal file, or at a URL as `checked_url` takes it.
 
-    Raises `SearchError` where it is none, `RunError` where nothing answers there, or something else than a storage.
+    Raises `SearchError` where the URL is not valid, `RunError` where no storage answers there.
     """
     if isinstance(where, Path):
         where.parent.mkdir(parents=True, exist_ok=True)

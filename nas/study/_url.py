@@ -1,4 +1,4 @@
-"""URLs of storages: what one says, before anything is asked there, and how it may be printed."""
+"""URLs of storages: checked before anything connects, and printed without passwords."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def redact(where: Path | str) -> str:
 
 
 def checked_url(where: str) -> str:
-    """Return the address; raises `SearchError` where it is none, whatever may be found there.
+    """Return the URL; raises `SearchError` where it is not valid, without connecting.
 
-    An address is `journal:///PATH`, `grpc://HOST:PORT` of Optuna's storage proxy, or what SQLAlchemy reads, such as
+    A URL is `journal:///PATH`, `grpc://HOST:PORT` of Optuna's storage proxy, or what SQLAlchemy reads, such as
     `postgresql://USER@HOST/DATABASE`, `mysql+pymysql://...` and `sqlite:///PATH`.
     """
     if "://" not in where:
@@ -66,7 +66,7 @@ def proxy_at(where: str) -> tuple[str, int]:
 
 
 def local_file(where: str) -> Path | None:
-    """The file of this machine that an address names, by its whole path; None where it names a server, or a URI."""
+    """The file of this machine that a URL names, by its whole path; None where it names a server."""
     if where.startswith(JOURNAL):
         return Path(where.removeprefix(JOURNAL)).resolve()
     if where.startswith("sqlite"):
@@ -78,7 +78,7 @@ def local_file(where: str) -> Path | None:
 
 
 def canonical_url(where: str) -> str:
-    """The address as it may be kept: without its password, and a file by its whole path."""
+    """The URL for search.json: without its password, and a file by its whole path."""
     file = local_file(checked_url(where))
     if file is None:
         return redact(where)
@@ -100,7 +100,7 @@ def _check_database(where: str) -> None:
             "postgresql://USER@HOST/DATABASE."
         ) from error
     except ImportError:
-        # The driver is missing, which is said when it is needed.
+        # The driver is missing; opening the database says so.
         return
     except ValueError as error:
         raise SearchError(

@@ -18,7 +18,9 @@ from device_profiles import summarize_errors
 from device_profiles._additive_fit import fit_additive
 from device_profiles._changepoints import find_segments
 from device_profiles._gaussian_process import Kernel
+from device_profiles._gaussian_process import _prior
 from device_profiles._gaussian_process import condition
+from device_profiles._gaussian_process import fit_kernel
 from device_profiles._gaussian_process import log_likelihood
 from device_profiles._whole_fit import _relative_median
 
@@ -214,6 +216,25 @@ def test_the_gradient_of_the_likelihood_is_its_slope() -> None:
     _, gradient = log_likelihood(Kernel.from_vector(vector), features, target, order, segment, scale)
     steps = 1e-5 * np.eye(10)
     np.testing.assert_allclose(gradient, [(value(vector + s) - value(vector - s)) / 2e-5 for s in steps], rtol=1e-4)
+
+
+def test_the_kernel_that_is_found_is_the_most_probable_one() -> None:
+    """No parameter is more probable a little further on, but at the bounds of the search."""
+    rng = np.random.default_rng(6)
+    features, order, scale = rng.normal(size=(40, 3)), np.arange(40.0), np.ones(40)
+    segment = np.zeros(40, dtype=np.int64)
+    target = features @ [0.3, 0.1, 0.0] + 0.05 * np.sin(3 * features[:, 0]) + rng.normal(0, 0.02, 40)
+    found = fit_kernel(features, target, order, segment, scale=scale, start=Kernel.start(3)).to_vector()
+    mean, std = _prior(3)
+
+    def log_posterior(vector: np.ndarray) -> float:
+        value, _ = log_likelihood(Kernel.from_vector(vector), features, target, order, segment, scale)
+        return value - 0.5 * float(np.sum(np.square((vector - mean) / std)))
+
+    steps = np.vstack([np.eye(10), -np.eye(10)]) * 0.1
+    inside = (np.abs(found + steps - mean) <= 4 * std).all(axis=1)
+    assert inside.sum() >= 18
+    assert max(log_posterior(found + step) for step in steps[inside]) < log_posterior(found) + 1e-3
 
 
 def test_left_out_residuals_are_those_of_a_fit_without_the_row() -> None:

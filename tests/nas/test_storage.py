@@ -136,7 +136,10 @@ def test_another_storage_or_name_than_the_studys_is_refused(tmp_path: Path) -> N
     ask(new_run(tmp_path / "third"), storage=second, study_name="one-default", seed=1)
     with pytest.raises(SearchError, match="it is not in"):
         ask(one, storage=second, resume=True)
+    # One about the same question is the same study, wherever it is.
+    ask(new_run(tmp_path / "fourth"), storage=second, study_name="four")
     assert (contents(one.search("default")), contents(other.search("default"))) == before
+    assert ask(other, storage=second, study_name="four", resume=True).config["study"]["storage"] is None
     # To begin anew it may be where one likes.
     assert ask(one, storage=second, study_name="new", force=True).config["study"]["storage"] == second
 

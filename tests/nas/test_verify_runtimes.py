@@ -13,11 +13,11 @@ from profilers import runtime_names
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
+from subdit.core.weights import supernet_digest
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from supernet import ElasticDiT
 from supernet.checkpoints import save_model
-from supernet.checkpoints import supernet_digest
 from supernet.model.dit import redraw_
 from tests.nas.test_facade import made_profile
 from tests.profilers.test_tflite import needs

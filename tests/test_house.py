@@ -188,3 +188,25 @@ def test_the_documents_show_the_results_that_lie_beside_the_benchmarks() -> None
     command = [sys.executable, "benchmarks/results_page.py", "--check"]
     check = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert check.returncode == 0, check.stdout
+
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+DOCUMENTS += [
+    path
+    for room in ("supernet", "device_profiles", "profilers", "nas", "reports", "subdit")
+    for path in (ROOT / room).rglob("README.md")
+    if "shipped" not in path.parts
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_a_document_names_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    linked = {target for target in re.findall(r"\]\(([^)#]+)", text) if "://" not in target}
+    missing = [target for target in linked if not (document.parent / target).exists()]
+    code = re.findall(r"`([\w./-]+(?:\.py|\.toml|\.cfg|/))`", text)
+    roots = (ROOT, document.parent, ROOT / "tests")
+    # Of run folders, and of any room.
+    others = re.compile(r"(searches|picks|stale|timings|reports|training)/|__init__\.py$|_VERB\.py$")
+    missing += [name for name in code if not others.search(name) and not any((root / name).exists() for root in roots)]
+    assert not missing

@@ -185,7 +185,8 @@ def test_the_verb_prints_picks_and_refuses_in_one_line(run: Path, monkeypatch: p
     assert impossible.exit_code == 2 and "tightest reachable latency is" in impossible.stderr
     unknown = CliRunner().invoke(group, ["search", str(run), "--device", "nokia-3310"])
     assert unknown.exit_code == 2 and "nokia-3310" in unknown.stderr
-    assert "Examples:" in CliRunner().invoke(group, ["search", "--help"]).stdout
+    helped = CliRunner().invoke(group, ["search", "--help"]).stdout
+    assert "Examples:" in helped and "--limit NAME=VALUE" in helped and "--max-" not in helped
 
 
 def test_devices_figures_and_limits_by_name(run: Path) -> None:

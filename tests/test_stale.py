@@ -433,6 +433,19 @@ def test_the_command_line_says_it_once_and_in_one_line(anew: tuple[Run, str, str
 # Runs of earlier versions --------------------------------------------------------------------------------------------
 
 
+def write_format_1(search: Path) -> None:
+    """Give what a search left the names that it had in format 1."""
+    told = read_json(search / "search.json", "search")
+    ((name, proxy),) = told.pop("proxies").items()
+    told |= {"subdit_search": 1, "proxy": {"id": name, **proxy}, "objectives": ["latency_ms", "quality"]}
+    told |= {"limits": {"max_latency_ms": None, "max_params": None}, "reach": told.pop("feasible_region")}
+    told |= {"redrawn": told.pop("rejected"), "redrawn_share": told.pop("rejected_fraction")}
+    assert told.pop("constraints") == {}
+    write_json(search / "search.json", told)
+    for file in ("trials.csv", "front.csv", "picks.json"):
+        (search / file).write_text((search / file).read_text().replace(name, "quality"))
+
+
 @pytest.fixture
 def earlier(run: Run) -> Run:
     """The run as an earlier version left it, which noted weights in few places and under other names."""
@@ -443,6 +456,7 @@ def earlier(run: Run) -> Run:
             if path.name in ("distilled.json",) or path == run.teacher / "supernet.json":
                 told["digest"] = digest
             write_json(path, told)
+    write_format_1(run.search("default"))
     for pick in ("balanced", "best"):
         write_figures(run, pick, None)
     for state in list(run.path.glob("picks/*/kdmd_state-*")):

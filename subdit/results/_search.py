@@ -112,9 +112,17 @@ def load_search(run: Path | str, name: str = "default") -> SearchResult:
             f"The search {name!r} at {folder} is not finished; repeat the command that began it with --resume."
         )
     config = upgrade_config(stored)
+    for key, kind in (("objectives", list), ("proxies", dict), ("constraints", dict)):
+        if not isinstance(config.get(key), kind) or not (config[key] or key == "constraints"):
+            raise SearchError(f"The file {folder / 'search.json'} is damaged (no {key}); search again with --force.")
     rename = str if config == stored else lambda column: upgrade_name(column, config["proxies"])
     trials = read_trials(folder / "trials.csv", config["space"], rename=rename)
-    return _with_picks(SearchResult(folder, config, trials, {}))
+    result = SearchResult(folder, config, trials, {})
+    if trials and (missing := {config["objectives"][0], result.quality} - trials[0].values().keys()):
+        raise SearchError(
+            f"The table {folder / 'trials.csv'} has no column {missing.pop()!r}; search again with --force."
+        )
+    return _with_picks(result)
 
 
 def _with_picks(result: SearchResult) -> SearchResult:

@@ -141,7 +141,11 @@ def test_a_run_of_format_1_is_reported_and_resumed(old: Run, tmp_path: Path) -> 
     [
         ({"subdit_search": 3}, "is of a newer subdit"),
         ({"state": "running"}, "is not finished; repeat the command"),
-        ({"space": 3}, "is damaged"),
+        ({"space": 3}, r"is damaged \(no space\)"),
+        ({"subdit_search": 2}, r"is damaged \(no proxies\)"),
+        ({"subdit_search": 2, "proxies": {}}, r"is damaged \(no proxies\)"),
+        ({"subdit_search": 2, "proxies": {"two": {}}, "constraints": 1}, r"is damaged \(no constraints\)"),
+        ({"subdit_search": 2, "proxies": {"three": {}}, "constraints": {}}, "trials.csv has no column 'three'"),
     ],
 )
 def test_what_cannot_be_read_is_named(old: Run, change: dict[str, object], says: str) -> None:

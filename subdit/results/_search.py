@@ -119,9 +119,7 @@ def load_search(run: Path | str, name: str = "default") -> SearchResult:
     trials = read_trials(folder / "trials.csv", config["space"], rename=rename)
     result = SearchResult(folder, config, trials, {})
     if trials and (missing := {config["objectives"][0], result.quality} - trials[0].values().keys()):
-        raise SearchError(
-            f"The table {folder / 'trials.csv'} has no column {missing.pop()!r}; search again with --force."
-        )
+        raise SearchError(f"The trials.csv in {folder} has no column {missing.pop()!r}; search again with --force.")
     return _with_picks(result)
 
 

@@ -381,7 +381,7 @@ def test_a_report_drawn_of_old_weights_says_so_everywhere(anew: tuple[Run, str, 
 def test_a_report_names_searches_that_it_does_not_compare_with(anew: tuple[Run, str, str]) -> None:
     run, _, _ = anew
     asked(run, name="new")
-    with pytest.warns(UserWarning, match="Not compared with here.*: default;"):
+    with pytest.warns(UserWarning, match="other weights than this one's are not compared.*: default;"):
         page = report(run.path, search="new").html.read_text()
     assert "This report is of" not in page and "trained again" not in page
 
@@ -468,7 +468,7 @@ def earlier(run: Run) -> Run:
 
 def test_a_run_of_an_earlier_version_loads_and_says_what_is_not_known(earlier: Run) -> None:
     assert asked(earlier, resume=True).config["state"] == "finished"
-    with pytest.warns(UserWarning, match="not known which supernet.*measured.json of pick"):
+    with pytest.warns(UserWarning, match="without a note of their supernet.*measured.json of pick"):
         page = report(earlier.path, force=True).html.read_text()
     assert "1.250" in page
     with pytest.warns(UserWarning, match="does not say which supernet it is of"):

@@ -132,7 +132,7 @@ def read_state(phone: Phone) -> PhoneState:
 
 @contextlib.contextmanager
 def fixed_performance(phone: Phone) -> Iterator[bool]:
-    """Hold the clocks at a rate that the phone can sustain; yields whether it can. The switch is set back in any case."""
+    """Hold the clocks at a rate that the phone can sustain; yields whether it can. It is set back in any case."""
     command = ["cmd", "power", _FIXED]
     said = phone.shell([*command, "true"])
     # Phones that do not have it say so, with exit code 0 or another.

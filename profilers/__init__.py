@@ -8,7 +8,6 @@ from profilers.kits.calibration_specs import calibration_specs
 from profilers.kits.export_kit import estimate
 from profilers.kits.export_kit import kit
 from profilers.kits.kit import Kit
-from profilers.kits.kit import KitEntry
 from profilers.kits.kit import is_kit
 from profilers.kits.kit import open_kit
 from profilers.kits.kit_estimate import KitEstimate
@@ -21,8 +20,6 @@ from profilers.measuring.measure_models import measure_models
 from profilers.measuring.profile import profile
 from profilers.measuring.profile import profile_beside
 from profilers.runtimes import Runtime
-from profilers.runtimes import Session
-from profilers.runtimes import SourceModel
 from profilers.runtimes import get_runtime
 from profilers.runtimes import runtime_names
 from profilers.runtimes import sub_dit_model
@@ -30,12 +27,9 @@ from profilers.runtimes import sub_dit_model
 __all__ = [
     "NOISE_LIMIT",
     "Kit",
-    "KitEntry",
     "KitEstimate",
     "Measurement",
     "Runtime",
-    "Session",
-    "SourceModel",
     "calibration_specs",
     "cpu_model",
     "device_name",

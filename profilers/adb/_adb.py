@@ -36,12 +36,12 @@ class DeviceLostError(DeviceError):
 
 
 class StoppedError(Exception):
-    """Somebody set the event that `Adb` was made with."""
+    """The event that `Adb` was made with was set."""
 
 
 @dataclass(frozen=True)
 class ShellResult:
-    """What a command left."""
+    """Exit code and output of a command."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""The two programs called `benchmark_model`: which one a file is, what it is told, what it says.
+"""The two programs called `benchmark_model`: how they are told apart, their command lines, and what they print.
 
 TensorFlow Lite's runs an interpreter and can write outputs; LiteRT's runs a CompiledModel and cannot. Both share flags
 for runs and threads, and the loop whose last `count=` line tells the times. Sources: tflite/tools/benchmark and
@@ -56,7 +56,7 @@ class BenchmarkModel:
 
     @property
     def runtime_class(self) -> type[Runtime]:
-        """What is known of the runtime here: tolerances, and the numbers that products are computed in."""
+        """The runtime on this machine, which tells tolerances and the numbers that products are computed in."""
         return runtime_class(self.runtime)
 
     @property
@@ -87,7 +87,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What one call of it said.
+    """What one call printed.
 
     Attributes:
         mean_ms, median_ms, quickest_ms: of its timed runs; older builds print no median.
@@ -151,7 +151,7 @@ def require_abi(file: Path, abis: Sequence[str]) -> None:
 
 
 def identify_program(usage: ShellResult, path: str, digest: str, file: Path) -> BenchmarkModel:
-    """Which program it is, by the flags that its help names; raises `DeviceError` where it is neither of the two."""
+    """The program, known by the flags that its help names; raises `DeviceError` where it is neither of the two."""
     text = usage.out + usage.err
     flags = frozenset(_USAGE.findall(text))
     if not {"graph", "num_runs"} <= flags:
@@ -207,11 +207,11 @@ def command_line(
 def call(phone: Phone, program: BenchmarkModel, job: Job, extra: Mapping[str, str] | None = None) -> BenchmarkResult:
     """Run benchmark_model once; raises `DeviceError` where it fails, `DeviceLostError` where the connection broke."""
     command = command_line(program, job.model, job.setting, runs=job.runs, max_s=_MAX_CALL_S, extra=extra)
-    return read_run(phone.shell(command, timeout_s=60.0 + 4 * _MAX_CALL_S), program, job.setting, job.name)
+    return read_result(phone.shell(command, timeout_s=60.0 + 4 * _MAX_CALL_S), program, job.setting, job.name)
 
 
-def read_run(ran: ShellResult, program: BenchmarkModel, setting: Setting, name: str) -> BenchmarkResult:
-    """What a run said, by the importers; raises `DeviceError` where it failed or cannot be understood."""
+def read_result(ran: ShellResult, program: BenchmarkModel, setting: Setting, name: str) -> BenchmarkResult:
+    """The result of a run, read by the importers; raises `DeviceError` where it failed or cannot be understood."""
     text = f"{ran.out}\n{ran.err}\n"
     if ran.code != 0:
         lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""When to let a phone cool, and when to stop: a hot or nearly empty phone is another, slower phone."""
+"""`Guard` lets a phone cool and ends a measurement: a hot phone, or one of low charge, is slower."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _ENOUGH = 12
 
 @dataclass
 class Guard:
-    """Looks after one phone while it is measured.
+    """Watches one phone while it is measured.
 
     Attributes:
         cooling_s: length of a pause.
@@ -60,7 +60,7 @@ class Guard:
     _slow_pauses: int = 0
 
     def look(self) -> str:
-        """Why to pause now, or an empty text; asks the phone every few seconds.
+        """The reason to pause now, or an empty text; asks the phone every few seconds.
 
         Raises:
             DeviceError: the phone is too hot, or its battery too low, to go on.

@@ -1,4 +1,4 @@
-"""What is measured on a phone, and what its profile says besides latencies: identity, conditions, source."""
+"""What a phone's profile says besides latencies: identity, conditions, source; and how its timings are known again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from profilers.runtimes import runtime_class
 
 @dataclass(frozen=True)
 class Plan:
-    """What all phones share; the fields are the arguments of `profile_over_adb`."""
+    """What is the same for all phones; the fields are the arguments of `profile_over_adb`."""
 
     kit: Kit
     benchmark_model: Path
@@ -40,7 +40,7 @@ class Plan:
 def empty_profile(
     plan: Plan, facts: PhoneFacts, device: str, program: BenchmarkModel, setting: Setting
 ) -> DeviceProfile:
-    """The profile but for its numbers."""
+    """The profile without latencies."""
     checked = "outputs compared with torch's on the phone"
     unchecked = "outputs not checked: this program cannot write them"
     return build_profile.empty_profile(

@@ -1,4 +1,4 @@
-"""What a phone is, how it is now, and its switches: cores, governor, temperature, battery, fixed performance mode."""
+"""A phone's properties, its state, and its switches: cores, governor, temperature, battery, fixed performance mode."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FIXED = "set-fixed-performance-mode-enabled"
 
 @dataclass(frozen=True)
 class PhoneFacts:
-    """What does not change.
+    """Properties of a phone, which do not change.
 
     Attributes:
         max_khz: core to its highest clock; empty where the phone does not tell.
@@ -42,7 +42,7 @@ class PhoneFacts:
 
 @dataclass(frozen=True)
 class PhoneState:
-    """How the phone is just now; None where it does not tell.
+    """Temperature, charge and throttling of a phone now; None where it does not tell.
 
     Attributes:
         temperature_c: of the battery or the skin, whichever is higher: processors are hot whenever they work.
@@ -132,7 +132,7 @@ def read_state(phone: Phone) -> PhoneState:
 
 @contextlib.contextmanager
 def fixed_performance(phone: Phone) -> Iterator[bool]:
-    """Hold the phone's clocks where it can hold them for long; yields whether it can. Switched back in any case."""
+    """Hold the clocks at a rate that the phone can sustain; yields whether it can. It is set back in any case."""
     command = ["cmd", "power", _FIXED]
     said = phone.shell([*command, "true"])
     # Phones that do not have it say so, with exit code 0 or another.

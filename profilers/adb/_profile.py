@@ -32,7 +32,7 @@ from profilers.adb._phone import choose_mask
 from profilers.adb._phone import fixed_performance
 from profilers.adb._store import install
 from profilers.adb._workers import Worker
-from profilers.adb._workers import names_apart
+from profilers.adb._workers import distinct_names
 from profilers.adb._workers import run_all
 from profilers.kits.kit import open_kit
 from profilers.measuring.build_profile import build_profile
@@ -64,7 +64,7 @@ _PLACED, _TRIED = 0.05, 0.2
 
 @dataclass(frozen=True)
 class PhoneResult:
-    """What became of one phone: a profile, or the sentence that says why there is none."""
+    """The profile of one phone, or the sentence that says why there is none."""
 
     serial: str
     profile: DeviceProfile | None
@@ -143,7 +143,7 @@ def profile_over_adb(
         kit, benchmark_model, threads, device, delegate, cores, cooling_s, out, budget_s, force, by_whole, parts
     )
     workers = [Worker(phone, partial(_profile_phone, plan), device) for phone in phones]
-    names = names_apart([(worker.device, worker.phone.serial) for worker in workers])
+    names = distinct_names([(worker.device, worker.phone.serial) for worker in workers])
     for worker, name in zip(workers, names, strict=True):
         worker.device = name
     run_all(workers, stop, progress)
@@ -211,7 +211,7 @@ def _profile_phone(
 
 
 def _part(progress: ProgressCallback, begin: float, end: float) -> ProgressCallback:
-    """What reports one of the steps, as a part of the whole."""
+    """Report the progress of one step as a fraction of the whole."""
 
     def report(done: float, total: float, note: str) -> None:
         progress(begin + (end - begin) * done / max(total, 1e-9), 1.0, note)

@@ -1,4 +1,4 @@
-"""Files on the phone: only what is missing there, or another, is copied."""
+"""Files on the phone: only those that are missing or differ are copied."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HASHED_PER_S = 5e7
 def push_missing(
     phone: Phone, folder: str, files: Sequence[Path], *, progress: ProgressCallback = no_progress
 ) -> tuple[Path, ...]:
-    """Copy those files that the folder of the phone lacks or has otherwise, by their SHA-256; returns them.
+    """Copy the files that the phone's folder lacks, or has with another SHA-256; returns them.
 
     Raises:
         DeviceError: the phone cannot be written to, or was lost.

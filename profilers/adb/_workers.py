@@ -63,8 +63,8 @@ class Worker:
         self.progress = (done, total, note)
 
 
-def names_apart(phones: Sequence[tuple[str, str]]) -> list[str]:
-    """Names of devices out of (name, serial); phones of one model get the begin of their serial's SHA-256 to them.
+def distinct_names(phones: Sequence[tuple[str, str]]) -> list[str]:
+    """Names of devices out of (name, serial); phones of one model get six digits of their serial's SHA-256 added.
 
     The serial itself stays here: profiles are for passing on.
     """
@@ -93,7 +93,7 @@ def run_all(workers: Sequence[Worker], stop: threading.Event, progress: Progress
 
 
 def _joint_progress(workers: Sequence[Worker]) -> tuple[float, float, str]:
-    """What all have done, as fractions of one whole per phone, with what the slowest does."""
+    """Progress of all phones, each a fraction of 1, with the note of the slowest."""
     fractions = [
         1.0 if one.done.is_set() else min(one.progress[0] / max(one.progress[1], 1e-9), 1.0) for one in workers
     ]

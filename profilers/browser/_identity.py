@@ -1,4 +1,4 @@
-"""What a phone's profile says besides latencies, and by what its timings are known again."""
+"""What a phone's profile says besides latencies, and how its timings are known again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUNTIME = "onnxruntime-web"
 
 
 def empty_profile(kit: Kit, begin: Begin, *, runtime_version: str) -> DeviceProfile:
-    """The profile but for its numbers."""
+    """The profile without latencies."""
     there = begin.environment
     gpu = there.adapter if there.adapter and not there.adapter.is_software else None
     return build_profile.empty_profile(
@@ -53,7 +53,7 @@ def timings_header(kit: Kit, web_digest: str, empty: DeviceProfile, begin: Begin
 
 
 def made_before(empty: DeviceProfile, target: Path) -> DeviceProfile | None:
-    """The profile there where it is the one to be made."""
+    """The profile at `target` where it is the one to be made; else None."""
     try:
         made = read_profile(target)
     except SubditError:

@@ -21,8 +21,8 @@ from profilers.importers._imported_log import CPU
 from profilers.importers._imported_log import UNCONFIRMED
 from profilers.importers._imported_log import ImportedLog
 from profilers.importers._imported_log import OperatorRow
-from profilers.importers._imported_log import checked
-from profilers.importers._imported_log import disagree
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
 from profilers.importers._imported_log import file_name
 from profilers.importers._log import Log
 
@@ -73,7 +73,9 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
     if len(set(names)) != len(names):
         raise log.refuse(None, "an operation is given twice", "give each once")
     if operations and abs(total - times["Prediction"]) > 0.05 * times["Prediction"] + 5e-4 * len(operations):
-        raise disagree(log, None, "prediction and operations", f"{times['Prediction']:g} ms", f"{total:g} ms in sum")
+        raise contradiction(
+            log, None, "prediction and operations", f"{times['Prediction']:g} ms", f"{total:g} ms in sum"
+        )
     rows = [
         OperatorRow(name, kind, ms, ms / total if total else None, 1, None, estimated=True)
         for name, kind, ms in operations
@@ -89,7 +91,7 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
         runtime_version=texts.get("OS"),
         warnings=(UNCONFIRMED, "typed from Xcode's report, which states a median alone"),
     )
-    return (checked(log, made),)
+    return (check_log(log, made),)
 
 
 def _cells(log: Log, lineno: int, line: str) -> list[str]:

@@ -13,8 +13,8 @@ from profilers.importers._imported_log import CPU
 from profilers.importers._imported_log import UNCONFIRMED
 from profilers.importers._imported_log import ImportedLog
 from profilers.importers._imported_log import OperatorRow
-from profilers.importers._imported_log import checked
-from profilers.importers._imported_log import disagree
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
 from profilers.importers._imported_log import precision_word
 from profilers.importers._log import Log
 from profilers.importers._log import json_number
@@ -96,7 +96,7 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
     total = sum(row.ms for row in rows)
     if total > _longest_ms(times["avg"], rows):
         _refuse_ticks(log, lineno, times["avg"], rows)
-        raise disagree(log, lineno, f"{_WHOLE} and its operators", f"{times['avg']:g} ms", f"{total:g} ms in sum")
+        raise contradiction(log, lineno, f"{_WHOLE} and its operators", f"{times['avg']:g} ms", f"{total:g} ms in sum")
     made = ImportedLog(
         "executorch-inspector",
         "ExecuTorch Inspector",
@@ -116,7 +116,7 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
         graph_operators=len(rows) if counted or not on_delegate else None,
         partly_delegated=True if 0 < on_delegate < len(rows) else None,
     )
-    return (checked(log, made, line=lineno, step_ms=1e-9),)
+    return (check_log(log, made, line=lineno, step_ms=1e-9),)
 
 
 def read_json(log: Log) -> tuple[ImportedLog, ...]:
@@ -164,7 +164,7 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
             label=facts[name]["name"] if len(models) > 1 else None,
             precision=precision_word(quantization) if isinstance(quantization, str) else None,
         )
-        made.append(checked(log, one))
+        made.append(check_log(log, one))
     if not made:
         raise log.cut("a metric", "give the whole file")
     return tuple(made)
@@ -221,5 +221,7 @@ def _row_times(log: Log, lineno: int, values: dict[str, str]) -> tuple[list[floa
             for factor, unit in ((1e6, "nanoseconds"), (1e3, "microseconds")):
                 if abs(value - factor * times[name]) <= 1e-5 * value:
                     raise log.refuse(lineno, f"the raw times are in {unit} and {name} in ms", "save both in one scale")
-            raise disagree(log, lineno, f"{name} of {values.get('event_name', '')[:40]} and raw", times[name], value)
+            raise contradiction(
+                log, lineno, f"{name} of {values.get('event_name', '')[:40]} and raw", times[name], value
+            )
     return raw, times

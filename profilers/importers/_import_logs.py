@@ -25,7 +25,7 @@ from profilers.importers._registry import ReadOptions
 from profilers.importers._registry import read_log
 from profilers.importers._setting import Setting
 from profilers.importers._setting import check_precision
-from profilers.importers._setting import common
+from profilers.importers._setting import common_setting
 from profilers.importers._setting import plain_path
 from profilers.importers._setting import precision_of
 from profilers.kits.kit import Kit
@@ -97,7 +97,7 @@ def import_logs(
     for done, path in enumerate(logs):
         progress(done, len(logs), path.name)
         for log in read_log(path, options):
-            name = _stem(log.model_file or path.name)
+            name = model_name(log.model_file or path.name)
             if name in found:
                 raise ImportLogError(f"{path} is a second log of {name}; give one log for each.")
             if log.latency_ms == 0:
@@ -109,7 +109,7 @@ def import_logs(
             found[name] = log
     progress(len(logs), len(logs), "")
     space_name = _space(found, opened)
-    setting = common(found, threads=threads, delegate=delegate)
+    setting = common_setting(found, threads=threads, delegate=delegate)
     components = [component.name for component in components_up_to(get_space(space_name), _limit(opened))]
     latencies = {name: _latency(log) for name, log in found.items()}
     timed = [entry for entry in opened.whole if entry.name in latencies] if opened else []
@@ -148,7 +148,7 @@ def _limit(kit: Kit | None) -> int | None:
     return None if kit is None else kit.max_params
 
 
-def _stem(model_file: str) -> str:
+def model_name(model_file: str) -> str:
     """The component's name: the model file's, without folder and extension."""
     return re.sub(
         r"(\.(tflite|onnx|ort|pte|mlpackage|mlmodelc|json|txt|log|csv|tsv|yaml))+$", "", Path(model_file).name

@@ -104,7 +104,7 @@ class ImportedLog:
         return next((value for value in (self.median_ms, self.mean_ms, self.estimated_ms) if value is not None), None)
 
 
-def checked(log: Log, made: ImportedLog, *, step_ms: float = 0.0, line: int | None = None) -> ImportedLog:
+def check_log(log: Log, made: ImportedLog, *, step_ms: float = 0.0, line: int | None = None) -> ImportedLog:
     """`made` to the picosecond, where its numbers can be true together.
 
     Args:
@@ -149,7 +149,7 @@ def rank_of(percentile: str) -> float:
     return float(digits[:2] + "." + digits[2:]) if len(digits) > 2 else float(digits)
 
 
-def disagree(log: Log, line: int | None, what: str, first: object, second: object) -> ImportLogError:
+def contradiction(log: Log, line: int | None, what: str, first: object, second: object) -> ImportLogError:
     """The refusal of a log that states a fact twice, differently."""
     return log.refuse(
         line, f"{what}: {first} here, {second} there", "the log was changed or joined; give it as written"

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from profilers.importers._counts import CountLine
-from profilers.importers._counts import is_count_line
-from profilers.importers._counts import read_count_line
+from profilers.importers._count_line import CountLine
+from profilers.importers._count_line import is_count_line
+from profilers.importers._count_line import read_count_line
 from profilers.importers._delegation import applied
 from profilers.importers._delegation import delegation
 from profilers.importers._delegation import partly_delegated
 from profilers.importers._imported_log import CPU
 from profilers.importers._imported_log import ImportedLog
-from profilers.importers._imported_log import checked
-from profilers.importers._imported_log import disagree
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
 from profilers.importers._imported_log import file_name
 from profilers.importers._log import Log
 from profilers.importers._log import json_number
@@ -105,7 +105,7 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
         partly_delegated=_in_part(delegate, fully) or (partly_delegated(log) if delegate not in (None, CPU) else None),
         warnings=() if python else ("unconfirmed format: the C++ tool's block is read from its source",),
     )
-    return (checked(log, made, step_ms=STEP_MS, line=lineno),)
+    return (check_log(log, made, step_ms=STEP_MS, line=lineno),)
 
 
 def read_json(log: Log) -> tuple[ImportedLog, ...]:
@@ -141,7 +141,7 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
         delegated_share=1.0 if fully and delegate not in (None, CPU) else None,
         partly_delegated=_in_part(delegate, fully),
     )
-    return (checked(log, made, step_ms=STEP_MS),)
+    return (check_log(log, made, step_ms=STEP_MS),)
 
 
 def _block(log: Log) -> dict[str, tuple[int, str]]:
@@ -186,7 +186,7 @@ def _run(log: Log, count: int, mean: float) -> CountLine | None:
         return None
     run = read_count_line(log, *lines[-1])
     if run.count != count or abs(run.avg / 1000 - mean) > STEP_MS + 5e-6 * mean:
-        raise disagree(log, run.line, "count= and Inference (avg)", lines[-1][1][:80], f"{mean} ms ({count} runs)")
+        raise contradiction(log, run.line, "count= and Inference (avg)", lines[-1][1][:80], f"{mean} ms ({count} runs)")
     return run
 
 
@@ -196,14 +196,14 @@ def _model_file(log: Log) -> str | None:
         for name in _stated(log, r"^(?:Graph: \[|.*benchmark_litert_model: Model: +)([^\[\]]{1,500})")
     }
     if len(names) > 1:
-        raise disagree(log, None, "model", *sorted(names)[:2])
+        raise contradiction(log, None, "model", *sorted(names)[:2])
     return next(iter(names), None)
 
 
 def _threads(log: Log) -> int | None:
     stated = _stated(log, r"^(?:Num threads: \[|.*benchmark_litert_model: Num threads: +)(\d{1,4})\b")
     if len(set(stated)) > 1:
-        raise disagree(log, None, "threads", *stated[:2])
+        raise contradiction(log, None, "threads", *stated[:2])
     return int(stated[0]) if stated else None
 
 
@@ -211,7 +211,7 @@ def _accelerators(log: Log) -> str | None:
     """What ran; the C++ tool's results do not say, and of its parameters only those that were given are printed."""
     stated = _stated(log, r"^.*benchmark_litert_model: Accelerators: +(\S.{0,100})")
     if len(set(stated)) > 1:
-        raise disagree(log, None, "accelerators", *stated[:2])
+        raise contradiction(log, None, "accelerators", *stated[:2])
     if stated:
         return _joined([name.strip() for name in stated[0].split("|")])
     return None if (used := applied(log)) == "xnnpack" else used

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dataclasses import field
 
 from profilers.importers._imported_log import OperatorRow
-from profilers.importers._imported_log import disagree
+from profilers.importers._imported_log import contradiction
 from profilers.importers._log import Log
 
 INIT_TITLE = "Profiling Info for Benchmark Initialization"
@@ -244,14 +244,14 @@ def _checked_rows(log: Log, profile: _Profile) -> list[_Row]:
         raise log.cut("the line 'N nodes observed' after the operator table")
     for what, number in (("nodes observed", profile.observed), ("nodes executed", profile.executed)):
         if number is not None and number != len(rows):
-            raise disagree(log, profile.line, what, number, f"{len(rows)} rows")
+            raise contradiction(log, profile.line, what, number, f"{len(rows)} rows")
     if profile.total_ms is None:
         raise log.refuse(profile.line, "the table has no line 'Timings (microseconds)'", "give the log as written")
     sum_ms = sum(row.ms for row in rows)
     sum_percent = sum(row.numbers["%"] for row in rows)
     rounding = sum(5.1e-4 * row.calls for row in rows)
     if abs(sum_ms - profile.total_ms) > rounding + 0.01 * profile.total_ms:
-        raise disagree(
+        raise contradiction(
             log, profile.line, "time of all operators", f"{profile.total_ms:.6g} ms", f"{sum_ms:.6g} ms in rows"
         )
     cumulated = 0.0
@@ -259,16 +259,16 @@ def _checked_rows(log: Log, profile: _Profile) -> list[_Row]:
     for row in rows:
         cumulated += row.numbers["%"]
         if abs(row.numbers["cdf%"] - cumulated) > 1.1e-3 * (len(rows) + 1):
-            raise disagree(
+            raise contradiction(
                 log, row.line, "cumulated share", f"{row.numbers['cdf%']} %", f"{cumulated:.3f} % of the rows"
             )
         slack = 5.1e-4 * row.calls + 6e-4 * scale + 2e-3 * row.ms + rounding * row.numbers["%"] / max(sum_percent, 1e-9)
         if scale and abs(row.numbers["%"] * scale - row.ms) > slack:
-            raise disagree(log, row.line, f"time of {row.name[:60]}", f"{row.numbers['%']} %", f"{row.ms:.6g} ms")
+            raise contradiction(log, row.line, f"time of {row.name[:60]}", f"{row.numbers['%']} %", f"{row.ms:.6g} ms")
     known = {(row.name, row.type): row for row in rows}
     for row in profile.tables.get("top by computation time", []):
         other = known.get((row.name, row.type))
         if other is None or any(other.numbers[key] != row.numbers[key] for key in ("avg ms", "times called", "first")):
             there = f"{other.numbers['avg ms']} ms" if other else "not there"
-            raise disagree(log, row.line, f"{row.name[:60]} in both tables", f"{row.numbers['avg ms']} ms", there)
+            raise contradiction(log, row.line, f"{row.name[:60]} in both tables", f"{row.numbers['avg ms']} ms", there)
     return rows

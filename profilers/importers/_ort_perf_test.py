@@ -9,8 +9,8 @@ import numpy as np
 from profilers.importers._imported_log import CPU
 from profilers.importers._imported_log import UNCONFIRMED
 from profilers.importers._imported_log import ImportedLog
-from profilers.importers._imported_log import checked
-from profilers.importers._imported_log import disagree
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
 from profilers.importers._log import Log
 
 TOOL = "onnxruntime_perf_test"
@@ -68,7 +68,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
             )
         value = log.number(lineno, digits, label)
         if label in fields and fields[label][1] != value:
-            raise disagree(log, lineno, label, fields[label][1], value)
+            raise contradiction(log, lineno, label, fields[label][1], value)
         fields[label] = (lineno, value)
     mean_at, mean_ms = _first(
         log, fields, "Average inference time cost total", "Average inference time cost", "Average time cost"
@@ -78,7 +78,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
     _, run_s = _first(log, fields, "Total inference run time", "Total run time")
     count = log.whole(count_at, f"{number:.0f}" if number.is_integer() else str(number), "the number of inferences")
     if count and abs(total_s * 1000 / count - mean_ms) > _DIGITS * mean_ms:
-        raise disagree(
+        raise contradiction(
             log, mean_at, "average and total / requests", f"{mean_ms} ms", f"{total_s * 1000 / count:.6g} ms"
         )
     if total_s > run_s * (1 + _DIGITS):
@@ -88,7 +88,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
             "run the tool with -c 1",
         )
     if "Runs" in fields and fields["Runs"][1] != count:
-        raise disagree(log, fields["Runs"][0], "number of inferences", count, int(fields["Runs"][1]))
+        raise contradiction(log, fields["Runs"][0], "number of inferences", count, int(fields["Runs"][1]))
     times = _quantiles(log)
     old = "Total iterations" in fields
     if old and "Total inference requests" in fields:
@@ -113,7 +113,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
         confirmed=True,
         warnings=() if times else ("no latencies of single runs: run the tool with -s for them",),
     )
-    return (checked(log, made, line=mean_at),)
+    return (check_log(log, made, line=mean_at),)
 
 
 def read_csv(log: Log, runs: int | None) -> tuple[ImportedLog, ...]:
@@ -139,7 +139,7 @@ def read_csv(log: Log, runs: int | None) -> tuple[ImportedLog, ...]:
             log.whole(lineno, cells[2], "the peak memory"),
         )
         if rows and (row[0], row[2]) != (rows[0][0], rows[0][2]):
-            raise disagree(log, lineno, "model and peak memory", rows[0][::2], row[::2])
+            raise contradiction(log, lineno, "model and peak memory", rows[0][::2], row[::2])
         rows.append(row)
     ms = np.sort([row[1] for row in rows]) * 1000
     stated = _quantiles(log)
@@ -147,7 +147,9 @@ def read_csv(log: Log, runs: int | None) -> tuple[ImportedLog, ...]:
         places = {name: int(len(ms) * share) for name, share in _PERCENTILES.items()} | {"Min": 0, "Max": len(ms) - 1}
         for name, place in places.items():
             if abs(ms[place] - stated[name]) > _DIGITS * stated[name]:
-                raise disagree(log, None, f"{name} Latency and rows", f"{stated[name]:.6g} ms", f"{ms[place]:.6g} ms")
+                raise contradiction(
+                    log, None, f"{name} Latency and rows", f"{stated[name]:.6g} ms", f"{ms[place]:.6g} ms"
+                )
     elif runs is None:
         raise log.refuse(
             log.last,
@@ -155,7 +157,7 @@ def read_csv(log: Log, runs: int | None) -> tuple[ImportedLog, ...]:
             "run the tool with -s, which adds one, or say with --runs how many runs it made",
         )
     if runs is not None and runs != len(rows):
-        raise disagree(log, log.last, "number of runs", f"{len(rows)} rows", runs)
+        raise contradiction(log, log.last, "number of runs", f"{len(rows)} rows", runs)
     if not log.ended and not stated:
         raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
     made = ImportedLog(
@@ -174,7 +176,7 @@ def read_csv(log: Log, runs: int | None) -> tuple[ImportedLog, ...]:
         peak_memory_bytes=rows[0][2] or None,
         warnings=(UNCONFIRMED,),
     )
-    return (checked(log, made),)
+    return (check_log(log, made),)
 
 
 def _first(log: Log, fields: dict[str, tuple[int, float]], *labels: str) -> tuple[int, float]:
@@ -188,7 +190,7 @@ def _threads(log: Log) -> int | None:
     """As option -x set them; 0 leaves it to the runtime."""
     stated = [match[1] for line in log.lines if (match := _THREADS.fullmatch(line.strip()))]
     if len(set(stated)) > 1:
-        raise disagree(log, None, "threads", *stated[:2])
+        raise contradiction(log, None, "threads", *stated[:2])
     return int(stated[0]) or None if stated else None
 
 
@@ -210,7 +212,7 @@ def _quantiles(log: Log) -> dict[str, float]:
             raise log.refuse(lineno, f"{text[:60]!r} is cut or not in seconds", "give the log as the tool wrote it")
         value = log.number(lineno, match[2], f"{match[1]} Latency") * 1000
         if found.get(match[1], value) != value:
-            raise disagree(log, lineno, f"{match[1]} Latency", f"{found[match[1]]:.6g} ms", f"{value:.6g} ms")
+            raise contradiction(log, lineno, f"{match[1]} Latency", f"{found[match[1]]:.6g} ms", f"{value:.6g} ms")
         found[match[1]] = value
     if found and set(found) != {"Min", "Max", *_PERCENTILES}:
         missing = sorted({"Min", "Max", *_PERCENTILES} - set(found))

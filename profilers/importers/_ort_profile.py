@@ -16,8 +16,8 @@ import numpy as np
 from profilers.importers._imported_log import CPU
 from profilers.importers._imported_log import ImportedLog
 from profilers.importers._imported_log import OperatorRow
-from profilers.importers._imported_log import checked
-from profilers.importers._imported_log import disagree
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
 from profilers.importers._log import Log
 from profilers.importers._log import parse_json
 
@@ -94,7 +94,7 @@ def read(log: Log, warmup_runs: int) -> tuple[ImportedLog, ...]:
         graph_operators=len(providers) if providers and not compiled else None,
         partly_delegated=True if others and on_cpu else None,
     )
-    return (checked(log, made),)
+    return (check_log(log, made),)
 
 
 def _events(log: Log) -> dict[str, list[_Event]]:
@@ -134,10 +134,12 @@ def _check_runs(log: Log, runs: list[_Event], executions: list[_Event]) -> None:
                 None, f"the runs of events {run.index} and {later.index} overlap", "profile one session at a time"
             )
     if executions and len(executions) != len(runs):
-        raise disagree(log, None, "runs", f"{len(runs)} model_run", f"{len(executions)} SequentialExecutor::Execute")
+        raise contradiction(
+            log, None, "runs", f"{len(runs)} model_run", f"{len(executions)} SequentialExecutor::Execute"
+        )
     for run, execution in zip(runs, sorted(executions, key=lambda event: event.start_us), strict=False):
         if not (run.start_us <= execution.start_us and execution.end_us <= run.end_us):
-            raise disagree(
+            raise contradiction(
                 log, None, f"run of event {run.index}", f"{run.dur_us} us", f"{execution.dur_us} us inside it"
             )
 
@@ -164,7 +166,7 @@ def _nodes_by_run(log: Log, runs: list[_Event], nodes: list[_Event], *, sequenti
         inside[:] = kept
         total = sum(node.dur_us for node in inside)
         if sequential and total > run.dur_us + len(inside):
-            raise disagree(log, None, f"run of event {run.index}", f"{run.dur_us} us", f"{total} us in its nodes")
+            raise contradiction(log, None, f"run of event {run.index}", f"{run.dur_us} us", f"{total} us in its nodes")
     shapes = [sorted((node.name, _index(node)) for node in inside) for inside in by_run]
     for run, shape in zip(runs, shapes, strict=True):
         if len(set(shape)) != len(shape):
@@ -207,7 +209,7 @@ def _operators(log: Log, by_run: list[list[_Event]]) -> tuple[tuple[OperatorRow,
             fact = (kind, int(index) if index is not None else None, provider)
             if (known := facts.setdefault((name, _index(node)), fact)) != fact:
                 first, second = (f"{one[0]} on {one[2]}" for one in (known, fact))
-                raise disagree(log, None, f"operator of {name[:60]}", first, second)
+                raise contradiction(log, None, f"operator of {name[:60]}", first, second)
             times[name, _index(node)].append(node.dur_us)
     means = {key: float(np.mean(values)) / 1000 for key, values in times.items()}
     total = sum(means.values())

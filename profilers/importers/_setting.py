@@ -31,7 +31,7 @@ class Setting:
     version: str | None
 
 
-def common(found: Mapping[str, ImportedLog], *, threads: int | None, delegate: str | None) -> Setting:
+def common_setting(found: Mapping[str, ImportedLog], *, threads: int | None, delegate: str | None) -> Setting:
     """The setting of the logs, with what the user says where they do not.
 
     Args:
@@ -47,8 +47,8 @@ def common(found: Mapping[str, ImportedLog], *, threads: int | None, delegate: s
     versions = {log.runtime_version for log in logs}
     stated = {log.threads for log in logs if log.threads is not None} | ({threads} if threads is not None else set())
     for what, values in (("versions", versions), ("threads", stated)):
-        _one(what, values)
-    _one("runtimes", runtimes)
+        _require_one(what, values)
+    _require_one("runtimes", runtimes)
     (runtime,) = runtimes
     ran = _delegate(logs, delegate, (CPU, NO_DELEGATE, *plain_path(runtime)))
     if not stated:
@@ -78,7 +78,7 @@ def check_precision(given: str | None, kit: Kit | None) -> None:
 def precision_of(found: Mapping[str, ImportedLog], given: str | None, kit: Kit | None) -> str:
     """What the kit, the logs or the user say, else fp32; raises `ImportLogError` where they contradict each other."""
     stated = {log.precision for log in found.values() if log.precision is not None}
-    _one("precisions", stated)
+    _require_one("precisions", stated)
     said = next(iter(stated), None)
     if kit is not None and said not in (None, kit.precision):
         raise ImportLogError(
@@ -106,7 +106,7 @@ def _delegate(logs: list[ImportedLog], given: str | None, plain: tuple[str, ...]
         words.discard(CPU)
     others = sorted(words - {CPU})
     hint = f", or pass --delegate {others[0]} if all were run with it" if placed and len(words) == 2 and others else ""
-    _one("delegates", words, hint)
+    _require_one("delegates", words, hint)
     if given is None:
         if not words:
             raise ImportLogError(
@@ -131,7 +131,7 @@ def _id_word(name: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._") or "unnamed"
 
 
-def _one(what: str, values: set[str] | set[int] | set[str | None], hint: str = "") -> None:
+def _require_one(what: str, values: set[str] | set[int] | set[str | None], hint: str = "") -> None:
     if len(values) > 1:
         shown = ", ".join(sorted(map(str, values)))
         raise ImportLogError(f"The logs have different {what} ({shown}); import those of one setting together{hint}.")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from profilers.importers._counts import CountLine
-from profilers.importers._counts import is_count_line
-from profilers.importers._counts import read_count_line
+from profilers.importers._count_line import CountLine
+from profilers.importers._count_line import is_count_line
+from profilers.importers._count_line import read_count_line
 from profilers.importers._delegation import applied
 from profilers.importers._delegation import declined
 from profilers.importers._delegation import delegation
@@ -17,8 +17,8 @@ from profilers.importers._delegation import partly_delegated
 from profilers.importers._imported_log import CPU
 from profilers.importers._imported_log import UNCONFIRMED
 from profilers.importers._imported_log import ImportedLog
-from profilers.importers._imported_log import checked
-from profilers.importers._imported_log import disagree
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
 from profilers.importers._imported_log import file_name
 from profilers.importers._log import Log
 from profilers.importers._operator_tables import has_csv_tables
@@ -58,7 +58,7 @@ def read_csv(log: Log) -> tuple[ImportedLog, ...]:
     made = ImportedLog(
         "tflite-csv", "TensorFlow Lite benchmark_model", operators=operators, warnings=(UNCONFIRMED, *warnings)
     )
-    return (checked(log, made),)
+    return (check_log(log, made),)
 
 
 def read_output(log: Log) -> tuple[ImportedLog, ...]:
@@ -105,10 +105,10 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
     for key in ("first", "curr"):
         if key in values and made.min_ms is not None and made.max_ms is not None:
             if not made.min_ms <= values[key] <= made.max_ms:
-                raise disagree(
+                raise contradiction(
                     log, run.line, f"{key} and min to max", values[key], f"{made.min_ms} to {made.max_ms} ms"
                 )
-    return (checked(log, made, line=lineno),)
+    return (check_log(log, made, line=lineno),)
 
 
 def _statistics(log: Log) -> tuple[CountLine, int]:
@@ -152,11 +152,15 @@ def _statistics(log: Log) -> tuple[CountLine, int]:
         raise log.refuse(run.line, "this run times nothing", "run the tool with at least one timed run")
     # The summary has six digits of a mean; of one time, or of equal ones, 'count=' has them all.
     if run.printed_avg != stated["Inference"]:
-        raise disagree(log, lineno, "Inference (avg) and avg of count=", f"{stated['Inference']} us", f"{run.avg} us")
+        raise contradiction(
+            log, lineno, "Inference (avg) and avg of count=", f"{stated['Inference']} us", f"{run.avg} us"
+        )
     if len(counts) == 2 and counts[0].printed_avg != warm:
-        raise disagree(log, lineno, "Warmup (avg) and avg of the first count=", f"{warm} us", f"{counts[0].avg} us")
+        raise contradiction(
+            log, lineno, "Warmup (avg) and avg of the first count=", f"{warm} us", f"{counts[0].avg} us"
+        )
     if "First inference" in stated and counts[0].first != stated["First inference"]:
-        raise disagree(
+        raise contradiction(
             log, lineno, "First inference and first=", f"{stated['First inference']} us", f"{counts[0].first} us"
         )
     return run, lineno
@@ -168,7 +172,7 @@ def _parameters(log: Log) -> dict[str, tuple[int, str]]:
         if match := _PARAMETER.fullmatch(line.strip()):
             name, value = match[1].strip(), match[2].strip()
             if name in found and found[name][1] != value:
-                raise disagree(log, lineno, name, value, found[name][1])
+                raise contradiction(log, lineno, name, value, found[name][1])
             found[name] = (lineno, value)
     return found
 
@@ -176,7 +180,7 @@ def _parameters(log: Log) -> dict[str, tuple[int, str]]:
 def _same(log: Log, parameters: dict[str, tuple[int, str]], first: str, second: str) -> int | None:
     stated = [parameters[name] for name in (first, second) if name in parameters]
     if len({value for _, value in stated}) > 1:
-        raise disagree(log, stated[1][0], first, stated[0][1], stated[1][1])
+        raise contradiction(log, stated[1][0], first, stated[0][1], stated[1][1])
     if not stated or stated[0][1].startswith("-"):
         return None
     return log.whole(stated[0][0], stated[0][1], first)
@@ -188,7 +192,7 @@ def _model_file(log: Log, parameters: dict[str, tuple[int, str]]) -> str | None:
         if line.strip().startswith("Loaded model "):
             names.append(file_name(line.strip().removeprefix("Loaded model ")))
             if names[0] != names[-1]:
-                raise disagree(log, lineno, "model", names[0], names[-1])
+                raise contradiction(log, lineno, "model", names[0], names[-1])
     return names[0] if names else None
 
 
@@ -200,7 +204,7 @@ def _peak_memory(log: Log) -> int | None:
                 raise log.refuse(lineno, f"the memory footprint is in {match[1]!r}", "give the log as written, in MB")
             found.append(log.number(lineno, match[2], "the peak memory footprint"))
             if found[0] != found[-1]:
-                raise disagree(log, lineno, "peak memory", found[0], found[-1])
+                raise contradiction(log, lineno, "peak memory", found[0], found[-1])
     return round(found[0] * 2**20) if found else None
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from profilers.importers._imported_log import UNCONFIRMED
 from profilers.importers._imported_log import ImportedLog
 from profilers.importers._imported_log import OperatorRow
-from profilers.importers._imported_log import checked
-from profilers.importers._imported_log import disagree
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
 from profilers.importers._imported_log import file_name
 from profilers.importers._log import Log
 
@@ -68,9 +68,11 @@ def read_profile(log: Log) -> tuple[ImportedLog, ...]:
             raise log.refuse(None, "an operator lacks its name or times", "give the file as the tool wrote it")
         stat, calls = op["time"], max(1, op.get("times_called", 1))
         if not 0 <= stat["min"] <= stat["avg"] <= stat["max"] or not 0 < calls <= 10**9:
-            raise disagree(log, None, op["name"][:60], f"avg {stat['avg']}", f"{stat['min']} to {stat['max']}")
+            raise contradiction(log, None, op["name"][:60], f"avg {stat['avg']}", f"{stat['min']} to {stat['max']}")
         if "sum" in stat and abs(stat["sum"] - stat["avg"] * stat["count"]) > stat["count"]:
-            raise disagree(log, None, op["name"][:60], f"sum {stat['sum']}", f"{stat['count']} times {stat['avg']}")
+            raise contradiction(
+                log, None, op["name"][:60], f"sum {stat['sum']}", f"{stat['count']} times {stat['avg']}"
+            )
         times.append(stat["avg"] * calls / 1000)
     if not ops:
         raise log.refuse(None, "it has no operators", "run with --enable_op_profiling=true")
@@ -97,7 +99,7 @@ def read_profile(log: Log) -> tuple[ImportedLog, ...]:
         operators=rows,
         warnings=tuple(warnings),
     )
-    return (checked(log, made),)
+    return (check_log(log, made),)
 
 
 def read_result(log: Log) -> tuple[ImportedLog, ...]:
@@ -126,7 +128,7 @@ def read_result(log: Log) -> tuple[ImportedLog, ...]:
         peak_memory_bytes=round(peak * 2**20) if peak > 0 else None,
         warnings=(UNCONFIRMED,),
     )
-    return (checked(log, made, step_ms=1e-5),)
+    return (check_log(log, made, step_ms=1e-5),)
 
 
 def _begins(data: bytes, schema: Schema, path: tuple[str, str]) -> bool:

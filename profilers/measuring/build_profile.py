@@ -35,7 +35,7 @@ from subdit.space import get_space
 def empty_profile(
     kit: Kit, *, device: str, runtime: str, threads: int, conditions: Conditions, **identity: Any
 ) -> DeviceProfile:
-    """The profile of a kit but for its numbers; `identity` are further fields, such as `delegate`."""
+    """The profile of a kit without latencies; `identity` are further fields, such as `delegate`."""
     return DeviceProfile(
         device=device,
         runtime=runtime,

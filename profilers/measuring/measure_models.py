@@ -37,7 +37,7 @@ class Measurement:
 
     Attributes:
         rounds: interleaved timings behind it.
-        spread: interquartile range of those timings over the latency.
+        relative_iqr: interquartile range of those timings over the latency.
         split: disagreement of the two halves of the timings, half the difference over the latency.
         reference_ms: latency of the reference kernel meanwhile; over the profile's it says how much slower the machine
             was than when the profile was measured.
@@ -47,7 +47,7 @@ class Measurement:
     low_ms: float
     high_ms: float
     rounds: int
-    spread: float
+    relative_iqr: float
     split: float
     reference_ms: float
 
@@ -117,7 +117,7 @@ def measurements_of(timings: Timings, names: Sequence[str]) -> dict[str, Measure
             latency.low_ms,
             latency.high_ms,
             latency.rounds,
-            spread=float(high - low) / latency.latency_ms,
+            relative_iqr=float(high - low) / latency.latency_ms,
             split=split,
             reference_ms=reference_ms,
         )

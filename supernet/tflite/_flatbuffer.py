@@ -15,19 +15,19 @@ import numpy as np
 
 from subdit.core.errors import ExportError
 from subdit.core.files import replacing
-from supernet.tflite._file import BUFFER_DATA
-from supernet.tflite._file import IDENTIFIER
-from supernet.tflite._file import MODEL_BUFFERS
-from supernet.tflite._file import Table
 from supernet.tflite._graph import Array
 from supernet.tflite._graph import Graph
 from supernet.tflite._graph import Node
 from supernet.tflite._graph import Shape
 from supernet.tflite._graph import Value
-from supernet.tflite._quantize import INT8_VERSIONS
-from supernet.tflite._quantize import StoredConstant
-from supernet.tflite._quantize import store_constant
-from supernet.tflite._quantize import weight_precision
+from supernet.tflite._quantization import INT8_VERSIONS
+from supernet.tflite._quantization import StoredConstant
+from supernet.tflite._quantization import store_constant
+from supernet.tflite._quantization import weight_precision
+from supernet.tflite._tables import BUFFER_DATA
+from supernet.tflite._tables import IDENTIFIER
+from supernet.tflite._tables import MODEL_BUFFERS
+from supernet.tflite._tables import Table
 
 # A flatbuffer's offsets are signed 32 bits.
 MAX_BYTES = 2**31 - 1

@@ -36,7 +36,7 @@ from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
 from supernet.tflite import Operators
 from supernet.tflite import Value
-from supernet.tflite import _build
+from supernet.tflite import _builder
 from supernet.tflite import _operators
 from supernet.tflite import graph_of
 from supernet.tflite import write_flatbuffer
@@ -119,7 +119,7 @@ def test_components_equal_torch_where_rotations_are_too_large_to_be_made_anew(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on large grids: the tables are those of the model, shared, and the scale goes into the norm's weights."""
-    monkeypatch.setattr(_build, "MAX_TABLE", 64)
+    monkeypatch.setattr(_builder, "MAX_TABLE", 64)
     monkeypatch.setattr(_operators, "MAX_TABLE", 64)
     made = component_module(SPACE, next(entry for entry in all_components(SPACE) if entry.kind == kind))
     check(made.module, made.inputs, tmp_path / "component.tflite")

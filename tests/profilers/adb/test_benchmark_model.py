@@ -12,7 +12,7 @@ from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import Setting
 from profilers.adb._benchmark_model import command_line
 from profilers.adb._benchmark_model import identify_program
-from profilers.adb._benchmark_model import read_run
+from profilers.adb._benchmark_model import read_result
 from profilers.adb._benchmark_model import require_abi
 from profilers.importers import delegated_share
 from profilers.importers import make_log
@@ -118,7 +118,7 @@ def litert(count: str) -> ShellResult:
 
 
 def sample_ms(ran: ShellResult, runtime: str) -> float:
-    run = read_run(ran, program(runtime), PLAIN, "x")
+    run = read_result(ran, program(runtime), PLAIN, "x")
     return run.sample_ms(mean=run.wants_mean)
 
 
@@ -173,7 +173,7 @@ def test_runs_that_fail_or_contradict_themselves(ran: ShellResult, setting: Sett
         assert sample_ms(ran, "litert") == 85.23
         return
     with pytest.raises(DeviceError, match=said):
-        read_run(ran, program("tflite"), setting, "x")
+        read_result(ran, program("tflite"), setting, "x")
 
 
 GPU_SPLIT = "82 operations will run on the GPU, and the remaining 55 operations will run on the CPU."

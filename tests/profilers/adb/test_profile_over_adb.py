@@ -23,7 +23,7 @@ from device_profiles import read_profile
 from profilers.adb import _measure
 from profilers.adb import _profile
 from profilers.adb import profile_over_adb
-from profilers.adb._workers import names_apart
+from profilers.adb._workers import distinct_names
 from profilers.measuring import kit_selection
 from subdit.cli import group
 from subdit.core.errors import DeviceError
@@ -104,14 +104,14 @@ def test_the_whole_way(desk: Bench, kit: Path, programs: dict[str, Path], tmp_pa
 
 def test_names_of_several_phones_carry_no_serial() -> None:
     serials = ["R58M123ABCD", "192.168.1.11:5555", "192.168.1.111:5555", "192.168.11.1:5555"]
-    names = names_apart([("acme-kettle-9", serial) for serial in serials])
+    names = distinct_names([("acme-kettle-9", serial) for serial in serials])
     assert len(set(names)) == len(serials)
     assert all(re.fullmatch(r"acme-kettle-9-[0-9a-f]{6}", name) for name in names)
     for name, serial in zip(names, serials, strict=True):
         assert re.sub(r"[^a-z0-9]+", "", serial.lower())[-6:] not in name
     # The same the next time, so that an interrupted measurement goes on; and nothing where there is nothing to tell.
-    assert names_apart([("acme-kettle-9", serials[3]), ("acme-kettle-9", serials[0])]) == [names[3], names[0]]
-    assert names_apart([("acme-kettle-9", "a"), ("acme-pot-1", "b")]) == ["acme-kettle-9", "acme-pot-1"]
+    assert distinct_names([("acme-kettle-9", serials[3]), ("acme-kettle-9", serials[0])]) == [names[3], names[0]]
+    assert distinct_names([("acme-kettle-9", "a"), ("acme-pot-1", "b")]) == ["acme-kettle-9", "acme-pot-1"]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from profilers.adb._adb import ShellResult
 from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import BenchmarkResult
 from profilers.adb._benchmark_model import Setting
-from profilers.adb._benchmark_model import read_run
+from profilers.adb._benchmark_model import read_result
 from profilers.importers import delegated_share
 from profilers.importers import make_log
 from subdit.core.errors import DeviceError
@@ -67,7 +67,7 @@ def printed(layout: str, warm: list[int], timed: list[int], *, percentiles: bool
 
 
 def understood(layout: str, ran: ShellResult) -> BenchmarkResult:
-    return read_run(ran, BenchmarkModel(layout, "p", frozenset(), "d"), PLAIN, "x")
+    return read_result(ran, BenchmarkModel(layout, "p", frozenset(), "d"), PLAIN, "x")
 
 
 @pytest.mark.parametrize("percentiles", [False, True])

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from subdit.core.errors import SampleError
-from supernet.tflite._file import problem_of
 from supernet.tflite._graph import Array
 from supernet.tflite._interpreter import LIBRARIES
 from supernet.tflite._interpreter import any_library
 from supernet.tflite._interpreter import interpreter_class
 from supernet.tflite._silence import silence_libraries
+from supernet.tflite._tables import problem_of
 
 
 def run_tflite(path: Path, inputs: Mapping[str, Array]) -> Array:

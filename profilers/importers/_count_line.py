@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from profilers.importers._imported_log import disagree
+from profilers.importers._imported_log import contradiction
 from profilers.importers._log import Log
 
 _COUNT = re.compile(r"count=\d{1,12}\b.*")
@@ -69,7 +69,7 @@ def read_count_line(log: Log, lineno: int, text: str) -> CountLine:
         raise log.refuse(lineno, "this 'count=' line lacks values", "give the log as the tool wrote it")
     percentiles = [values[key] for key in _NEW if key in values]
     if form != _FULL and (other := set(percentiles) - {values.get("curr", 0.0)}):
-        raise disagree(log, lineno, "the one time and its percentiles", values.get("curr", 0), other.pop())
+        raise contradiction(log, lineno, "the one time and its percentiles", values.get("curr", 0), other.pop())
     if "avg" in values and not values["min"] * (1 - 1e-5) <= values["avg"] <= values["max"] * (1 + 1e-5):
-        raise disagree(log, lineno, "avg and min to max", values["avg"], f"{values['min']} to {values['max']}")
+        raise contradiction(log, lineno, "avg and min to max", values["avg"], f"{values['min']} to {values['max']}")
     return CountLine(lineno, count, values if count else {})

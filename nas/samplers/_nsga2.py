@@ -19,7 +19,6 @@ from nas._pareto import Points
 from nas._pareto import crowding
 from nas._pareto import ranks
 from subdit.core.quantities import LATENCY
-from subdit.space import STAGES
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
 
@@ -176,7 +175,7 @@ def cross(space: SearchSpace, first: EncodedSpecs, second: EncodedSpecs, rng: np
 
 def stages_of(space: SearchSpace) -> npt.NDArray[np.int64]:
     """A number for each dimension, shape (dimensions,): equal for those of one stage, others have one of their own."""
-    owners = [label.rpartition("_")[2] if label.rpartition("_")[2] in STAGES else label for label in space.dimensions]
+    owners = [column.stage or column.label for column in space.columns]
     return np.asarray([owners.index(owner) for owner in owners], dtype=np.int64)
 
 

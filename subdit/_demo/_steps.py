@@ -81,9 +81,7 @@ def profile_machine(demo: Demo) -> bool:
             profile(folder, out=target, budget_s=demo.budget.profile_s, progress=progress)
     measured = load_profile(str(target), space=SPACE)
     if measured.noisy:
-        demo.say(
-            "  This machine is too noisy to rank close sub-DiTs: three attempts were made, and the profile is marked."
-        )
+        demo.say("  This machine is too noisy to rank close sub-DiTs after three attempts; the profile is marked.")
     return measured.noisy
 
 
@@ -111,33 +109,16 @@ def distill_pick(demo: Demo) -> None:
     from supernet.distillation.few_step_teacher import FewStepConfig
     from supernet.distillation.kdmd import KDMDConfig
 
-    demo.say(
-        "K-DMD: the balanced pick learns to draw in 4 steps, from the score of the full network and its few-step LoRA"
-    )
+    demo.say("K-DMD: the balanced pick learns to draw in 4 steps from the full network's score and its few-step LoRA")
     budget = demo.budget
     is_distilled = (_pick_folder(demo.run, "balanced") / "distilled").exists()
     if not (demo.has_done("distill") and is_distilled):
-        few_step = FewStepConfig(
-            steps=budget.teacher_steps,
-            trajectories=budget.trajectories,
-            ceiling_s=ceiling_of(TEACHER, demo.ceiling_s),
-            seed=demo.seed,
-        )
-        kdmd = KDMDConfig(
-            steps=budget.kdmd_steps,
-            ceiling_s=ceiling_of(STUDENT, demo.ceiling_s),
-            seed=demo.seed,
-            guidance_scale=budget.guidance_scale,
-        )
+        teacher_s, student_s = (ceiling_of(training, demo.ceiling_s) for training in (TEACHER, STUDENT))
+        few_step = FewStepConfig(budget.teacher_steps, teacher_s, budget.trajectories, seed=demo.seed)
+        kdmd = KDMDConfig(budget.kdmd_steps, student_s, seed=demo.seed, guidance_scale=budget.guidance_scale)
         with demo.bar("Distilling") as progress:
-            distill(
-                demo.run.path,
-                pick="balanced",
-                few_step=few_step,
-                kdmd=kdmd,
-                force=is_distilled,
-                progress=progress,
-            )
+            how: dict[str, Any] = {"few_step": few_step, "kdmd": kdmd, "force": is_distilled, "progress": progress}
+            distill(demo.run.path, pick="balanced", **how)
         record_step(demo.run, "distill", {"pick": "balanced"})
 
 

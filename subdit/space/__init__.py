@@ -27,7 +27,6 @@ from subdit.space._runtime_memory import EXTERNAL_DATA_BYTES
 from subdit.space._runtime_memory import MEMORY_MODEL
 from subdit.space._runtime_memory import MEMORY_TERMS
 from subdit.space._runtime_memory import RUNTIMES
-from subdit.space._runtime_memory import MemoryTerms
 from subdit.space._runtime_memory import count_operators
 from subdit.space._runtime_memory import memory_features
 from subdit.space._runtime_memory import peak_memory_bytes
@@ -65,7 +64,6 @@ __all__ = [
     "DIMENSIONS",
     "Dimension",
     "EncodedSpecs",
-    "MemoryTerms",
     "Operations",
     "SearchSpace",
     "SubDiTSpec",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -124,21 +125,14 @@ def judge_sampling(
 ) -> Judgement:
     """Generate one sample set a seed and judge them."""
     labels = class_labels(per_class)
-    return judge(
-        [generate(model, space_name, labels, steps=steps, shift=shift, seed=seed) for seed in range(seeds)],
-        data,
-        labels,
-    )
+    sets = [generate(model, space_name, labels, steps=steps, shift=shift, seed=seed) for seed in range(seeds)]
+    return judge(sets, data, labels)
 
 
 def judge_plain_few_steps(
     model: nn.Module, space_name: str, data: DataSplit, *, seeds: int, per_class: int = PER_CLASS
 ) -> Judgement:
     """Plain Euler in 4 steps, the better of shift 1 and shift 3."""
-    return min(
-        (
-            judge_sampling(model, space_name, data, steps=4, shift=shift, seeds=seeds, per_class=per_class)
-            for shift in (1.0, 3.0)
-        ),
-        key=lambda judgement: judgement.fd_mean,
-    )
+    how: dict[str, Any] = {"steps": 4, "seeds": seeds, "per_class": per_class}
+    judged = [judge_sampling(model, space_name, data, shift=shift, **how) for shift in (1.0, 3.0)]
+    return min(judged, key=lambda judgement: judgement.fd_mean)

@@ -11,6 +11,7 @@ import pytest
 
 import supernet.training.step_loop as step_loop
 from subdit.core.errors import RunError
+from subdit.core.files import read_json
 from subdit.core.files import write_json
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
@@ -22,6 +23,7 @@ from supernet.checkpoints import load_sub_dit
 from supernet.distillation.distill_pick import distill
 from supernet.distillation.few_step_teacher import FewStepConfig
 from supernet.distillation.kdmd import KDMDConfig
+from supernet.export.export_pick import export
 from supernet.few_step_adapter import load_few_step_teacher
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
@@ -62,6 +64,15 @@ def test_distilling_a_pick(searched: Run) -> None:
     with pytest.raises(RunError, match="--force"):
         distill(searched.path, **FAST)
     assert same(weights_of(load_sub_dit(distill(searched.path, force=True, **FAST))), first)
+
+
+def test_what_was_exported_before_makes_room_for_what_is_distilled(searched: Run) -> None:
+    path = export(searched.path)
+    (searched.pick(TINY.hash) / "samples.png").write_bytes(b"drawn by that export")
+    distill(searched.path, **FAST)
+    assert not path.exists() and not (searched.pick(TINY.hash) / "samples.png").exists()
+    steps = read_json(export(searched.path).with_suffix(".json"), "card")["steps"]
+    assert steps == 4, "the new export is of the student"
 
 
 def test_a_supernet_trained_anew_gets_a_teacher_of_its_own(searched: Run) -> None:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 NOISE_LIMIT = 0.03
-"""A machine is too noisy where intervals, or the two halves of the rounds, disagree by more, relative."""
+"""A profile is noisy where the median half-width of its intervals, or what the halves of its rounds differ by, is more.
+
+Relative to the latency.
+"""
 
 
 @dataclass(frozen=True)

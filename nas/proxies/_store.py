@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from nas.proxies._proxy import Evaluation
 from nas.proxies._proxy import QualityProxy
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
+from subdit.core.files import append_line
 from subdit.space import SubDiTSpec
 
 
@@ -96,29 +94,3 @@ class QualityStore:
         if error:
             entry["error"] = error
         append_line(self.path, entry)
-
-
-def append_line(path: Path, entry: Mapping[str, object]) -> None:
-    """Append a JSON object as a line, whole or not at all, and flush it to the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        drop_torn_line(file.fileno())
-        file.write(json.dumps(entry, separators=(",", ":"), allow_nan=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def drop_torn_line(descriptor: int) -> None:
-    """Cut off what follows the file's last line end; the caller holds its lock and has it open for reading too."""
-    end = os.fstat(descriptor).st_size
-    offset = end
-    while offset:
-        start = max(0, offset - 65536)
-        found = os.pread(descriptor, offset - start, start).rfind(b"\n")
-        if found >= 0:
-            offset = start + found + 1
-            break
-        offset = start
-    if offset < end:
-        os.ftruncate(descriptor, offset)

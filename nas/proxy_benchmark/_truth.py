@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from nas.proxies._store import append_line
 from subdit.core.errors import RunError
+from subdit.core.files import append_line
 from subdit.core.origin import say
 from subdit.core.run import Run
 from subdit.core.run import read_manifest

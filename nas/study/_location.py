@@ -20,6 +20,8 @@ from subdit.core.run import Run
 from subdit.results import upgrade_config
 
 STUDY_FILE = "study.journal"
+DEAD_AFTER_S = 60.0
+"""Seconds without a heartbeat after which a worker counts as dead, unless the options say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class StudyOptions:
     storage: str | None = None
     study_name: str | None = None
     worker: bool = False
-    stale_s: float = 60.0
+    stale_s: float = DEAD_AFTER_S
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class StudyLocation:
     where: Path | str
     study_name: str
     shared: bool = False
-    stale_s: float = 60.0
+    stale_s: float = DEAD_AFTER_S
 
     def __post_init__(self) -> None:
         # No longer than a thread can wait for.

@@ -15,7 +15,6 @@ from optuna.storages import BaseStorage
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from nas.proxies._store import drop_torn_line
 from nas.study._database import open_database
 from nas.study._url import GRPC
 from nas.study._url import JOURNAL
@@ -23,6 +22,7 @@ from nas.study._url import checked_url
 from nas.study._url import proxy_at
 from subdit.core.errors import MissingExtraError
 from subdit.core.errors import RunError
+from subdit.core.files import drop_torn_line
 
 
 def open_storage(where: Path | str) -> BaseStorage:

@@ -31,10 +31,8 @@ from nas.study._trials import suggested_spec
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 
-STALE_S = 60.0
-"""Seconds without a heartbeat after which a worker counts as dead."""
 _BEATS = 6
-"""Heartbeats in that time."""
+"""Heartbeats in the time after which a worker counts as dead."""
 _ALIVE = "alive:"
 _WORKER = "worker"
 
@@ -42,7 +40,7 @@ _WORKER = "worker"
 class Worker:
     """One worker's view of a shared study."""
 
-    def __init__(self, study: Study, space: SearchSpace, sampler: SubDiTSampler, *, stale_s: float = STALE_S) -> None:
+    def __init__(self, study: Study, space: SearchSpace, sampler: SubDiTSampler, *, stale_s: float) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._study = study
         self._space = space

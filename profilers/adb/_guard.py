@@ -16,10 +16,10 @@ from profilers.measuring.timings import REFERENCE
 from profilers.measuring.timings import Timings
 from subdit.core.errors import DeviceError
 
-WARM_C = 38.0
+PAUSE_C = 38.0
 """At this temperature of battery or skin measuring pauses; phones begin to lower their clocks at about 40 degrees."""
 
-HOT_C = 45.0
+END_C = 45.0
 """At this it ends."""
 
 THROTTLED = 2
@@ -110,12 +110,12 @@ class Guard:
                 f"The battery of the phone {self.phone.serial} is at {state.battery_percent:.0f} %, below "
                 f"{LOW_PERCENT:.0f} %; charge it and run the same command to go on where it was."
             )
-        if state.temperature_c is not None and state.temperature_c >= HOT_C:
+        if state.temperature_c is not None and state.temperature_c >= END_C:
             raise DeviceError(
-                f"The phone {self.phone.serial} has {state.temperature_c:.1f} C, above {HOT_C:.0f} C; let it cool and "
+                f"The phone {self.phone.serial} has {state.temperature_c:.1f} C, above {END_C:.0f} C; let it cool and "
                 "run the same command to go on where it was."
             )
-        if state.temperature_c is not None and state.temperature_c >= WARM_C:
+        if state.temperature_c is not None and state.temperature_c >= PAUSE_C:
             return f"it has {state.temperature_c:.1f} C"
         return f"its thermal status is {state.throttling}" if state.throttling >= THROTTLED else ""
 

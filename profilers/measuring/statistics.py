@@ -181,7 +181,7 @@ def is_noisy(noise: Noise) -> bool:
 
 
 def largest_noise(noise: Noise) -> float:
-    """The figure of a `Noise` that its limit is for: the widest interval, or the disagreement of the halves."""
+    """The figure of a `Noise` that its limit is for: the larger median interval, or what the halves differ by."""
     return max(noise.component_ci, noise.whole_ci, noise.split)
 
 

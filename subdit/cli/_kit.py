@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from profilers import KitEstimate
 
 # By their entry points, so that the help loads no profilers.
-RUNTIMES = f"{', '.join(sorted(metadata.entry_points(group='subdit.runtimes').names))}."
+RUNTIME_HELP = f"{', '.join(sorted(metadata.entry_points(group='subdit.runtimes').names))}."
 
 
 @click.command()
 @click.argument("space")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the kit.  [default: kits/SPACE]")
-@click.option("--runtime", default="onnxruntime", show_default=True, help=RUNTIMES)
+@click.option("--runtime", default="onnxruntime", show_default=True, help=RUNTIME_HELP)
 @click.option("--precision", default="fp32", show_default=True, help="Of the weights: fp32, fp16 or int8.")
 @click.option(
     "--whole",

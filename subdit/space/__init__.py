@@ -26,7 +26,7 @@ from subdit.space._memory import weight_bytes
 from subdit.space._runtime_memory import EXTERNAL_DATA_BYTES
 from subdit.space._runtime_memory import MEMORY_MODEL
 from subdit.space._runtime_memory import MEMORY_TERMS
-from subdit.space._runtime_memory import RUNTIMES
+from subdit.space._runtime_memory import MODELLED_RUNTIMES
 from subdit.space._runtime_memory import count_operators
 from subdit.space._runtime_memory import memory_features
 from subdit.space._runtime_memory import peak_memory_bytes
@@ -57,7 +57,7 @@ __all__ = [
     "MEMORY_TERMS",
     "PIPELINE_PARTS",
     "PRECISIONS",
-    "RUNTIMES",
+    "MODELLED_RUNTIMES",
     "STAGES",
     "Component",
     "ComponentTerm",

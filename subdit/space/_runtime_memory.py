@@ -92,7 +92,7 @@ MEMORY_TERMS = {
 }
 """By runtime and precision of the weights; `benchmarks/memory.py` fits the bytes."""
 
-RUNTIMES = tuple(dict.fromkeys(runtime for runtime, _ in MEMORY_TERMS))
+MODELLED_RUNTIMES = tuple(dict.fromkeys(runtime for runtime, _ in MEMORY_TERMS))
 """Those whose memory was measured; a runtime that is not here is taken to need what the hungrier of them does."""
 
 _PACKED = {"fp32": "fp32", "fp16": "fp32", "int8": "int8"}
@@ -110,7 +110,7 @@ def peak_memory_bytes(
     Args:
         encoded: specs of shape (n, dimensions).
         precision: of the weights, one of `PRECISIONS`.
-        runtime: one of `RUNTIMES`; the one that takes more where none is given.
+        runtime: one of `MODELLED_RUNTIMES`; the one that takes more where none is given.
 
     Returns:
         Bytes, shape (n,).
@@ -121,7 +121,8 @@ def peak_memory_bytes(
     if precision == "palette4":
         return weight_bytes(space, encoded, precision) + activation_bytes(space, encoded, element_bytes=2)
     features = memory_features(space, encoded, precision)
-    each = [features[name] @ MEMORY_TERMS[name, precision].as_array() for name in ((runtime,) if runtime else RUNTIMES)]
+    runtimes = (runtime,) if runtime else MODELLED_RUNTIMES
+    each = [features[name] @ MEMORY_TERMS[name, precision].as_array() for name in runtimes]
     return np.rint(np.maximum.reduce(each)).astype(np.int64)
 
 
@@ -141,7 +142,7 @@ def memory_features(space: SearchSpace, encoded: EncodedSpecs, precision: str) -
         weights["onnxruntime"] = (stored + left, packed + left)
     return {
         runtime: np.column_stack([*weights[runtime], _FLOAT32 * alive[runtime], operators, np.ones(len(encoded))])
-        for runtime in RUNTIMES
+        for runtime in MODELLED_RUNTIMES
     }
 
 

@@ -139,7 +139,10 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
         return self
 
     def initialize_weights(self) -> None:
-        """Xavier for linears; zero where a residual branch or the output should start silent (adaLN-Zero, PixArt)."""
+        """Xavier for linears; zero where a residual branch or the output should start silent (adaLN-Zero, PixArt).
+
+        It replaces what the layers set themselves, but for ASSA's gates, which start at one half.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -150,7 +153,7 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
             if isinstance(module, CrossAttention):
                 nn.init.zeros_(module.to_out.weight)
             elif isinstance(module, AdaptiveSparseSelfAttention):
-                nn.init.zeros_(module.branch_gate.weight)
+                module.reset_gate()
             elif isinstance(module, SkipFusion):
                 width = module.proj.out_features
                 with torch.no_grad():

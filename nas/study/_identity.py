@@ -70,9 +70,9 @@ def _hash(values: npt.NDArray[np.float64]) -> str:
 
 def differing_weights(stored: Mapping[str, Any], identity: Mapping[str, Any]) -> tuple[str, str] | None:
     """The digests of the weights judged before and now, where the same proxy judges others now; else None."""
-    before, now = (
-        {id: each.get("supernet_digest") for id, each in one["proxies"].items()} for one in (stored, identity)
-    )
+    known = stored.get("proxies")
+    before = {id: each.get("supernet_digest") for id, each in known.items()} if isinstance(known, dict) else {}
+    now = {id: each["supernet_digest"] for id, each in identity["proxies"].items()}
     return next(((str(before[id]), now[id]) for id in now if id in before and before[id] != now[id]), None)
 
 

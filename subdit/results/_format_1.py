@@ -62,4 +62,8 @@ def _proxies(config: Mapping[str, Any]) -> dict[str, Any]:
         # The first versions named the proxy alone, or nothing.
         first = {"id": str(first or "quality")}
     listed = [first, *(others.values() if isinstance(others, dict) else ())]
-    return {str(each["id"]): {key: value for key, value in each.items() if key != "id"} for each in listed}
+    return {
+        str(each.get("id", "quality")): {key: value for key, value in each.items() if key != "id"}
+        for each in listed
+        if isinstance(each, dict)
+    }

@@ -155,6 +155,17 @@ def test_what_cannot_be_read_is_named(old: Run, change: dict[str, object], says:
         load_search(old.path)
 
 
+@pytest.mark.parametrize(
+    "stored", [{}, {"subdit_search": 2}, {"subdit_search": 3}, {"proxy": {}, "other_proxies": [1]}]
+)
+def test_a_search_that_is_none_of_these_is_not_resumed(old: Run, stored: dict[str, object]) -> None:
+    file = old.search("default") / "search.json"
+    file.write_text(json.dumps(stored))
+    with pytest.raises(SearchError, match="cannot be resumed with other settings"):
+        run_search(old, "default", same_search(8), resume=True)
+    assert json.loads(file.read_text()) == stored
+
+
 @pytest.mark.parametrize("cut", [1, 2, 20, 400])
 def test_a_table_that_was_cut_short_is_damaged(old: Run, cut: int) -> None:
     path = old.search("default") / "trials.csv"

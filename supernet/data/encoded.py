@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from subdit.core.errors import DataError
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
 from supernet.data.data_set import DataBatch
 from supernet.data.data_set import TextBatch
 from supernet.data.manifest import NULL_TEXT
@@ -94,13 +96,14 @@ class EncodedDataSet:
             torch.cat([stored[f"{name}.mask"] for name in self.text_names], dim=1),
         )
 
-    def verify(self) -> None:
+    def verify(self, *, progress: ProgressCallback = no_progress) -> None:
         """Read everything; raises `DataError` where a file was changed, or where text is not that of its picture."""
         for index, entry in enumerate(self.manifest.shards):
             if file_sha256(self.path / entry.file) != entry.sha256:
                 raise DataError(f"The shard {self.path / entry.file} was changed; encode the data set again.")
             shard = self._shard(index)
             check_records(shard, range(len(shard)), self.text_names)
+            progress(index + 1, len(self.manifest.shards), "")
         self.null_text()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -7,31 +7,22 @@ its JSON lies beside it, which is written after it; a process that goes on begin
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 import shutil
 from collections import Counter
-from collections import deque
-from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from concurrent.futures import Future
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from typing import TypeVar
 
 import numpy as np
 
 from subdit.core.errors import DataError
-from subdit.core.errors import SubditError
 from subdit.core.files import read_json
 from subdit.core.files import write_atomic
 from subdit.core.files import write_json
@@ -50,11 +41,9 @@ from supernet.data.manifest import SHARDS
 from supernet.data.manifest import Manifest
 from supernet.data.manifest import ShardEntry
 from supernet.data.manifest import key_difference
-from supernet.data.picture import MAX_FILE_BYTES
-from supernet.data.picture import Picture
-from supernet.data.picture import PictureRejected
 from supernet.data.picture import PictureRule
-from supernet.data.picture import load_picture
+from supernet.data.preparation import Prepared
+from supernet.data.preparation import prepare_all
 from supernet.data.shards import DTYPES
 from supernet.data.shards import KeyedText
 from supernet.data.shards import Record
@@ -82,9 +71,6 @@ CHECKED_FROM = 64
 """Pictures of the split train from which on the latents' mean and deviation are believed before the end."""
 
 STATED = "not stated"
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -167,7 +153,7 @@ def encode(
     """
     config = EncodingConfig() if config is None else config
     source = open_source(source_path, caption_column=config.caption_column)
-    codec = _codec(space, vae, config)
+    codec = _codec(space, source, vae, config)
     encoders = _text_encoders(space, text, config)
     rule = PictureRule(
         size=space.latent_size * codec.factor,
@@ -210,12 +196,13 @@ def encode(
 # What a data set depends on -------------------------------------------------------------------------------------------
 
 
-def _codec(space: SearchSpace, vae: Path | None, config: EncodingConfig) -> LatentCodec:
+def _codec(space: SearchSpace, source: Source, vae: Path | None, config: EncodingConfig) -> LatentCodec:
     if vae is None:
         return PixelCodec(space.latent_channels)
     from supernet.data.vae import load_vae
     from supernet.data.vae import torch_device
 
+    _check_vae_split(vae, source, config.split)
     codec = load_vae(
         vae,
         device=torch_device(config.device),
@@ -228,6 +215,21 @@ def _codec(space: SearchSpace, vae: Path | None, config: EncodingConfig) -> Late
             f"{space.latent_channels}; name another VAE or change the space."
         )
     return codec
+
+
+def _check_vae_split(vae: Path, source: Source, split: SplitRule) -> None:
+    """Raise `DataError` where the VAE was trained on pictures of this source that are to judge or validate now."""
+    from supernet.data.vae import VAE_TRAINING
+
+    if not (vae / VAE_TRAINING).exists():
+        return
+    trained = read_json(vae / VAE_TRAINING, "record of the VAE's training")
+    same = trained["source"]["fingerprint"] == source.fingerprint()
+    if same and (difference := key_difference({"split": trained["split"]}, {"split": asdict(split)})):
+        raise DataError(
+            f"The VAE at {vae} was trained with another split of these pictures ({difference}), so that it has seen "
+            "some that are to judge; give the same options of the split."
+        )
 
 
 def _text_encoders(space: SearchSpace, text: Mapping[str, str], config: EncodingConfig) -> tuple[TextEncoder, ...]:
@@ -384,15 +386,6 @@ def _listed(values: Sequence[float]) -> str:
 # Shards ---------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """An example that can be encoded."""
-
-    example: Example
-    picture: Picture
-    record: Record
-
-
 class _Encoder:
     """Encodes one shard after the other; pictures are decoded in threads while others are encoded."""
 
@@ -409,7 +402,6 @@ class _Encoder:
         self.rule = rule
         self.config = config
         self.out = out
-        self.threads = max(2, os.cpu_count() or 1)
 
     def write(
         self, index: int, examples: Iterator[Example], most: int, done: int, count: int, progress: ProgressCallback
@@ -417,20 +409,19 @@ class _Encoder:
         """Encode up to `most` examples as shard number `index`; `done` and `count` are for the progress alone."""
         rejected: list[dict[str, str]] = []
         records: list[Record] = []
-        batch: list[_Prepared] = []
+        batch: list[Prepared] = []
         latents, latent_ids = [], list[str]()
         consumed = 0
 
         def flush() -> None:
             if batch:
                 latents.append(self.codec.encode(np.stack([item.picture.pixels for item in batch])))
-                latent_ids.extend(item.example.id for item in batch)
+                latent_ids.extend(item.record.id for item in batch)
                 records.extend(item.record for item in batch)
                 batch.clear()
                 progress(done + consumed, count, f"shard {index + 1}")
 
-        ahead = self.config.batch_size + 2 * self.threads
-        prepared = _in_threads(self._prepare, islice(examples, most), threads=self.threads, ahead=ahead)
+        prepared = prepare_all(islice(examples, most), self.rule, self.config.split)
         with contextlib.closing(prepared):
             for example, outcome in prepared:
                 consumed += 1
@@ -477,60 +468,3 @@ class _Encoder:
     def _licence(self, record: Record) -> str:
         column = self.config.licence_column
         return (record.columns.get(column, "") if column else "") or self.config.licence or STATED
-
-    def _prepare(self, example: Example) -> _Prepared | Rejection:
-        """Read and decode an example, or why it cannot be used; runs in a thread."""
-        if example.rejection is not None:
-            return example.rejection
-        if not example.caption:
-            return Rejection("no caption")
-        if example.size_bytes > MAX_FILE_BYTES:
-            return Rejection("file too large", f"{example.size_bytes:,} bytes")
-        group_by = self.config.split.group_by
-        if group_by is not None and not example.columns.get(group_by):
-            return Rejection("no group", f"no value in column {group_by!r}")
-        try:
-            data = example.read()
-            picture = load_picture(data, self.rule)
-        except SubditError:
-            raise
-        except PictureRejected as error:
-            return error.rejection
-        except OSError as error:
-            return Rejection("unreadable file", error.strerror or str(error))
-        digest = hashlib.sha256(data).hexdigest()
-        group = digest if group_by is None else example.columns[group_by]
-        record = Record(
-            id=example.id,
-            caption=example.caption,
-            split=self.config.split.split(group),
-            group=group,
-            file_sha256=digest,
-            width=picture.width,
-            height=picture.height,
-            resized=picture.resized,
-            cropped=picture.cropped,
-            note=picture.note,
-            columns=dict(example.columns),
-        )
-        return _Prepared(example, picture, record)
-
-
-def _in_threads(
-    work: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int, ahead: int
-) -> Iterator[tuple[_Item, _Result]]:
-    """Items with their results, in order; at most `ahead` of them are begun and not yet taken."""
-    with ThreadPoolExecutor(threads, thread_name_prefix="picture") as pool:
-        waiting: deque[tuple[_Item, Future[_Result]]] = deque()
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(work, item)))
-                if len(waiting) >= ahead:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()

@@ -19,21 +19,25 @@ Latents = npt.NDArray[np.float32]
 
 
 class LatentCodec(Protocol):
-    """Pixels to normalised latents and back.
-
-    Attributes:
-        factor: pixels per latent element and side.
-        picture_channels: 3 for RGB, 1 for grey.
-        latent_channels: of the latents.
-        key: what latents depend on, as JSON; two caches with different keys do not mix.
-    """
-
-    factor: int
-    picture_channels: int
-    latent_channels: int
+    """Pixels to normalised latents and back."""
 
     @property
-    def key(self) -> dict[str, Any]: ...
+    def factor(self) -> int:
+        """Pixels per latent element and side."""
+        ...
+
+    @property
+    def picture_channels(self) -> int:
+        """3 for RGB, 1 for grey."""
+        ...
+
+    @property
+    def latent_channels(self) -> int: ...
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What latents depend on, as JSON; two caches with different keys do not mix."""
+        ...
 
     def encode(self, pixels: Pixels) -> Latents:
         """Pixels (count, picture channels, size, size) to latents (count, channels, size / factor, size / factor)."""

@@ -26,6 +26,9 @@ from supernet.data.picture import Pixels
 from supernet.data.picture import to_pixels
 from supernet.data.picture import to_unit_range
 
+VAE_TRAINING = "subdit_vae.json"
+"""Beside an autoencoder that `data train-vae` made: what it was trained on."""
+
 PROBE_PIXELS = 64
 """Side of the picture that finds an autoencoder's factor; a multiple of every factor that diffusers has."""
 

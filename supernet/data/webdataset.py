@@ -88,7 +88,7 @@ def _groups(file: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
         with tarfile.open(file, mode="r:") as opened:
             while (member := opened.next()) is not None:
                 # Kept by tarfile, all headers would be in memory.
-                opened.members.clear()
+                opened.members.clear()  # type: ignore[attr-defined]
                 if member.isdir():
                     continue
                 _check(member, file)

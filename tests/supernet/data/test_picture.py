@@ -212,7 +212,13 @@ def test_a_file_that_holds_less_than_it_states_is_damaged() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\x1f\x8b" + bytes(100), b"PK\x03\x04" + bytes(100), b"<svg/>", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"],
+    [
+        b"",
+        b"\x1f\x8b" + bytes(100),
+        b"PK\x03\x04" + bytes(100),
+        b"<svg/>",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    ],
     ids=["empty", "gzip", "zip", "svg", "eps"],
 )
 def test_other_files_are_no_pictures(data: bytes) -> None:

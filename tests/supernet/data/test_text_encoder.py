@@ -48,8 +48,9 @@ class TransformersContract(TextEncoderContract):
     CUT_SHORT = "a picture of a red square on white a picture of a blue circle on black"
 
     @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        return type(self).SAVE(tmp_path_factory.mktemp("text") / "model")
+    @classmethod
+    def folder(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return cls.SAVE(tmp_path_factory.mktemp("text") / "model")
 
     @pytest.fixture
     def encoder(self, folder: Path) -> TextEncoder:

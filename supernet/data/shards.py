@@ -114,7 +114,7 @@ def write_shard(
         "split": torch.tensor([SPLITS.index(record.split) for record in records], dtype=torch.uint8),
         "latents": to_dtype(latents, dtype),
         "latents.id": row_keys(latent_ids),
-        "records": torch.frombuffer(bytearray(b"".join(lines)), dtype=torch.uint8),
+        "records": torch.from_numpy(np.frombuffer(b"".join(lines), dtype=np.uint8).copy()),
         "records.offset": torch.tensor(np.cumsum([0, *map(len, lines)]), dtype=torch.int64),
     }
     for name, keyed in text.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +77,14 @@ def write_folder(folder: Path, count: int, size: tuple[int, int] = (16, 16)) -> 
         (folder / f"{number:05d}.png").write_bytes(encode_file(picture))
         (folder / f"{number:05d}.txt").write_text(caption, encoding="utf-8")
     return folder
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A small PNG file that states a size, and holds some zeros."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1 << 20))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -20,6 +18,7 @@ from supernet.data.picture import crop_box
 from supernet.data.picture import load_picture
 from supernet.data.picture import to_pixels
 from supernet.data.picture import to_unit_range
+from tests.supernet.data.pictures import png_bomb
 
 RULE = PictureRule(size=8, channels=3)
 RNG = np.random.default_rng(0)
@@ -187,25 +186,14 @@ def test_numbers_and_pixels() -> None:
 # Bad files ------------------------------------------------------------------------------------------------------------
 
 
-def png_of(width: int, height: int) -> bytes:
-    """A small PNG file that states a size, and holds some zeros."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1 << 20))) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
 @pytest.mark.parametrize("size", [(10_000, 10_000), (50_000, 50_000), (2_000_000_000, 4)])
 @pytest.mark.filterwarnings("error")
 def test_pictures_too_large_are_rejected_before_they_are_decoded(size: tuple[int, int]) -> None:
-    assert rejected(png_of(*size)) == "too many pixels"
+    assert rejected(png_bomb(*size)) == "too many pixels"
 
 
 def test_a_file_that_holds_less_than_it_states_is_damaged() -> None:
-    assert rejected(png_of(4000, 4000)) == "damaged"
+    assert rejected(png_bomb(4000, 4000)) == "damaged"
     jpeg = saved(Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)), "JPEG")
     assert rejected(jpeg[: len(jpeg) // 2]) == "damaged"
 

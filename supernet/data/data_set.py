@@ -64,11 +64,13 @@ class DataSet(Protocol):
         digest: hexadecimal digits of its content and of all that it depends on.
         key: what it depends on, as JSON: among it `space`, what `space_key` says of its space, and
             `text`, by text input the key of its encoder.
+        references: by text input what `load_text_encoder` opened when the data set was made.
     """
 
     name: str
     digest: str
     key: Mapping[str, Any]
+    references: Mapping[str, str]
 
     def count(self, split: str) -> int:
         """Rows of a split."""

@@ -110,6 +110,7 @@ class DigitsDataSet:
         self._space = get_space("digits")
         self._parts = {part: getattr(digits(), part) for part in ("train", "validation", "judge")}
         self._encoders = text_encoders(self._space)
+        self.references = {encoder.name: "words" for encoder in self._encoders}
         self.key: dict[str, Any] = {
             "space": space_key(self._space),
             "latents": {"class": "pixels", "channels": 1},

@@ -71,6 +71,7 @@ class AutoencoderConfig:
         batch_size: pictures per step.
         learning_rate: its peak.
         seed: of weights, order and posterior.
+        save_every_s: seconds between resume states.
         caption_column: as in `EncodingConfig`, with those that follow.
 
     Raises:
@@ -84,6 +85,7 @@ class AutoencoderConfig:
     batch_size: int = 16
     learning_rate: float = 1e-3
     seed: int = 0
+    save_every_s: float = 10.0
     caption_column: str = DEFAULT_CAPTION_COLUMN
     split: SplitRule = field(default_factory=SplitRule)
     background: tuple[int, int, int] = (255, 255, 255)
@@ -184,7 +186,6 @@ def make_autoencoder(config: AutoencoderConfig, *, latent_channels: int) -> Any:
         block_out_channels=(config.width,) * levels,
         layers_per_block=1,
         norm_num_groups=8,
-        sample_size=None,
     )
 
 
@@ -235,7 +236,7 @@ def _train(
         optimizer.step()
         return f"loss {loss.item():.3f}"
 
-    run_steps(budget, begun, kept, step, progress=progress)
+    run_steps(budget, begun, kept, step, progress=progress, save_every_s=config.save_every_s)
     model.eval()
 
 

@@ -14,10 +14,12 @@ from subdit.core.errors import DataError
 from subdit.space import SearchSpace
 from subdit.space import TextInput
 from supernet.data.data_set import DataSet
+from supernet.data.data_set import TextBatch
 from supernet.data.data_set import require_space
 from supernet.data.data_set import space_key
 from supernet.data.loader import BatchOrder
 from supernet.data.loader import load_batches
+from supernet.data.prompt_encoders import open_prompt_encoders
 from supernet.data.splits import SPLITS
 from supernet.data.text_encoder import TextEncoder
 from supernet.data.text_encoder import null_text
@@ -111,6 +113,26 @@ class DataSetContract:
             assert torch.equal(tensor, torch.from_numpy(null_text(encoder).embeddings).to(tensor.dtype))
         masks = np.concatenate([null_text(encoder).mask for encoder in encoders], axis=1)
         assert np.array_equal(stored.mask.numpy(), masks)
+
+    def test_its_encoders_are_opened_again_for_prompts(
+        self, data_set: DataSet, encoders: Sequence[TextEncoder]
+    ) -> None:
+        opened = open_prompt_encoders(data_set.key["text"], data_set.references, data_set.null_text(), device="cpu")
+        assert [encoder.key for encoder in opened] == [encoder.key for encoder in encoders]
+
+    def test_another_null_text_than_samplings_is_refused(self, data_set: DataSet) -> None:
+        null = data_set.null_text()
+        other = TextBatch(tuple(tensor + 1 for tensor in null.embeddings), null.mask)
+        masked = TextBatch(null.embeddings, ~null.mask)
+        for forged in (other, masked):
+            with pytest.raises(DataError, match="empty prompt otherwise than in training"):
+                open_prompt_encoders(data_set.key["text"], data_set.references, forged, device="cpu")
+
+    def test_another_encoder_than_trainings_is_refused(self, data_set: DataSet) -> None:
+        name, key = next(iter(data_set.key["text"].items()))
+        keys = {**data_set.key["text"], name: {**key, "weights": "0123456789abcdef"}}
+        with pytest.raises(DataError, match=f"text encoder {name} weights"):
+            open_prompt_encoders(keys, data_set.references, data_set.null_text(), device="cpu")
 
     def test_the_same_data_set_opened_again_is_the_same(self, data_set: DataSet, again: DataSet) -> None:
         assert data_set.digest == again.digest and data_set.key == again.key

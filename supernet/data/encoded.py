@@ -55,26 +55,25 @@ class EncodedDataSet:
 
     def read(self, split: str, rows: Sequence[int]) -> DataBatch:
         ids = [""] * len(rows)
-        latents: list[torch.Tensor] = [torch.empty(0)] * len(rows)
-        embeddings = [list(latents) for _ in self.text_names]
-        masks = [list(latents) for _ in self.text_names]
-        for shard, places, inside in self._by_shard(split, rows):
+        gathered: dict[str, torch.Tensor] = {}
+        texts = [f"text.{name}" for name in self.text_names]
+        masks = [f"{text}.mask" for text in texts]
+        # Of no rows the shapes are still those of the first shard.
+        for shard, places, inside in self._by_shard(split, rows) or [(self._shard(0), [], [])]:
             check_rows(shard, inside, self.text_names)
-            columns = [(latents, shard["latents"])]
-            for index, name in enumerate(self.text_names):
-                columns += [(embeddings[index], shard[f"text.{name}"]), (masks[index], shard[f"text.{name}.mask"])]
-            for column, stored in columns:
-                # One gather per tensor: pages of the file that hold other rows are not read.
-                for place, value in zip(places, stored[inside], strict=True):
-                    column[place] = value
+            for name in ("latents", *texts, *masks):
+                stored = shard[name]
+                if name not in gathered:
+                    gathered[name] = torch.empty((len(rows), *stored.shape[1:]), dtype=stored.dtype)
+                # Pages of the file that hold other rows are not read.
+                gathered[name][places] = stored[inside]
             for place, record in zip(places, shard.records(inside), strict=True):
                 ids[place] = record.id
         return DataBatch(
             ids=tuple(ids),
-            latents=torch.stack(latents).float(),
+            latents=gathered["latents"].float(),
             text=TextBatch(
-                tuple(torch.stack(column) for column in embeddings),
-                torch.cat([torch.stack(column) for column in masks], dim=1),
+                tuple(gathered[name] for name in texts), torch.cat([gathered[name] for name in masks], dim=1)
             ),
         )
 

@@ -10,6 +10,7 @@ import contextlib
 import io
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,7 +98,7 @@ def _load(data: bytes, rule: PictureRule) -> Picture:
         # Pillow warns of large pictures, which are refused below.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
     except UnidentifiedImageError as error:
         raise PictureRejected("not a picture", "its bytes are of no known format") from error
     except Image.DecompressionBombError as error:
@@ -124,6 +125,15 @@ def _load(data: bytes, rule: PictureRule) -> Picture:
     cropped = 1 - shorter**2 / (width * height)
     notes = "; ".join(filter(None, (note, ignored)))
     return Picture(np.ascontiguousarray(pixels), width, height, shorter != rule.size, cropped, notes)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow was built with."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def crop_box(width: int, height: int) -> tuple[float, float, float, float]:

@@ -108,7 +108,7 @@ class TransformersTextEncoder:
         hidden = self.model(input_ids=found["input_ids"], attention_mask=mask.long()).last_hidden_state
         if not bool(torch.isfinite(hidden).all()):
             raise DataError(f"The text encoder {self.name!r} gives numbers that are not finite; use other weights.")
-        hidden = hidden.float() * mask[..., None]
+        hidden = hidden.float().masked_fill(~mask[..., None], 0)
         return EncodedText(hidden.cpu().numpy(), mask.cpu().numpy())
 
 

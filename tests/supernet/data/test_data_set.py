@@ -267,6 +267,37 @@ def test_what_is_no_data_set_is_refused(copy: Path, tmp_path: Path) -> None:
         open_data_set("digits", space=SPACE)
 
 
+def test_data_sets_of_other_packages_come_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mirrored.py").write_text(
+        "from supernet.data.digits import DigitsDataSet\n"
+        "class Mirrored(DigitsDataSet):\n"
+        "    name = 'mirrored'\n"
+        "def broken():\n"
+        "    return object()\n"
+    )
+    folder = tmp_path / "mirrored-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: mirrored\nVersion: 1\n")
+    (folder / "entry_points.txt").write_text(
+        "[subdit.data_sets]\nmirrored = mirrored:Mirrored\nbroken = mirrored:broken\ngone = mirrored:gone\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    digits_space = get_space("digits")
+    assert {"digits", "mirrored"} <= set(data_set_names())
+    assert open_data_set("mirrored", space=digits_space).name == "mirrored"
+    with pytest.raises(DataError, match="is no `DataSet`"):
+        open_data_set("broken", space=digits_space)
+    with pytest.raises(DataError, match="'gone' cannot be imported"):
+        open_data_set("gone", space=digits_space)
+    with pytest.raises(DataError, match="made for another space"):
+        open_data_set("mirrored", space=SPACE)
+
+
+def test_no_rows_are_an_empty_batch(original: Path) -> None:
+    batch = EncodedDataSet(original).read("train", [])
+    assert batch.latents.shape == (0, 3, 16, 16) and batch.text.mask.shape == (0, 21)
+
+
 def test_little_of_a_large_data_set_is_in_memory(tmp_path: Path) -> None:
     """Reading maps the files: the process's own memory does not grow by what is in them."""
 

@@ -260,6 +260,35 @@ def test_a_shard_that_was_damaged_meanwhile_is_encoded_again(models: Path, pictu
     assert content(tmp_path / "data") == content(tmp_path / "whole")
 
 
+PEAK = """
+import resource, sys
+from pathlib import Path
+from dataclasses import replace
+from tests.supernet.data.test_encoding import CONFIG
+from subdit.space import TextInput
+from supernet.data.encoding import encode
+from tests.supernet.data.pictures import small_space
+clip, pictures, out = sys.argv[1:]
+space = small_space(TextInput("clip", 16, 12), channels=3, latent_size=128)
+config = replace(CONFIG, dtype="float32", shard_examples=40)
+encode(Path(pictures), Path(out), space=space, text={"clip": clip}, config=config)
+print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_source(models: Path, tmp_path: Path) -> None:
+    peaks_mb = []
+    for count in (80, 720):
+        pictures = write_folder(tmp_path / f"pictures-{count}", count, (128, 128))
+        command = [sys.executable, "-c", PEAK, *map(str, (models / "clip", pictures, tmp_path / f"data-{count}"))]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+        peaks_mb.append(float(ran.stdout.split("PEAK")[1]))
+    # The larger one has 120 MB more latents.
+    assert peaks_mb[1] - peaks_mb[0] < 30
+
+
 # Stale and foreign caches ---------------------------------------------------------------------------------------------
 
 

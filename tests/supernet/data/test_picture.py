@@ -14,6 +14,7 @@ from PIL import ImageCms
 from supernet.data.picture import FORMATS
 from supernet.data.picture import PictureRejected
 from supernet.data.picture import PictureRule
+from supernet.data.picture import _formats
 from supernet.data.picture import crop_box
 from supernet.data.picture import load_picture
 from supernet.data.picture import to_pixels
@@ -212,6 +213,14 @@ def test_a_file_that_holds_less_than_it_states_is_damaged() -> None:
 def test_other_files_are_no_pictures(data: bytes) -> None:
     assert rejected(data) == "not a picture"
     assert "EPS" not in FORMATS
+
+
+def test_a_format_that_pillow_lacks_changes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.init()
+    monkeypatch.delitem(Image.OPEN, "AVIF", raising=False)
+    _formats.cache_clear()
+    assert np.array_equal(loaded(Image.fromarray(NOISE)), NOISE)
+    _formats.cache_clear()
 
 
 @given(st.binary(max_size=60), st.integers(0, 400))

@@ -104,6 +104,26 @@ class TestGemma(TransformersContract):
     SAVE = staticmethod(save_gemma)
 
 
+def test_the_empty_prompt_is_the_same_where_rounding_depends_on_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels may round otherwise for another batch size, as those of a GPU do; this model does so on purpose."""
+    from transformers import BertModel
+
+    forward = BertModel.forward
+
+    def rounding_by_batch(self: BertModel, input_ids: torch.Tensor, **options: object) -> object:
+        output = forward(self, input_ids=input_ids, **options)
+        output.last_hidden_state = output.last_hidden_state + 1e-6 * len(input_ids)
+        return output
+
+    monkeypatch.setattr(BertModel, "forward", rounding_by_batch)
+    encoder = load(save_bert(tmp_path), save_bert)
+    alone = encoder.encode([""]).embeddings
+    assert np.array_equal(encoder.encode([""] * 31).embeddings, np.repeat(alone, 31, axis=0))
+    assert np.array_equal(encoder.encode(["a red square", "", "a circle"]).embeddings[1], alone[0])
+
+
 def test_other_weights_and_other_tokenizers_have_another_key(tmp_path: Path) -> None:
     save_clip(tmp_path / "one")
     before = load(tmp_path / "one", save_clip).key

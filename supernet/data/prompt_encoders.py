@@ -1,12 +1,16 @@
 """The text encoders of a data set opened again, for prompts: the same ones, or none.
 
 What was trained with a data set samples with its encoders. Another version of an encoder, another template, or an empty
-prompt that is not the one which captions were dropped for, make guidance wrong without an error; here each is refused.
+prompt that is not the one which captions were dropped for, make guidance wrong without an error. Here the first two are
+refused, and the empty prompt is not encoded again but taken from the data set, so that it has the bits of training on
+every device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,18 +21,40 @@ from subdit.space import TextInput
 from supernet.data.data_set import TextBatch
 from supernet.data.manifest import key_difference
 from supernet.data.text_encoder import PLAIN_TEMPLATE
+from supernet.data.text_encoder import EncodedText
 from supernet.data.text_encoder import TextEncoder
 from supernet.data.text_encoder import load_text_encoder
 from supernet.data.text_encoder import null_text
 
+NULL_TOLERANCE = 0.02
+"""By how much of its largest number the empty prompt may differ here: rounding to a stored dtype, and of devices."""
+
+
+@dataclass(frozen=True)
+class PromptEncoders:
+    """Text encoders in the order of the space's text inputs, with the empty prompt (1, ...) of training."""
+
+    encoders: tuple[TextEncoder, ...]
+    null: TextBatch
+
+    def encode(self, prompts: Sequence[str]) -> TextBatch:
+        """The prompts' text in the dtype of the null text; raises `SampleError` on a prompt that cannot be read."""
+        encoded = [encoder.encode(prompts) for encoder in self.encoders]
+        mask = torch.from_numpy(np.concatenate([text.mask for text in encoded], axis=1))
+        embeddings = [
+            torch.from_numpy(text.embeddings).to(null.dtype)
+            for text, null in zip(encoded, self.null.embeddings, strict=True)
+        ]
+        empty = [row for row, prompt in enumerate(prompts) if not prompt.strip()]
+        mask[empty] = self.null.mask
+        for text, null in zip(embeddings, self.null.embeddings, strict=True):
+            text[empty] = null
+        return TextBatch(tuple(embeddings), mask)
+
 
 def open_prompt_encoders(
-    keys: Mapping[str, Mapping[str, Any]],
-    references: Mapping[str, str],
-    null: TextBatch,
-    *,
-    device: str = "auto",
-) -> tuple[TextEncoder, ...]:
+    keys: Mapping[str, Mapping[str, Any]], references: Mapping[str, str], null: TextBatch, *, device: str = "auto"
+) -> PromptEncoders:
     """The encoders that keys are of, in their order.
 
     Args:
@@ -41,8 +67,7 @@ def open_prompt_encoders(
         DataError: an encoder is not there, is another one, or encodes the empty prompt otherwise.
     """
     encoders = []
-    widths = [key["tokens"] for key in keys.values()]
-    masks = null.mask.split(widths, dim=1)
+    masks = null.mask.split([key["tokens"] for key in keys.values()], dim=1)
     for (name, key), stored, mask in zip(keys.items(), null.embeddings, masks, strict=True):
         encoder = load_text_encoder(
             TextInput(name, key["width"], key["tokens"]),
@@ -55,12 +80,15 @@ def open_prompt_encoders(
                 f"The text encoder {references[name]!r} is not the one that was trained with: {difference}; name that "
                 f"one with --text {name}=PATH."
             )
-        empty = null_text(encoder)
-        same = torch.equal(torch.from_numpy(empty.embeddings).to(stored.dtype), stored)
-        if not (same and np.array_equal(empty.mask, mask.numpy())):
+        if not _alike(null_text(encoder), stored.float().numpy(), mask.numpy()):
             raise DataError(
                 f"The text encoder {references[name]!r} encodes the empty prompt otherwise than in training; use the "
-                "versions of torch and transformers, and the kind of device, that the data was encoded with."
+                "versions of torch and transformers that the data was encoded with."
             )
         encoders.append(encoder)
-    return tuple(encoders)
+    return PromptEncoders(tuple(encoders), null)
+
+
+def _alike(found: EncodedText, embeddings: Any, mask: Any) -> bool:
+    most = NULL_TOLERANCE * float(np.abs(embeddings).max(initial=0.0))
+    return np.array_equal(found.mask, mask) and bool((np.abs(found.embeddings - embeddings) <= most).all())

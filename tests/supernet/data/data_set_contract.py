@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from supernet.data.loader import BatchOrder
 from supernet.data.loader import load_batches
 from supernet.data.prompt_encoders import open_prompt_encoders
 from supernet.data.splits import SPLITS
+from supernet.data.text_encoder import EncodedText
 from supernet.data.text_encoder import TextEncoder
 from supernet.data.text_encoder import null_text
 
@@ -117,12 +119,35 @@ class DataSetContract:
     def test_its_encoders_are_opened_again_for_prompts(
         self, data_set: DataSet, encoders: Sequence[TextEncoder]
     ) -> None:
-        opened = open_prompt_encoders(data_set.key["text"], data_set.references, data_set.null_text(), device="cpu")
-        assert [encoder.key for encoder in opened] == [encoder.key for encoder in encoders]
+        null = data_set.null_text()
+        opened = open_prompt_encoders(data_set.key["text"], data_set.references, null, device="cpu")
+        assert [encoder.key for encoder in opened.encoders] == [encoder.key for encoder in encoders]
+        (record,) = data_set.records("train", [0])
+        trained, prompted = data_set.read("train", [0]).text, opened.encode(["", record.caption, ""])
+        assert torch.equal(prompted.mask, torch.cat([null.mask, trained.mask, null.mask]))
+        for text, empty, caption in zip(prompted.embeddings, null.embeddings, trained.embeddings, strict=True):
+            assert torch.equal(text[[0, 2]], empty.repeat(2, 1, 1)), "the bits of training"
+            torch.testing.assert_close(text[1:2], caption, atol=self.TOLERANCE, rtol=0)
+
+    def test_the_empty_prompt_has_the_bits_of_training_where_a_device_rounds_otherwise(
+        self, data_set: DataSet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        null = data_set.null_text()
+        opened = open_prompt_encoders(data_set.key["text"], data_set.references, null, device="cpu")
+        for encoder in opened.encoders:
+            encode = encoder.encode
+
+            def rounded(prompts: Sequence[str], encode: Any = encode) -> EncodedText:
+                text = encode(prompts)
+                return EncodedText(text.embeddings * np.float32(1.001), text.mask)
+
+            monkeypatch.setattr(encoder, "encode", rounded)
+        for text, empty in zip(opened.encode(["", ""]).embeddings, null.embeddings, strict=True):
+            assert torch.equal(text, empty.repeat(2, 1, 1))
 
     def test_another_null_text_than_samplings_is_refused(self, data_set: DataSet) -> None:
         null = data_set.null_text()
-        other = TextBatch(tuple(tensor + 1 for tensor in null.embeddings), null.mask)
+        other = TextBatch(tuple(1.1 * tensor for tensor in null.embeddings), null.mask)
         masked = TextBatch(null.embeddings, ~null.mask)
         for forged in (other, masked):
             with pytest.raises(DataError, match="empty prompt otherwise than in training"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
+import re
 from collections import Counter
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -53,11 +53,13 @@ from supernet.data.source import DEFAULT_CAPTION_COLUMN
 from supernet.data.source import Example
 from supernet.data.source import Rejection
 from supernet.data.source import Source
+from supernet.data.source import require_outside
 from supernet.data.sources import open_source
 from supernet.data.splits import SPLITS
 from supernet.data.splits import SplitRule
 from supernet.data.text_encoder import PLAIN_TEMPLATE
 from supernet.data.text_encoder import TextEncoder
+from supernet.data.text_encoder import absolute_reference
 from supernet.data.text_encoder import load_text_encoder
 from supernet.data.text_encoder import null_text
 
@@ -153,6 +155,7 @@ def encode(
     """
     config = EncodingConfig() if config is None else config
     source = open_source(source_path, caption_column=config.caption_column)
+    require_outside(out, source)
     codec = _codec(space, source, vae, config)
     encoders = _text_encoders(space, text, config)
     rule = PictureRule(
@@ -171,8 +174,10 @@ def encode(
         entries = _finished_shards(out)
         done = sum(entry.examples for entry in entries)
         progress(done, count, "")
+        # One pass over the source: to find a place in a .tar file its headers are read up to there.
+        examples = source.examples(done)
         while done < count:
-            entry = encoder.write(len(entries), source.examples(done), key["shard_examples"], done, count, progress)
+            entry = encoder.write(len(entries), examples, key["shard_examples"], done, count, progress)
             if not entry.examples:
                 break
             entries.append(entry)
@@ -181,7 +186,7 @@ def encode(
         if done != count or source.fingerprint() != key["source"]["fingerprint"]:
             raise DataError(f"The source {source_path} changed while it was encoded; pass --force to encode it anew.")
         places = {"space": space.name, "source": str(source_path.resolve())}
-        places |= {f"text.{name}": str(reference) for name, reference in text.items()}
+        places |= {f"text.{name}": absolute_reference(reference) for name, reference in text.items()}
         places |= {} if vae is None else {"vae": str(vae.resolve())}
         manifest = Manifest(key, tuple(entries), nulls, places)
         _write_rejected(out, len(entries))
@@ -198,6 +203,8 @@ def encode(
 
 def _codec(space: SearchSpace, source: Source, vae: Path | None, config: EncodingConfig) -> LatentCodec:
     if vae is None:
+        if config.scaling_factor is not None or config.shift_factor is not None:
+            raise DataError("Pixels have no scaling or shift factor; leave both out, or name the VAE with --vae.")
         return PixelCodec(space.latent_channels)
     from supernet.data.vae import load_vae
     from supernet.data.vae import torch_device
@@ -288,10 +295,17 @@ def _key(
 
 
 def _begin(out: Path, key: Mapping[str, Any], *, force: bool) -> None:
+    shards = out / SHARDS
+    # What a killed process was writing.
+    for file in shards.glob(".*.tmp"):
+        file.unlink()
     if force:
-        for file in (MANIFEST, ENCODING, NULL_TEXT, REJECTED):
-            (out / file).unlink(missing_ok=True)
-        shutil.rmtree(out / SHARDS, ignore_errors=True)
+        for name in (MANIFEST, ENCODING, NULL_TEXT, REJECTED):
+            (out / name).unlink(missing_ok=True)
+        # Nothing but shards: the folder may be another's.
+        for file in shards.glob("*"):
+            if re.fullmatch(r"\d{6}\.(safetensors|json)", file.name):
+                file.unlink()
     if (out / MANIFEST).exists():
         raise DataError(f"The folder {out} holds a finished data set; pass --force to encode it anew, or name another.")
     if (out / ENCODING).exists():
@@ -301,8 +315,11 @@ def _begin(out: Path, key: Mapping[str, Any], *, force: bool) -> None:
                 f"The encoding begun in {out} is another one: {difference}; ask for the same, or pass --force to "
                 "encode anew."
             )
-    elif (out / SHARDS).exists():
-        raise DataError(f"The folder {out} holds shards of unknown origin; pass --force, or name another.")
+    elif found := sorted(file.name for file in shards.glob("*")):
+        raise DataError(
+            f"The folder {shards} holds {found[0]!r}, which no encoding under way left; name another folder, or pass "
+            "--force to delete the shards of a data set there."
+        )
     write_json(out / ENCODING, key)
 
 

@@ -71,6 +71,12 @@ class Source(Protocol):
         ...
 
 
+def require_outside(out: Path, source: Source) -> None:
+    """Raise `DataError` where a folder that is written lies in the source that is read."""
+    if out.resolve().is_relative_to(source.path.resolve()):
+        raise DataError(f"The folder {out} lies in the source {source.path}; write to a place outside of it.")
+
+
 def inner_path(name: str, *, source: Path) -> PurePosixPath:
     """A file name that a source gives, as a path inside it; raises `DataError` where it leads out of the source."""
     path = PurePosixPath(name)

@@ -71,6 +71,11 @@ def text_encoder_names() -> tuple[str, ...]:
     return tuple(sorted(metadata.entry_points(group=GROUP).names))
 
 
+def absolute_reference(reference: str) -> str:
+    """What `load_text_encoder` takes, so that it holds in any working directory."""
+    return reference if reference.partition(":")[0] in text_encoder_names() else str(Path(reference).resolve())
+
+
 def load_text_encoder(
     text_input: TextInput, reference: str, *, template: str = PLAIN_TEMPLATE, device: str = "auto"
 ) -> TextEncoder:

@@ -34,6 +34,7 @@ from supernet.data.picture import to_unit_range
 from supernet.data.preparation import SplitPixels
 from supernet.data.preparation import write_split_pixels
 from supernet.data.source import DEFAULT_CAPTION_COLUMN
+from supernet.data.source import require_outside
 from supernet.data.sources import open_source
 from supernet.data.splits import SplitRule
 from supernet.data.vae import VAE_TRAINING
@@ -122,6 +123,7 @@ def train_autoencoder(
     """
     config = AutoencoderConfig() if config is None else config
     source = open_source(source_path, caption_column=config.caption_column)
+    require_outside(out, source)
     rule = PictureRule(
         size=space.latent_size * config.factor,
         channels=PICTURE_CHANNELS,
@@ -140,7 +142,9 @@ def train_autoencoder(
     work = out / WORK
     with Run(out).lock():
         if force:
-            shutil.rmtree(work, ignore_errors=True)
+            # Only what an earlier training left: the folder may be another's.
+            if (work / VAE_TRAINING).exists():
+                shutil.rmtree(work)
             for name in (VAE_TRAINING, "config.json"):
                 (out / name).unlink(missing_ok=True)
         if (out / "config.json").exists():

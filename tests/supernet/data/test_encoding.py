@@ -357,6 +357,35 @@ def test_a_finished_data_set_is_not_overwritten(models: Path, pictures: Path, tm
         made(models, pictures, tmp_path / "data", force=True)
 
 
+def test_files_of_others_stay(models: Path, pictures: Path, tmp_path: Path) -> None:
+    """Also where `--force` is given, and a killed process left half of a shard."""
+    shards = tmp_path / "data" / "shards"
+    shards.mkdir(parents=True)
+    (shards / "0001.tar").write_text("pictures of somebody")
+    with pytest.raises(DataError, match="holds '0001.tar'"):
+        made(models, pictures, tmp_path / "data")
+    (shards / ".000001.safetensors.abc.tmp").write_text("half of a shard")
+    with pytest.raises(DataError, match="holds '0001.tar'"):
+        made(models, pictures, tmp_path / "data", force=True)
+    assert [file.name for file in shards.iterdir()] == ["0001.tar"]
+    with pytest.raises(DataError, match="lies in the source"):
+        made(models, pictures, pictures / "data")
+
+
+def test_encoders_are_found_from_another_working_directory(
+    models: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(models)
+    encode(pictures, tmp_path / "data", space=PIXELS, text={"clip": "clip"}, config=CONFIG)
+    monkeypatch.chdir(tmp_path)
+    assert EncodedDataSet(tmp_path / "data").references == {"clip": str((models / "clip").resolve())}
+
+
+def test_constants_without_a_vae_are_refused(models: Path, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Pixels have no scaling"):
+        made(models, pictures, tmp_path / "data", replace(CONFIG, scaling_factor=2.0))
+
+
 def test_key_difference_names_what_differs() -> None:
     one = {"latents": {"class": "A", "mean": [0.0]}, "text": {"clip": {"template": "{}"}}}
     assert key_difference(one, one) == ""

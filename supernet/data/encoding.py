@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from subdit.core.errors import DataError
 from subdit.core.files import read_json
@@ -48,6 +49,8 @@ from supernet.data.shards import DTYPES
 from supernet.data.shards import KeyedText
 from supernet.data.shards import Record
 from supernet.data.shards import file_sha256
+from supernet.data.shards import save_tensors
+from supernet.data.shards import to_dtype
 from supernet.data.shards import write_shard
 from supernet.data.source import DEFAULT_CAPTION_COLUMN
 from supernet.data.source import Example
@@ -324,19 +327,12 @@ def _begin(out: Path, key: Mapping[str, Any], *, force: bool) -> None:
 
 
 def _write_null_text(out: Path, encoders: Sequence[TextEncoder], dtype: str) -> str:
-    from safetensors.torch import save_file
-
-    from subdit.core.files import replacing
-    from supernet.data.shards import to_dtype
-
     tensors = {}
     for encoder in encoders:
         null = null_text(encoder)
         tensors[encoder.name] = to_dtype(null.embeddings, dtype)
-        tensors[f"{encoder.name}.mask"] = to_dtype(null.mask.astype(np.float32), dtype).bool()
-    with replacing(out / NULL_TEXT) as temporary:
-        save_file(tensors, str(temporary))
-        return file_sha256(temporary)
+        tensors[f"{encoder.name}.mask"] = torch.from_numpy(null.mask)
+    return save_tensors(out / NULL_TEXT, tensors)
 
 
 def _finished_shards(out: Path) -> list[ShardEntry]:

@@ -118,8 +118,11 @@ class ParquetSource:
 def _pyarrow() -> Any:
     try:
         import pyarrow.parquet
-    except ImportError as error:
+    # Versions from 20 on fail like this beside numpy 1.
+    except (ImportError, AttributeError) as error:
+        said = str(error).strip().partition("\n")[0]
         raise MissingExtraError(
-            f"Parquet needs pyarrow, which does not import here ({error}); run pip install 'subdit[parquet]'."
+            f"Parquet needs pyarrow, which does not import here ({said}); run pip install 'subdit[parquet]', with "
+            "'pyarrow<20' beside numpy 1."
         ) from error
     return pyarrow.parquet

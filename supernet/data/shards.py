@@ -122,8 +122,16 @@ def write_shard(
         tensors[f"text.{name}.mask"] = torch.from_numpy(keyed.encoded.mask)
         tensors[f"text.{name}.id"] = row_keys(keyed.ids)
         tensors[f"text.{name}.caption"] = row_keys(keyed.captions)
+    return save_tensors(path, tensors)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write a safetensors file, whole or not at all, and return its SHA-256."""
     with replacing(path) as temporary:
-        save_file(tensors, str(temporary))
+        mode = temporary.stat().st_mode
+        save_file(dict(tensors), str(temporary))
+        # safetensors puts a file of its own there, which only its owner reads.
+        temporary.chmod(mode)
         return file_sha256(temporary)
 
 

@@ -90,6 +90,10 @@ def test_each_picture_is_there_with_its_caption(models: Path, pictures: Path, tm
         assert np.abs(found[f"{number:05d}.png"][1].transpose(1, 2, 0).astype(int) - picture).max() <= 1
     assert [shard.examples for shard in manifest.shards] == [13, 13, 13, 13, 8]
     assert read_manifest(tmp_path / "data") == manifest
+    plain = tmp_path / "plain"
+    plain.touch()
+    for file in (tmp_path / "data").rglob("*.*"):
+        assert file.stat().st_mode == plain.stat().st_mode or file.name == ".lock", "read by whom any file is read"
     assert sum(manifest.count(split) for split in SPLITS) == COUNT
 
 

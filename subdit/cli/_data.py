@@ -62,6 +62,13 @@ def _source_options(verb: _Command) -> _Command:
 @click.option("--vae", type=click.Path(path_type=Path), help="Folder of a diffusers autoencoder; none: pixels.")
 @click.option("--text", multiple=True, metavar="NAME=ENCODER", help="A text input and its encoder's folder or plug-in.")
 @click.option("--template", multiple=True, metavar="NAME=TEXT", help="What captions are put into, at its {}.")
+@click.option(
+    "--text-precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of the text encoders; bfloat16 halves their memory.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the data set.")
 @click.option(
     "--dtype",
@@ -90,6 +97,7 @@ def encode(
     vae: Path | None,
     text: tuple[str, ...],
     template: tuple[str, ...],
+    text_precision: str,
     out: Path,
     dtype: str,
     licence: str | None,
@@ -126,6 +134,7 @@ def encode(
         upscale=reading["upscale"],
         max_megapixels=reading["max_megapixels"],
         templates=_named(template, "--template"),
+        text_precision=text_precision,
         dtype=dtype,
         licence=licence,
         licence_column=licence_column,

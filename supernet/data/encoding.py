@@ -61,6 +61,7 @@ from supernet.data.sources import open_source
 from supernet.data.splits import SPLITS
 from supernet.data.splits import SplitRule
 from supernet.data.text_encoder import PLAIN_TEMPLATE
+from supernet.data.text_encoder import PRECISION
 from supernet.data.text_encoder import TextEncoder
 from supernet.data.text_encoder import absolute_reference
 from supernet.data.text_encoder import load_text_encoder
@@ -89,6 +90,7 @@ class EncodingConfig:
         upscale: whether pictures smaller than the space's are enlarged; otherwise they are rejected.
         max_megapixels: of a picture that is decoded.
         templates: by text input what a caption is put into, at its `{}`.
+        text_precision: of the text encoders' own numbers, "float32" or "bfloat16".
         dtype: of latents and text in the shards, of `DTYPES`.
         licence: of all pictures, None where nobody says, or
         licence_column: the column that says it of each.
@@ -109,6 +111,7 @@ class EncodingConfig:
     upscale: bool = False
     max_megapixels: float = 64.0
     templates: Mapping[str, str] = field(default_factory=dict)
+    text_precision: str = PRECISION
     dtype: str = "float16"
     licence: str | None = None
     licence_column: str | None = None
@@ -259,6 +262,7 @@ def _text_encoders(space: SearchSpace, text: Mapping[str, str], config: Encoding
             text[text_input.name],
             template=config.templates.get(text_input.name, PLAIN_TEMPLATE),
             device=config.device,
+            precision=config.text_precision,
         )
         for text_input in space.text_inputs
     )

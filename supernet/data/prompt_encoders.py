@@ -21,6 +21,7 @@ from subdit.space import TextInput
 from supernet.data.data_set import TextBatch
 from supernet.data.manifest import key_difference
 from supernet.data.text_encoder import PLAIN_TEMPLATE
+from supernet.data.text_encoder import PRECISION
 from supernet.data.text_encoder import EncodedText
 from supernet.data.text_encoder import TextEncoder
 from supernet.data.text_encoder import load_text_encoder
@@ -74,6 +75,7 @@ def open_prompt_encoders(
             references[name],
             template=key.get("template", PLAIN_TEMPLATE),
             device=device,
+            precision=key.get("precision", PRECISION),
         )
         if difference := key_difference({"text": {name: encoder.key}}, {"text": {name: dict(key)}}):
             raise DataError(

@@ -18,6 +18,7 @@ from subdit.core.errors import SampleError
 from subdit.space import SearchSpace
 from subdit.space import TextInput
 from supernet.data.text_encoder import PLAIN_TEMPLATE
+from supernet.data.text_encoder import PRECISION
 from supernet.data.text_encoder import Embeddings
 from supernet.data.text_encoder import EncodedText
 from supernet.data.text_encoder import TextEncoder
@@ -80,9 +81,17 @@ class WordEncoder:
 
 
 def digit_words(
-    text_input: TextInput, argument: str = "", *, template: str = PLAIN_TEMPLATE, device: str = "auto"
+    text_input: TextInput,
+    argument: str = "",
+    *,
+    template: str = PLAIN_TEMPLATE,
+    device: str = "auto",
+    precision: str = PRECISION,
 ) -> WordEncoder:
-    """The word encoder of the digits for a space's text input; the plug-in `words` of `subdit.text_encoders`."""
+    """The word encoder of the digits for a space's text input; the plug-in `words` of `subdit.text_encoders`.
+
+    It computes nothing, so that device and precision are all one to it.
+    """
     if argument or template != PLAIN_TEMPLATE:
         raise DataError("The text encoder 'words' has neither an argument nor a template; leave them out.")
     return WordEncoder(

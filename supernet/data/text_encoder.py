@@ -2,7 +2,7 @@
 
 A text encoder turns prompts into a fixed number of token embeddings. It is frozen; the DiT norms and projects its
 tokens itself. Plug-ins are entry points of the group `subdit.text_encoders`: functions of a space's `TextInput`, an
-argument, a template and a device that return a `TextEncoder`.
+argument, a template, a device and a precision that return a `TextEncoder`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from subdit.space import TextInput
 
 GROUP = "subdit.text_encoders"
 PLAIN_TEMPLATE = "{}"
+PRECISION = "float32"
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -77,7 +78,12 @@ def absolute_reference(reference: str) -> str:
 
 
 def load_text_encoder(
-    text_input: TextInput, reference: str, *, template: str = PLAIN_TEMPLATE, device: str = "auto"
+    text_input: TextInput,
+    reference: str,
+    *,
+    template: str = PLAIN_TEMPLATE,
+    device: str = "auto",
+    precision: str = PRECISION,
 ) -> TextEncoder:
     """The text encoder for a space's text input.
 
@@ -86,6 +92,7 @@ def load_text_encoder(
         reference: PLUGIN or PLUGIN:ARGUMENT, or a folder that transformers saved, which is `transformers:FOLDER`.
         template: what a prompt is put into, at its `{}`; the empty prompt stays empty.
         device: as torch names it, or "auto".
+        precision: of the encoder's own numbers, "float32", or "bfloat16" for half of the memory.
 
     Raises:
         DataError: there is no such encoder, or it gives other tokens than the space takes.
@@ -105,7 +112,7 @@ def load_text_encoder(
         factory = entry.load()
     except (ImportError, AttributeError) as error:
         raise DataError(f"The text encoder {plugin!r} cannot be imported ({error}); repair or uninstall it.") from error
-    encoder = factory(text_input, argument, template=template, device=device)
+    encoder = factory(text_input, argument, template=template, device=device, precision=precision)
     if not isinstance(encoder, TextEncoder):
         raise DataError(f"{entry.value} makes no `TextEncoder`; repair or uninstall its package.")
     for label in ("name", "width", "tokens"):

@@ -1,7 +1,7 @@
 """Text encoders of transformers: CLIP, T5, Gemma and other language models, BERT and its kin.
 
-Tokens are the last hidden states after the final norm, computed in float32, since T5 overflows in float16. Padding
-stands on the right, and its embeddings are zeros.
+Tokens are the last hidden states after the final norm, computed in float32 or bfloat16, since T5 overflows in
+float16. Padding stands on the right, and its embeddings are zeros.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ import torch
 from subdit.core.errors import DataError
 from subdit.space import TextInput
 from supernet.data.text_encoder import PLAIN_TEMPLATE
+from supernet.data.text_encoder import PRECISION
 from supernet.data.text_encoder import EncodedText
 from supernet.data.vae import module_digest
 from supernet.data.vae import torch_device
 
 BATCH = 32
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 UNUSED = "pooler."
 """Weights that the tokens do not pass; where a file lacks them, they are drawn at random."""
@@ -43,12 +46,14 @@ class TransformersTextEncoder:
         tokens: int,
         template: str = PLAIN_TEMPLATE,
         device: torch.device,
+        precision: str = PRECISION,
     ) -> None:
         self.name = name
         self.tokens = tokens
         self.template = template
         self.device = device
-        self.model = model.eval().requires_grad_(False).to(self.device, torch.float32)
+        self.precision = precision
+        self.model = model.eval().requires_grad_(False).to(self.device, PRECISIONS[precision])
         self.tokenizer = tokenizer
         tokenizer.padding_side = "right"
         if tokenizer.pad_token is None:
@@ -64,6 +69,8 @@ class TransformersTextEncoder:
             "encoder": "transformers",
             "name": self.name,
             "class": type(self.model).__name__,
+            # Before the weights, whose digest it changes: the first difference is the one that is told.
+            "precision": self.precision,
             "weights": self._weights,
             "tokenizer": _tokenizer_digest(self.tokenizer),
             "tokens": self.tokens,
@@ -113,21 +120,33 @@ class TransformersTextEncoder:
 
 
 def load_transformers_text(
-    text_input: TextInput, argument: str, *, template: str = PLAIN_TEMPLATE, device: str = "auto"
+    text_input: TextInput,
+    argument: str,
+    *,
+    template: str = PLAIN_TEMPLATE,
+    device: str = "auto",
+    precision: str = PRECISION,
 ) -> TransformersTextEncoder:
     """The plug-in `transformers`: a model and tokenizer that lie in the folder `argument`; raises `DataError`."""
     from transformers import AutoConfig
     from transformers import AutoTokenizer
 
     folder = Path(argument)
+    if precision not in PRECISIONS:
+        raise DataError(f"Text encoders do not compute in {precision!r}; choose one of {', '.join(PRECISIONS)}.")
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
         with _silence():
             model, told = _model_class(config).from_pretrained(
-                str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
+                str(folder),
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype=PRECISIONS[precision],
             )
         tokenizer = AutoTokenizer.from_pretrained(str(_tokenizer_folder(folder)), local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    # Of a tokenizer that needs a package which is not there, an ImportError.
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError) as error:
         said = str(error).strip().partition("\n")[0].rstrip(". ")
         raise DataError(
             f"The text encoder at {folder} cannot be loaded ({said}); name a folder that transformers saved, with the "
@@ -148,6 +167,7 @@ def load_transformers_text(
         tokens=text_input.tokens,
         template=template,
         device=torch_device(device),
+        precision=precision,
     )
 
 

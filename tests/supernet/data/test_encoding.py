@@ -300,6 +300,7 @@ def test_memory_does_not_grow_with_the_source(models: Path, tmp_path: Path) -> N
     ("changed", "named"),
     [
         ({"templates": {"clip": "a {}"}}, "text encoder clip template '{}', not 'a {}'"),
+        ({"text_precision": "bfloat16"}, "text encoder clip precision 'float32', not 'bfloat16'"),
         ({"background": (0, 0, 0)}, "picture rule background"),
         ({"upscale": True}, "picture rule upscale"),
         ({"split": SplitRule(0.1, 0.2, seed=1)}, "split seed 0, not 1"),

@@ -206,6 +206,33 @@ def test_weights_in_pickles_are_refused(tmp_path: Path) -> None:
         load(tmp_path, save_t5)
 
 
+@pytest.mark.parametrize("save", WIDTHS)
+def test_bfloat16_is_near_and_another_key(save: Save, tmp_path: Path) -> None:
+    folder, text_input = str(save(tmp_path)), TextInput("text", WIDTHS[save], TOKENS)
+    full, half = (
+        load_text_encoder(text_input, folder, device="cpu", precision=precision)
+        for precision in ("float32", "bfloat16")
+    )
+    prompts = ["a red square", "", "a blue circle on white"]
+    one, other = full.encode(prompts), half.encode(prompts)
+    assert np.array_equal(one.mask, other.mask)
+    assert 0 < np.abs(one.embeddings - other.embeddings).max() < 0.1 * np.abs(one.embeddings).max()
+    assert np.array_equal(half.encode([""]).embeddings[0], other.embeddings[1])
+    assert full.key != half.key
+    with pytest.raises(DataError, match="do not compute in 'float16'"):
+        load_text_encoder(text_input, folder, device="cpu", precision="float16")
+
+
+def test_a_tokenizer_that_needs_another_package_is_one_sentence(tmp_path: Path) -> None:
+    save_t5(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer"}')
+    (tmp_path / "spiece.model").write_bytes(b"no sentencepiece")
+    with pytest.raises(DataError, match="cannot be loaded") as caught:
+        load(tmp_path, save_t5)
+    assert "\n" not in str(caught.value)
+
+
 def test_what_is_not_finite_is_refused(tmp_path: Path) -> None:
     from transformers import T5EncoderModel
 
@@ -220,10 +247,10 @@ def test_what_is_not_finite_is_refused(tmp_path: Path) -> None:
 def test_encoders_of_other_packages_come_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shouting.py").write_text(
         "from supernet.data.text import digit_words\n"
-        "def make(text_input, argument, *, template, device):\n"
+        "def make(text_input, argument, *, template, device, precision):\n"
         "    assert argument == 'loud'\n"
         "    return digit_words(text_input)\n"
-        "def broken(text_input, argument, *, template, device):\n"
+        "def broken(text_input, argument, *, template, device, precision):\n"
         "    return object()\n"
     )
     folder = tmp_path / "shouting-1.dist-info"

@@ -35,6 +35,17 @@ class TextBatch:
     def __len__(self) -> int:
         return len(self.mask)
 
+    def with_null(self, rows: Tensor, null: TextBatch) -> TextBatch:
+        """The same with the text `null` (1, ...) in the rows where a mask (count,) is true.
+
+        Training drops captions by this, and sampling has its empty prompts by it, so that both have the same bits.
+        """
+        embeddings = [
+            empty.to(text.dtype).where(rows[:, None, None], text)
+            for text, empty in zip(self.embeddings, null.embeddings, strict=True)
+        ]
+        return TextBatch(tuple(embeddings), null.mask.where(rows[:, None], self.mask))
+
 
 @dataclass(frozen=True)
 class DataBatch:

@@ -46,11 +46,8 @@ class PromptEncoders:
             torch.from_numpy(text.embeddings).to(null.dtype)
             for text, null in zip(encoded, self.null.embeddings, strict=True)
         ]
-        empty = [row for row, prompt in enumerate(prompts) if not prompt.strip()]
-        mask[empty] = self.null.mask
-        for text, null in zip(embeddings, self.null.embeddings, strict=True):
-            text[empty] = null
-        return TextBatch(tuple(embeddings), mask)
+        empty = torch.tensor([not prompt.strip() for prompt in prompts], dtype=torch.bool)
+        return TextBatch(tuple(embeddings), mask).with_null(empty, self.null)
 
 
 def open_prompt_encoders(

@@ -129,6 +129,14 @@ class DataSetContract:
             assert torch.equal(text[[0, 2]], empty.repeat(2, 1, 1)), "the bits of training"
             torch.testing.assert_close(text[1:2], caption, atol=self.TOLERANCE, rtol=0)
 
+    def test_captions_that_are_dropped_become_the_empty_prompt(self, data_set: DataSet) -> None:
+        text, null = data_set.read("train", [0, 1, 2]).text, data_set.null_text()
+        dropped = text.with_null(torch.tensor([False, True, False]), null)
+        for after, before, empty in zip(dropped.embeddings, text.embeddings, null.embeddings, strict=True):
+            assert after.dtype == before.dtype
+            assert torch.equal(after[1:2], empty) and torch.equal(after[[0, 2]], before[[0, 2]])
+        assert torch.equal(dropped.mask[1:2], null.mask) and torch.equal(dropped.mask[[0, 2]], text.mask[[0, 2]])
+
     def test_the_empty_prompt_has_the_bits_of_training_where_a_device_rounds_otherwise(
         self, data_set: DataSet, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -11,8 +11,6 @@ import argparse
 from pathlib import Path
 
 import subdit
-from supernet.distillation import FewStepConfig
-from supernet.distillation import KDMDConfig
 
 
 def main() -> None:
@@ -26,11 +24,11 @@ def main() -> None:
     subdit.distill(
         given.run,
         pick=given.pick,
-        few_step=FewStepConfig(steps=given.steps, trajectories=given.trajectories, ceiling_s=None),
-        kdmd=KDMDConfig(steps=given.steps, guidance_scale=1.0, ceiling_s=None),
+        few_step=subdit.FewStepConfig(steps=given.steps, trajectories=given.trajectories, ceiling_s=None),
+        kdmd=subdit.KDMDConfig(steps=given.steps, guidance_scale=1.0, ceiling_s=None),
     )
     model = subdit.export(given.run, pick=given.pick, format="onnx", force=True)
-    pictures = subdit.sample(model, ["3", "7"], seed=0)
+    pictures = subdit.sample(model, ["a handwritten three", "seven"], seed=0)
     print(f"{model}: {len(pictures)} pictures of {pictures[0].shape}")
 
 

@@ -19,6 +19,8 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     try:
         main(Path(sys.argv[1]))
     except SubditError as error:

@@ -35,14 +35,23 @@ _VERBS = {
     "demo": "subdit._demo:demo",
 }
 
-__all__ = ["__version__", *_VERBS]
+_CONFIGURATIONS = {
+    "TrainingConfig": "supernet.training.config:TrainingConfig",
+    "FewStepConfig": "supernet.distillation:FewStepConfig",
+    "KDMDConfig": "supernet.distillation:KDMDConfig",
+    "SearchConfig": "nas:SearchConfig",
+    "StudyOptions": "nas:StudyOptions",
+}
+_HOMES = _VERBS | _CONFIGURATIONS
+
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    """The function of a verb, imported on first use (PEP 562)."""
-    if name not in _VERBS:
+    """The function of a verb, or a configuration, imported on first use (PEP 562)."""
+    if name not in _HOMES:
         raise AttributeError(f"module 'subdit' has no attribute {name!r}")
-    module, _, function = _VERBS[name].partition(":")
+    module, _, function = _HOMES[name].partition(":")
     # Kept, so that the verb `demo` stays a function although the module subdit.demo was imported under that name.
     globals()[name] = value = getattr(importlib.import_module(module), function)
     return value

@@ -26,7 +26,7 @@ def runtime_class(name: str) -> type[Runtime]:
         ProfileError: there is no such runtime, or what its entry point names is none.
     """
     if not runtime_names():
-        raise ProfileError("No runtime is registered; install subdit again, so that its entry points are known.")
+        raise ProfileError("No runtime is registered; run 'pip install -e .' again, so that entry points are known.")
     found = metadata.entry_points(group=GROUP, name=name)
     if not found:
         raise ProfileError(f"There is no runtime {name!r}; there is {', '.join(runtime_names())}.")

@@ -81,7 +81,7 @@ def profile_machine(demo: Demo) -> bool:
             profile(folder, out=target, budget_s=demo.budget.profile_s, progress=progress)
     measured = load_profile(str(target), space=SPACE)
     if measured.noisy:
-        demo.say("  This machine is too noisy to rank close sub-DiTs after three attempts; the profile is marked.")
+        demo.say("  This machine is too noisy to rank close sub-DiTs; the profile is marked.")
     return measured.noisy
 
 

@@ -37,8 +37,8 @@ _VERBS = {
 
 _CONFIGURATIONS = {
     "TrainingConfig": "supernet.training.config:TrainingConfig",
-    "FewStepConfig": "supernet.distillation:FewStepConfig",
-    "KDMDConfig": "supernet.distillation:KDMDConfig",
+    "FewStepConfig": "supernet.distillation.few_step_teacher:FewStepConfig",
+    "KDMDConfig": "supernet.distillation.kdmd:KDMDConfig",
     "SearchConfig": "nas:SearchConfig",
     "StudyOptions": "nas:StudyOptions",
 }

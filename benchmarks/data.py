@@ -63,8 +63,8 @@ def make_models(folder: Path) -> None:
 
 
 def encode(folder: Path, out: Path, kill_after_s: float | None = None) -> None:
-    from supernet.data.encoding import EncodingConfig
     from supernet.data.encoding import encode as encode_pictures
+    from supernet.data.encoding_config import EncodingConfig
 
     began = time.perf_counter()
 

@@ -20,8 +20,8 @@ from subdit.core.errors import RunError
 from subdit.core.run import Run
 from subdit.space import TextInput
 from supernet.data.encoded import EncodedDataSet
-from supernet.data.encoding import EncodingConfig
 from supernet.data.encoding import encode
+from supernet.data.encoding_config import EncodingConfig
 from supernet.data.manifest import REJECTED
 from supernet.data.manifest import Manifest
 from supernet.data.manifest import key_difference

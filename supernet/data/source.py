@@ -18,6 +18,9 @@ from subdit.core.errors import DataError
 DEFAULT_CAPTION_COLUMN = "text"
 """What Hugging Face's imagefolder calls the caption."""
 
+MAX_TEXT_BYTES = 1 << 20
+"""Of a file with a caption or with metadata of one picture; larger ones are none."""
+
 PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
 )

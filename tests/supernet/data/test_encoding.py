@@ -180,6 +180,20 @@ def test_what_cannot_be_used_is_counted_by_kind_and_listed(models: Path, picture
     assert sum(told["splits"].values()) + sum(told["rejected"].values()) == told["examples"] == COUNT
 
 
+def test_file_names_that_are_not_utf_8_are_kept(models: Path, pictures: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (pictures / "00001.png").rename(pictures / f"{name}.png")
+    (pictures / "00001.txt").rename(pictures / f"{name}.txt")
+    (pictures / "00002.png").rename(pictures / f"{name}-2.png")
+    made(models, pictures, tmp_path / "data")
+    data_set = EncodedDataSet(tmp_path / "data")
+    data_set.verify()
+    ids = {record.id for split in SPLITS for record in data_set.records(split, range(data_set.count(split)))}
+    assert f"{name}.png" in ids
+    (rejected,) = (tmp_path / "data" / REJECTED).read_text().splitlines()
+    assert json.loads(rejected)["id"] == f"{name}-2.png"
+
+
 def test_a_stretch_of_the_source_may_have_nothing_to_use(models: Path, pictures: Path, tmp_path: Path) -> None:
     for number in range(13, 26):
         (pictures / f"{number:05d}.png").write_bytes(b"no picture")

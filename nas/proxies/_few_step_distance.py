@@ -18,7 +18,7 @@ Features = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
 """Samples (count, channels, size, size) to features (count, ...)."""
 
 
-def as_they_are(samples: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+def plain_features(samples: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
     """The samples' own numbers: pixels of digits, latents elsewhere."""
     return samples.reshape(len(samples), -1)
 
@@ -28,7 +28,7 @@ class FewStepDistance(Inherited):
 
     Args:
         features: the feature space, by default the samples' own numbers.
-        feature_name: what tells this feature space from others in stores; needed with `features`.
+        feature_name: distinguishes this feature space from others in stores; needed with `features`.
         steps, shift: of the sampling.
     """
 
@@ -40,13 +40,13 @@ class FewStepDistance(Inherited):
         space_name: str,
         *,
         seed: int = 0,
-        features: Features = as_they_are,
+        features: Features = plain_features,
         feature_name: str = "",
         steps: int = 4,
         shift: float = 1.0,
     ) -> None:
         super().__init__(supernet_path, space_name, seed=seed)
-        if features is not as_they_are and not feature_name:
+        if features is not plain_features and not feature_name:
             raise ValueError("name the feature space, so that its evaluations are kept apart from others'")
         self._features = features
         self._how = f"{feature_name or 'plain'}/{steps}/{shift:g}"

@@ -7,7 +7,7 @@ Layout (see ARCHITECTURE.md)::
       supernet/              config.json, diffusion_pytorch_model.safetensors: EMA weights
       training/              resume state, metrics.jsonl
       quality/               quality evaluations, one store per supernet checkpoint
-      proxies/               sub-DiTs trained on their own, and how well each quality proxy foretells them
+      proxies/               sub-DiTs trained on their own, and how well each quality proxy ranks them
       searches/NAME/         study storage, config, trials.csv, front.csv, picks.json
       teacher/               the few-step LoRA of the full network
       picks/SPEC_HASH/       spec.json, distilled/, exports/, samples.png

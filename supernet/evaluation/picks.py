@@ -31,7 +31,7 @@ from supernet.evaluation.samples import PER_CLASS
 from supernet.evaluation.samples import Judgement
 from supernet.evaluation.samples import judge_plain_few_steps
 from supernet.evaluation.samples import judge_sampling
-from supernet.export.exporter import student_origin
+from supernet.export.export_pick import student_origin
 from supernet.few_step_adapter import load_few_step_teacher
 
 FEW_STEPS = {"4_steps": 4, "2_steps": 2, "1_step": 1}
@@ -103,7 +103,7 @@ def _make_room(run: Run, path: Path, ways: dict[str, Callable[[], Judgement]], d
             say(of_others(what, made_from, digest, "to be sure delete the file and judge again"))
         case Standing.UNKNOWN | Standing.STALE:
             folder = set_aside(run, made_from, path)
-            say(of_others(what, made_from, digest, f"it now lies in {folder}, and the pick is judged anew"))
+            say(of_others(what, made_from, digest, f"it now lies in {folder}, and the pick is judged again"))
 
 
 def _judge(
@@ -112,8 +112,8 @@ def _judge(
     found: dict[str, Any] = read_json(path, "quality of a pick") if path.exists() else {}
     if not isinstance(found, dict):
         raise RunError(f"The file {path} is damaged (no object); delete it and judge again.")
-    for at, (name, judged) in enumerate(ways.items()):
-        progress(at, len(ways), name.replace("_", " "))
+    for index, (name, judged) in enumerate(ways.items()):
+        progress(index, len(ways), name.replace("_", " "))
         if name not in found:
             found[name] = asdict(judged())
             write_json(path, found if made_from is None else {**found, KEY: made_from})

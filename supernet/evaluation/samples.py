@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,11 @@ from torch import nn
 from subdit.space import get_space
 from supernet.data.digits import DataSplit
 from supernet.data.digits import digit_caption
+from supernet.data.text import text_tensors
 from supernet.evaluation.metrics import frechet_distance
 from supernet.evaluation.metrics import novelty
 from supernet.evaluation.metrics import recognised
-from supernet.evaluation.validation_loss import text_tensors
+from supernet.flow_matching import guided_velocity
 from supernet.model.placement import device_of
 from supernet.model.placement import float_array
 from supernet.model.placement import full_precision
@@ -87,7 +89,7 @@ def generate(
             if guidance_scale != 1:
                 without = [tokens.expand(len(x), -1, -1) for tokens in empty]
                 unconditional = full_precision(model(*model_inputs(model, *inputs, without)))
-                predicted = unconditional + guidance_scale * (predicted - unconditional)
+                predicted = guided_velocity(predicted, unconditional, guidance_scale)
             return float_array(predicted)
 
         with torch.inference_mode():
@@ -111,17 +113,6 @@ def judge(sets: Sequence[Samples], data: DataSplit, labels: npt.NDArray[np.int64
     )
 
 
-def bootstrap_fd(data: DataSplit, *, seeds: int = 3) -> tuple[float, ...]:
-    """Frechet distance to the judge half of 900 draws, 90 per class, from the training half: what memorising gives."""
-    seen = data.seen
-    found = []
-    for seed in range(seeds):
-        rng = np.random.default_rng([seed, 8])
-        rows = [rng.choice(np.flatnonzero(seen.labels == label), PER_CLASS) for label in range(CLASSES)]
-        found.append(round(frechet_distance(seen.latents[np.concatenate(rows)], data.judge.latents), 4))
-    return tuple(found)
-
-
 def judge_sampling(
     model: nn.Module,
     space_name: str,
@@ -134,21 +125,14 @@ def judge_sampling(
 ) -> Judgement:
     """Generate one sample set a seed and judge them."""
     labels = class_labels(per_class)
-    return judge(
-        [generate(model, space_name, labels, steps=steps, shift=shift, seed=seed) for seed in range(seeds)],
-        data,
-        labels,
-    )
+    sets = [generate(model, space_name, labels, steps=steps, shift=shift, seed=seed) for seed in range(seeds)]
+    return judge(sets, data, labels)
 
 
 def judge_plain_few_steps(
     model: nn.Module, space_name: str, data: DataSplit, *, seeds: int, per_class: int = PER_CLASS
 ) -> Judgement:
     """Plain Euler in 4 steps, the better of shift 1 and shift 3."""
-    return min(
-        (
-            judge_sampling(model, space_name, data, steps=4, shift=shift, seeds=seeds, per_class=per_class)
-            for shift in (1.0, 3.0)
-        ),
-        key=lambda judgement: judgement.fd_mean,
-    )
+    how: dict[str, Any] = {"steps": 4, "seeds": seeds, "per_class": per_class}
+    judged = [judge_sampling(model, space_name, data, shift=shift, **how) for shift in (1.0, 3.0)]
+    return min(judged, key=lambda judgement: judgement.fd_mean)

@@ -99,7 +99,7 @@ def loading(out: Path, steps: int) -> dict[str, float]:
     """Median milliseconds of reading a batch, and of an elastic step on it."""
     import torch
 
-    from supernet.data.encoded import EncodedDataSet
+    from supernet.data.encoded_data_set import EncodedDataSet
     from supernet.data.loader import BatchOrder
     from supernet.model.elastic import ElasticDiT
     from supernet.training.elastic_step import Batch

@@ -45,7 +45,7 @@ def _source_options(verb: _Command) -> _Command:
         click.option("--caption-column", default="text", show_default=True, help="Of metadata, JSON or Parquet."),
         click.option("--validation", type=float, default=0.05, show_default=True, help="Fraction that validates."),
         click.option("--judge", type=float, default=0.1, show_default=True, help="Fraction that only judges."),
-        click.option("--split-seed", type=int, default=0, show_default=True, help="Another one divides otherwise."),
+        click.option("--split-seed", type=int, default=0, show_default=True, help="Of the division."),
         click.option("--group-by", metavar="COLUMN", help="Pictures with one value are in one split."),
         click.option("--background", default="#ffffff", show_default=True, help="Where a picture is transparent."),
         click.option("--upscale", is_flag=True, help="Enlarge pictures that are too small; else they are rejected."),
@@ -60,7 +60,7 @@ def _source_options(verb: _Command) -> _Command:
 @command.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @_source_options
-@click.option("--vae", type=click.Path(path_type=Path), help="Folder of a diffusers autoencoder; none: pixels.")
+@click.option("--vae", type=click.Path(path_type=Path), help="Folder of a diffusers autoencoder; without: pixels.")
 @click.option("--text", multiple=True, metavar="NAME=ENCODER", help="A text input and its encoder's folder or plug-in.")
 @click.option("--template", multiple=True, metavar="NAME=TEXT", help="What captions are put into, at its {}.")
 @click.option(
@@ -91,7 +91,7 @@ def _source_options(verb: _Command) -> _Command:
 )
 @click.option("--shard-size", type=click.IntRange(min=1), help="Pictures per shard; by default what is 128 MiB.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Encoded at once.")
-@click.option("--force", is_flag=True, help="Encode anew over what the folder holds.")
+@click.option("--force", is_flag=True, help="Replace what the folder holds.")
 def encode(
     source: Path,
     space: str,
@@ -174,7 +174,7 @@ def show(
         subdit data show data/mine --split judge --sheet judge.png
         subdit data show data/mine --verify --json
     """
-    from supernet.data.encoded import EncodedDataSet
+    from supernet.data.encoded_data_set import EncodedDataSet
     from supernet.data.summary import describe
 
     data_set = EncodedDataSet(data)
@@ -209,7 +209,7 @@ def show(
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures per step.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--force", is_flag=True, help="Train anew over what the folder holds.")
+@click.option("--force", is_flag=True, help="Replace what the folder holds.")
 def train_vae(
     source: Path,
     space: str,

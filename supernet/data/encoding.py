@@ -78,12 +78,12 @@ def encode(
         text: by text input of the space the encoder, see `load_text_encoder`.
         vae: folder of a diffusers autoencoder, None where latents are pixels.
         config: how.
-        force: encode anew over what the folder holds.
+        force: replace what the folder holds.
         progress: counts examples of the source.
 
     Raises:
         DataError: the source, the VAE or a text encoder cannot be used; the folder holds a finished data set, or one
-            begun otherwise; the latents are off mean 0 or deviation 1; a split is left without pictures.
+            begun with other settings; the latents are off mean 0 or deviation 1; a split is left without pictures.
         RunError: another process encodes into the folder.
     """
     config = EncodingConfig() if config is None else config
@@ -117,7 +117,7 @@ def encode(
             done += entry.examples
             _check_statistics(entries, codec, config, final=False)
         if done != count or source.fingerprint() != key["source"]["fingerprint"]:
-            raise DataError(f"The source {source_path} changed while it was encoded; pass --force to encode it anew.")
+            raise DataError(f"The source {source_path} changed while it was encoded; pass --force to start again.")
         places = {"space": space.name, "source": str(source_path.resolve())}
         places |= {f"text.{name}": absolute_reference(reference) for name, reference in text.items()}
         places |= {} if vae is None else {"vae": str(vae.resolve())}
@@ -147,13 +147,13 @@ def _begin(out: Path, key: Mapping[str, Any], *, force: bool) -> None:
             if re.fullmatch(r"\d{6}\.(safetensors|json)", file.name):
                 file.unlink()
     if (out / MANIFEST).exists():
-        raise DataError(f"The folder {out} holds a finished data set; pass --force to encode it anew, or name another.")
+        raise DataError(f"The folder {out} holds a finished data set; name another, or pass --force to replace it.")
     if (out / ENCODING).exists():
         begun = read_json(out / ENCODING, "begun encoding")
         if difference := key_difference(begun, key):
             raise DataError(
                 f"The encoding begun in {out} is another one: {difference}; ask for the same, or pass --force to "
-                "encode anew."
+                "start again."
             )
     elif found := sorted(file.name for file in shards.glob("*")):
         raise DataError(
@@ -200,7 +200,7 @@ def _check_rows(manifest: Manifest, config: EncodingConfig, out: Path) -> None:
         if fractions[split] and not manifest.count(split):
             because = f" ({rejected}; see {out / REJECTED})" if rejected else ""
             raise DataError(
-                f"Of {usable:,} pictures that can be used none is in the split {split}{because}; give more pictures, "
+                f"The split {split} has none of the {usable:,} pictures that can be used{because}; give more pictures, "
                 "or other fractions or another seed of the split."
             )
 

@@ -24,15 +24,15 @@ class EncodingConfig:
         caption_column: of metadata, WebDataset's JSON, or Parquet.
         split: how pictures are divided.
         background: red, green and blue, 0 to 255, where a picture is transparent.
-        upscale: whether pictures smaller than the space's are enlarged; otherwise they are rejected.
+        upscale: whether pictures smaller than the space's are enlarged; where not, they are rejected.
         max_megapixels: of a picture that is decoded.
         templates: by text input what a caption is put into, at its `{}`.
         text_precision: of the text encoders' own numbers, "float32" or "bfloat16".
         dtype: of latents and text in the shards, of `DTYPES`.
         licence: of all pictures, None where nobody says, or
         licence_column: the column that says it of each.
-        scaling_factor: in place of all constants of the VAE's configuration, with
-        shift_factor: likewise.
+        scaling_factor: replaces the constants in the VAE's configuration, together with
+        shift_factor: each is 1 and 0 where the other one alone is given.
         statistics_bound: how far the mean of a VAE's latents may be from 0, and their deviation from 1.
         shard_examples: examples of the source per shard; None for as many as are 128 MiB, 1,024 at most.
         batch_size: pictures that are encoded at once.

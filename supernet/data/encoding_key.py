@@ -70,7 +70,7 @@ def _check_vae_split(vae: Path, source: Source, split: SplitRule) -> None:
 
 
 def open_text_encoders(space: SearchSpace, text: Mapping[str, str], config: EncodingConfig) -> tuple[TextEncoder, ...]:
-    """The encoders of the space's text inputs, in their order; raises `DataError` where one is missing or is none."""
+    """The encoders of the space's text inputs, in their order; raises `DataError` where one is missing or unfit."""
     inputs = [text_input.name for text_input in space.text_inputs]
     for label, named in (("text encoder", text), ("template", config.templates)):
         if strange := sorted(set(named) - set(inputs)):

@@ -60,7 +60,7 @@ class TransformersTextEncoder:
             tokenizer.pad_token = tokenizer.eos_token
         self.width = int(model.config.get_text_config().hidden_size)
         self._weights = module_digest(self.model, without=UNUSED)
-        # Encoded alone, whatever it is asked for with: kernels for another batch size round otherwise.
+        # Encoded alone, always: kernels may round differently for another batch size.
         self._null = self._encode_batch([""])
 
     @property

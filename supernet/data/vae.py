@@ -136,10 +136,10 @@ def load_vae(
 ) -> VaeCodec:
     """An autoencoder that diffusers saved in a folder, or in the folder `vae` of a pipeline.
 
-    `scaling_factor` and `shift_factor` replace all constants of its configuration where one of them is given.
+    Where `scaling_factor` or `shift_factor` is given, they replace all constants of its configuration.
 
     Raises:
-        DataError: there is none, or its files are damaged or no safetensors.
+        DataError: the folder has no autoencoder, or its files are damaged or not safetensors.
     """
     import diffusers
 
@@ -201,7 +201,7 @@ def torch_device(name: str) -> torch.device:
 
 
 def module_digest(module: nn.Module, *, without: str | None = None) -> str:
-    """Sixteen hexadecimal digits of a module's weights, whatever files they came from.
+    """Sixteen hexadecimal digits of a module's weights; how they are divided into files changes nothing.
 
     Weights whose name begins with `without` are left out.
     """

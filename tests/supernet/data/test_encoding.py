@@ -19,7 +19,7 @@ from subdit.core.errors import DataError
 from subdit.core.errors import RunError
 from subdit.core.run import Run
 from subdit.space import TextInput
-from supernet.data.encoded import EncodedDataSet
+from supernet.data.encoded_data_set import EncodedDataSet
 from supernet.data.encoding import encode
 from supernet.data.encoding_config import EncodingConfig
 from supernet.data.manifest import REJECTED
@@ -484,12 +484,12 @@ def test_models_that_the_space_does_not_take_are_refused(models: Path, pictures:
 
 def test_sources_without_anything_to_use_are_refused(models: Path, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "pictures", 5, (12, 12))
-    with pytest.raises(DataError, match="Of 0 pictures .* none is in the split train .5 too small"):
+    with pytest.raises(DataError, match="The split train has none of the 0 pictures .* .5 too small"):
         made(models, folder, tmp_path / "data")
     assert not (tmp_path / "data" / "manifest.json").exists()
     assert len((tmp_path / "data" / REJECTED).read_text().splitlines()) == 5
     few = write_folder(tmp_path / "few", 2)
-    with pytest.raises(DataError, match="none is in the split"):
+    with pytest.raises(DataError, match="The split .* has none of the"):
         made(models, few, tmp_path / "other")
 
 

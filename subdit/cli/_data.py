@@ -18,6 +18,7 @@ from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
 
 if TYPE_CHECKING:
+    from supernet.data.encoded_data_set import EncodedDataSet
     from supernet.data.splits import SplitRule
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -174,6 +175,7 @@ def show(
         subdit data show data/mine --split judge --sheet judge.png
         subdit data show data/mine --verify --json
     """
+    from subdit.core.errors import DataError
     from supernet.data.encoded_data_set import EncodedDataSet
     from supernet.data.summary import describe
 
@@ -183,15 +185,15 @@ def show(
             data_set.verify(progress=progress)
     described = describe(data_set)
     if pictures and data_set.count(split):
-        from supernet.data.contact_sheet import decoded_pictures
-        from supernet.data.contact_sheet import evenly
-        from supernet.data.contact_sheet import manifest_codec
-        from supernet.data.contact_sheet import write_contact_sheet
-
-        codec = manifest_codec(data_set.manifest, vae=vae)
-        rows = evenly(data_set.count(split), pictures)
-        pixels = decoded_pictures(data_set, codec, split, rows)
-        described["contact_sheet"] = str(write_contact_sheet(pixels, sheet or data / f"{split}.png"))
+        try:
+            described["contact_sheet"] = str(
+                _contact_sheet(data_set, split, pictures, sheet or data / f"{split}.png", vae)
+            )
+        except DataError as error:
+            # What was asked for is an error; what comes along is a note.
+            if sheet is not None or vae is not None:
+                raise
+            click.echo(f"Note: there is no contact sheet. {error} If it lies elsewhere, pass --vae.", err=True)
     if as_json:
         echo_json(described)
         return
@@ -256,6 +258,17 @@ def train_vae(
         trained = train_autoencoder(source, out, space=get_space(space), config=config, force=force, progress=progress)
     click.echo(f"Validation pictures come back at {trained['validation_psnr_db']:.1f} dB.", err=True)
     click.echo(out)
+
+
+def _contact_sheet(data_set: EncodedDataSet, split: str, pictures: int, path: Path, vae: Path | None) -> Path:
+    from supernet.data.contact_sheet import decoded_pictures
+    from supernet.data.contact_sheet import evenly
+    from supernet.data.contact_sheet import manifest_codec
+    from supernet.data.contact_sheet import write_contact_sheet
+
+    codec = manifest_codec(data_set.manifest, vae=vae)
+    rows = evenly(data_set.count(split), pictures)
+    return write_contact_sheet(decoded_pictures(data_set, codec, split, rows), path)
 
 
 def _split(reading: dict[str, Any]) -> SplitRule:

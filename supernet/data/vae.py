@@ -159,7 +159,12 @@ def load_vae(
         raise DataError(f"The VAE at {folder} cannot be loaded ({said}); name a folder of diffusers.") from error
     if told["missing_keys"]:
         raise DataError(f"The VAE at {folder} lacks the weights {told['missing_keys'][0]!r}; name a whole one.")
-    codec = VaeCodec(vae, path=folder.resolve(), device=device)
+    try:
+        codec = VaeCodec(vae, path=folder.resolve(), device=device)
+    # A picture of zeros is encoded there, which autoencoders of sound, say, cannot do.
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        said = str(error).strip().partition("\n")[0].rstrip(". ")
+        raise DataError(f"The {name} at {folder} does not encode pictures ({said}); name another VAE.") from error
     if scaling_factor is not None or shift_factor is not None:
         given = {"scaling_factor": scaling_factor, "shift_factor": shift_factor}
         codec.constants = LatentConstants.of(given, codec.latent_channels)

@@ -63,8 +63,8 @@ def make_models(folder: Path) -> None:
 
 
 def encode(folder: Path, out: Path, kill_after_s: float | None = None) -> None:
-    from supernet.data.encoding import EncodingConfig
     from supernet.data.encoding import encode as encode_pictures
+    from supernet.data.encoding_config import EncodingConfig
 
     began = time.perf_counter()
 
@@ -99,7 +99,7 @@ def loading(out: Path, steps: int) -> dict[str, float]:
     """Median milliseconds of reading a batch, and of an elastic step on it."""
     import torch
 
-    from supernet.data.encoded import EncodedDataSet
+    from supernet.data.encoded_data_set import EncodedDataSet
     from supernet.data.loader import BatchOrder
     from supernet.model.elastic import ElasticDiT
     from supernet.training.elastic_step import Batch

@@ -12,11 +12,13 @@ from typing import TypeVar
 
 import click
 
+from subdit.cli._data_text import echo_counts
+from subdit.cli._data_text import echo_described
 from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
-from subdit.cli._table import echo_table
 
 if TYPE_CHECKING:
+    from supernet.data.encoded_data_set import EncodedDataSet
     from supernet.data.splits import SplitRule
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -44,7 +46,7 @@ def _source_options(verb: _Command) -> _Command:
         click.option("--caption-column", default="text", show_default=True, help="Of metadata, JSON or Parquet."),
         click.option("--validation", type=float, default=0.05, show_default=True, help="Fraction that validates."),
         click.option("--judge", type=float, default=0.1, show_default=True, help="Fraction that only judges."),
-        click.option("--split-seed", type=int, default=0, show_default=True, help="Another one divides otherwise."),
+        click.option("--split-seed", type=int, default=0, show_default=True, help="Of the division."),
         click.option("--group-by", metavar="COLUMN", help="Pictures with one value are in one split."),
         click.option("--background", default="#ffffff", show_default=True, help="Where a picture is transparent."),
         click.option("--upscale", is_flag=True, help="Enlarge pictures that are too small; else they are rejected."),
@@ -59,7 +61,7 @@ def _source_options(verb: _Command) -> _Command:
 @command.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @_source_options
-@click.option("--vae", type=click.Path(path_type=Path), help="Folder of a diffusers autoencoder; none: pixels.")
+@click.option("--vae", type=click.Path(path_type=Path), help="Folder of a diffusers autoencoder; without: pixels.")
 @click.option("--text", multiple=True, metavar="NAME=ENCODER", help="A text input and its encoder's folder or plug-in.")
 @click.option("--template", multiple=True, metavar="NAME=TEXT", help="What captions are put into, at its {}.")
 @click.option(
@@ -90,7 +92,7 @@ def _source_options(verb: _Command) -> _Command:
 )
 @click.option("--shard-size", type=click.IntRange(min=1), help="Pictures per shard; by default what is 128 MiB.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Encoded at once.")
-@click.option("--force", is_flag=True, help="Encode anew over what the folder holds.")
+@click.option("--force", is_flag=True, help="Replace what the folder holds.")
 def encode(
     source: Path,
     space: str,
@@ -122,8 +124,8 @@ def encode(
             --group-by artist --licence CC-BY-4.0 --out data/mine
     """
     from subdit.space import get_space
-    from supernet.data.encoding import EncodingConfig
     from supernet.data.encoding import encode as encode_pictures
+    from supernet.data.encoding_config import EncodingConfig
     from supernet.data.manifest import REJECTED
     from supernet.data.summary import counts
 
@@ -150,7 +152,7 @@ def encode(
         manifest = encode_pictures(
             source, out, space=found, text=encoders, vae=vae, config=config, force=force, progress=progress
         )
-    _echo_counts(counts(manifest), str(out / REJECTED))
+    echo_counts(counts(manifest), str(out / REJECTED))
     click.echo(out)
 
 
@@ -173,7 +175,8 @@ def show(
         subdit data show data/mine --split judge --sheet judge.png
         subdit data show data/mine --verify --json
     """
-    from supernet.data.encoded import EncodedDataSet
+    from subdit.core.errors import DataError
+    from supernet.data.encoded_data_set import EncodedDataSet
     from supernet.data.summary import describe
 
     data_set = EncodedDataSet(data)
@@ -182,19 +185,19 @@ def show(
             data_set.verify(progress=progress)
     described = describe(data_set)
     if pictures and data_set.count(split):
-        from supernet.data.contact_sheet import decoded_pictures
-        from supernet.data.contact_sheet import evenly
-        from supernet.data.contact_sheet import manifest_codec
-        from supernet.data.contact_sheet import write_contact_sheet
-
-        codec = manifest_codec(data_set.manifest, vae=vae)
-        rows = evenly(data_set.count(split), pictures)
-        pixels = decoded_pictures(data_set, codec, split, rows)
-        described["contact_sheet"] = str(write_contact_sheet(pixels, sheet or data / f"{split}.png"))
+        try:
+            described["contact_sheet"] = str(
+                _contact_sheet(data_set, split, pictures, sheet or data / f"{split}.png", vae)
+            )
+        except DataError as error:
+            # What was asked for is an error; what comes along is a note.
+            if sheet is not None or vae is not None:
+                raise
+            click.echo(f"Note: there is no contact sheet. {error} If it lies elsewhere, pass --vae.", err=True)
     if as_json:
         echo_json(described)
         return
-    _echo_described(described)
+    echo_described(described)
 
 
 @command.command("train-vae")
@@ -208,7 +211,7 @@ def show(
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures per step.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--force", is_flag=True, help="Train anew over what the folder holds.")
+@click.option("--force", is_flag=True, help="Replace what the folder holds.")
 def train_vae(
     source: Path,
     space: str,
@@ -257,6 +260,17 @@ def train_vae(
     click.echo(out)
 
 
+def _contact_sheet(data_set: EncodedDataSet, split: str, pictures: int, path: Path, vae: Path | None) -> Path:
+    from supernet.data.contact_sheet import decoded_pictures
+    from supernet.data.contact_sheet import evenly
+    from supernet.data.contact_sheet import manifest_codec
+    from supernet.data.contact_sheet import write_contact_sheet
+
+    codec = manifest_codec(data_set.manifest, vae=vae)
+    rows = evenly(data_set.count(split), pictures)
+    return write_contact_sheet(decoded_pictures(data_set, codec, split, rows), path)
+
+
 def _split(reading: dict[str, Any]) -> SplitRule:
     from supernet.data.splits import SplitRule
 
@@ -278,49 +292,3 @@ def _colour(value: str) -> tuple[int, int, int]:
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
         raise click.BadParameter(f"{value!r} is not a colour such as #ffffff.", param_hint="--background")
     return int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)
-
-
-def _echo_counts(counts: dict[str, Any], rejected_list: str) -> None:
-    """What was encoded and what was not, on stderr."""
-    splits = ", ".join(f"{count:,} {split}" for split, count in counts["splits"].items())
-    click.echo(f"Of {counts['examples']:,} examples: {splits}.", err=True)
-    if counts["cropped"]:
-        area = f"{counts['mean_cropped_area']:.0%} of their area"
-        click.echo(f"Cropped: {counts['cropped']:,} pictures, by {area} on average.", err=True)
-    if counts["rejected"]:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts["rejected"].items())
-        click.echo(f"Rejected: {kinds}; they are listed in {rejected_list}.", err=True)
-    for name, count in counts["truncated_captions"].items():
-        if count:
-            click.echo(f"Cut short: {count:,} captions, to what the text input {name!r} takes.", err=True)
-    for note, count in counts["notes"].items():
-        click.echo(f"Of {count:,} pictures: {note}.", err=True)
-
-
-def _echo_described(described: dict[str, Any]) -> None:
-    counts, latents, key = described["counts"], described["latents"], described["key"]
-    click.echo(f"{described['data_set']}: digest {described['digest']}, {described['bytes'] / 1e6:,.1f} MB")
-    size, latent = key["picture"]["size"], key["space"]
-    click.echo(
-        f"pictures of {size}x{size} as {key['dtype']} latents of {latent['latent_channels']}x{latent['latent_size']}x"
-        f"{latent['latent_size']} by {key['latents']['class']}\n"
-    )
-    rows = [(split, f"{count:,}") for split, count in counts["splits"].items()]
-    rows += [(f"rejected: {kind}", f"{count:,}") for kind, count in counts["rejected"].items()]
-    rows += [("resized", f"{counts['resized']:,}"), ("cropped", f"{counts['cropped']:,}")]
-    rows += [(f"captions cut short for {name}", f"{count:,}") for name, count in counts["truncated_captions"].items()]
-    rows += [(note, f"{count:,}") for note, count in counts["notes"].items()]
-    rows += [(f"licence: {name}", f"{count:,}") for name, count in counts["licences"].items()]
-    echo_table(("pictures", "count"), rows)
-    click.echo()
-    channels = zip(latents["channel_mean"], latents["channel_std"], strict=True)
-    rows3 = [(str(index), f"{mean:.3f}", f"{std:.3f}") for index, (mean, std) in enumerate(channels)]
-    echo_table(("channel", "mean", "std"), [*rows3, ("all", f"{latents['mean']:.3f}", f"{latents['std']:.3f}")])
-    click.echo()
-    text = key["text"].items()
-    click.echo("text: " + ", ".join(f"{name} ({entry['tokens']} tokens of {entry['width']})" for name, entry in text))
-    click.echo(f"captions of at most {described['captions']['longest']} characters, such as")
-    for caption in described["captions"]["examples"]:
-        click.echo(f"    {caption}")
-    if "contact_sheet" in described:
-        click.echo(f"\n{described['contact_sheet']}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from subdit.core.errors import DataError
 from subdit.core.files import replacing
-from supernet.data.encoded import EncodedDataSet
+from supernet.data.encoded_data_set import EncodedDataSet
 from supernet.data.latents import LatentCodec
 from supernet.data.latents import PixelCodec
 from supernet.data.manifest import Manifest

@@ -13,7 +13,7 @@ from subdit.core.errors import DataError
 from subdit.space import SearchSpace
 from supernet.data.data_set import DataSet
 from supernet.data.data_set import require_space
-from supernet.data.encoded import EncodedDataSet
+from supernet.data.encoded_data_set import EncodedDataSet
 
 GROUP = "subdit.data_sets"
 
@@ -27,7 +27,7 @@ def open_data_set(reference: str | Path, *, space: SearchSpace) -> DataSet:
     """A data set for a space, by the name of a plug-in or as a folder that `data encode` made.
 
     Raises:
-        DataError: there is none, or it is of another space, damaged, or of another version.
+        DataError: it is missing, damaged, for another space, or of another version of subdit.
     """
     names = data_set_names()
     if isinstance(reference, str) and reference in names:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from subdit.core.errors import DataError
+from supernet.data.source import MAX_TEXT_BYTES
 from supernet.data.source import PICTURE_SUFFIXES
 from supernet.data.source import Example
 from supernet.data.source import Rejection
@@ -68,11 +69,9 @@ class FolderSource:
             caption = row.pop(self.caption_column, "")
         else:
             caption, rejection = _caption_beside(file)
-        try:
-            size_bytes = file.stat().st_size
-        except OSError as error:
-            return Example(entry.id, file.read_bytes, 0, rejection=Rejection("missing file", error.strerror or ""))
-        return Example(entry.id, file.read_bytes, size_bytes, one_line(caption), row, rejection)
+        if not file.is_file():
+            return Example(entry.id, file.read_bytes, 0, rejection=Rejection("missing file"))
+        return Example(entry.id, file.read_bytes, file.stat().st_size, one_line(caption), row, rejection)
 
     @cached_property
     def _files(self) -> list[str]:
@@ -100,6 +99,8 @@ class FolderSource:
                 continue
             if path.is_dir():
                 listed.append(_Entry(name, name, rejection=Rejection("linked folder", "not followed")))
+            elif not path.is_file():
+                listed.append(_Entry(name, name, rejection=Rejection("no plain file", "a pipe or a link to nothing")))
             elif suffix in PICTURE_SUFFIXES:
                 listed.append(_Entry(name, name))
             else:
@@ -127,11 +128,13 @@ class FolderSource:
 
 
 def _caption_beside(picture: Path) -> tuple[str, Rejection | None]:
-    try:
-        data = picture.with_suffix(".txt").read_bytes()
-    except OSError:
+    file = picture.with_suffix(".txt")
+    # A pipe would be waited for.
+    if not file.is_file():
         return "", None
-    return decode_caption(data)
+    if file.stat().st_size > MAX_TEXT_BYTES:
+        return "", Rejection("caption too long", f"{file.stat().st_size:,} bytes")
+    return decode_caption(file.read_bytes())
 
 
 def decode_caption(data: bytes) -> tuple[str, Rejection | None]:

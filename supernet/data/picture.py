@@ -45,7 +45,7 @@ class PictureRule:
         size: side of the square in pixels; the shorter side of the picture is resized to it, the longer one cropped.
         channels: 3 for RGB, 1 for grey.
         background: red, green and blue, 0 to 255, where a picture is transparent.
-        upscale: whether pictures with a shorter side below `size` are enlarged; otherwise they are rejected.
+        upscale: whether pictures with a shorter side below `size` are enlarged; where not, they are rejected.
         max_pixels: width times height of the largest picture that is decoded.
     """
 

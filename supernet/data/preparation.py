@@ -26,6 +26,7 @@ from supernet.data.picture import PictureRule
 from supernet.data.picture import Pixels
 from supernet.data.picture import load_picture
 from supernet.data.shards import Record
+from supernet.data.source import MAX_TEXT_BYTES
 from supernet.data.source import Example
 from supernet.data.source import Rejection
 from supernet.data.source import Source
@@ -49,6 +50,8 @@ def prepare(example: Example, rule: PictureRule, split: SplitRule) -> Prepared |
         return example.rejection
     if not example.caption:
         return Rejection("no caption")
+    if len(example.caption) > MAX_TEXT_BYTES:
+        return Rejection("caption too long", f"{len(example.caption):,} characters")
     if example.size_bytes > MAX_FILE_BYTES:
         return Rejection("file too large", f"{example.size_bytes:,} bytes")
     if split.group_by is not None and not example.columns.get(split.group_by):

@@ -1,9 +1,8 @@
-"""The text encoders of a data set opened again, for prompts: the same ones, or none.
+"""The text encoders of a data set, opened again for prompts.
 
-What was trained with a data set samples with its encoders. Another version of an encoder, another template, or an empty
-prompt that is not the one which captions were dropped for, make guidance wrong without an error. Here the first two are
-refused, and the empty prompt is not encoded again but taken from the data set, so that it has the bits of training on
-every device.
+A model samples with the text encoders that it was trained with. Guidance goes wrong without an error where an encoder
+has other weights or another template, or where its empty prompt is not the one that training replaced captions by. So
+other encoders are refused, and the empty prompt comes from the data set: it has the bits of training on every device.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class PromptEncoders:
 def open_prompt_encoders(
     keys: Mapping[str, Mapping[str, Any]], references: Mapping[str, str], null: TextBatch, *, device: str = "auto"
 ) -> PromptEncoders:
-    """The encoders that keys are of, in their order.
+    """The text encoders with these keys, in their order.
 
     Args:
         keys: by text input the key of its encoder, `key["text"]` of a data set.
@@ -62,7 +61,7 @@ def open_prompt_encoders(
         device: as torch names it, or "auto".
 
     Raises:
-        DataError: an encoder is not there, is another one, or encodes the empty prompt otherwise.
+        DataError: an encoder is not there, is another one, or gives another empty prompt.
     """
     encoders = []
     masks = null.mask.split([key["tokens"] for key in keys.values()], dim=1)
@@ -81,7 +80,7 @@ def open_prompt_encoders(
             )
         if not _alike(null_text(encoder), stored.float().numpy(), mask.numpy()):
             raise DataError(
-                f"The text encoder {references[name]!r} encodes the empty prompt otherwise than in training; use the "
+                f"The text encoder {references[name]!r} gives another empty prompt than in training; use the "
                 "versions of torch and transformers that the data was encoded with."
             )
         encoders.append(encoder)

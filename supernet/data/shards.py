@@ -50,12 +50,12 @@ class Record:
         split: of `SPLITS`.
         group: pictures of one group are in one split.
         file_sha256: digest of the picture file.
-        width: of the picture in the file, in pixels, and
-        height: likewise.
+        width: of the picture in the file, in pixels.
+        height: of it, in pixels.
         resized: whether it was.
         cropped: fraction of its area that was cut off.
         note: what of the file was not used.
-        columns: whatever else the source says.
+        columns: further columns of the source.
     """
 
     id: str

@@ -18,6 +18,9 @@ from subdit.core.errors import DataError
 DEFAULT_CAPTION_COLUMN = "text"
 """What Hugging Face's imagefolder calls the caption."""
 
+MAX_TEXT_BYTES = 1 << 20
+"""Largest file that is read as the caption or the metadata of one picture."""
+
 PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
 )
@@ -40,7 +43,7 @@ class Example:
         read: returns the bytes of the picture file; any thread may call it.
         size_bytes: of the picture file.
         caption: one line of text, empty where there is none.
-        columns: whatever else the source says of the picture.
+        columns: further columns of the source.
         rejection: why it cannot be used, where the source itself knows.
     """
 

@@ -12,7 +12,7 @@ SPLITS = ("train", "validation", "judge")
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How pictures are divided. Pictures of one group are never apart, whatever else the source holds.
+    """How pictures are divided. Pictures of one group are in one split.
 
     Attributes:
         validation: fraction that nothing is trained on, but choices may be made by.
@@ -22,7 +22,7 @@ class SplitRule:
             copies stay together.
 
     Raises:
-        DataError: the fractions are none, or leave nothing to train on.
+        DataError: a fraction is negative, or nothing is left to train on.
     """
 
     validation: float = 0.05

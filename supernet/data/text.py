@@ -95,7 +95,7 @@ def digit_words(
 ) -> WordEncoder:
     """The word encoder of the digits for a space's text input; the plug-in `words` of `subdit.text_encoders`.
 
-    It computes nothing, so that device and precision are all one to it.
+    Device and precision have no effect on it: it looks words up in a table.
     """
     if argument or template != PLAIN_TEMPLATE:
         raise DataError("The text encoder 'words' has neither an argument nor a template; leave them out.")

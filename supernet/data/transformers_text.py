@@ -60,7 +60,7 @@ class TransformersTextEncoder:
             tokenizer.pad_token = tokenizer.eos_token
         self.width = int(model.config.get_text_config().hidden_size)
         self._weights = module_digest(self.model, without=UNUSED)
-        # Encoded alone, whatever it is asked for with: kernels for another batch size round otherwise.
+        # Encoded alone, always: kernels may round differently for another batch size.
         self._null = self._encode_batch([""])
 
     @property
@@ -160,15 +160,23 @@ def load_transformers_text(
             f"The text encoder at {folder} reads at most {most} tokens, but the space's text input "
             f"{text_input.name!r} has {text_input.tokens}; lower them in the space."
         )
-    return TransformersTextEncoder(
-        model,
-        tokenizer,
-        name=text_input.name,
-        tokens=text_input.tokens,
-        template=template,
-        device=torch_device(device),
-        precision=precision,
-    )
+    try:
+        return TransformersTextEncoder(
+            model,
+            tokenizer,
+            name=text_input.name,
+            tokens=text_input.tokens,
+            template=template,
+            device=torch_device(device),
+            precision=precision,
+        )
+    # The empty prompt is encoded there: of a model of pictures, or of a tokenizer of another model, it cannot be.
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        said = str(error).strip().partition("\n")[0].rstrip(". ")
+        raise DataError(
+            f"The model {type(model).__name__} at {folder} gives no tokens for what its tokenizer reads ({said}); name "
+            "a text encoder with its own tokenizer."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -136,10 +136,10 @@ def load_vae(
 ) -> VaeCodec:
     """An autoencoder that diffusers saved in a folder, or in the folder `vae` of a pipeline.
 
-    `scaling_factor` and `shift_factor` replace all constants of its configuration where one of them is given.
+    Where `scaling_factor` or `shift_factor` is given, they replace all constants of its configuration.
 
     Raises:
-        DataError: there is none, or its files are damaged or no safetensors.
+        DataError: the folder has no autoencoder, or its files are damaged or not safetensors.
     """
     import diffusers
 
@@ -159,7 +159,12 @@ def load_vae(
         raise DataError(f"The VAE at {folder} cannot be loaded ({said}); name a folder of diffusers.") from error
     if told["missing_keys"]:
         raise DataError(f"The VAE at {folder} lacks the weights {told['missing_keys'][0]!r}; name a whole one.")
-    codec = VaeCodec(vae, path=folder.resolve(), device=device)
+    try:
+        codec = VaeCodec(vae, path=folder.resolve(), device=device)
+    # A picture of zeros is encoded there, which autoencoders of sound, say, cannot do.
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        said = str(error).strip().partition("\n")[0].rstrip(". ")
+        raise DataError(f"The {name} at {folder} does not encode pictures ({said}); name another VAE.") from error
     if scaling_factor is not None or shift_factor is not None:
         given = {"scaling_factor": scaling_factor, "shift_factor": shift_factor}
         codec.constants = LatentConstants.of(given, codec.latent_channels)
@@ -201,7 +206,7 @@ def torch_device(name: str) -> torch.device:
 
 
 def module_digest(module: nn.Module, *, without: str | None = None) -> str:
-    """Sixteen hexadecimal digits of a module's weights, whatever files they came from.
+    """Sixteen hexadecimal digits of a module's weights; how they are divided into files changes nothing.
 
     Weights whose name begins with `without` are left out.
     """

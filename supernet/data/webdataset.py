@@ -12,6 +12,7 @@ from pathlib import Path
 from subdit.core.errors import DataError
 from supernet.data.folder import as_columns
 from supernet.data.folder import decode_caption
+from supernet.data.source import MAX_TEXT_BYTES
 from supernet.data.source import PICTURE_SUFFIXES
 from supernet.data.source import Example
 from supernet.data.source import Rejection
@@ -20,7 +21,6 @@ from supernet.data.source import inner_path
 from supernet.data.source import one_line
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".text")
-MAX_TEXT_BYTES = 1 << 20
 
 
 class WebDatasetSource:
@@ -61,16 +61,19 @@ class WebDatasetSource:
         pictures = [member for suffix, member in members.items() if suffix in PICTURE_SUFFIXES]
         columns: dict[str, str] = {}
         rejection = None
+        texts = [members[suffix] for suffix in (".json", *CAPTION_SUFFIXES) if suffix in members]
+        if long := [member for member in texts if member.size > MAX_TEXT_BYTES]:
+            rejection = Rejection("caption too long", f"{long[0].size:,} bytes")
+            return Example(identity, bytes, 0, rejection=rejection)
         if ".json" in members:
-            data = _read(file, members[".json"], most=MAX_TEXT_BYTES)
             try:
-                columns = as_columns(json.loads(data), f"{key}.json in {file}")
+                columns = as_columns(json.loads(_read(file, members[".json"])), f"{key}.json in {file}")
             except (ValueError, RecursionError) as error:
                 rejection = Rejection("damaged metadata", str(error))
         caption = columns.pop(self.caption_column, "")
         for suffix in CAPTION_SUFFIXES:
             if suffix in members:
-                caption, undecoded = decode_caption(_read(file, members[suffix], most=MAX_TEXT_BYTES))
+                caption, undecoded = decode_caption(_read(file, members[suffix]))
                 rejection = rejection or undecoded
                 break
         if len(pictures) != 1:
@@ -116,12 +119,11 @@ def _check(member: tarfile.TarInfo, file: Path) -> None:
         raise DataError(f"{file} holds {member.name!r}, which is no plain file; make it again with plain files alone.")
 
 
-def _read(file: Path, member: tarfile.TarInfo, *, most: int | None = None) -> bytes:
+def _read(file: Path, member: tarfile.TarInfo) -> bytes:
     # By its place, so that several threads can read at once.
     with file.open("rb") as opened:
         opened.seek(member.offset_data)
-        size = member.size if most is None else min(member.size, most)
-        data = opened.read(size)
-    if len(data) < size:
+        data = opened.read(member.size)
+    if len(data) < member.size:
         raise DataError(f"{file} is cut off within {member.name!r}; make it again.")
     return data

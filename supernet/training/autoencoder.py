@@ -117,7 +117,7 @@ def train_autoencoder(
     Pictures of the split train are decoded into a file in the folder first, which is deleted at the end.
 
     Raises:
-        DataError: the source cannot be used; the folder holds an autoencoder, or one begun otherwise.
+        DataError: the source cannot be used; the folder holds an autoencoder, or one begun with other settings.
         RunError: another process trains into the folder.
         CheckpointError: the resume state is damaged.
     """
@@ -148,12 +148,12 @@ def train_autoencoder(
             for name in (VAE_TRAINING, "config.json"):
                 (out / name).unlink(missing_ok=True)
         if (out / "config.json").exists():
-            raise DataError(f"The folder {out} holds an autoencoder; pass --force to train it anew, or name another.")
+            raise DataError(f"The folder {out} holds an autoencoder; name another, or pass --force to replace it.")
         if (work / VAE_TRAINING).exists():
             begun = read_json(work / VAE_TRAINING, "begun autoencoder")
             if difference := key_difference(begun, facts):
                 raise DataError(
-                    f"The autoencoder begun in {out} is another one: {difference}; pass --force to begin anew."
+                    f"The autoencoder begun in {out} is another one: {difference}; pass --force to start again."
                 )
         write_json(work / VAE_TRAINING, facts)
         pictures = write_split_pixels(source, rule, config.split, work, progress=progress)

@@ -158,7 +158,7 @@ class DataSetContract:
         other = TextBatch(tuple(1.1 * tensor for tensor in null.embeddings), null.mask)
         masked = TextBatch(null.embeddings, ~null.mask)
         for forged in (other, masked):
-            with pytest.raises(DataError, match="empty prompt otherwise than in training"):
+            with pytest.raises(DataError, match="another empty prompt than in training"):
                 open_prompt_encoders(data_set.key["text"], data_set.references, forged, device="cpu")
 
     def test_another_encoder_than_trainings_is_refused(self, data_set: DataSet) -> None:

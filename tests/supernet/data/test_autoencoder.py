@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from subdit.core.errors import DataError
 from subdit.space import TextInput
-from supernet.data.encoding import EncodingConfig
 from supernet.data.encoding import encode
+from supernet.data.encoding_config import EncodingConfig
 from supernet.data.splits import SplitRule
 from supernet.data.vae import LatentConstants
 from supernet.data.vae import load_vae

@@ -87,7 +87,10 @@ def test_it_is_shown_as_json(made: Path) -> None:
 def test_a_vae_that_lies_elsewhere_or_is_another_one(made: Path, tmp_path: Path) -> None:
     moved = (made / "vae").rename(tmp_path / "moved")
     try:
-        assert "no VAE at" in refused(run("show", made / "data"))
+        shown = run("show", made / "data")
+        assert shown.exit_code == 0 and "rejected: too many pixels" in shown.stdout
+        assert "no contact sheet. There is no VAE at" in shown.stderr and "--vae" in shown.stderr
+        assert "no VAE at" in refused(run("show", made / "data", "--sheet", tmp_path / "a.png"))
         assert run("show", made / "data", "--vae", moved, "--sheet", tmp_path / "a.png").exit_code == 0
         other = tmp_path / "other"
         pictures, options = made / "pictures", ["--factor", 2, "--width", 8, "--steps", 1, "--seed", 1]

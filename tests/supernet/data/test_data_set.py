@@ -21,9 +21,9 @@ from supernet.data.data_set import DataSet
 from supernet.data.data_sets import data_set_names
 from supernet.data.data_sets import open_data_set
 from supernet.data.digits import digits
-from supernet.data.encoded import EncodedDataSet
-from supernet.data.encoding import EncodingConfig
+from supernet.data.encoded_data_set import EncodedDataSet
 from supernet.data.encoding import encode
+from supernet.data.encoding_config import EncodingConfig
 from supernet.data.manifest import MANIFEST
 from supernet.data.manifest import Manifest
 from supernet.data.manifest import ShardEntry

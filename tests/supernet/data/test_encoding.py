@@ -19,9 +19,9 @@ from subdit.core.errors import DataError
 from subdit.core.errors import RunError
 from subdit.core.run import Run
 from subdit.space import TextInput
-from supernet.data.encoded import EncodedDataSet
-from supernet.data.encoding import EncodingConfig
+from supernet.data.encoded_data_set import EncodedDataSet
 from supernet.data.encoding import encode
+from supernet.data.encoding_config import EncodingConfig
 from supernet.data.manifest import REJECTED
 from supernet.data.manifest import Manifest
 from supernet.data.manifest import key_difference
@@ -178,6 +178,20 @@ def test_what_cannot_be_used_is_counted_by_kind_and_listed(models: Path, picture
     assert told["mean_cropped_area"] == pytest.approx(0.25)
     assert told["truncated_captions"] == {"clip": 1}
     assert sum(told["splits"].values()) + sum(told["rejected"].values()) == told["examples"] == COUNT
+
+
+def test_file_names_that_are_not_utf_8_are_kept(models: Path, pictures: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (pictures / "00001.png").rename(pictures / f"{name}.png")
+    (pictures / "00001.txt").rename(pictures / f"{name}.txt")
+    (pictures / "00002.png").rename(pictures / f"{name}-2.png")
+    made(models, pictures, tmp_path / "data")
+    data_set = EncodedDataSet(tmp_path / "data")
+    data_set.verify()
+    ids = {record.id for split in SPLITS for record in data_set.records(split, range(data_set.count(split)))}
+    assert f"{name}.png" in ids
+    (rejected,) = (tmp_path / "data" / REJECTED).read_text().splitlines()
+    assert json.loads(rejected)["id"] == f"{name}-2.png"
 
 
 def test_a_stretch_of_the_source_may_have_nothing_to_use(models: Path, pictures: Path, tmp_path: Path) -> None:
@@ -470,12 +484,12 @@ def test_models_that_the_space_does_not_take_are_refused(models: Path, pictures:
 
 def test_sources_without_anything_to_use_are_refused(models: Path, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "pictures", 5, (12, 12))
-    with pytest.raises(DataError, match="Of 0 pictures .* none is in the split train .5 too small"):
+    with pytest.raises(DataError, match="The split train has none of the 0 pictures .* .5 too small"):
         made(models, folder, tmp_path / "data")
     assert not (tmp_path / "data" / "manifest.json").exists()
     assert len((tmp_path / "data" / REJECTED).read_text().splitlines()) == 5
     few = write_folder(tmp_path / "few", 2)
-    with pytest.raises(DataError, match="none is in the split"):
+    with pytest.raises(DataError, match="The split .* has none of the"):
         made(models, few, tmp_path / "other")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -143,10 +144,17 @@ def test_a_folder_says_of_each_file_why_it_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("notes")
     (tmp_path / ".hidden.png").write_bytes(b"")
     (tmp_path / "again").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "long.png").write_bytes(picture(0))
+    (tmp_path / "long.txt").write_bytes(b"a" * (1 << 20) + b"a")
     source = open_source(tmp_path)
     assert rejected(source) == {
         "00001.png": "caption not UTF-8",
         "again": "linked folder",
+        "gone.png": "no plain file",
+        "long.png": "caption too long",
+        "pipe.png": "no plain file",
         "notes.md": "no picture format",
     }
 
@@ -257,11 +265,14 @@ def test_tar_examples_without_one_picture_are_told(tmp_path: Path) -> None:
         add(tar, "2.txt", b"caf\xe9")
         add(tar, "3.png", picture(2))
         add(tar, "3.json", b"{")
+        add(tar, "4.png", picture(2))
+        add(tar, "4.txt", b"a" * (1 << 20) + b"a")
     assert rejected(open_source(tmp_path / "a.tar")) == {
         "a.tar/0": "no picture format",
         "a.tar/1": "several pictures",
         "a.tar/2": "caption not UTF-8",
         "a.tar/3": "damaged metadata",
+        "a.tar/4": "caption too long",
     }
 
 

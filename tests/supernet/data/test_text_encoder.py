@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -231,6 +232,24 @@ def test_a_tokenizer_that_needs_another_package_is_one_sentence(tmp_path: Path) 
     with pytest.raises(DataError, match="cannot be loaded") as caught:
         load(tmp_path, save_t5)
     assert "\n" not in str(caught.value)
+
+
+def test_models_that_are_no_text_encoders_are_one_sentence(tmp_path: Path) -> None:
+    from transformers import ViTConfig
+    from transformers import ViTModel
+
+    save_clip(tmp_path / "pictures")
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ViTModel(ViTConfig(**sizes, image_size=8, patch_size=4)).save_pretrained(str(tmp_path / "pictures"))
+    save_clip(tmp_path / "foreign")
+    file = tmp_path / "foreign" / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["post_processor"]["special_tokens"]["<start>"]["ids"] = [1000]
+    file.write_text(json.dumps(tokenizer))
+    for name in ("pictures", "foreign"):
+        with pytest.raises(DataError, match="gives no tokens|cannot be loaded") as caught:
+            load(tmp_path / name, save_clip)
+        assert "\n" not in str(caught.value)
 
 
 def test_what_is_not_finite_is_refused(tmp_path: Path) -> None:

@@ -120,6 +120,22 @@ def test_weights_that_lack_a_part_are_refused(tmp_path: Path) -> None:
         load_vae(tmp_path, device=CPU)
 
 
+def test_an_autoencoder_of_sound_is_refused(tmp_path: Path) -> None:
+    import diffusers
+
+    sound = diffusers.AutoencoderOobleck(
+        encoder_hidden_size=8,
+        downsampling_ratios=[2],
+        channel_multiples=[1],
+        decoder_channels=8,
+        decoder_input_channels=4,
+    )
+    sound.save_pretrained(str(tmp_path))
+    with pytest.raises(DataError, match="AutoencoderOobleck at .* does not encode pictures") as caught:
+        load_vae(tmp_path, device=CPU)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_device_that_is_not_there_is_refused() -> None:
     assert torch_device("cpu") == CPU
     for name in ("nonsense", "cuda:99"):

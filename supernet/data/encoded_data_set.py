@@ -37,7 +37,7 @@ class EncodedDataSet:
     """An encoded data set. Copies of it, as in workers, open their own files.
 
     Raises:
-        DataError: there is none in the folder, it is not finished, or was changed.
+        DataError: the folder has no finished data set, or the manifest was changed.
     """
 
     def __init__(self, path: Path) -> None:

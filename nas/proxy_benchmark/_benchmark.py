@@ -272,7 +272,7 @@ class TruthStore:
 
     def _judge(self, spec: SubDiTSpec, number: int) -> dict[str, float]:
         from supernet.evaluation.metrics import frechet_distance
-        from supernet.evaluation.samples import class_labels
+        from supernet.evaluation.reference import reference_of
         from supernet.evaluation.samples import generate
         from supernet.training.standalone import loss_of
         from supernet.training.standalone import train_alone
@@ -284,8 +284,8 @@ class TruthStore:
         model = train_alone(spec, self._data.train, updates=self._training.updates, seed=seed, supernet=supernet)
         found = {"loss": loss_of(model, self._triples)}
         if self._training.per_class:
-            labels = class_labels(self._training.per_class)
-            samples = generate(model, spec.space, labels, steps=self._training.steps, seed=seed % 2**31)
+            prompts = reference_of(self._data, spec.space).class_prompts(self._training.per_class)
+            samples = generate(model, spec.space, prompts.captions, steps=self._training.steps, seed=seed % 2**31)
             found["fd"] = frechet_distance(samples, self._data.judge.latents)
         found["seconds"] = round(time.perf_counter() - began, 2)
         return found

@@ -134,10 +134,10 @@ def choose_guidance(
     Samples carry the validation captions; neither the judge half nor the student has a say.
     """
     teacher.disable_adapters()
-    labels = data.validation.labels.repeat(GUIDANCE_SAMPLES)
+    captions = [caption for caption in data.validation.captions for _ in range(GUIDANCE_SAMPLES)]
     tried = {}
     for at, scale in enumerate(choices):
-        samples = generate(teacher, teacher.spec.space, labels, steps=GUIDANCE_STEPS, seed=1, guidance_scale=scale)
+        samples = generate(teacher, teacher.spec.space, captions, steps=GUIDANCE_STEPS, seed=1, guidance_scale=scale)
         tried[f"{scale:g}"] = round(frechet_distance(samples, data.validation.latents), 4)
         progress(0, 1, f"guidance {scale:g}: {at + 1} of {len(choices)}")
     best = min(choices, key=lambda scale: tried[f"{scale:g}"])

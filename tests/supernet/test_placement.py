@@ -314,8 +314,8 @@ def test_a_bfloat16_supernet_is_validated_probed_and_sampled() -> None:
         sample_euler(velocity_function(model, spec, text), noise.astype(np.float32), steps=3) for model in (half, plain)
     ]
     assert np.linalg.norm(drawn[0] - drawn[1]) < 0.05 * np.linalg.norm(drawn[1])
-    labels = np.arange(4)
-    judged = [generate(m.extract(spec), "digits", labels, steps=2, guidance_scale=2.0) for m in (half, plain)]
+    captions = ("a handwritten one", "a handwritten two", "a handwritten three", "a handwritten four")
+    judged = [generate(m.extract(spec), "digits", captions, steps=2, guidance_scale=2.0) for m in (half, plain)]
     assert np.linalg.norm(judged[0] - judged[1]) < 0.08 * np.linalg.norm(judged[1])
 
 

@@ -20,6 +20,7 @@ __version__ = VERSION
 _VERBS = {
     "spaces": "subdit.space:space_names",
     "train": "supernet.training.trainer:train",
+    "evaluate": "supernet.evaluation.evaluate:evaluate",
     "kit": "profilers:kit",
     "profile": "profilers:profile",
     # `import` is a keyword.

@@ -14,6 +14,7 @@ from supernet.evaluation.feature_spaces import LATENT_NUMBERS
 from supernet.evaluation.feature_spaces import LATENTS
 from supernet.evaluation.feature_spaces import FeatureSpace
 
+
 class FewStepDistance(Inherited):
     """Frechet distance to the validation images of one sample per validation triple, from its fixed noise and text.
 
@@ -36,7 +37,7 @@ class FewStepDistance(Inherited):
     ) -> None:
         super().__init__(supernet_path, space_name, seed=seed)
         if features.expects != LATENTS:
-            raise SearchError(f"The feature space {features.id!r} needs pictures, and this proxy has latents; take another.")
+            raise SearchError(f"The feature space {features.id!r} needs pictures; take one of latents.")
         plain = features is LATENT_NUMBERS
         self._features = features
         self._how = f"{'plain' if plain else f'{features.id} {features.hash}'}/{steps}/{shift:g}"

@@ -17,6 +17,7 @@ VERBS = {
     "demo": "Walk the whole road on handwriting, on this machine.",
     "spaces": "List the search spaces, or show one.",
     "train": "Train a supernet: every sub-DiT of a space in one set of weights.",
+    "evaluate": "Judge sub-DiTs of a run by their samples, against real images.",
     "kit": "Export the components of a space, to be measured on a device.",
     "profile": "Measure a kit on this machine: a device profile.",
     "import": "Make a device profile from other tools' logs, or show what they say.",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -115,24 +116,26 @@ class Judge:
 
     def _by_train(self, features: Features, labels: Labels) -> Figures:
         """What depends on the train half: how new, and how well recognised by what learned from it."""
-        train = self.train_features
-        found = {NN_RATIO: metrics.nearest_neighbor_ratio(features, train=train, judge=self.judge_features)}
+        train, judge = self.train_features, self.judge_features
+        found = {NN_RATIO: metrics.nearest_neighbor_ratio(features, train=train, judge=judge)}
         for column, wanted in labels.items():
-            known, asked = self.reference.train.labels[column] >= 0, wanted >= 0
-            train_labels = self.reference.train.labels[column][known]
-            if not asked.any() or len(np.unique(train_labels)) < 2:
-                found[ACCURACY + column] = math.nan
-                continue
-            found[ACCURACY + column] = metrics.prompt_accuracy(
-                features[asked],
-                wanted[asked],
-                train=train[known],
-                train_labels=train_labels,
-                linear=self.space.linear,
-            )
+            asked, classifier = wanted >= 0, self._classifiers.get(column)
+            known = classifier is not None and asked.any()
+            accuracy = metrics.prompt_accuracy(features[asked], wanted[asked], classifier) if known else math.nan
+            found[ACCURACY + column] = accuracy
         return {name: _finite(value) for name, value in found.items()}
+
+    @cached_property
+    def _classifiers(self) -> dict[str, Any]:
+        """One per column with two classes or more, fitted on the train half."""
+        fitted = {}
+        for column, labels in self.reference.train.labels.items():
+            known = labels >= 0
+            if len(np.unique(labels[known])) > 1:
+                features = self.train_features[known]
+                fitted[column] = metrics.fit_classifier(features, labels[known], linear=self.space.linear)
+        return fitted
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-

@@ -131,15 +131,8 @@ def coverage(samples: Features, *, judge: Features, neighbors: int = NEIGHBORS) 
     return float(np.mean(nearest <= radii[:, -1]))
 
 
-def prompt_accuracy(
-    samples: Features,
-    labels: npt.NDArray[np.int64],
-    *,
-    train: Features,
-    train_labels: npt.NDArray[np.int64],
-    linear: bool,
-) -> float:
-    """Share of samples whose intended class a classifier fitted on real images recognises.
+def fit_classifier(train: Features, labels: npt.NDArray[np.int64], *, linear: bool) -> Any:
+    """A classifier of scikit-learn fitted on real images, that recognises what samples were asked for.
 
     It is a support-vector classifier with a Gaussian kernel for numbers of about [-1, 1], such as pixels, and with
     `linear` a logistic regression on standardised features, the linear probe that learned features are read by.
@@ -149,12 +142,16 @@ def prompt_accuracy(
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    real = train.reshape(len(train), -1)
+    flat = train.reshape(len(train), -1)
     if linear:
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     else:
-        classifier = SVC(gamma=0.64 / real.shape[1], C=10)
-    classifier.fit(real, train_labels)
+        classifier = SVC(gamma=0.64 / flat.shape[1], C=10)
+    return classifier.fit(flat, labels)
+
+
+def prompt_accuracy(samples: Features, labels: npt.NDArray[np.int64], classifier: Any) -> float:
+    """Share of samples whose intended class the classifier recognises."""
     return float(np.mean(classifier.predict(samples.reshape(len(samples), -1)) == labels))
 
 

@@ -30,7 +30,7 @@ class RealImages:
     Attributes:
         latents: (count, channels, size, size), as the DiT draws them.
         captions: one for each.
-        labels: class numbers by column; empty where images have no classes.
+        labels: class numbers by column, negative where one is not known; empty where images have no classes.
         hash: hexadecimal digits of the content.
     """
 
@@ -75,11 +75,10 @@ class Reference:
         return hashlib.sha256(f"{self.train.hash} {self.judge.hash}".encode()).hexdigest()[:10]
 
     def draw_prompts(self, count: int, *, seed: int) -> Prompts:
-        """Prompts of `count` images of the judge half, drawn without replacement; all of them first where it has fewer."""
-        rng = np.random.default_rng([seed, PROMPT_STREAM])
+        """Prompts of `count` images of the judge half, drawn without replacement; all come first where it has fewer."""
         whole, rest = divmod(count, len(self.judge))
-        rows = np.concatenate([np.tile(np.arange(len(self.judge)), whole), np.sort(rng.permutation(len(self.judge))[:rest])])
-        return self._prompts(rows.astype(np.int64))
+        order = np.random.default_rng([seed, PROMPT_STREAM]).permutation(len(self.judge))
+        return self._prompts(np.concatenate([np.tile(np.arange(len(self.judge)), whole), np.sort(order[:rest])]))
 
     def class_prompts(self, per_class: int) -> Prompts:
         """Prompts of `per_class` images of each class of the judge half, in the order of the classes.
@@ -89,11 +88,12 @@ class Reference:
         """
         if len(self.judge.labels) != 1:
             raise EvaluationError(
-                f"The data has {len(self.judge.labels)} columns of classes; prompts per class need one, so draw prompts "
-                "of the judge split instead."
+                f"The data has {len(self.judge.labels)} columns of classes; prompts per class need one; draw "
+                "prompts of the judge split instead."
             )
         (labels,) = self.judge.labels.values()
-        return self._prompts(np.concatenate([np.resize(np.flatnonzero(labels == each), per_class) for each in np.unique(labels)]))
+        rows = [np.resize(np.flatnonzero(labels == each), per_class) for each in np.unique(labels)]
+        return self._prompts(np.concatenate(rows))
 
     def _prompts(self, rows: npt.NDArray[np.int64]) -> Prompts:
         captions = tuple(self.judge.captions[row] for row in rows.tolist())

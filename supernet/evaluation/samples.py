@@ -151,15 +151,11 @@ def judge_sampling(
 ) -> Judgement:
     """Generate one sample set a seed, `per_class` of each class, and judge them."""
     prompts = judge.reference.class_prompts(per_class)
-    sets = [
-        generate(model, space_name, prompts.captions, steps=steps, shift=shift, seed=seed) for seed in range(seeds)
-    ]
+    sets = [generate(model, space_name, prompts.captions, steps=steps, shift=shift, seed=seed) for seed in range(seeds)]
     return judge_samples(sets, judge, prompts, steps=steps, shift=shift)
 
 
-def judge_samples(
-    sets: Sequence[Samples], judge: Judge, prompts: Prompts, *, steps: int, shift: float
-) -> Judgement:
+def judge_samples(sets: Sequence[Samples], judge: Judge, prompts: Prompts, *, steps: int, shift: float) -> Judgement:
     """Judge sample sets, one a seed, that were drawn for prompts of classes."""
     (column,) = prompts.labels
     figures = [judge.figures(samples, prompts.labels) for samples in sets]

@@ -57,7 +57,7 @@ class ConvolutionalFeatures:
     expects = LATENTS
     linear = True
 
-    def __init__(self, train: RealImages, *, steps: int = STEPS, seed: int = 0) -> None:
+    def __init__(self, train: RealImages, *, steps: int, seed: int = 0) -> None:
         axes = (0, 2, 3)
         self._mean = train.latents.mean(axis=axes, keepdims=True)
         self._std = train.latents.std(axis=axes, keepdims=True) + 1e-6
@@ -85,7 +85,7 @@ class ConvolutionalFeatures:
 
 def convolutional(train: RealImages) -> FeatureSpace:
     """Entry point: features learned on the train split."""
-    return ConvolutionalFeatures(train)
+    return ConvolutionalFeatures(train, steps=STEPS)
 
 
 def _train(images: Tensor, labels: Labels, steps: int, seed: int) -> _Network:

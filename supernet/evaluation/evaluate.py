@@ -114,7 +114,8 @@ def evaluate(
         )
         for seed in seeds
     ]
-    total, models = count * len(named) * len(seeds), []
+    total = count * len(named) * len(seeds)
+    models: list[Evaluation] = []
     for name, spec in named.items():
         for each in conditions:
             part = _part(progress, len(models) * count, total, name)

@@ -27,11 +27,10 @@ _HEADINGS = {
 @click.option("--point", "points", multiple=True, help="A named point of the space; repeat.")
 @click.option("--spec", "specs", multiple=True, help="A spec as JSON, or a file that holds one; repeat.")
 @click.option("--pick", "picks", multiple=True, help="A pick of the search; repeat.")
+@click.option("--distilled", multiple=True, help="A pick as it was distilled; repeat.")
 @click.option("--search", default="default", show_default=True, help="Which of the run's searches.")
-@click.option("--steps", type=click.IntRange(min=1), default=28, show_default=True, help="Euler steps.")
-@click.option(
-    "--shift", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="Time shift."
-)
+@click.option("--steps", type=click.IntRange(min=1), help="Euler steps; default: what each model was made for.")
+@click.option("--shift", type=click.FloatRange(min=0, min_open=True), help="Time shift; default: the model's.")
 @click.option(
     "--guidance-scale",
     "--guidance",
@@ -52,9 +51,10 @@ def command(
     points: tuple[str, ...],
     specs: tuple[str, ...],
     picks: tuple[str, ...],
+    distilled: tuple[str, ...],
     search: str,
-    steps: int,
-    shift: float,
+    steps: int | None,
+    shift: float | None,
     guidance_scale: float,
     samples: int | None,
     seeds: tuple[int, ...],
@@ -63,19 +63,20 @@ def command(
 ) -> None:
     """Judge sub-DiTs of RUN by their samples, against real images that nothing learned from.
 
-    Without --point, --spec and --pick all named points are judged, with the weights that they inherit from the
-    supernet. The distances of real images of the train split stand beside, as the scale. Killed, it goes on where it
-    was when it is called again.
+    Points, specs and picks have the weights that they inherit from the supernet; all named points are judged where
+    nothing is named. The distances of real images that were trained on stand beside, as the scale. Killed, it goes on
+    where it was when it is called again.
 
     \b
     Examples:
         subdit evaluate runs/demo
-        subdit evaluate runs/demo --pick fastest --pick best --seed 0 --seed 1 --seed 2
+        subdit evaluate runs/demo --pick balanced --distilled balanced --seed 0 --seed 1 --seed 2
         subdit evaluate runs/demo --point full --steps 4 --shift 3 --guidance-scale 1.5 --features convolutional
     """
     from supernet.evaluation.evaluate import PLOT
     from supernet.evaluation.evaluate import evaluate
     from supernet.evaluation.plot import conditions_text
+    from supernet.evaluation.plot import sampling_text
 
     with progress_bar("Judging samples") as progress:
         found = evaluate(
@@ -83,6 +84,7 @@ def command(
             points=points,
             specs=[_read_spec(spec) for spec in specs],
             picks=picks,
+            distilled=distilled,
             search=search,
             steps=steps,
             shift=shift,
@@ -96,12 +98,18 @@ def command(
         echo_json(found.to_dict())
         return
     names = list(dict.fromkeys(name for each in found for name in each.figures))
-    headings = ("point", "seed", *(_HEADINGS.get(name, name.replace("_", " ")) for name in names))
+    headings = ("point", "steps", "seed", *(_HEADINGS.get(name, name.replace("_", " ")) for name in names))
     rows = [
-        (each.point, str(each.conditions.seed), *(_cell(each.figures.get(name)) for name in names)) for each in found
+        (
+            each.point,
+            sampling_text(each.conditions),
+            str(each.conditions.seed),
+            *(_cell(each.figures.get(name)) for name in names),
+        )
+        for each in found
     ]
     echo_table(headings, rows)
-    click.echo(f"\n{conditions_text(found.models[0])}; distances are to the judge split, lower is better")
+    click.echo(f"\n{conditions_text(found)}; distances are to the judge split, lower is better")
     count = found.real[0].conditions.samples
     click.echo(f"real: {count:,} images that were trained on; NN ratio and accuracy are of those that judge")
     click.echo(run / "evaluation" / PLOT)

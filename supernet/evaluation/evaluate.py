@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import dataclass
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from subdit.core.errors import EvaluationError
+from subdit.core.errors import RunError
 from subdit.core.origin import NO_PART
 from subdit.core.origin import Standing
 from subdit.core.origin import name_search
@@ -24,6 +27,7 @@ from subdit.core.run import read_pick
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
+from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet_of
 from supernet.checkpoints import supernet_digest
 from supernet.data.digits import load_data
@@ -39,8 +43,11 @@ from supernet.evaluation.judge import Judge
 from supernet.evaluation.plot import save_plot
 from supernet.evaluation.reference import reference_of
 from supernet.evaluation.samples import generate
+from supernet.export.exporter import student_origin
+from supernet.model.dit import SubDiT
 from supernet.model.elastic import ElasticDiT
-from supernet.recipe import MANY_STEPS
+from supernet.recipe import SamplingRecipe
+from supernet.recipe import read_recipe
 
 MOST_SAMPLES = 5000
 """Samples where no number is given: as many as there are judge images, and no more than this."""
@@ -53,28 +60,30 @@ def evaluate(
     points: Sequence[str] = (),
     specs: Sequence[SubDiTSpec] = (),
     picks: Sequence[str] = (),
+    distilled: Sequence[str] = (),
     search: str = "default",
-    steps: int = MANY_STEPS.steps,
-    shift: float = MANY_STEPS.shift,
+    steps: int | None = None,
+    shift: float | None = None,
     guidance_scale: float = 1.0,
     samples: int | None = None,
     seeds: Sequence[int] = (0,),
     features: str | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Evaluations:
-    """Evaluate sub-DiTs of a run, with the supernet's weights, by samples drawn for prompts of the judge split.
+    """Evaluate sub-DiTs of a run by samples drawn for prompts of the judge split.
 
     Each evaluation is written to `evaluation/` of the run when it is done, so that a killed call goes on; one of other
     weights is set aside, with a warning. `evaluation/evaluation.png` shows those of the last call.
 
     Args:
         run_path: the run.
-        points: named points of its space; where neither points nor specs nor picks are given, all of them.
-        specs: further sub-DiTs.
-        picks: of a finished search.
-        search: its name.
-        steps: Euler steps.
-        shift: time shift.
+        points: named points of its space, with the supernet's weights; all of them where nothing is named.
+        specs: further sub-DiTs, with the supernet's weights.
+        picks: of a finished search, with the supernet's weights.
+        distilled: picks with the weights that they were distilled to.
+        search: name of the search.
+        steps: Euler steps, and
+        shift: time shift; by default what each model was made for.
         guidance_scale: of classifier-free guidance; 1 is without.
         samples: how many are drawn of each; by default as many as there are judge images, at most `MOST_SAMPLES`.
         seeds: of noise and prompts; everything is evaluated with each.
@@ -85,67 +94,97 @@ def evaluate(
         EvaluationError: a value that nothing can be evaluated with, an unknown feature space, or broken weights.
         SpecError: a point or a spec that is not of the run's space.
         SpaceError: the space has no data.
-        RunError: no such run, search or pick, or a damaged evaluation.
+        RunError: no such run, search or pick; a pick that is not distilled or of other weights; a damaged evaluation.
         CheckpointError: no supernet, or a damaged one.
     """
     run = Run(run_path).require()
-    space = get_space(str(read_manifest(run).get("space")))
     _check(steps=steps, shift=shift, guidance_scale=guidance_scale, samples=samples, seeds=seeds)
+    space = get_space(str(read_manifest(run).get("space")))
     digest = supernet_digest(run.supernet)
-    named = _named_specs(run, space, points, specs, picks, search)
-    if picks:
+    if not (points or specs or picks or distilled):
+        points = tuple(space.named)
+    named = {name: space.named_spec(name) for name in points}
+    named |= {spec.hash: space.check(spec) for spec in specs}
+    chosen = {name: _spec_of(run, space, name, search) for name in (*picks, *distilled)}
+    # A search may call its picks as the space calls its points.
+    named |= {f"pick {name}" if name in space.named else name: chosen[name] for name in picks}
+    inherited = _Inherited(run, digest)
+    models = [inherited.model(name, spec) for name, spec in named.items()]
+    models += [_distilled_model(run, name, chosen[name], digest) for name in dict.fromkeys(distilled)]
+    if chosen:
         name_search(run, search, digest)
-    data = load_data(space.name)
-    reference = reference_of(data, space.name)
+    reference = reference_of(load_data(space.name), space.name)
     default = "latents" if reference.decode is None else "pixels"
     judge = Judge(reference, make_feature_space(features or default, reference.train))
     count = min(len(reference.judge), MOST_SAMPLES) if samples is None else samples
-    work = _Work(run, space, judge, digest)
-    conditions = [
-        Conditions(
-            samples=count,
-            seed=seed,
-            steps=steps,
-            shift=shift,
-            guidance_scale=guidance_scale,
-            feature_space=judge.space.id,
-            feature_hash=judge.space.hash,
-            reference_hash=reference.hash,
-        )
-        for seed in seeds
-    ]
-    total = count * len(named) * len(seeds)
-    models: list[Evaluation] = []
-    for name, spec in named.items():
-        for each in conditions:
-            part = _part(progress, len(models) * count, total, name)
-            models.append(work.model(name, spec, each, part))
-    found = Evaluations(tuple(models), tuple(work.real(each) for each in conditions))
-    save_plot(found, run.evaluation / PLOT, supernet=digest)
-    return found
+    work = _Work(run, judge, digest)
+    found: list[Evaluation] = []
+    for model in models:
+        for seed in seeds:
+            conditions = Conditions(
+                samples=count,
+                seed=seed,
+                weights=model.weights,
+                steps=steps or model.recipe.steps,
+                shift=shift or model.recipe.shift,
+                guidance_scale=guidance_scale,
+                feature_space=judge.space.id,
+                feature_hash=judge.space.hash,
+                reference_hash=reference.hash,
+            )
+            part = _part(progress, len(found) * count, len(models) * len(seeds) * count, model.name)
+            found.append(work.evaluate(model, conditions, part))
+    real = [work.real(replace(found[index].conditions, weights="")) for index in range(len(seeds))]
+    evaluations = Evaluations(tuple(found), tuple(real))
+    save_plot(evaluations, run.evaluation / PLOT, supernet=digest)
+    return evaluations
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What is evaluated: `supernet` and `weights` are as in `Evaluation` and `Conditions`; `load` reads it."""
+
+    name: str
+    spec: SubDiTSpec
+    supernet: str
+    weights: str
+    recipe: SamplingRecipe
+    load: Callable[[], SubDiT]
+
+
+class _Inherited:
+    """Sub-DiTs with the supernet's weights, which are loaded when the first of them is."""
+
+    def __init__(self, run: Run, digest: str) -> None:
+        self._folder = run.supernet
+        self._digest = digest
+        self._recipe = read_recipe(run.supernet)[0]
+
+    def model(self, name: str, spec: SubDiTSpec) -> _Model:
+        return _Model(name, spec, self._digest, "", self._recipe, lambda: self._supernet.extract(spec))
+
+    @cached_property
+    def _supernet(self) -> ElasticDiT:
+        return load_supernet_of(self._folder, self._digest)
 
 
 class _Work:
-    """Evaluates what is not evaluated yet; the supernet is loaded when the first sub-DiT is."""
+    """Evaluates what is not evaluated yet."""
 
-    def __init__(self, run: Run, space: SearchSpace, judge: Judge, digest: str) -> None:
+    def __init__(self, run: Run, judge: Judge, digest: str) -> None:
         self._run = run
-        self._space = space
         self._judge = judge
         self._digest = digest
-        self._supernet: ElasticDiT | None = None
 
-    def model(self, point: str, spec: SubDiTSpec, conditions: Conditions, progress: ProgressCallback) -> Evaluation:
-        """Of one sub-DiT, made or read."""
+    def evaluate(self, model: _Model, conditions: Conditions, progress: ProgressCallback) -> Evaluation:
+        """Of one model, made or read."""
         progress(0, conditions.samples, "")
-        if (known := self._known(spec, conditions)) is not None:
-            return replace(known, point=point)
-        if self._supernet is None:
-            self._supernet = load_supernet_of(self._run.supernet, self._digest)
+        if (known := self._known(model.spec, conditions)) is not None:
+            return replace(known, point=model.name)
         prompts = self._judge.reference.draw_prompts(conditions.samples, seed=conditions.seed)
         drawn = generate(
-            self._supernet.extract(spec),
-            self._space.name,
+            model.load(),
+            model.spec.space,
             prompts.captions,
             steps=conditions.steps or 0,
             shift=conditions.shift or 0.0,
@@ -154,7 +193,7 @@ class _Work:
             progress=progress,
         )
         figures = self._judge.figures(drawn, prompts.labels)
-        return self._keep(Evaluation(point, spec, self._digest, conditions, figures))
+        return self._keep(Evaluation(model.name, model.spec, model.supernet, conditions, figures))
 
     def real(self, conditions: Conditions) -> Evaluation:
         """Of real images, as many as samples or all of the train half."""
@@ -182,31 +221,27 @@ class _Work:
         return None
 
 
-def _named_specs(
-    run: Run,
-    space: SearchSpace,
-    points: Sequence[str],
-    specs: Sequence[SubDiTSpec],
-    picks: Sequence[str],
-    search: str,
-) -> Mapping[str, SubDiTSpec]:
-    """What is evaluated, by what it is called in tables."""
-    if not (points or specs or picks):
-        points = tuple(space.named)
-    found = {name: space.named_spec(name) for name in points}
-    found |= {spec.hash: space.check(spec) for spec in specs}
-    for name in picks:
-        spec = SubDiTSpec.from_dict(read_pick(run, name, search=search)["spec"])
-        # A search may call its picks as the space calls its points.
-        found[f"pick {name}" if name in found else name] = space.check(spec)
-    return found
+def _spec_of(run: Run, space: SearchSpace, pick: str, search: str) -> SubDiTSpec:
+    return space.check(SubDiTSpec.from_dict(read_pick(run, pick, search=search)["spec"]))
 
 
-def _check(*, steps: int, shift: float, guidance_scale: float, samples: int | None, seeds: Sequence[int]) -> None:
+def _distilled_model(run: Run, pick: str, spec: SubDiTSpec, digest: str) -> _Model:
+    """A pick's student; raises `RunError` where there is none, or it is of other weights than the run's."""
+    folder = run.pick(spec.hash) / "distilled"
+    if not (folder / "config.json").exists():
+        raise RunError(f"The pick {pick!r} is not distilled; do it with 'subdit distill', or pass --pick {pick}.")
+    made_from = student_origin(run, pick, folder, digest) or digest
+    recipe, weights = read_recipe(folder)[0], supernet_digest(folder)
+    return _Model(f"{pick} distilled", spec, made_from, weights, recipe, lambda: load_sub_dit(folder))
+
+
+def _check(
+    *, steps: int | None, shift: float | None, guidance_scale: float, samples: int | None, seeds: Sequence[int]
+) -> None:
     """Raise `EvaluationError` on a value that nothing can be evaluated with."""
-    if steps < 1:
+    if steps is not None and steps < 1:
         raise EvaluationError(f"A sample cannot be drawn in {steps} steps; take at least 1.")
-    if not (math.isfinite(shift) and shift > 0):
+    if shift is not None and not (math.isfinite(shift) and shift > 0):
         raise EvaluationError(f"Samples cannot be drawn with shift {shift:g}; it must be positive.")
     if not (math.isfinite(guidance_scale) and guidance_scale > 0):
         raise EvaluationError(f"Samples cannot be drawn with guidance scale {guidance_scale:g}; it must be positive.")

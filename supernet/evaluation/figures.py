@@ -33,6 +33,7 @@ class Conditions:
     Attributes:
         samples: how many were drawn.
         seed: of noise and prompts.
+        weights: digest of a distilled student's own weights; empty where they are the supernet's.
         steps: Euler steps; None of real images, as are the next two.
         shift: time shift.
         guidance_scale: of classifier-free guidance; 1 is without.
@@ -43,6 +44,7 @@ class Conditions:
 
     samples: int
     seed: int
+    weights: str
     steps: int | None
     shift: float | None
     guidance_scale: float | None
@@ -63,7 +65,8 @@ class Evaluation:
     Attributes:
         point: what it was called: a named point, a pick, the hash of a spec, or `REAL`.
         spec: its architecture; None of real images.
-        supernet: digest of the weights; empty of real images, which no supernet had a part in.
+        supernet: digest of the weights, or of those that a student was distilled from; empty of real images, which no
+            supernet had a part in.
         conditions: what else the figures depend on.
         figures: by name; None where one has no value.
     """

@@ -7,6 +7,7 @@ from typing import Any
 
 from subdit.core.files import replacing
 from subdit.core.origin import KEY
+from supernet.evaluation.figures import Conditions
 from supernet.evaluation.figures import Evaluation
 from supernet.evaluation.figures import Evaluations
 from supernet.evaluation.judge import LOWER_IS_BETTER
@@ -19,7 +20,7 @@ def save_plot(evaluations: Evaluations, path: Path, *, supernet: str) -> Path:
     """Write a PNG of evaluations, a dot for each seed; it carries the digest of the weights."""
     from matplotlib.figure import Figure
 
-    points = list(dict.fromkeys(each.point for each in evaluations.models))
+    points = list(dict.fromkeys(_label(each) for each in evaluations.models))
     names = list(dict.fromkeys(name for each in evaluations for name in each.figures))
     rows = -(-len(names) // PANELS)
     figure = Figure(figsize=(3.4 * PANELS, 1.0 + rows * (0.9 + 0.28 * len(points))), dpi=150, layout="constrained")
@@ -28,25 +29,32 @@ def save_plot(evaluations: Evaluations, path: Path, *, supernet: str) -> Path:
         _draw(panel, name, evaluations, points)
     for panel in panels[len(names) :]:
         panel.set_visible(False)
-    figure.suptitle(f"{conditions_text(evaluations.models[0])}; dashed: real images", fontsize=8)
+    figure.suptitle(f"{conditions_text(evaluations)}; dashed: real images", fontsize=8)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None, KEY: supernet})
     return path
 
 
-def conditions_text(evaluation: Evaluation) -> str:
-    """What figures of a table have in common, as one line."""
-    has = evaluation.conditions
+def sampling_text(conditions: Conditions) -> str:
+    """Euler steps with their shift, where it is not 1."""
+    if conditions.steps is None or conditions.shift is None:
+        return "-"
+    return f"{conditions.steps}" + (f", shift {conditions.shift:g}" if conditions.shift != 1 else "")
+
+
+def conditions_text(evaluations: Evaluations) -> str:
+    """What the figures of one call have in common beside the seeds, as one line."""
+    has = evaluations.models[0].conditions
     return (
-        f"{has.samples:,} samples each, {has.steps} Euler steps, shift {has.shift:g}, guidance {has.guidance_scale:g}; "
-        f"features {has.feature_space} {has.feature_hash}, reference {has.reference_hash}"
+        f"{has.samples:,} samples each, guidance scale {has.guidance_scale:g}, features {has.feature_space} "
+        f"{has.feature_hash}, reference {has.reference_hash}"
     )
 
 
 def _draw(panel: Any, name: str, evaluations: Evaluations, points: list[str]) -> None:
     for each in evaluations.models:
         if (value := each.figures.get(name)) is not None:
-            panel.plot(value, points.index(each.point), "o", color="#1f6f8b", markersize=5, alpha=0.8)
+            panel.plot(value, points.index(_label(each)), "o", color="#1f6f8b", markersize=5, alpha=0.8)
     for each in evaluations.real:
         if (value := each.figures.get(name)) is not None:
             panel.axvline(value, color="#d1495b", linestyle="--", linewidth=1)
@@ -57,3 +65,7 @@ def _draw(panel: Any, name: str, evaluations: Evaluations, points: list[str]) ->
     panel.tick_params(labelsize=7)
     panel.grid(axis="x", color="#e3e7ec")
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def _label(evaluation: Evaluation) -> str:
+    return f"{evaluation.point}, steps {sampling_text(evaluation.conditions)}"

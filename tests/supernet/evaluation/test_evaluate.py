@@ -26,6 +26,7 @@ from subdit.core.run import Run
 from subdit.core.run import start_manifest
 from subdit.core.stale import told_before_training
 from subdit.space import get_space
+from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.checkpoints import save_model
 from supernet.checkpoints import supernet_digest
@@ -41,8 +42,10 @@ from supernet.evaluation.figures import write_evaluation
 from supernet.evaluation.judge import Judge
 from supernet.evaluation.reference import reference_of
 from supernet.evaluation.samples import generate
+from supernet.model.dit import SubDiT
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
+from supernet.recipe import FEW_STEPS
 
 SPACE = get_space("digits")
 TINY, SMALL, FULL = (SPACE.named_spec(name) for name in ("tiny", "small", "full"))
@@ -105,7 +108,7 @@ def test_figures_are_those_of_samples_against_real_images(run: Run) -> None:
     )
     judge = Judge(reference, PIXELS)
     assert one.figures == judge.figures(drawn, prompts.labels)
-    assert one.conditions == Conditions(20, 4, 3, 2.0, 1.5, "pixels", PIXELS.hash, reference.hash)
+    assert one.conditions == Conditions(20, 4, "", 3, 2.0, 1.5, "pixels", PIXELS.hash, reference.hash)
     assert (one.point, one.spec, one.supernet) == ("tiny", TINY, supernet_digest(run.supernet))
     (real,) = found.real
     assert real.figures == judge.real_figures(20, seed=4) and real.spec is None and real.supernet == ""
@@ -153,6 +156,45 @@ def test_progress_grows_to_the_end(run: Run) -> None:
     done = [each for each, _, _ in seen]
     assert done == sorted(done) and done[-1] == 24 and {total for _, total, _ in seen} == {24}
     assert {note for _, _, note in seen} == {"tiny", "full"}
+
+
+def distil(run: Run, made_from: str | None, seed: int = 7) -> Path:
+    """A student of the pick `best`, as `subdit distill` leaves it."""
+    model = SubDiT.from_spec(SPACE, SMALL)
+    redraw_(model, seed=seed)
+    folder = save_model(model, run.pick(SMALL.hash) / "distilled", recipe=FEW_STEPS)
+    write_json(folder.with_suffix(".json"), {} if made_from is None else {"supernet": made_from})
+    return folder
+
+
+def test_a_distilled_pick_stands_beside_the_pick(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = distil(run, supernet_digest(run.supernet))
+    pick, student = evaluate(run.path, picks=["best"], distilled=["best"], samples=12).models
+    assert (pick.point, pick.conditions.steps, pick.conditions.shift) == ("best", 28, 1.0)
+    assert (student.point, student.conditions.steps, student.conditions.shift) == ("best distilled", 4, 3.0)
+    reference = reference_of(load_data("digits"), "digits")
+    prompts = reference.draw_prompts(12, seed=0)
+    drawn = generate(load_sub_dit(folder), "digits", prompts.captions, steps=4, shift=3.0, seed=0)
+    assert student.figures == Judge(reference, PIXELS).figures(drawn, prompts.labels)
+    assert student.conditions.weights == supernet_digest(folder) and student.supernet == pick.supernet
+    with monkeypatch.context() as patch:
+        no_drawing(patch)
+        assert evaluate(run.path, distilled=["best"], samples=12).models == (student,)
+    distil(run, supernet_digest(run.supernet), seed=8)
+    assert evaluate(run.path, distilled=["best"], samples=12).models[0].figures != student.figures
+    shown = called(run.path, "--pick", "best", "--distilled", "best", "--samples", 12)
+    assert "4, shift 3" in shown.stdout
+
+
+def test_a_student_that_is_not_there_or_of_other_weights_is_refused(run: Run) -> None:
+    with pytest.raises(RunError, match="pick 'best' is not distilled; .*--pick best"):
+        evaluate(run.path, distilled=["best"], **FAST)
+    distil(run, "0123abcd")
+    with pytest.raises(RunError, match="distilled sub-DiT.* is of the supernet 0123abcd.*'subdit distill'"):
+        evaluate(run.path, distilled=["best"], **FAST)
+    distil(run, None)
+    with pytest.warns(UserWarning, match="does not say which supernet"):
+        evaluate(run.path, distilled=["best"], **FAST)
 
 
 # Kept and resumed -----------------------------------------------------------------------------------------------------
@@ -241,7 +283,7 @@ def test_a_damaged_evaluation_is_refused(run: Run, content: str) -> None:
 
 
 def evaluation(**figures: float | None) -> Evaluation:
-    return Evaluation("mine", OTHER, "abcd1234", Conditions(9, 1, 4, 3.0, 1.5, "pixels", "ab", "cd"), figures)
+    return Evaluation("mine", OTHER, "abcd1234", Conditions(9, 1, "", 4, 3.0, 1.5, "pixels", "ab", "cd"), figures)
 
 
 def test_an_evaluation_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -258,7 +300,7 @@ def test_every_condition_makes_another_file() -> None:
     changed = [
         replace(has, **{name: "ef" if isinstance(value, str) else value + 1}) for name, value in asdict(has).items()
     ]
-    assert len({has.hash, *(each.hash for each in changed)}) == 1 + 8
+    assert len({has.hash, *(each.hash for each in changed)}) == 1 + 9
 
 
 def test_a_table_has_every_figure_with_its_conditions() -> None:

@@ -284,8 +284,9 @@ class TruthStore:
         model = train_alone(spec, self._data.train, updates=self._training.updates, seed=seed, supernet=supernet)
         found = {"loss": loss_of(model, self._triples)}
         if self._training.per_class:
-            prompts = reference_of(self._data, spec.space).class_prompts(self._training.per_class)
-            samples = generate(model, spec.space, prompts.captions, steps=self._training.steps, seed=seed % 2**31)
+            reference = reference_of(self._data, spec.space)
+            text = reference.condition(reference.class_prompts(self._training.per_class))
+            samples = generate(model, spec.space, text, steps=self._training.steps, seed=seed % 2**31)
             found["fd"] = frechet_distance(samples, self._data.judge.latents)
         found["seconds"] = round(time.perf_counter() - began, 2)
         return found

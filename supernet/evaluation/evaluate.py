@@ -41,6 +41,7 @@ from supernet.evaluation.figures import read_evaluation
 from supernet.evaluation.figures import write_evaluation
 from supernet.evaluation.judge import Judge
 from supernet.evaluation.plot import save_plot
+from supernet.evaluation.reference import Reference
 from supernet.evaluation.reference import reference_of
 from supernet.evaluation.samples import generate
 from supernet.export.exporter import student_origin
@@ -68,6 +69,7 @@ def evaluate(
     samples: int | None = None,
     seeds: Sequence[int] = (0,),
     features: str | None = None,
+    reference: Reference | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Evaluations:
     """Evaluate sub-DiTs of a run by samples drawn for prompts of the judge split.
@@ -88,6 +90,7 @@ def evaluate(
         samples: how many are drawn of each; by default as many as there are judge images, at most `MOST_SAMPLES`.
         seeds: of noise and prompts; everything is evaluated with each.
         features: name of a feature space; by default `pixels` where latents are pixels, else `latents`.
+        reference: real images to compare with; by default those of the data set of the run's space.
         progress: reports samples.
 
     Raises:
@@ -113,7 +116,7 @@ def evaluate(
     models += [_distilled_model(run, name, chosen[name], digest) for name in dict.fromkeys(distilled)]
     if chosen:
         name_search(run, search, digest)
-    reference = reference_of(load_data(space.name), space.name)
+    reference = reference or reference_of(load_data(space.name), space.name)
     default = "latents" if reference.decode is None else "pixels"
     judge = Judge(reference, make_feature_space(features or default, reference.train))
     count = min(len(reference.judge), MOST_SAMPLES) if samples is None else samples
@@ -185,7 +188,7 @@ class _Work:
         drawn = generate(
             model.load(),
             model.spec.space,
-            prompts.captions,
+            self._judge.reference.condition(prompts),
             steps=conditions.steps or 0,
             shift=conditions.shift or 0.0,
             seed=conditions.seed,

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from subdit.core.errors import EvaluationError
 from subdit.space import get_space
 from supernet.data.digits import CaptionedLatents
 from supernet.data.digits import DataSplit
+
+if TYPE_CHECKING:
+    from supernet.evaluation.conditioning import Conditioning
 
 Images = npt.NDArray[np.float32]
 Labels = Mapping[str, npt.NDArray[np.int64]]
@@ -45,8 +49,15 @@ class RealImages:
 
 @dataclass(frozen=True)
 class Prompts:
-    """What samples are drawn for: captions of real images, with the classes of these."""
+    """What samples are drawn for: captions of real images, with the classes of these.
 
+    Attributes:
+        rows: of the judge half.
+        captions: of these.
+        labels: class numbers by column.
+    """
+
+    rows: npt.NDArray[np.int64]
     captions: tuple[str, ...]
     labels: Labels
 
@@ -61,12 +72,14 @@ class Reference:
     Attributes:
         train: images of the splits train and validation.
         judge: images of the split judge.
+        condition: text of prompts as the model takes it.
         decode: latents (count, ...) to pictures (count, channels, height, width) in [-1, 1]; None where no decoder is
             at hand.
     """
 
     train: RealImages
     judge: RealImages
+    condition: Callable[[Prompts], Conditioning]
     decode: Callable[[Images], Images] | None = None
 
     @property
@@ -97,13 +110,19 @@ class Reference:
 
     def _prompts(self, rows: npt.NDArray[np.int64]) -> Prompts:
         captions = tuple(self.judge.captions[row] for row in rows.tolist())
-        return Prompts(captions, {column: labels[rows] for column, labels in self.judge.labels.items()})
+        return Prompts(rows, captions, {column: labels[rows] for column, labels in self.judge.labels.items()})
 
 
 def reference_of(data: DataSplit, space_name: str) -> Reference:
     """The reference that a space's data set gives; its latents are pictures where the space needs no decoder."""
+
+    def condition(prompts: Prompts) -> Conditioning:
+        from supernet.evaluation.conditioning import condition_on
+
+        return condition_on(space_name, prompts.captions)
+
     pixels = "decoder" not in get_space(space_name).pipeline
-    return Reference(_real_images(data.seen), _real_images(data.judge), decode=_same if pixels else None)
+    return Reference(_real_images(data.seen), _real_images(data.judge), condition, decode=_same if pixels else None)
 
 
 def _real_images(part: CaptionedLatents) -> RealImages:

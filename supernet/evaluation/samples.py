@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch import nn
 
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.space import get_space
 from supernet.data.digits import DataSplit
+from supernet.evaluation.conditioning import Conditioning
+from supernet.evaluation.conditioning import Text
 from supernet.evaluation.feature_spaces import PIXELS
 from supernet.evaluation.judge import ACCURACY
 from supernet.evaluation.judge import FRECHET
@@ -23,7 +26,6 @@ from supernet.evaluation.judge import Judge
 from supernet.evaluation.metrics import frechet_distance
 from supernet.evaluation.reference import Prompts
 from supernet.evaluation.reference import reference_of
-from supernet.evaluation.validation_loss import text_tensors
 from supernet.model.placement import device_of
 from supernet.model.placement import float_array
 from supernet.model.placement import full_precision
@@ -81,7 +83,7 @@ def pixel_judge(data: DataSplit, space_name: str) -> Judge:
 def generate(
     model: nn.Module,
     space_name: str,
-    captions: Sequence[str],
+    conditioning: Conditioning,
     *,
     steps: int,
     shift: float = 1.0,
@@ -89,43 +91,45 @@ def generate(
     guidance_scale: float = 1.0,
     progress: ProgressCallback = no_progress,
 ) -> Samples:
-    """Samples (len(captions), channels, size, size) of a torch model by Euler steps from noise of that seed.
+    """Samples (count, channels, size, size) of a torch model by Euler steps from noise of that seed.
 
     `progress` is told samples, a step counting as its part of them.
     """
-    text = text_tensors(space_name, tuple(captions))
-    empty = text_tensors(space_name, ("",))
-    space = get_space(space_name)
-    count = len(captions)
+    space, count = get_space(space_name), conditioning.count
     shape = (count, space.latent_channels, space.latent_size, space.latent_size)
     noise = np.random.default_rng([seed, 7]).standard_normal(shape).astype(np.float32)
-    batch = max(TOKENS_AT_ONCE // space.tokens, 1)
-
-    def part(rows: slice) -> Samples:
-        conditions = tuple(tokens[rows] for tokens in text)
-        made = 0
-
-        def velocity(x: Samples, timestep: Samples) -> Samples:
-            nonlocal made
-            inputs = torch.from_numpy(x), torch.from_numpy(timestep)
-            predicted = full_precision(model(*model_inputs(model, *inputs, conditions)))
-            if guidance_scale != 1:
-                without = [tokens.expand(len(x), -1, -1) for tokens in empty]
-                unconditional = full_precision(model(*model_inputs(model, *inputs, without)))
-                predicted = unconditional + guidance_scale * (predicted - unconditional)
-            made += 1
-            if rows.start % batch == 0:
-                progress(rows.start + min(batch, count - rows.start) * made / steps, count, "")
-            return float_array(predicted)
-
-        with torch.inference_mode():
-            return sample_euler(velocity, noise[rows], steps=steps, shift=shift)
-
+    at_once = max(TOKENS_AT_ONCE // space.tokens, 1)
     drawn = []
-    for start in range(0, count, batch):
-        slices = shard_slices(min(batch, count - start), shard_count(), device_of(model))
-        drawn += run_shards(part, [slice(start + rows.start, start + rows.stop) for rows in slices])
+    for start in range(0, count, at_once):
+        batch = slice(start, min(start + at_once, count))
+        text, x = conditioning.read(batch), noise[batch]
+
+        def part(rows: slice, text: Text = text, x: Samples = x, start: int = start) -> Samples:
+            given, without = text[rows], conditioning.null.expand(rows.stop - rows.start)
+            made = 0
+
+            def velocity(x_t: Samples, timestep: Samples) -> Samples:
+                nonlocal made
+                inputs = torch.from_numpy(x_t), torch.from_numpy(timestep)
+                predicted = _predict(model, *inputs, given)
+                if guidance_scale != 1:
+                    unconditional = _predict(model, *inputs, without)
+                    predicted = unconditional + guidance_scale * (predicted - unconditional)
+                made += 1
+                if rows.start == 0:
+                    progress(start + len(x) * made / steps, count, "")
+                return float_array(predicted)
+
+            with torch.inference_mode():
+                return sample_euler(velocity, x[rows], steps=steps, shift=shift)
+
+        drawn += run_shards(part, shard_slices(len(x), shard_count(), device_of(model)))
     return np.concatenate(drawn)
+
+
+def _predict(model: nn.Module, x_t: Tensor, timestep: Tensor, text: Text) -> Tensor:
+    options = {} if text.mask is None else {"encoder_attention_mask": text.mask.to(device_of(model))}
+    return full_precision(model(*model_inputs(model, x_t, timestep, text.embeddings), **options))
 
 
 def bootstrap_fd(data: DataSplit, *, seeds: int = 3) -> tuple[float, ...]:
@@ -151,7 +155,8 @@ def judge_sampling(
 ) -> Judgement:
     """Generate one sample set a seed, `per_class` of each class, and judge them."""
     prompts = judge.reference.class_prompts(per_class)
-    sets = [generate(model, space_name, prompts.captions, steps=steps, shift=shift, seed=seed) for seed in range(seeds)]
+    conditioning = judge.reference.condition(prompts)
+    sets = [generate(model, space_name, conditioning, steps=steps, shift=shift, seed=seed) for seed in range(seeds)]
     return judge_samples(sets, judge, prompts, steps=steps, shift=shift)
 
 

@@ -24,6 +24,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from subdit.space import get_space
 from supernet import pipeline as pipeline_module
+from supernet.evaluation.conditioning import condition_on
 from supernet.evaluation.samples import generate
 from supernet.evaluation.validation_loss import predicted_velocities
 from supernet.evaluation.validation_loss import text_tensors
@@ -80,7 +81,8 @@ def sample(supernet: ElasticDiT) -> None:
 
 def judged(supernet: ElasticDiT) -> None:
     model = supernet.extract(SPEC).requires_grad_(False)
-    assert generate(model, "digits", ("a handwritten one",) * 3, steps=2, guidance_scale=1.5).shape == (3, 1, 8, 8)
+    text = condition_on("digits", ("a handwritten one",) * 3)
+    assert generate(model, "digits", text, steps=2, guidance_scale=1.5).shape == (3, 1, 8, 8)
 
 
 def pipeline(supernet: ElasticDiT) -> None:

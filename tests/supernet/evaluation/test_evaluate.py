@@ -33,6 +33,7 @@ from supernet.checkpoints import supernet_digest
 from supernet.data.digits import load_data
 from supernet.evaluation import evaluate as module
 from supernet.evaluation import samples as samples_module
+from supernet.evaluation.conditioning import condition_on
 from supernet.evaluation.feature_spaces import PIXELS
 from supernet.evaluation.figures import Conditions
 from supernet.evaluation.figures import Evaluation
@@ -100,7 +101,7 @@ def test_figures_are_those_of_samples_against_real_images(run: Run) -> None:
     drawn = generate(
         load_supernet(run.supernet).extract(TINY),
         "digits",
-        prompts.captions,
+        reference.condition(prompts),
         steps=3,
         shift=2.0,
         seed=4,
@@ -137,11 +138,11 @@ def test_as_many_samples_as_judge_images_and_a_real_half_of_at_most_all(run: Run
 
 def test_samples_do_not_depend_on_how_many_are_drawn_at_once(made: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_supernet(made.supernet).extract(TINY)
-    captions = [load_data("digits").judge.captions[row] for row in range(11)]
+    text = condition_on("digits", load_data("digits").judge.captions[:11])
     seen: list[tuple[float, float]] = []
 
     def drawn() -> np.ndarray:
-        return generate(model, "digits", captions, steps=2, progress=lambda done, total, _: seen.append((done, total)))
+        return generate(model, "digits", text, steps=2, progress=lambda done, total, _: seen.append((done, total)))
 
     whole = drawn()
     monkeypatch.setattr(samples_module, "TOKENS_AT_ONCE", 3 * SPACE.tokens)
@@ -174,7 +175,7 @@ def test_a_distilled_pick_stands_beside_the_pick(run: Run, monkeypatch: pytest.M
     assert (student.point, student.conditions.steps, student.conditions.shift) == ("best distilled", 4, 3.0)
     reference = reference_of(load_data("digits"), "digits")
     prompts = reference.draw_prompts(12, seed=0)
-    drawn = generate(load_sub_dit(folder), "digits", prompts.captions, steps=4, shift=3.0, seed=0)
+    drawn = generate(load_sub_dit(folder), "digits", reference.condition(prompts), steps=4, shift=3.0, seed=0)
     assert student.figures == Judge(reference, PIXELS).figures(drawn, prompts.labels)
     assert student.conditions.weights == supernet_digest(folder) and student.supernet == pick.supernet
     with monkeypatch.context() as patch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.svm import SVC
 from subdit.core.errors import EvaluationError
 from supernet.data.digits import digit_caption
 from supernet.data.digits import load_data
+from supernet.evaluation.conditioning import condition_on
 from supernet.evaluation.feature_spaces import LATENT_NUMBERS
 from supernet.evaluation.feature_spaces import PIXELS
 from supernet.evaluation.judge import Judge
@@ -31,6 +33,10 @@ DATA = load_data("digits")
 REFERENCE = reference_of(DATA, "digits")
 JUDGE = pixel_judge(DATA, "digits")
 NOISY = (DATA.judge.latents + 0.3 * np.random.default_rng(0).standard_normal((898, 1, 8, 8))).astype(np.float32)
+
+
+def halves(train: RealImages, judge: RealImages, **options: Any) -> Reference:
+    return Reference(train, judge, lambda prompts: condition_on("digits", prompts.captions), **options)
 
 
 def images(count: int, seed: int = 0, **labels: list[int]) -> RealImages:
@@ -126,11 +132,11 @@ def test_several_columns_of_classes_and_some_that_are_not_known() -> None:
 
 def test_a_figure_without_a_value_is_none() -> None:
     same = images(10, label=[0], style=[0, 1])
-    judged = Judge(Reference(same, same), LATENT_NUMBERS)
+    judged = Judge(halves(same, same), LATENT_NUMBERS)
     figures = judged.figures(images(12, seed=1).latents, {"label": np.zeros(12, int), "style": np.full(12, -1)})
     assert figures["accuracy_label"] is None and figures["accuracy_style"] is None and figures["nn_ratio"] is None
     flat = replace(same, latents=np.zeros_like(same.latents))
-    figures = Judge(Reference(same, flat), LATENT_NUMBERS).figures(same.latents, {})
+    figures = Judge(halves(same, flat), LATENT_NUMBERS).figures(same.latents, {})
     assert figures["gaussian_kernel_distance"] is None and figures["diversity"] is None
 
 
@@ -141,7 +147,7 @@ def test_pictures_are_decoded_and_latents_are_not() -> None:
         seen.append(len(latents))
         return np.repeat(latents[:, :1], 3, axis=1) / 2
 
-    reference = Reference(images(300), images(20, seed=1), decode)
+    reference = halves(images(300), images(20, seed=1), decode=decode)
     found = Judge(reference, PIXELS).features(reference.train.latents)
     assert found.shape == (300, 48) and np.array_equal(
         found[:, :16], reference.train.latents[:, 0].reshape(300, 16) / 2
@@ -164,7 +170,7 @@ def shaped(make: Callable[[np.ndarray], np.ndarray]) -> object:
 
 
 def test_what_cannot_be_judged_is_refused() -> None:
-    reference = Reference(images(9), images(9, seed=1))
+    reference = halves(images(9), images(9, seed=1))
     with pytest.raises(EvaluationError, match="'pixels' needs pictures.*--features latents"):
         Judge(reference, PIXELS)
     with pytest.raises(EvaluationError, match="5 images in judge, which is too few.*at least 6"):
@@ -179,7 +185,7 @@ def test_what_cannot_be_judged_is_refused() -> None:
     "make", [lambda x: x, lambda x: x[:1].reshape(1, -1), lambda x: np.log(-np.square(x.reshape(len(x), -1)))]
 )
 def test_a_feature_space_that_gives_no_features_is_named(make: Callable[[np.ndarray], np.ndarray]) -> None:
-    judge = Judge(Reference(images(9), images(9, seed=1)), shaped(make))  # type: ignore[arg-type]
+    judge = Judge(halves(images(9), images(9, seed=1)), shaped(make))  # type: ignore[arg-type]
     with np.errstate(invalid="ignore"), pytest.raises(EvaluationError, match="'mine' gives an array of shape"):
         judge.figures(images(9).latents, {})
 
@@ -204,12 +210,12 @@ def test_prompts_of_classes_come_in_equal_numbers() -> None:
     assert prompts.captions == tuple(digit_caption(label) for label in labels.tolist())
     assert len(REFERENCE.class_prompts(200)) == 2000, "a class with fewer images gives them again"
     with pytest.raises(EvaluationError, match="2 columns of classes"):
-        Reference(images(9), images(9, a=[0, 1], b=[1, 2])).class_prompts(3)
+        halves(images(9), images(9, a=[0, 1], b=[1, 2])).class_prompts(3)
 
 
 @pytest.mark.parametrize(("count", "fewest", "most"), [(1, 0, 1), (9, 0, 1), (20, 1, 1), (47, 2, 3), (60, 3, 3)])
 def test_drawn_prompts_are_those_of_images_each_as_often_as_others(count: int, fewest: int, most: int) -> None:
-    reference = Reference(images(9), images(20, label=list(range(20))))
+    reference = halves(images(9), images(20, label=list(range(20))))
     prompts = reference.draw_prompts(count, seed=3)
     assert len(prompts) == count
     times = np.bincount(prompts.labels["label"], minlength=20)

@@ -10,6 +10,7 @@ import torch
 
 from subdit.space import get_space
 from supernet.data.digits import load_data
+from supernet.evaluation.conditioning import condition_on
 from supernet.evaluation.samples import generate
 from supernet.evaluation.validation_loss import predicted_velocities
 from supernet.evaluation.validation_loss import validation_loss
@@ -90,7 +91,7 @@ def test_generation_is_seeded_and_guided(supernet: ElasticDiT) -> None:
     captions = ("a handwritten zero", "a handwritten seven", "a handwritten seven")
 
     def drawn(**options: float) -> np.ndarray:
-        return generate(model, "digits", captions, steps=2, **options)  # type: ignore[arg-type]
+        return generate(model, "digits", condition_on("digits", captions), steps=2, **options)  # type: ignore[arg-type]
 
     one = drawn()
     assert one.shape == (3, 1, 8, 8) and np.array_equal(one, drawn())

@@ -44,7 +44,7 @@ _HEADINGS = {
 @click.option(
     "--seed", "seeds", type=click.IntRange(min=0), multiple=True, default=(0,), show_default=True, help="Repeat."
 )
-@click.option("--features", help="What images are compared by; default: pixels, or latents where they are none.")
+@click.option("--features", help="What images are compared by; default: pixels of small ones, else convolutional.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     run: Path,

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from collections.abc import Sequence
-from dataclasses import dataclass
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 
 from subdit.core.errors import EvaluationError
-from subdit.core.errors import RunError
 from subdit.core.origin import NO_PART
 from subdit.core.origin import Standing
-from subdit.core.origin import name_search
 from subdit.core.origin import of_others
 from subdit.core.origin import say
 from subdit.core.origin import set_aside
@@ -23,12 +18,8 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
 from subdit.core.run import read_manifest
-from subdit.core.run import read_pick
-from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
-from supernet.checkpoints import load_sub_dit
-from supernet.checkpoints import load_supernet_of
 from supernet.checkpoints import supernet_digest
 from supernet.data.digits import load_data
 from supernet.evaluation.feature_spaces import make_feature_space
@@ -40,18 +31,17 @@ from supernet.evaluation.figures import evaluation_file
 from supernet.evaluation.figures import read_evaluation
 from supernet.evaluation.figures import write_evaluation
 from supernet.evaluation.judge import Judge
+from supernet.evaluation.models import EvaluatedModel
+from supernet.evaluation.models import chosen_models
 from supernet.evaluation.plot import save_plot
 from supernet.evaluation.reference import Reference
 from supernet.evaluation.reference import reference_of
 from supernet.evaluation.samples import generate
-from supernet.export.exporter import student_origin
-from supernet.model.dit import SubDiT
-from supernet.model.elastic import ElasticDiT
-from supernet.recipe import SamplingRecipe
-from supernet.recipe import read_recipe
 
 MOST_SAMPLES = 5000
 """Samples where no number is given: as many as there are judge images, and no more than this."""
+LARGE_IMAGE = 2048
+"""Numbers of an image that are too many to be compared one by one, such as those of 32x32 pixels in colour."""
 PLOT = "evaluation.png"
 
 
@@ -89,7 +79,8 @@ def evaluate(
         guidance_scale: of classifier-free guidance; 1 is without.
         samples: how many are drawn of each; by default as many as there are judge images, at most `MOST_SAMPLES`.
         seeds: of noise and prompts; everything is evaluated with each.
-        features: name of a feature space; by default `pixels` where latents are pixels, else `latents`.
+        features: name of a feature space; by default the numbers of small images themselves, `pixels` or `latents`, and
+            `convolutional` from `LARGE_IMAGE` numbers on.
         reference: real images to compare with; by default those of the data set of the run's space.
         progress: reports samples.
 
@@ -104,22 +95,15 @@ def evaluate(
     _check(steps=steps, shift=shift, guidance_scale=guidance_scale, samples=samples, seeds=seeds)
     space = get_space(str(read_manifest(run).get("space")))
     digest = supernet_digest(run.supernet)
-    if not (points or specs or picks or distilled):
-        points = tuple(space.named)
-    named = {name: space.named_spec(name) for name in points}
-    named |= {spec.hash: space.check(spec) for spec in specs}
-    chosen = {name: _spec_of(run, space, name, search) for name in (*picks, *distilled)}
-    # A search may call its picks as the space calls its points.
-    named |= {f"pick {name}" if name in space.named else name: chosen[name] for name in picks}
-    inherited = _Inherited(run, digest)
-    models = [inherited.model(name, spec) for name, spec in named.items()]
-    models += [_distilled_model(run, name, chosen[name], digest) for name in dict.fromkeys(distilled)]
-    if chosen:
-        name_search(run, search, digest)
+    models = chosen_models(
+        run, digest, space, points=points, specs=specs, picks=picks, distilled=distilled, search=search
+    )
     reference = reference or reference_of(load_data(space.name), space.name)
-    default = "latents" if reference.decode is None else "pixels"
-    judge = Judge(reference, make_feature_space(features or default, reference.train))
     count = min(len(reference.judge), MOST_SAMPLES) if samples is None else samples
+    total = len(models) * len(seeds) * count
+    features = features or _default_features(reference)
+    progress(0, total, f"{features} features")
+    judge = Judge(reference, make_feature_space(features, reference.train))
     work = _Work(run, judge, digest)
     found: list[Evaluation] = []
     for model in models:
@@ -135,40 +119,12 @@ def evaluate(
                 feature_hash=judge.space.hash,
                 reference_hash=reference.hash,
             )
-            part = _part(progress, len(found) * count, len(models) * len(seeds) * count, model.name)
+            part = _part(progress, len(found) * count, total, model.name)
             found.append(work.evaluate(model, conditions, part))
     real = [work.real(replace(found[index].conditions, weights="")) for index in range(len(seeds))]
     evaluations = Evaluations(tuple(found), tuple(real))
     save_plot(evaluations, run.evaluation / PLOT, supernet=digest)
     return evaluations
-
-
-@dataclass(frozen=True)
-class _Model:
-    """What is evaluated: `supernet` and `weights` are as in `Evaluation` and `Conditions`; `load` reads it."""
-
-    name: str
-    spec: SubDiTSpec
-    supernet: str
-    weights: str
-    recipe: SamplingRecipe
-    load: Callable[[], SubDiT]
-
-
-class _Inherited:
-    """Sub-DiTs with the supernet's weights, which are loaded when the first of them is."""
-
-    def __init__(self, run: Run, digest: str) -> None:
-        self._folder = run.supernet
-        self._digest = digest
-        self._recipe = read_recipe(run.supernet)[0]
-
-    def model(self, name: str, spec: SubDiTSpec) -> _Model:
-        return _Model(name, spec, self._digest, "", self._recipe, lambda: self._supernet.extract(spec))
-
-    @cached_property
-    def _supernet(self) -> ElasticDiT:
-        return load_supernet_of(self._folder, self._digest)
 
 
 class _Work:
@@ -179,7 +135,7 @@ class _Work:
         self._judge = judge
         self._digest = digest
 
-    def evaluate(self, model: _Model, conditions: Conditions, progress: ProgressCallback) -> Evaluation:
+    def evaluate(self, model: EvaluatedModel, conditions: Conditions, progress: ProgressCallback) -> Evaluation:
         """Of one model, made or read."""
         progress(0, conditions.samples, "")
         if (known := self._known(model.spec, conditions)) is not None:
@@ -224,18 +180,10 @@ class _Work:
         return None
 
 
-def _spec_of(run: Run, space: SearchSpace, pick: str, search: str) -> SubDiTSpec:
-    return space.check(SubDiTSpec.from_dict(read_pick(run, pick, search=search)["spec"]))
-
-
-def _distilled_model(run: Run, pick: str, spec: SubDiTSpec, digest: str) -> _Model:
-    """A pick's student; raises `RunError` where there is none, or it is of other weights than the run's."""
-    folder = run.pick(spec.hash) / "distilled"
-    if not (folder / "config.json").exists():
-        raise RunError(f"The pick {pick!r} is not distilled; do it with 'subdit distill', or pass --pick {pick}.")
-    made_from = student_origin(run, pick, folder, digest) or digest
-    recipe, weights = read_recipe(folder)[0], supernet_digest(folder)
-    return _Model(f"{pick} distilled", spec, made_from, weights, recipe, lambda: load_sub_dit(folder))
+def _default_features(reference: Reference) -> str:
+    if reference.judge.latents[:1].size >= LARGE_IMAGE:
+        return "convolutional"
+    return "latents" if reference.decode is None else "pixels"
 
 
 def _check(

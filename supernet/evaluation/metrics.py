@@ -19,6 +19,8 @@ NEIGHBORS = 5
 """Of coverage, as its authors choose."""
 BANDWIDTH_ROWS = 1000
 """Rows whose distances give the Gaussian kernel's bandwidth."""
+CLASSIFIER_ROWS = 5000
+"""Rows that a classifier is fitted on."""
 _ROWS_AT_ONCE = 1024
 
 
@@ -68,8 +70,7 @@ def median_distance(features: Features) -> float:
     from scipy.spatial.distance import pdist
 
     flat = _rows(features, least=2)
-    chosen = np.linspace(0, len(flat) - 1, min(len(flat), BANDWIDTH_ROWS)).round().astype(np.int64)
-    return float(np.median(pdist(flat[chosen])))
+    return float(np.median(pdist(flat[_evenly(len(flat), BANDWIDTH_ROWS)])))
 
 
 def kernel_distance(first: Features, second: Features, kernel: Kernel) -> float:
@@ -135,24 +136,30 @@ def fit_classifier(train: Features, labels: npt.NDArray[np.int64], *, linear: bo
     """A classifier of scikit-learn fitted on real images, that recognises what samples were asked for.
 
     It is a support-vector classifier with a Gaussian kernel for numbers of about [-1, 1], such as pixels, and with
-    `linear` a logistic regression on standardised features, the linear probe that learned features are read by.
+    `linear` a logistic regression on standardised features, the linear probe that learned features are read by. Of more
+    than `CLASSIFIER_ROWS` rows as many are used, evenly spaced.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    flat = train.reshape(len(train), -1)
+    chosen = _evenly(len(train), CLASSIFIER_ROWS)
+    flat = train[chosen].reshape(len(chosen), -1)
     if linear:
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     else:
         classifier = SVC(gamma=0.64 / flat.shape[1], C=10)
-    return classifier.fit(flat, labels)
+    return classifier.fit(flat, labels[chosen])
 
 
 def prompt_accuracy(samples: Features, labels: npt.NDArray[np.int64], classifier: Any) -> float:
     """Share of samples whose intended class the classifier recognises."""
     return float(np.mean(classifier.predict(samples.reshape(len(samples), -1)) == labels))
+
+
+def _evenly(count: int, most: int) -> npt.NDArray[np.int64]:
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
 def _rows(samples: Features, *, least: int) -> npt.NDArray[np.float64]:

@@ -156,7 +156,7 @@ def test_progress_grows_to_the_end(run: Run) -> None:
     evaluate(run.path, points=["tiny", "full"], progress=lambda *told: seen.append(told), **FAST)
     done = [each for each, _, _ in seen]
     assert done == sorted(done) and done[-1] == 24 and {total for _, total, _ in seen} == {24}
-    assert {note for _, _, note in seen} == {"tiny", "full"}
+    assert [*dict.fromkeys(note for _, _, note in seen)] == ["pixels features", "tiny", "full"]
 
 
 def distil(run: Run, made_from: str | None, seed: int = 7) -> Path:
@@ -341,6 +341,13 @@ def test_the_table_and_the_json_say_the_same(run: Run, tmp_path: Path, monkeypat
     ]
     for each in found:
         assert f"{each.figures['frechet_distance']:.4f}" in shown.stdout
+
+
+def test_large_images_are_compared_by_learned_features(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("supernet.evaluation.convolutional.STEPS", 2)
+    for large, features in ((65, "pixels"), (64, "convolutional")):
+        monkeypatch.setattr(module, "LARGE_IMAGE", large)
+        assert evaluate(run.path, points=["tiny"], **FAST).models[0].conditions.feature_space == features
 
 
 def test_learned_features_are_a_name_away(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

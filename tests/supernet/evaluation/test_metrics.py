@@ -278,3 +278,12 @@ def test_recognition_of_real_unseen_digits(linear: bool) -> None:
 def test_the_classifier_of_digits_is_the_one_that_judged_them_always() -> None:
     classifier = fit_classifier(DATA.seen.latents, DATA.seen.labels, linear=False)
     assert classifier.gamma == 0.01 and classifier.C == 10
+
+
+def test_of_many_rows_some_teach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "CLASSIFIER_ROWS", 100)
+    classifier = fit_classifier(DATA.seen.latents, DATA.seen.labels, linear=False)
+    chosen = np.linspace(0, 898, 100).round().astype(int)
+    known = fit_classifier(DATA.seen.latents[chosen], DATA.seen.labels[chosen], linear=False)
+    flat = DATA.judge.latents.reshape(898, -1)
+    assert np.array_equal(classifier.predict(flat), known.predict(flat))

@@ -38,7 +38,7 @@ from _attention_graphs import prepare
 from _attention_graphs import spent_on
 from _attention_graphs import timed_ms
 
-from profilers._conditions import cpu_model
+from profilers import cpu_model
 from subdit.core.files import write_atomic
 from subdit.core.files import write_json
 

@@ -25,7 +25,7 @@ from device_profiles import WholeFit
 from device_profiles import WholeRows
 from device_profiles import fit_whole
 from device_profiles import summarize_errors
-from device_profiles._additive import fit_additive
+from device_profiles._additive_fit import fit_additive
 from subdit.core.files import write_atomic
 from subdit.core.files import write_json
 

@@ -15,23 +15,21 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nas._config import Budget
-from nas._config import Question
-from nas._costs import CostTable
+from nas._config import SearchConfig
 from nas._loop import run_search
 from nas._pareto import Points
 from nas._pareto import hypervolume
 from nas._pareto import on_front
 from nas._pareto import scaled
-from nas._problem import device_tables
-from nas.proxies import QualityProxy
+from nas._problem import SearchProblem
+from nas._problem import resolve
 from nas.proxies import QualityStore
-from nas.proxies import ValidationLoss
 from nas.samplers._nsga2 import POPULATION
 from subdit.core.errors import SubditError
 from subdit.core.files import write_atomic
@@ -46,10 +44,8 @@ REFERENCE = (1.1, 1.1)
 
 def compare(
     run: Run,
-    tables: CostTable,
-    proxy: QualityProxy,
+    problem: SearchProblem,
     *,
-    device: str,
     specs: int,
     seed: int,
     trials: tuple[int, ...],
@@ -58,18 +54,20 @@ def compare(
     progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
     """Shares of the random front's hypervolume, by number of evaluations; see the module."""
+    tables, name = problem.tables, problem.objectives.qualities[0]
+    proxy = problem.proxies[name]
     rng = np.random.default_rng(seed)
     encoded = tables.space.sample(rng, specs)
     store = QualityStore(run.quality, proxy)
     quality = []
-    for at, spec in enumerate(tables.space.decode(encoded)):
+    for index, spec in enumerate(tables.space.decode(encoded)):
         quality.append(store.value(spec))
-        progress(at + 1, specs, "random specs scored")
+        progress(index + 1, specs, "random specs scored")
     scored: Points = np.c_[tables.look_up(encoded).latency_ms, quality]
     best = scored[on_front(scored)]
     whole = hypervolume(scaled(best, best), REFERENCE)
 
-    def share(points: Points) -> float:
+    def fraction(points: Points) -> float:
         return hypervolume(scaled(points, best), REFERENCE) / whole
 
     most = max(trials)
@@ -81,14 +79,13 @@ def compare(
             aside = Run(Path(folder) / str(search_seed))
             start_manifest(aside, space=tables.space.name)
             os.symlink(run.quality.resolve(), aside.quality)
-            question = Question(device, limits=tables.limits, seed=search_seed)
-            result = run_search(aside, "default", tables, proxy, question, Budget(most), progress=progress)
-            table = np.genfromtxt(result.folder / "trials.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
-            searched.append(np.c_[table["latency_ms"], table["quality"]].astype(np.float64))
+            config = replace(problem.config, seed=search_seed, trials=most)
+            result = run_search(aside, "default", replace(problem, config=config), progress=progress)
+            searched.append(result.to_frame()[["latency_ms", name]].to_numpy(dtype=np.float64))
     by_trials = {}
     for count in trials:
-        chance = [share(scored[rng.permutation(specs)[:count]]) for _ in range(draws)]
-        found = [share(points[:count]) for points in searched]
+        chance = [fraction(scored[rng.permutation(specs)[:count]]) for _ in range(draws)]
+        found = [fraction(points[:count]) for points in searched]
         by_trials[str(count)] = {
             "search": {"shares": found, "mean": float(np.mean(found)), "lowest": min(found)},
             "random": {"mean": float(np.mean(chance)), "lowest": min(chance), "highest": max(chance), "draws": draws},
@@ -96,7 +93,8 @@ def compare(
     return {
         "machine": machine(),
         "space": tables.space.name,
-        "device": device,
+        "device": problem.devices[0],
+        "device_facts": problem.device_facts,
         "proxy": {"id": proxy.id, "supernet_digest": proxy.supernet_digest, "data_hash": proxy.data_hash},
         "random_specs": specs,
         "seed": seed,
@@ -169,19 +167,17 @@ def main() -> None:
     given = parser.parse_args()
     try:
         run = Run(given.run).require()
-        tables, facts, device = device_tables(run, given.device, allow_noisy=given.allow_noisy)
+        problem = resolve(run, SearchConfig((given.device,), allow_noisy=given.allow_noisy))
         result = compare(
             run,
-            tables,
-            ValidationLoss(run.supernet, tables.space.name),
-            device=device,
+            problem,
             specs=given.specs,
             seed=given.seed,
             trials=tuple(sorted(given.trials)),
             search_seeds=given.search_seeds,
             draws=given.draws,
             progress=bar(),
-        ) | {"device_facts": facts}
+        )
     except SubditError as error:
         sys.exit(f"Error: {error}")
     name = f"hypervolume_{result['space']}"

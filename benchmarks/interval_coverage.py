@@ -13,7 +13,7 @@ a fit to the others of its profile. Each is predicted
 Prints coverage with its exact binomial (Clopper-Pearson) 95 % interval, and the figures that `device_profiles` has as
 `ASSUMED`; writes benchmarks/results/interval_coverage.txt and .json. Exit code 1 where coverage of all held-out
 sub-DiTs together, with or without whole measurements, is outside 90 to 98 %, or `ASSUMED` is not what is found. Takes
-two minutes of processor time, for the fits to whole sub-DiTs.
+a quarter of a minute of processor time, for the fits to whole sub-DiTs.
 """
 
 from __future__ import annotations

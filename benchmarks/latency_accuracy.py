@@ -35,6 +35,7 @@ from profilers import is_kit
 from profilers import kit
 from profilers import open_kit
 from profilers import profile_beside
+from profilers import runtime_names
 from subdit.cli._progress import progress_bar
 from subdit.core.errors import SubditError
 from subdit.core.files import read_json
@@ -45,7 +46,6 @@ from subdit.space import SubDiTSpec
 from subdit.space import get_space
 
 RESULTS = Path(__file__).parent / "results"
-RUNTIMES = ("onnxruntime", "litert", "tflite")
 SEED = 4711
 HELD_OUT = {"digits": 100, "mid-256": 12}
 BUDGET_S = {"digits": 900.0, "mid-256": 1800.0}
@@ -284,7 +284,7 @@ def _export(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--runtime", choices=RUNTIMES, default=RUNTIMES[0])
+    parser.add_argument("--runtime", choices=runtime_names(), default="onnxruntime")
     parser.add_argument("--space", choices=tuple(HELD_OUT), default="digits")
     parser.add_argument("--seed", type=int, default=SEED, help="of the held-out sub-DiTs")
     parser.add_argument("--count", type=int, help="of the held-out sub-DiTs; 100 of digits, 12 of mid-256")

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device_profiles import check_physics
+from device_profiles import check_plausibility
 from device_profiles import read_profile
 from device_profiles import save_profile
-from profilers._conditions import device_name
+from profilers import device_name
 from subdit.cli._progress import progress_bar
 from subdit.core.errors import SubditError
 from subdit.space import count_params
@@ -115,7 +115,7 @@ def measure(one: Combination, work: Path, out: Path) -> int:
                 progress=progress,
                 force=True,
             )
-        found = check_physics(read_profile(made_here))
+        found = check_plausibility(read_profile(made_here))
         for finding in found:
             print(f"  {finding.rule}: {finding.message}", file=sys.stderr)
         if made.noisy or found:

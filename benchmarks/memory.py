@@ -35,7 +35,7 @@ import numpy.typing as npt
 from subdit.core.files import write_atomic
 from subdit.core.files import write_json
 from subdit.space import MEMORY_TERMS
-from subdit.space import RUNTIMES
+from subdit.space import MODELLED_RUNTIMES
 from subdit.space import SubDiTSpec
 from subdit.space import activation_bytes
 from subdit.space import get_space
@@ -186,7 +186,7 @@ def rows_of(kept: dict[str, Any]) -> list[Row]:
         space = get_space(spec.space)
         encoded = space.encode([spec])
         for precision in (one for one in PRECISIONS if one in model["peaks"]):
-            runs = {runtime: model["peaks"][precision][runtime]["runs"] for runtime in RUNTIMES}
+            runs = {runtime: model["peaks"][precision][runtime]["runs"] for runtime in MODELLED_RUNTIMES}
             peaks = {runtime: [peak_of(run) for run in each] for runtime, each in runs.items()}
             weights = weight_bytes(space, encoded, precision)[0]
             found.append(

@@ -31,6 +31,7 @@ import numpy.typing as npt
 from hypervolume import bar
 from hypervolume import machine
 
+from nas._config import SearchConfig
 from nas._costs import CostTable
 from nas._costs import Latencies
 from nas._costs import LatencySource
@@ -38,13 +39,13 @@ from nas._feasible_region import find_feasible_region
 from nas._pareto import hypervolume
 from nas._pareto import on_front
 from nas._pareto import scaled
-from nas._problem import device_tables
+from nas._problem import Objectives
+from nas._problem import resolve
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
 from nas.proxies import ValidationLoss
 from nas.samplers._nsga2 import evaluated_from
 from nas.samplers._nsga2 import initial_rows
-from nas.samplers._proposal import Way
 from nas.samplers._proposal import next_spec
 from subdit.core.errors import SubditError
 from subdit.core.files import write_atomic
@@ -101,13 +102,13 @@ def score_all(run: Run, space: SearchSpace, proxy: QualityProxy, progress: Progr
 
 def search_by_subdit(tables: CostTable, score: Score, evaluations: int, seed: int, *, surrogate: bool = True) -> None:
     """The default search: the same function that `subdit search` asks for each proposal."""
-    way = Way(seed=seed, surrogate=surrogate)
+    config, objectives = SearchConfig(("table",), seed=seed, surrogate=surrogate), Objectives()
     initial = initial_rows(tables.space, tables, find_feasible_region(tables))
     rows: list[npt.NDArray[np.int64]] = []
     points: list[tuple[float, float]] = []
     while True:
         evaluated = evaluated_from(tables.space, rows, points)
-        found = next_spec(tables, way, initial=initial, evaluated=evaluated, number=len(rows))
+        found = next_spec(tables, config, objectives, initial=initial, evaluated=evaluated, number=len(rows))
         assert found is not None
         points.append(score(found.row))
         rows.append(found.row)
@@ -335,7 +336,8 @@ def main() -> None:
     given = parser.parse_args()
     try:
         run = Run(given.run).require()
-        whole, facts, device = device_tables(run, given.device, allow_noisy=given.allow_noisy)
+        problem = resolve(run, SearchConfig((given.device,), allow_noisy=given.allow_noisy))
+        whole = problem.tables
         space = sub_space(whole.space.name)
         tables = dataclasses.replace(whole, space=space, latencies=SubLatencies(whole.latencies, whole.space, space))
         quality = score_all(run, space, fixed_triples(run, space.name), bar())
@@ -343,7 +345,9 @@ def main() -> None:
         result = compare(tables, points, evaluations=given.evaluations, seeds=given.seeds, progress=bar())
     except SubditError as error:
         sys.exit(f"Error: {error}")
-    write_json(given.out / "search_truth.json", result | {"device": device, "device_facts": facts})
+    write_json(
+        given.out / "search_truth.json", result | {"device": problem.devices[0], "device_facts": problem.device_facts}
+    )
     write_atomic(given.out / "search_truth.txt", text := describe(result))
     draw(result, given.out / "search_truth.png")
     print(text)

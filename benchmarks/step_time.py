@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -35,8 +36,8 @@ def measure(threads: int, rounds: int) -> dict[str, list[float]]:
     from subdit.space import get_space
     from supernet.data.digits import load_data
     from supernet.parallel import run_shards
+    from supernet.training.config import TrainingConfig
     from supernet.training.trainer import Trainer
-    from supernet.training.trainer import TrainingConfig
 
     torch.set_num_threads(threads)
     config, data = TrainingConfig(), load_data("digits").train
@@ -105,7 +106,7 @@ def main() -> None:
     if options.child:
         print(json.dumps(measure(options.child, options.rounds)))
         return
-    from profilers._conditions import cpu_model
+    from profilers import cpu_model
     from subdit.core.files import write_atomic
     from subdit.core.files import write_json
 
@@ -133,9 +134,12 @@ def main() -> None:
             lines += table(everything[name], name)
     print("\n".join(lines))
     RESULTS.mkdir(exist_ok=True)
-    write_atomic(RESULTS / "step_time.txt", "\n".join(lines) + "\n")
     facts = {"machine": cpu_model(), "flags": sorted(has & set(FLAGS))}
-    write_json(RESULTS / "step_time.json", facts | {"ms": everything})
+    # One result per kind of processor: what a processor emulates decides the ratio.
+    words = re.findall(r"[a-z]{2,}", re.sub(r"\(r\)|processor|cpu", "", cpu_model().lower()))
+    name = "_".join(["step_time", *words[:2]])
+    write_atomic(RESULTS / f"{name}.txt", "\n".join(lines) + "\n")
+    write_json(RESULTS / f"{name}.json", facts | {"ms": everything})
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from hypervolume import machine
 from device_profiles import DeviceProfile
 from device_profiles import LatencyEstimator
 from device_profiles import load_profile
+from nas import SearchConfig
 from nas import search
 from reports import OtherDevice
 from reports import compare_searches
@@ -39,10 +40,12 @@ def compare(run: Run, profiles: list[DeviceProfile], *, trials: int, seeds: int)
     space = get_space(str(read_manifest(run).get("space")))
     progress = bar()
     results = {}
-    for at, profile in enumerate(profiles):
+    for index, profile in enumerate(profiles):
         for seed in range(seeds):
-            name = f"two-devices-{at}-{seed}"
-            search(run.path, device=profile, name=name, trials=trials, seed=seed, resume=True, progress=progress)
+            name = f"two-devices-{index}-{seed}"
+            search(
+                run.path, SearchConfig((profile,), trials=trials, seed=seed), name=name, resume=True, progress=progress
+            )
             results[profile.id, seed] = read_results(run, name)
     rows = []
     for here in profiles:

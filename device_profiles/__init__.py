@@ -1,24 +1,24 @@
-"""Device profiles: the documented schema, the registry of profiles, and the latency estimator; numpy only."""
+"""Device profiles: the documented schema, the registry of profiles, and the latency estimator; no torch."""
 
 from device_profiles._calibration import MIN_WHOLE
 from device_profiles._calibration import fit_calibration
-from device_profiles._calibration import kendall_tau
 from device_profiles._calibration import noise_floor
 from device_profiles._calibration import summarize_errors
-from device_profiles._compare import Comparison
-from device_profiles._compare import compare_profiles
+from device_profiles._comparison import Comparison
+from device_profiles._comparison import compare_profiles
 from device_profiles._correction import CorrectedLatencies
-from device_profiles._drift import Drift
-from device_profiles._drift import Stretch
+from device_profiles._drift_report import DriftReport
+from device_profiles._drift_report import Segment
 from device_profiles._estimator import LatencyEstimate
 from device_profiles._estimator import LatencyEstimator
 from device_profiles._estimator import half_apart_ms
 from device_profiles._finding import Finding
-from device_profiles._physics import check_physics
 from device_profiles._pipeline import PipelineLatency
 from device_profiles._pipeline import pipeline_latency
 from device_profiles._plain_sums import ASSUMED
 from device_profiles._plain_sums import PlainSums
+from device_profiles._plausibility import check_plausibility
+from device_profiles._profile import NOISE_LIMIT
 from device_profiles._profile import Calibration
 from device_profiles._profile import Conditions
 from device_profiles._profile import DeviceProfile
@@ -35,8 +35,10 @@ from device_profiles._registry import read_profile
 from device_profiles._registry import read_registry
 from device_profiles._registry import save_profile
 from device_profiles._registry import user_registry
-from device_profiles._student import Z_95
-from device_profiles._student import t_95
+from device_profiles._statistics import Z_95
+from device_profiles._statistics import kendall_tau
+from device_profiles._statistics import spearman_rho
+from device_profiles._statistics import t_95
 from device_profiles._whole_fit import WholeFit
 from device_profiles._whole_fit import WholeRows
 from device_profiles._whole_fit import fit_whole
@@ -48,12 +50,13 @@ __all__ = [
     "ASSUMED",
     "MIN_WHOLE",
     "MIN_WHOLE_ROWS",
+    "NOISE_LIMIT",
     "Calibration",
     "Comparison",
     "Conditions",
     "CorrectedLatencies",
     "DeviceProfile",
-    "Drift",
+    "DriftReport",
     "ErrorReport",
     "Finding",
     "Latency",
@@ -63,13 +66,13 @@ __all__ = [
     "PipelineLatency",
     "PlainSums",
     "RegisteredProfile",
-    "Stretch",
+    "Segment",
     "WholeFit",
     "WholeLatency",
     "WholeModel",
     "WholeRows",
     "Z_95",
-    "check_physics",
+    "check_plausibility",
     "compare_profiles",
     "fit_calibration",
     "fit_whole",
@@ -85,6 +88,7 @@ __all__ = [
     "read_profile",
     "read_registry",
     "save_profile",
+    "spearman_rho",
     "summarize_errors",
     "t_95",
     "user_registry",

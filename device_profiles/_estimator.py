@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device_profiles._calibration import left_out_by_calibration
-from device_profiles._left_out import LeftOut
+from device_profiles._calibration import calibration_interval
+from device_profiles._cross_validation import PredictionInterval
 from device_profiles._plain_sums import ASSUMED
 from device_profiles._plain_sums import PlainSums
 from device_profiles._profile import Calibration
 from device_profiles._profile import DeviceProfile
 from device_profiles._profile import ErrorReport
-from device_profiles._student import Z_95
+from device_profiles._statistics import Z_95
 from device_profiles._table import Table
+from device_profiles._table import component_work
 from device_profiles._table import corrected
 from device_profiles._table import read_table
 from device_profiles._whole_model import MIN_WHOLE_ROWS
@@ -31,15 +32,14 @@ from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
 from subdit.space import all_components
 from subdit.space import component_counts
-from subdit.space import component_params
 from subdit.space import component_terms
 from subdit.space import count_params
 from subdit.space import sum_components
 
 Floats = npt.NDArray[np.float64]
 
-# Fits that are kept, by what they were made from: a search, its report and its table ask for the same one.
-_KEPT = 8
+# Number of fits in the cache: a search, its report and its table ask for the same one.
+_CACHED = 8
 _models: OrderedDict[str, WholeModel] = OrderedDict()
 
 
@@ -48,13 +48,13 @@ class LatencyEstimate:
     """Latencies of n sub-DiTs in milliseconds with 95 % intervals; arrays of shape (n,).
 
     The interval is of what a measurement of the sub-DiT, as a whole and under the conditions of the profile, gives.
-    Latency and both its ends are infinite for a sub-DiT that the profile does not cover, see
+    Latency and both ends of the interval are infinite for a sub-DiT that the profile does not cover, see
     `DeviceProfile.max_params`.
 
     Attributes:
-        apart_ms: half the 95 % interval of what each is off by for itself, beside what all of the profile's sub-DiTs
-            are off by alike: whether two of them differ, this says. None where the two are not told apart.
-        assumed: whether the interval holds an error that is assumed of sums of components, because nothing whole was
+        apart_ms: half the 95 % interval of each sub-DiT's own error, without the error that all sub-DiTs of the profile
+            share; it decides whether two of them differ. None where the two errors are not separated.
+        assumed: whether the interval contains an assumed error of sums of components, because no whole sub-DiT was
             measured.
     """
 
@@ -66,9 +66,9 @@ class LatencyEstimate:
 
 
 def half_apart_ms(estimate: Any) -> Floats:
-    """Half the 95 % intervals by which sub-DiTs are told apart, shape (n,); 0 where a latency is infinite.
+    """Half the 95 % intervals of each sub-DiT's own error, shape (n,); 0 where a latency is infinite.
 
-    `estimate` is a `LatencyEstimate` or what has its three arrays: without `apart_ms`, half the whole interval.
+    `estimate` is a `LatencyEstimate` or has its three arrays; half the whole interval where it has no `apart_ms`.
     """
     latency_ms = np.asarray(estimate.latency_ms, dtype=np.float64)
     known = np.isfinite(latency_ms)
@@ -82,18 +82,18 @@ def half_apart_ms(estimate: Any) -> Floats:
 class LatencyEstimator:
     """Predicts latencies from what a profile has.
 
-    From whole sub-DiTs, where it has enough of them: `fit_whole`, with the table as expectation where there is one.
-    Else from the table: component latencies, corrected by the calibration where there is one, add up.
+    With enough whole sub-DiTs, by `fit_whole`, whose expectation is the table where there is one. Otherwise as sums of
+    the table's component latencies, corrected by the calibration where there is one.
 
     Raises `ProfileError` where the profile is of another space, lacks a component, or has neither a table nor enough
     whole sub-DiTs to fit, or such that no fit can be made of them.
 
     Attributes:
         error: errors on whole sub-DiTs that were left out of the fit; None where none was measured.
-        plain_error: the same without what was learned: of the plain sums of components, or without a table of what is
-            expected from FLOPs and weights.
+        plain_error: the same before any correction: of plain sums of components, or without a table of the expectation
+            from FLOPs and weights.
         whole_model: None where latencies are sums.
-        assumed: what is assumed of plain sums, where nothing whole was measured; else None.
+        assumed: the assumed error of plain sums, where no whole sub-DiT was measured; else None.
     """
 
     def __init__(self, profile: DeviceProfile, space: SearchSpace, *, plain_sums: PlainSums = ASSUMED) -> None:
@@ -121,8 +121,8 @@ class LatencyEstimator:
             model = _whole_model(profile, space, self._table, split)
             self.whole_model = model
             self.error, self.plain_error = model.error, model.expected_error
-            alike = _alike(split, model.left_out.std)
-            self._predict = lambda encoded: _measured(*model.predict_with_interval(encoded), alike)
+            shared = _shared_half(split, model.left_out.std)
+            self._predict = lambda encoded: _measured(*model.predict_with_interval(encoded), shared)
         else:
             assert self._table is not None
             if profile.calibration is None:
@@ -134,10 +134,10 @@ class LatencyEstimator:
     def estimate(self, encoded: EncodedSpecs) -> LatencyEstimate:
         """Encoded specs of shape (n, dimensions) to latencies.
 
-        Where whole sub-DiTs were measured, the interval is of the errors that were made on those left out of the fit or
-        calibration, which hold the noise of the parts and of the measurement, and of what the machine's two halves of
-        the rounds disagreed by beyond that. Where none was, it holds what is assumed of plain sums, `ASSUMED`, the
-        noise of the components and the disagreement of the halves.
+        With measured whole sub-DiTs, the interval comes from the errors on those left out of the fit or calibration,
+        which contain the noise of parts and measurement, and from the further disagreement of the two halves of the
+        rounds. Without them, it joins the assumed error of plain sums, `ASSUMED`, the noise of the components and that
+        disagreement.
         """
         found = self._predict(encoded)
         outside = ~self.covers(encoded)
@@ -174,12 +174,12 @@ class LatencyEstimator:
             ) from None
         self.error, self.plain_error = calibration.error, calibration.uncalibrated_error
         left_out = _left_out(calibration, self.space, table)
-        alike = _alike(split, left_out.std)
+        shared = _shared_half(split, left_out.std)
 
         def predict(encoded: EncodedSpecs) -> _Predicted:
             terms = component_terms(self.space, encoded)
             half = left_out.half(sum_components(terms, table.plain_ms))
-            return _measured(sum_components(terms, each_ms) + calibration.fixed_ms, half, alike)
+            return _measured(sum_components(terms, each_ms) + calibration.fixed_ms, half, shared)
 
         return predict
 
@@ -192,7 +192,7 @@ class LatencyEstimator:
             half = np.sqrt(np.square(noise) + assumed.half**2 + (Z_95 * split) ** 2)
             return _Predicted(
                 latency_ms=latency,
-                # However noisy the parts are: the estimate itself is no less likely than what is assumed of others.
+                # The interval contains the estimate, however large the mean error of other devices is.
                 low_ms=latency * np.exp(np.minimum(assumed.mean - half, 0.0)),
                 high_ms=latency * np.exp(np.maximum(assumed.mean + half, 0.0)),
                 apart_ms=np.hypot(noise, assumed.half_apart) * latency,
@@ -203,7 +203,7 @@ class LatencyEstimator:
 
 @dataclass(frozen=True)
 class _Predicted:
-    """A `LatencyEstimate` before it is asked what the profile covers."""
+    """A `LatencyEstimate` that ignores what the profile covers."""
 
     latency_ms: Floats
     low_ms: Floats
@@ -211,42 +211,42 @@ class _Predicted:
     apart_ms: Floats
 
 
-def _measured(latency_ms: Floats, half_apart: Floats, half_alike: float) -> _Predicted:
-    """From half-widths over the latency, of each sub-DiT's own errors and of what all are off by alike."""
-    half = np.hypot(half_apart, half_alike) * latency_ms
+def _measured(latency_ms: Floats, half_apart: Floats, half_shared: float) -> _Predicted:
+    """From half-widths over the latency, of each sub-DiT's own error and of the error that all share."""
+    half = np.hypot(half_apart, half_shared) * latency_ms
     return _Predicted(latency_ms, latency_ms - half, latency_ms + half, half_apart * latency_ms)
 
 
-def _alike(split: float, std: float) -> float:
-    """Half the 95 % interval, relative, of how much the machine as a whole may differ from what it was.
+def _shared_half(split: float, std: float) -> float:
+    """Half the 95 % interval, relative, of the error that all sub-DiTs share, because the machine's speed changes.
 
-    `split` is how much it differed, one standard deviation; that part of it which each model has for itself is in the
-    errors of what was left out, `std`, too, and counts once.
+    `split` is one standard deviation of the disagreement between the halves. Its part that differs between models is
+    in `std`, of the errors of left-out sub-DiTs, already, and counts once.
     """
     return Z_95 * float(np.sqrt(max(split**2 - std**2, 0.0)))
 
 
-def _left_out(calibration: Calibration, space: SearchSpace, table: Table) -> LeftOut:
-    """From the calibration's own sub-DiTs; where they allow no fit, as in a damaged file, from what it states."""
+def _left_out(calibration: Calibration, space: SearchSpace, table: Table) -> PredictionInterval:
+    """From the calibration's own sub-DiTs; where they allow no fit, as in a damaged file, from its stated error."""
     try:
         components = all_components(space)
         encoded = space.encode([entry.spec for entry in calibration.whole])
-        return left_out_by_calibration(
+        return calibration_interval(
             calibration.form,
             components,
             table.plain_ms,
             component_counts(space, encoded).astype(np.float64),
             calibration.whole,
-            params=np.asarray([component_params(space, component) for component in components], dtype=np.float64),
+            params=component_work(space)[:, 1],
         )
     except (SpecError, ValueError, ZeroDivisionError):
         # numpy's LinAlgError is a ValueError.
         half = calibration.relative_error
-        return LeftOut(half, half, least_ms=0.0, most_ms=np.inf, std=half / Z_95)
+        return PredictionInterval(half, half, least_ms=0.0, most_ms=np.inf, std=half / Z_95)
 
 
 def _whole_model(profile: DeviceProfile, space: SearchSpace, table: Table | None, split: float) -> WholeModel:
-    """The fit to a profile's whole sub-DiTs: the same for the same profile, so made once."""
+    """The fit to a profile's whole sub-DiTs, from the cache where it was made before."""
     parts_ms = None if table is None else table.plain_ms
     key = repr((space, profile.whole, None if parts_ms is None else parts_ms.tolist(), split))
     if key not in _models:
@@ -257,7 +257,7 @@ def _whole_model(profile: DeviceProfile, space: SearchSpace, table: Table | None
             raise ProfileError(
                 f"The whole sub-DiTs of the profile {profile.id} cannot be fitted ({error}); measure it again."
             ) from error
-        while len(_models) > _KEPT:
+        while len(_models) > _CACHED:
             _models.popitem(last=False)
     _models.move_to_end(key)
     return _models[key]

@@ -31,5 +31,5 @@ def span(latency: Latency) -> str:
     return f"{latency.low_ms:.4g} to {latency.high_ms:.4g} ms"
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"

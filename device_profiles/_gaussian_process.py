@@ -1,17 +1,18 @@
-"""A Gaussian process in the logarithm of latency: a smooth function of the architecture times what drifts with order.
+"""A Gaussian process over the logarithm of latency: a smooth function of the architecture, and drift over time.
 
-    log latency = mean + linear(x) + smooth(x) + stretch + wander(order) + noise
+    log latency = mean + linear(x) + smooth(x) + segment + drift(order) + noise
 
-`linear` and `smooth` (a squared exponential) weigh every feature by itself; `stretch` is one level for each stretch of
-rows between two changes; `wander` is an Ornstein-Uhlenbeck process, for what neighbouring rows share beyond that.
-The weights are those of largest marginal likelihood under weak priors, which keep them sane where rows are few.
-Rasmussen and Williams, Gaussian Processes for Machine Learning, chapters 2 and 5.
+`linear` and `smooth` (a squared exponential) weigh every feature by itself; `segment` is one level for each run of rows
+between two change points; `drift` is an Ornstein-Uhlenbeck process, which neighbouring rows share beyond that level.
+The kernel's parameters have the largest posterior density under weak priors, which keep them plausible where rows are
+few. Rasmussen and Williams, Gaussian Processes for Machine Learning, chapters 2 and 5.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,186 +20,203 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-# Prior medians and spreads of the logarithms of the kernel's parameters. Features have unit variance and latencies are
-# logarithms, so that these are shares of a latency: a feature moves it by some per cent, over some standard deviations.
+# Prior medians and standard deviations of the logarithms of the kernel's parameters. Features have unit variance and
+# latencies are logarithms, so that these are relative: a feature moves a latency by some per cent.
 _PRIORS = {
-    "slope": (np.log(0.05), 1.5),
-    "smooth": (np.log(0.1), 1.0),
-    "length": (np.log(4.0), 1.0),
-    "wander": (np.log(0.01), 1.0),
-    "memory": (np.log(10.0), 1.0),
-    "noise": (np.log(0.02), 1.0),
+    "slope_std": (np.log(0.05), 1.5),
+    "length_scale": (np.log(4.0), 1.0),
+    "smooth_std": (np.log(0.1), 1.0),
+    "drift_std": (np.log(0.01), 1.0),
+    "drift_length": (np.log(10.0), 1.0),
+    "noise_std": (np.log(0.02), 1.0),
 }
-# Standard deviation of the mean, and of the level of a stretch around it.
+# Standard deviation of the mean, and of the level of a segment around it.
 _MEAN = 1.0
-_STRETCH = 0.3
+_SEGMENT = 0.3
+# A kernel without drift.
+_NO_DRIFT = 1e-9
 # Rows that are predicted at a time.
-_PIECE = 2048
-# Steps of Adam (Kingma and Ba, 2015) that the fit takes, and how far each goes at first; the last goes nowhere.
-_STEPS = 40
-_RATE = 0.15
+_CHUNK = 2048
+# L-BFGS stays within this number of prior standard deviations, and ends after this number of iterations.
+_BOUND = 4.0
+_ITERATIONS = 40
+# It ends where an iteration improves the log posterior density by less than this fraction.
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """Parameters; `slope` and `length` of shape (features,), standard deviations in logarithms of latency.
+    """Parameters of the covariance; standard deviations are of logarithms of latency.
 
     Attributes:
-        memory: over how many rows the wander is forgotten.
+        slope_std: of the linear part, shape (features,).
+        length_scale: of the smooth part, in standard deviations of each feature, shape (features,).
+        smooth_std: of the smooth part.
+        drift_std: of the drift.
+        drift_length: number of rows over which the correlation of the drift falls to 1/e.
+        noise_std: of a row's noise.
     """
 
-    slope: Floats
-    smooth: float
-    length: Floats
-    wander: float
-    memory: float
-    noise: float
+    slope_std: Floats
+    length_scale: Floats
+    smooth_std: float
+    drift_std: float
+    drift_length: float
+    noise_std: float
 
     @classmethod
     def start(cls, features: int) -> Kernel:
         """The medians of the priors."""
-        each = {key: float(np.exp(middle)) for key, (middle, _) in _PRIORS.items()}
-        return cls(
-            slope=np.full(features, each["slope"]),
-            smooth=each["smooth"],
-            length=np.full(features, each["length"]),
-            wander=each["wander"],
-            memory=each["memory"],
-            noise=each["noise"],
-        )
+        return cls.from_vector(_prior(features)[0])
 
     def to_vector(self) -> Floats:
         """Logarithms of all parameters, shape (2 * features + 4,)."""
-        rest = [self.smooth, self.wander, self.memory, self.noise]
-        return np.log(np.concatenate([self.slope, self.length, rest]))
+        rest = [self.smooth_std, self.drift_std, self.drift_length, self.noise_std]
+        return np.log(np.concatenate([self.slope_std, self.length_scale, rest]))
 
     @classmethod
     def from_vector(cls, vector: Floats) -> Kernel:
         """Inverse of `to_vector`."""
         values = np.exp(vector)
         features = (len(values) - 4) // 2
-        smooth, wander, memory, noise = map(float, values[2 * features :])
-        return cls(values[:features], smooth, values[features : 2 * features], wander, memory, noise)
+        return cls(values[:features], values[features:-4], *map(float, values[-4:]))
 
     def of_features(self, first: Floats, second: Floats) -> Floats:
-        """Covariance that two sets of rows have by their features, shape (n, m), and by the mean."""
-        return _MEAN**2 + (first * self.slope**2) @ second.T + self._smooth(first, second)
+        """Covariance of two sets of rows by their features and the mean, shape (n, m)."""
+        return _MEAN**2 + (first * self.slope_std**2) @ second.T + self.smooth(first, second)
 
-    def of_order(self, order: Floats, stretch: Ints) -> Floats:
-        """Covariance that rows have by when they were measured, shape (n, n)."""
-        same = _STRETCH**2 * (stretch[:, None] == stretch[None]) if stretch.any() else 0.0
-        return self._wander(order) + same
+    def of_order(self, order: Floats, segment: Ints) -> Floats:
+        """Covariance of rows by when they were measured, shape (n, n)."""
+        return self.drift(order) + _SEGMENT**2 * segment.any() * (segment[:, None] == segment)
 
-    def _smooth(self, first: Floats, second: Floats) -> Floats:
-        a, b = first / self.length, second / self.length
-        apart = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)[None] - 2 * a @ b.T
-        return self.smooth**2 * np.exp(-np.maximum(apart, 0) / 2)
+    def smooth(self, first: Floats, second: Floats) -> Floats:
+        """Squared exponential of two sets of rows, shape (n, m)."""
+        a, b = first / self.length_scale, second / self.length_scale
+        distance = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
+        return self.smooth_std**2 * np.exp(-np.maximum(distance, 0) / 2)
 
-    def _wander(self, order: Floats) -> Floats:
-        return self.wander**2 * np.exp(-np.abs(order[:, None] - order[None]) / self.memory)
+    def drift(self, order: Floats) -> Floats:
+        """Ornstein-Uhlenbeck covariance of rows, shape (n, n)."""
+        return self.drift_std**2 * np.exp(-np.abs(order[:, None] - order) / self.drift_length)
 
 
 def fit_kernel(
     features: Floats,
     target: Floats,
     order: Floats,
-    stretch: Ints,
+    segment: Ints,
     *,
     scale: Floats,
     start: Kernel,
-    wander: bool = True,
+    with_drift: bool = True,
 ) -> Kernel:
-    """The kernel of largest posterior for rows of `features` (n, features) and centred `target` (n,).
+    """The kernel of largest posterior density for rows of `features` (n, features) and centred `target` (n,).
 
-    A row's noise is `scale` (n,) times the kernel's. Without `wander` neighbours share nothing but their stretch.
+    A row's noise is `scale` (n,) times the kernel's. Without `with_drift` neighbours share only their segment. Raises
+    `numpy.linalg.LinAlgError` where the rows allow no covariance that is positive definite.
     """
-    start = start if wander else replace(start, wander=1e-9)
-    vector = start.to_vector()
-    kinds = ["slope"] * features.shape[1] + ["length"] * features.shape[1] + ["smooth", "wander", "memory", "noise"]
-    middle = np.asarray([_PRIORS[kind][0] for kind in kinds])
-    spread = np.asarray([_PRIORS[kind][1] for kind in kinds])
-    free = np.asarray([wander or kind not in {"wander", "memory"} for kind in kinds])
-    best, best_value = vector, -np.inf
-    first, second = np.zeros_like(vector), np.zeros_like(vector)
-    for step in range(1, _STEPS + 1):
-        value, gradient = _log_likelihood(Kernel.from_vector(vector), features, target, order, stretch, scale)
-        off = (vector - middle) / spread
-        value -= 0.5 * float(np.sum(np.square(off[free])))
-        gradient = np.where(free, gradient - off / spread, 0.0)
-        if value > best_value:
-            best, best_value = vector, value
-        first = 0.9 * first + 0.1 * gradient
-        second = 0.99 * second + 0.01 * np.square(gradient)
-        size = np.sqrt(second / (1 - 0.99**step)) + 1e-8
-        rate = _RATE * (1 - (step - 1) / _STEPS)
-        vector = vector + rate * first / (1 - 0.9**step) / size
-    return Kernel.from_vector(best)
+    from scipy.optimize import minimize
+
+    mean, std = _prior(features.shape[1])
+    vector = (start if with_drift else replace(start, drift_std=_NO_DRIFT)).to_vector()
+    free = np.ones(len(vector), dtype=bool)
+    free[-3:-1] = with_drift
+
+    def negative_log_posterior(point: Floats) -> tuple[float, Floats]:
+        vector[free] = mean[free] + std[free] * point
+        value, gradient = log_likelihood(Kernel.from_vector(vector), features, target, order, segment, scale)
+        return 0.5 * float(point @ point) - value, point - std[free] * gradient[free]
+
+    found: Any = minimize(
+        negative_log_posterior,
+        np.clip((vector - mean) / std, -_BOUND, _BOUND)[free],
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-_BOUND, _BOUND)] * int(free.sum()),
+        options={"maxiter": _ITERATIONS, "ftol": _TOLERANCE},
+    )
+    vector[free] = mean[free] + std[free] * found.x
+    return Kernel.from_vector(vector)
 
 
-def _log_likelihood(
-    kernel: Kernel, features: Floats, target: Floats, order: Floats, stretch: Ints, scale: Floats
+def _prior(features: int) -> tuple[Floats, Floats]:
+    """Means and standard deviations of a kernel's vector, each of shape (2 * features + 4,)."""
+    times = [features if name in ("slope_std", "length_scale") else 1 for name in _PRIORS]
+    mean, std = np.repeat(list(_PRIORS.values()), times, axis=0).T
+    return mean, std
+
+
+def log_likelihood(
+    kernel: Kernel, features: Floats, target: Floats, order: Floats, segment: Ints, scale: Floats
 ) -> tuple[float, Floats]:
     """Log marginal likelihood up to a constant, and its gradient by `Kernel.to_vector`."""
-    smooth, wander = kernel._smooth(features, features), kernel._wander(order)
-    covariance = kernel.of_features(features, features) + kernel.of_order(order, stretch)
-    covariance[np.diag_indices(len(target))] += np.square(kernel.noise * scale)
+    smooth, drift = kernel.smooth(features, features), kernel.drift(order)
+    noise = np.square(kernel.noise_std * scale)
+    covariance = _MEAN**2 + (features * kernel.slope_std**2) @ features.T + smooth + drift
+    if segment.any():
+        covariance += _SEGMENT**2 * (segment[:, None] == segment)
+    covariance[np.diag_indices_from(covariance)] += noise
     inverse, log_determinant = _inverse(covariance)
     weights = inverse @ target
+    # Half the derivative of the likelihood by each covariance, times 2 (Rasmussen and Williams, equation 5.9).
     pull = np.outer(weights, weights) - inverse
-    by_slope = np.square(kernel.slope) * np.einsum("nf,nf->f", features, pull @ features)
+    by_slope = np.square(kernel.slope_std) * np.einsum("nf,nf->f", features, pull @ features)
     pulled = pull * smooth
     moved = np.square(features).T @ pulled.sum(axis=1) - np.einsum("nf,nf->f", features, pulled @ features)
-    by_length = moved / np.square(kernel.length)
-    pulled_wander = pull * wander
-    by_memory = 0.5 * np.sum(pulled_wander * np.abs(order[:, None] - order[None])) / kernel.memory
-    rest = [pulled.sum(), pulled_wander.sum(), by_memory, np.diag(pull) @ np.square(kernel.noise * scale)]
-    value = -0.5 * float(target @ weights + log_determinant)
+    by_length = moved / np.square(kernel.length_scale)
+    drifted = pull * drift
+    by_drift_length = 0.5 * np.sum(drifted * np.abs(order[:, None] - order)) / kernel.drift_length
+    rest = [pulled.sum(), drifted.sum(), by_drift_length, np.diag(pull) @ noise]
+    value = -0.5 * (float(target @ weights) + log_determinant)
     return value, np.concatenate([by_slope, by_length, rest])
 
 
 def _inverse(covariance: Floats) -> tuple[Floats, float]:
-    lower = np.linalg.cholesky(covariance)
-    return np.linalg.inv(covariance), 2 * float(np.log(np.diag(lower)).sum())
+    """Inverse and logarithm of the determinant of a covariance matrix."""
+    from scipy.linalg import cho_factor
+    from scipy.linalg import cho_solve
+
+    factor = cho_factor(covariance, lower=True)
+    inverse = cho_solve(factor, np.eye(len(covariance)), overwrite_b=True, check_finite=False)
+    return inverse, 2 * float(np.log(np.diag(factor[0])).sum())
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """What rows say about the function of the features.
+    """The function of the features, given rows.
 
     Attributes:
         kernel: its parameters.
         features: of the rows, shape (n, features).
         weights: of the rows, shape (n,).
-        drift: stretch and wander of each row, shape (n,).
-        freedom: effective number of parameters of the function; what it takes from the rows' scatter.
-        left_out: of each row its target less what all others predict for it, in standard deviations, shape (n,).
+        freedom: effective number of parameters of the function, by which it reduces the rows' scatter.
+        left_out: residual of each row against the prediction from all others, in standard deviations, shape (n,).
     """
 
     kernel: Kernel
     features: Floats
     weights: Floats
-    drift: Floats
     freedom: float
     left_out: Floats
 
     def predict(self, features: Floats) -> Floats:
-        """The function without drift, of rows of shape (m, features)."""
+        """The function without segments and drift, of rows of shape (m, features), shape (m,)."""
         predicted = np.empty(len(features))
         # In pieces that stay in a processor's cache.
-        for begin in range(0, len(features), _PIECE):
-            piece = slice(begin, begin + _PIECE)
-            predicted[piece] = self.kernel.of_features(features[piece], self.features) @ self.weights
+        for begin in range(0, len(features), _CHUNK):
+            chunk = slice(begin, begin + _CHUNK)
+            predicted[chunk] = self.kernel.of_features(features[chunk], self.features) @ self.weights
         return predicted
 
 
 def condition(
-    kernel: Kernel, features: Floats, target: Floats, order: Floats, stretch: Ints, noise: Floats
+    kernel: Kernel, features: Floats, target: Floats, order: Floats, segment: Ints, noise: Floats
 ) -> Posterior:
     """Posterior mean given rows whose noise has the standard deviations `noise`, shape (n,)."""
-    of_features, of_order = kernel.of_features(features, features), kernel.of_order(order, stretch)
-    covariance = of_features + of_order
-    covariance[np.diag_indices(len(target))] += np.square(noise)
+    of_features = kernel.of_features(features, features)
+    covariance = of_features + kernel.of_order(order, segment)
+    covariance[np.diag_indices_from(covariance)] += np.square(noise)
     inverse, _ = _inverse(covariance)
     weights = inverse @ target
-    freedom = float(np.sum(of_features * inverse))
-    return Posterior(kernel, features, weights, of_order @ weights, freedom, weights / np.sqrt(np.diag(inverse)))
+    left_out = weights / np.sqrt(np.diag(inverse))
+    return Posterior(kernel, features, weights, float(np.sum(of_features * inverse)), left_out)

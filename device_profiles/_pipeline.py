@@ -40,7 +40,7 @@ def pipeline_latency(
 ) -> PipelineLatency:
     """Text encoder + steps x DiT (x 2 with guidance) + decoder.
 
-    A DiT that is estimated wrong is wrong by the same share in every step, so its interval grows with the steps; the
+    The relative error of a DiT's estimate is the same in every step, so its interval grows with the steps; the
     parts' intervals are of other models and join as independent errors do.
 
     Args:

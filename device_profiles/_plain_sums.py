@@ -1,9 +1,8 @@
-"""What plain sums of component latencies are off by where nothing whole was measured: assumed, not measured.
+"""The error of plain sums of component latencies where no whole sub-DiT was measured: assumed, not measured.
 
-A part that is timed alone finds its weights in a nearer cache than in a whole sub-DiT, and pays by itself for being
-started. How much either is depends on the device, which such a profile does not tell. So what is known of others is
-assumed: log(measured / plain sum) of whole sub-DiTs on every runtime and space that there are stored timings of, as
-`benchmarks/interval_coverage.py` prints it.
+A part that is timed alone has its weights in a cache, and includes the cost of starting a run. Both depend on the
+device, and such a profile does not say how. So the error of other profiles is assumed: log(measured / plain sum) of
+whole sub-DiTs, over every runtime and space with stored timings, as `benchmarks/interval_coverage.py` prints it.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from device_profiles._student import Z_95
-from device_profiles._student import t_95
+from device_profiles._statistics import Z_95
+from device_profiles._statistics import t_95
 
 
 @dataclass(frozen=True)
 class PlainSums:
-    """How far log(measured / plain sum) is from 0.
+    """Distribution of log(measured / plain sum).
 
     Attributes:
         mean: over groups of profiles of one runtime and space, each of the mean over its sub-DiTs.
-        between: standard deviation of the groups' means: what all sub-DiTs of a profile are off by alike.
+        between: standard deviation of the groups' means: the error that all sub-DiTs of a profile share.
         within: standard deviation of sub-DiTs around the mean of their profile.
         groups: how many there are.
     """
@@ -36,18 +35,18 @@ class PlainSums:
     def half(self) -> float:
         """Half the 95 % interval of a sub-DiT of another device, around `mean`, in logarithms.
 
-        Student's t: the mean and the spread of the groups are themselves known from so many groups only.
+        By Student's t, because mean and standard deviation are estimates from `groups` groups.
         """
         variance = self.between**2 * (1 + 1 / self.groups) + self.within**2
         return t_95(self.groups - 1) * float(np.sqrt(variance))
 
     @property
     def half_apart(self) -> float:
-        """The same of what a sub-DiT is off by beside what all of its profile are off by alike."""
+        """The same of a sub-DiT's own error, without the error that all sub-DiTs of its profile share."""
         return Z_95 * self.within
 
     def statement(self) -> str:
-        """What the interval of an estimate without whole measurements is, in one sentence."""
+        """One sentence on the interval of an estimate without whole measurements."""
         low, high = (100 * float(np.expm1(self.mean + sign * self.half)) for sign in (-1, 1))
         return (
             "Nothing whole was measured, so the 95 % interval is assumed, not measured: a sub-DiT is taken to need "

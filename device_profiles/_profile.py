@@ -11,13 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cached_property
+from typing import TYPE_CHECKING
 from typing import Any
 
 from device_profiles._schema import check_profile
 from device_profiles._schema import profile_id
+from subdit.space import Component
 from subdit.space import SubDiTSpec
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 SCHEMA_VERSION = 1
+
+NOISE_LIMIT = 0.03
+"""A profile is noisy where the median half-width of its intervals, or what the halves of its rounds differ by, is more.
+
+Relative to the latency.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,11 +67,11 @@ class ErrorReport:
         bias: mean error; above zero where predictions are too slow.
         mean: mean absolute error.
         worst: largest absolute error.
-        within_5_percent: share of the sub-DiTs predicted within 5 %.
-        within_10_percent: share of the sub-DiTs predicted within 10 %.
+        within_5_percent: fraction of the sub-DiTs predicted within 5 %.
+        within_10_percent: fraction of the sub-DiTs predicted within 10 %.
         kendall_tau: rank agreement, 1 for the same order.
         noise_floor: mean absolute error that a perfect prediction would show, because measurements do not repeat
-            themselves; None where that is not known.
+            exactly; None where that is not known.
     """
 
     samples: int
@@ -89,7 +100,7 @@ class Calibration:
         per_million_params_ms: added per million parameters of a component, for fetching weights that no cache holds.
         relative_error: half the width of the 95 % interval of a prediction, over the prediction, from the errors that
             the calibration makes on sub-DiTs that it was not fitted on, those that it had to extrapolate to among
-            them. `LatencyEstimator` makes narrower ones of the same errors, see `LeftOut`.
+            them. `LatencyEstimator` makes narrower ones of the same errors, see `PredictionInterval`.
         error: errors of the calibrated estimates, each sub-DiT left out of the fit in turn.
         uncalibrated_error: errors of the plain sums of component latencies.
         whole: the sub-DiTs it was fitted on.
@@ -188,8 +199,8 @@ class DeviceProfile:
         noise: None where nothing is known of it.
         calibration: None where no whole sub-DiT was measured.
         compute_precision: numbers that products are computed in; None where they are those of the weights.
-        delegated_share: share of the operators that ran on the delegate; None where it is not known.
-        max_params: the table covers the components of sub-DiTs of at most so many parameters; None for all.
+        delegated_share: fraction of the operators that ran on the delegate; None where it is not known.
+        max_params: the table covers the components of sub-DiTs with at most this number of parameters; None for all.
         source: where the numbers are from, where subdit did not measure them.
         pipeline: what else a picture takes, "text_encoder" and "decoder", per run.
         whole: whole sub-DiTs that latencies are predicted from instead of, or beside, the table (`fit_whole`), or that
@@ -222,7 +233,7 @@ class DeviceProfile:
         """device/runtime/precision/tN, with /delegate where there is one.
 
         Where products are computed in other numbers than the weights', precision is such as "fp16-in-fp32"; where only
-        a share of the operators ran on the delegate, it is such as "gpu-87pct".
+        a part of the operators ran on the delegate, it is such as "gpu-87pct".
         """
         identity = (self.device, self.runtime, self.precision, self.compute_precision, self.threads)
         return profile_id(*identity, self.delegate, self.delegated_share)
@@ -231,6 +242,23 @@ class DeviceProfile:
     def latency_ms(self) -> Mapping[str, float]:
         """Component name to its latency in milliseconds."""
         return {name: latency.latency_ms for name, latency in self.components.items()}
+
+    def to_frame(self) -> DataFrame:
+        """One row for each component, by its name: the dimensions of a `Component`, the fields of a `Latency`.
+
+        `relative_ci` is half the 95 % interval over the latency, `rounds` the number of timings behind it. Raises
+        `SpecError` where a name is no component's.
+        """
+        import pandas
+
+        dimensions = [entry.name for entry in dataclasses.fields(Component)]
+        measured = [entry.name for entry in dataclasses.fields(Latency)]
+        rows = [
+            {**vars(Component.from_name(name)), **vars(latency), "relative_ci": latency.relative_ci}
+            for name, latency in self.components.items()
+        ]
+        index = pandas.Index(list(self.components), name="component", dtype=str)
+        return pandas.DataFrame(rows, index=index, columns=[*dimensions, *measured, "relative_ci"])
 
     def to_dict(self) -> dict[str, Any]:
         """As `schema.json` describes it."""

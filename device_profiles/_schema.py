@@ -1,49 +1,40 @@
-"""Checks a profile against `schema.json`, with the few keywords of JSON Schema (draft 2020-12) that it uses.
+"""Checks a profile against `schema.json` by jsonschema, and for what JSON Schema cannot say.
 
-A validator of one's own keeps the core to numpy; the published schema stays the one place where the format is written,
-and other tools may check against it with any validator.
+jsonschema is imported when the first profile is read.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from subdit.core.errors import ProfileError
 
-
-def _is_finite(value: int | float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        # An integer of more digits than a float has.
-        return False
-
-
-_TYPES: dict[str, Callable[[Any], bool]] = {
-    "object": lambda value: isinstance(value, dict),
-    "array": lambda value: isinstance(value, list),
-    "string": lambda value: isinstance(value, str),
-    "boolean": lambda value: isinstance(value, bool),
-    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value),
-    "null": lambda value: value is None,
-}
-
-# A profile is six levels deep; what is so much deeper is none, and no sentence could show it.
+# A profile is six levels deep.
 _DEEPEST = 16
 # Up to it JSON's numbers are the same to every program.
 _LARGEST_INTEGER = 2**53 - 1
 # Characters of a strange value that a sentence shows.
 _LONGEST = 80
 
-_ANNOTATIONS = {"$schema", "$id", "$defs", "title", "description"}
+# What a sentence says of a violated keyword, from the keyword's value and the value that violates it.
+_SAID: dict[str, Callable[[Any, Any], str]] = {
+    "type": lambda rule, _: f"must be of type {' or '.join([rule] if isinstance(rule, str) else rule)}",
+    "const": lambda rule, _: f"must be {rule!r}",
+    "enum": lambda rule, _: f"must be one of {', '.join(map(repr, rule))}",
+    "pattern": lambda rule, value: f"{_shown(value)} does not match {rule}",
+    "minimum": lambda rule, _: f"must be at least {rule}",
+    "maximum": lambda rule, _: f"must be at most {rule}",
+    "exclusiveMinimum": lambda rule, _: f"must be above {rule}",
+    "minItems": lambda rule, _: f"must have at least {rule} entries",
+    "minProperties": lambda rule, _: f"must have at least {rule} entries",
+    "required": lambda rule, value: f"{next(key for key in rule if key not in value)!r} is missing",
+}
 
 
 @cache
@@ -80,7 +71,7 @@ def check_profile(values: Any, where: str) -> None:
 
 def find_damage(values: Any) -> str:
     """Why this is no profile of this version, or an empty text; whether its id is that of its fields is not asked."""
-    if problem := _find_strange(values) or find_problem(values, profile_schema()):
+    if problem := _find_strange(values) or _find_violation(values):
         return problem
     return "" if values["components"] or values.get("whole") else "it has no latency at all"
 
@@ -94,7 +85,7 @@ def profile_id(
     delegate: str | None,
     delegated_share: float | None,
 ) -> str:
-    """The id of a profile, such as "phone/litert/fp16-in-fp32/t1/gpu-87pct"; a share is named where it is no whole."""
+    """The id of a profile, such as "phone/litert/fp16-in-fp32/t1/gpu-87pct"; a share below all is named."""
     computed = f"-in-{compute_precision}" if compute_precision not in (None, precision) else ""
     parts = [device, runtime, precision + computed, f"t{threads}"]
     if delegate:
@@ -103,126 +94,69 @@ def profile_id(
     return "/".join(parts)
 
 
-def find_problem(value: Any, schema: Mapping[str, Any], at: str = "") -> str:
-    """The first violation, as 'where: what', or an empty text. Raises `ValueError` on a keyword it does not know."""
-    here = at or "the file"
-    for keyword, rule in schema.items():
-        problem = ""
-        if keyword in _ANNOTATIONS:
-            continue
-        elif keyword == "$ref":
-            problem = find_problem(value, profile_schema()["$defs"][rule.removeprefix("#/$defs/")], at)
-            if problem:
-                return problem
-        elif keyword == "type":
-            kinds = [rule] if isinstance(rule, str) else rule
-            if not any(_TYPES[kind](value) for kind in kinds):
-                problem = f"must be of type {' or '.join(kinds)}"
-        elif keyword == "const":
-            # 1 and 1.0 are one number, and true is none.
-            problem = "" if value == rule and isinstance(value, bool) == isinstance(rule, bool) else f"must be {rule!r}"
-        elif keyword == "enum":
-            problem = "" if value in rule else f"must be one of {', '.join(map(repr, rule))}"
-        elif keyword == "pattern":
-            fits = not isinstance(value, str) or _pattern(rule).search(value)
-            problem = "" if fits else f"{_shown(value)} does not match {rule}"
-        elif keyword == "minimum":
-            problem = "" if not _is_number(value) or value >= rule else f"must be at least {rule}"
-        elif keyword == "maximum":
-            problem = "" if not _is_number(value) or value <= rule else f"must be at most {rule}"
-        elif keyword == "exclusiveMinimum":
-            problem = "" if not _is_number(value) or value > rule else f"must be above {rule}"
-        elif keyword == "minItems":
-            problem = "" if not isinstance(value, list) or len(value) >= rule else f"must have at least {rule} entries"
-        elif keyword == "minProperties":
-            problem = "" if not isinstance(value, dict) or len(value) >= rule else f"must have at least {rule} entries"
-        elif keyword == "required":
-            missing = [key for key in rule if key not in value] if isinstance(value, dict) else []
-            problem = f"{missing[0]!r} is missing" if missing else ""
-        elif keyword == "anyOf":
-            found = [find_problem(value, option, at) for option in rule]
-            if all(found):
-                return found[-1]
-        elif keyword == "items":
-            if found_item := _first(find_problem(entry, rule, f"{at}[{n}]") for n, entry in enumerate(value)):
-                return found_item
-        elif keyword in {"properties", "additionalProperties"}:
-            if keyword == "properties" and (found_property := _check_properties(value, schema, at)):
-                return found_property
-            if keyword == "additionalProperties" and "properties" not in schema:
-                if found_property := _check_properties(value, schema, at):
-                    return found_property
-        else:
-            raise ValueError(f"schema.json uses {keyword!r}, which device_profiles._schema does not check")
-        if problem:
-            return f"{here}: {problem}"
-    return ""
+@cache
+def validator() -> Any:
+    """The schema's validator, whose numbers are finite and whose integers are written without a decimal point."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    def is_number(_: Any, value: Any) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+    def is_integer(_: Any, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine_many({"number": is_number, "integer": is_integer})
+    return extend(Draft202012Validator, type_checker=types)(profile_schema())
+
+
+def _find_violation(values: Any) -> str:
+    """The first violation of the schema, as 'where: what', or an empty text."""
+    error = next(validator().iter_errors(values), None)
+    while error is not None and error.validator == "anyOf":
+        # The last option is the one that is not null.
+        last = len(error.validator_value) - 1
+        error = next(inner for inner in error.context if inner.schema_path[0] == last)
+    if error is None:
+        return ""
+    place = list(error.absolute_path)
+    if error.validator == "additionalProperties":
+        strange = next(key for key in error.instance if key not in error.schema["properties"])
+        return f"{_location([*place, strange])}: is not a known field"
+    return f"{_location(place)}: {_SAID[error.validator](error.validator_value, error.instance)}"
 
 
 def _find_strange(values: Any) -> str:
-    """What no value of a profile may be anywhere, as 'where: what', or an empty text; asks for no depth of stack.
+    """The first value that no profile may have anywhere, as 'where: what', or an empty text; without recursion.
 
     All of a profile may reach a terminal, where control characters are commands and half a surrogate pair is no text,
-    and numpy, where integers of any size are objects.
+    and numpy, which has no integers of any size.
     """
-    left: list[tuple[Any, str, int]] = [(values, "", 0)]
+    left: list[tuple[Any, tuple[Any, ...]]] = [(values, ())]
     while left:
-        value, at, depth = left.pop()
-        here = at or "the file"
-        if depth > _DEEPEST:
-            return f"{here}: is nested too deep"
+        value, place = left.pop()
+        if len(place) > _DEEPEST:
+            return f"{_location(place)}: is nested too deep"
         if isinstance(value, str) and not value.isprintable():
-            return f"{here}: {_shown(value)} is no printable text"
+            return f"{_location(place)}: {_shown(value)} is no printable text"
         if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
-            return f"{here}: {_shown(value)} is too large"
+            return f"{_location(place)}: {_shown(value)} is too large"
         if isinstance(value, dict):
             if strange := next((key for key in value if not str(key).isprintable()), None):
-                return f"{here}: the name {_shown(strange)} is no printable text"
-            left += [(entry, _inside(at, key), depth + 1) for key, entry in reversed(value.items())]
+                return f"{_location(place)}: the name {_shown(strange)} is no printable text"
+            left += [(entry, (*place, key)) for key, entry in reversed(value.items())]
         elif isinstance(value, list):
-            left += [(entry, f"{at}[{n}]", depth + 1) for n, entry in reversed(list(enumerate(value)))]
+            left += [(entry, (*place, index)) for index, entry in reversed(list(enumerate(value)))]
     return ""
 
 
-def _inside(at: str, key: Any) -> str:
-    name = str(key)[:_LONGEST]
-    return f"{at}.{name}" if at else name
+def _location(place: Iterable[Any]) -> str:
+    """Such as 'calibration.whole[2].latency'; 'the file' for its root."""
+    parts = [f"[{key}]" if isinstance(key, int) else f".{str(key)[:_LONGEST]}" for key in place]
+    return "".join(parts).removeprefix(".") or "the file"
 
 
 def _shown(value: Any) -> str:
     """A value in a sentence: what is strange about it shows at its beginning."""
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-def _check_properties(value: Any, schema: Mapping[str, Any], at: str) -> str:
-    if not isinstance(value, dict):
-        return ""
-    known = schema.get("properties", {})
-    others = schema.get("additionalProperties", True)
-    for key, entry in value.items():
-        inside = _inside(at, key)
-        if key in known:
-            problem = find_problem(entry, known[key], inside)
-        elif others is False:
-            problem = f"{inside}: is not a known field"
-        else:
-            problem = find_problem(entry, others, inside) if isinstance(others, dict) else ""
-        if problem:
-            return problem
-    return ""
-
-
-def _first(problems: Any) -> str:
-    return next((problem for problem in problems if problem), "")
-
-
-@cache
-def _pattern(rule: str) -> re.Pattern[str]:
-    """`rule` as JSON Schema means it, in ECMA-262: there `$` is the very end, where Python lets a line feed follow."""
-    return re.compile(re.sub(r"(?<!\\)\$", r"\\Z", rule), re.ASCII)
-
-
-def _is_number(value: Any) -> bool:
-    # With integers of any number of digits, which compare with all others.
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

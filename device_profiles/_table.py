@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from device_profiles._profile import DeviceProfile
 from subdit.core.errors import ProfileError
 from subdit.space import SearchSpace
 from subdit.space import all_components
+from subdit.space import component_flops
 from subdit.space import component_params
 from subdit.space import components_up_to
 
@@ -58,7 +60,14 @@ def corrected(calibration: Calibration, space: SearchSpace, plain_ms: Floats) ->
     components = all_components(space)
     factors = np.asarray([calibration.factors[component.kind] for component in components])
     corrected_ms = factors * plain_ms + calibration.per_run_ms
-    if calibration.per_million_params_ms:
-        params = np.asarray([component_params(space, component) for component in components])
-        corrected_ms += calibration.per_million_params_ms * params / 1e6
-    return corrected_ms
+    return corrected_ms + calibration.per_million_params_ms * component_work(space)[:, 1] / 1e6
+
+
+@cache
+def component_work(space: SearchSpace) -> Floats:
+    """FLOPs and parameters of each component, and 1 for running it: read-only, shape (components, 3)."""
+    components = all_components(space)
+    work = [(component_flops(space, one), component_params(space, one), 1) for one in components]
+    made = np.asarray(work, dtype=np.float64)
+    made.setflags(write=False)
+    return made

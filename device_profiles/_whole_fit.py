@@ -2,10 +2,10 @@
 
     latency = expected(features) x smooth(features) x drift(order) x noise
 
-`expected` is an additive fit, or what the caller expects from the parts; `smooth` corrects it and `drift` is one level
-per stretch of rows (`_gaussian_process`, `_stretches`). Stretches are looked for in what a first fit leaves over, in
-which a slow drift may take any course, and taken out where rows left out of them are predicted better by it. Which
-level rows to come have, validation rows decide: they are measured after the others.
+`expected` is an additive fit, or the caller's expectation from the parts; `smooth` corrects it, and `drift` is one
+level per segment of rows (`_gaussian_process`, `_changepoints`). Change points are found in the residuals of a first
+fit, whose slow drift may take any course. Segments are removed where that predicts left-out rows better. Validation
+rows, which are measured last, decide which level the rows to come have.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from device_profiles._additive import AdditiveFit
-from device_profiles._additive import fit_additive
-from device_profiles._additive import tail_weights
-from device_profiles._drift import Drift
-from device_profiles._drift import judge
+from device_profiles._additive_fit import AdditiveFit
+from device_profiles._additive_fit import fit_additive
+from device_profiles._additive_fit import tail_weights
+from device_profiles._changepoints import find_segments
+from device_profiles._drift_report import DriftReport
+from device_profiles._drift_report import report_drift
 from device_profiles._gaussian_process import Kernel
 from device_profiles._gaussian_process import Posterior
 from device_profiles._gaussian_process import condition
 from device_profiles._gaussian_process import fit_kernel
-from device_profiles._stretches import find_stretches
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -33,19 +33,19 @@ Ints = npt.NDArray[np.int64]
 MIN_ROWS = 6
 """Rows that a fit needs at least."""
 
-# The kernel is fitted on at most so many rows, in runs of neighbours, so that it sees what neighbours share.
+# The kernel is fitted on at most this number of rows, in runs of neighbours, whose covariance it needs.
 _KERNEL_ROWS = 300
 _RUN = 25
 # How often rows are weighed by how far off they are.
 _WEIGHINGS = 2
-# How often stretches are looked for, each time with those found before taken out.
+# How often segments are looked for, each time with those found before taken out.
 _SEARCHES = 3
 # 95 % quantile of the normal distribution times the standard error of a median absolute deviation, over sqrt(rows).
 _UPPER = 1.645 * 1.17
 # Rows per feature that an additive fit needs; with fewer the expected latency is one number.
 _ROWS_PER_FEATURE = 3
-# A stretch lends its level to rows to come if it has this share of the rows, and so many.
-_LEVEL_SHARE = 0.05
+# The level of a segment may hold for rows to come if it has at least this fraction of the rows, and this number.
+_LEVEL_FRACTION = 0.05
 _LEVEL_ROWS = 5
 # A candidate is surely worse on validation from this many standard errors of the best one's error on.
 _SURE = 1.0
@@ -58,11 +58,11 @@ class WholeRows:
     """Whole networks that were measured.
 
     Attributes:
-        features: whatever describes them in numbers, shape (n, features).
+        features: description in numbers, shape (n, features).
         latency_ms: shape (n,).
         order: when each was measured, ascending, shape (n,); None where they stand in that order without a gap.
         relative_std: standard error of each latency over the latency, shape (n,); None where it is not known.
-        prior_ms: what is expected of each from its parts, up to a factor, shape (n,); None for no expectation.
+        prior_ms: expectation from its parts, up to a factor, shape (n,); None for no expectation.
     """
 
     features: Floats
@@ -87,14 +87,14 @@ class WholeFit:
     """A latency model; `predict` is at the speed that the device is expected to have after the rows.
 
     Attributes:
-        drift: what was found in the order of the rows.
-        form: what is expected before anything is learned: "additive", "parts" (from the rows' prior) or "constant".
-        level: whose speed is predicted for: "all rows" or "rows A to B".
+        drift: report on the device's changes of speed.
+        form: of the expectation: "additive", "parts" (from the rows' prior) or "constant".
+        level: the rows whose speed is predicted: "all rows" or "rows A to B".
         candidates: mean absolute relative error on the validation rows of each candidate; empty without such rows.
-        noise: standard deviation of a row's latency that the fit does not explain, relative.
+        noise: standard deviation of a row's residual, relative.
     """
 
-    drift: Drift
+    drift: DriftReport
     form: str
     level: str
     candidates: Mapping[str, float]
@@ -117,39 +117,47 @@ def fit_whole(rows: WholeRows, *, validation: WholeRows | None = None) -> WholeF
         raise ValueError(f"a fit needs at least {MIN_ROWS} rows, not {len(rows.latency_ms)}")
     if validation is not None and (validation.prior_ms is None) != (rows.prior_ms is None):
         raise ValueError("both rows and validation rows need prior_ms, or neither")
+    from threadpoolctl import threadpool_limits
+
+    # L-BFGS factorises matrices of some ten rows thousands of times: a second thread only waits.
+    with threadpool_limits(1, user_api="blas"):
+        return _fit(rows, validation)
+
+
+def _fit(rows: WholeRows, validation: WholeRows | None) -> WholeFit:
     order = np.arange(len(rows.latency_ms), dtype=np.float64) if rows.order is None else rows.order
     one = np.zeros(len(order), dtype=np.int64)
-    stretch, levels = one, np.zeros(1)
+    segment, levels = one, np.zeros(1)
     for _ in range(_SEARCHES):
-        # A fit that knows of the stretches shows the next ones more clearly.
-        first = _Shape.fit(rows, order, stretch, levels[stretch], form=_forms(rows)[0], wander=True)
+        # A fit that knows of the segments shows the next ones more clearly.
+        first = _Shape.fit(rows, order, segment, levels[segment], form=_forms(rows)[0], with_drift=True)
         residuals = np.log(rows.latency_ms) - first.log_latency(rows.features, rows.prior_ms)
-        before, stretch = stretch, find_stretches(residuals, _noise(residuals, first.posterior.freedom))
-        levels = _medians(residuals, stretch) - np.median(residuals)
-        if (stretch == before).all():
+        before, segment = segment, find_segments(residuals, _noise(residuals, first.posterior.freedom))
+        levels = _medians(residuals, segment) - np.median(residuals)
+        if (segment == before).all():
             break
     nothing = np.zeros(len(order))
     fits: dict[tuple[bool, str], _Shape] = {}
     for form in _forms(rows) if validation is not None else _forms(rows)[:1]:
-        if judge(residuals, order, stretch, 0.0, 1.0).corrected:
-            fits[True, form] = _Shape.fit(rows, order, stretch, levels[stretch], form=form)
+        if report_drift(residuals, order, segment, 0.0, 1.0).corrected:
+            fits[True, form] = _Shape.fit(rows, order, segment, levels[segment], form=form)
         if validation is not None or not fits:
             fits[False, form] = _Shape.fit(rows, order, one, nothing, form=form)
-    return _choose(rows, order, stretch, fits, validation)
+    return _choose(rows, order, segment, fits, validation)
 
 
 def _choose(
-    rows: WholeRows, order: Floats, stretch: Ints, fits: Mapping[tuple[bool, str], _Shape], validation: WholeRows | None
+    rows: WholeRows, order: Floats, segment: Ints, fits: Mapping[tuple[bool, str], _Shape], validation: WholeRows | None
 ) -> WholeFit:
     """The first candidate that is not surely worse on validation than the best of them.
 
-    The order is that in which they suggest themselves: drift taken out, where the rows speak for it, before one speed;
-    an additive expectation before none; the level of many rows before that of few.
+    In order of preference: without drift, where the rows are evidence for it, before one speed; an additive expectation
+    before none; the level of many rows before that of few.
     """
     options: dict[tuple[bool, str, str], tuple[float, Floats]] = {}
     for (corrected, form), shape in sorted(fits.items(), key=lambda fit: not fit[0][0]):
         expected = shape.log_latency(rows.features, rows.prior_ms)
-        for name, inside in _levels(order, stretch if corrected else np.zeros_like(stretch)).items():
+        for name, inside in _levels(order, segment if corrected else np.zeros_like(segment)).items():
             level = _relative_median(np.exp(expected[inside]), rows.latency_ms[inside])
             errors = np.zeros(1)
             if validation is not None:
@@ -160,9 +168,9 @@ def _choose(
     chosen = next(key for key in options if not _is_worse(options[key][1], options[best][1]))
     shape, level = fits[chosen[:2]], options[chosen][0]
     residuals = np.log(rows.latency_ms) - shape.log_latency(rows.features, rows.prior_ms)
-    within = residuals - _medians(residuals, stretch)[stretch]
+    within = residuals - _medians(residuals, segment)[segment]
     noise = float(1.4826 * np.median(np.abs(within)))
-    drift = judge(residuals, order, stretch, level, max(noise, 1e-12))
+    drift = report_drift(residuals, order, segment, level, max(noise, 1e-12))
     candidates = {
         f"{form}, {'drift taken out' if corrected else 'one speed'}, level of {name}": float(errors.mean())
         for (corrected, form, name), (_, errors) in options.items()
@@ -184,24 +192,24 @@ def _is_worse(errors: Floats, best: Floats) -> bool:
 
 
 def _forms(rows: WholeRows) -> tuple[str, ...]:
-    """What may be expected before anything is learned, the most natural first."""
+    """Forms of the expectation, in order of preference."""
     if rows.prior_ms is not None:
         return (PARTS,)
     enough = len(rows.latency_ms) >= _ROWS_PER_FEATURE * rows.features.shape[1]
     return (ADDITIVE, CONSTANT) if enough else (CONSTANT,)
 
 
-def _with_verdict(drift: Drift, *, corrected: bool) -> Drift:
-    return Drift(**{**vars(drift), "corrected": corrected})
+def _with_verdict(drift: DriftReport, *, corrected: bool) -> DriftReport:
+    return DriftReport(**{**vars(drift), "corrected": corrected})
 
 
-def _levels(order: Floats, stretch: Ints) -> dict[str, npt.NDArray[np.bool_]]:
-    """Rows whose level may hold on, by name: all of them, and each stretch that is long enough, most rows first."""
+def _levels(order: Floats, segment: Ints) -> dict[str, npt.NDArray[np.bool_]]:
+    """Rows whose level may hold on, by name: all of them, and each segment that is long enough, most rows first."""
     found = {ALL_ROWS: np.ones(len(order), dtype=bool)}
-    if stretch.any():
-        for at in range(int(stretch.max()) + 1):
-            inside = stretch == at
-            if inside.sum() >= max(_LEVEL_ROWS, _LEVEL_SHARE * len(order)):
+    if segment.any():
+        for index in range(int(segment.max()) + 1):
+            inside = segment == index
+            if inside.sum() >= max(_LEVEL_ROWS, _LEVEL_FRACTION * len(order)):
                 found[f"rows {order[inside][0]:g} to {order[inside][-1]:g}"] = inside
     return dict(sorted(found.items(), key=lambda level: -int(level[1].sum())))
 
@@ -213,15 +221,15 @@ class _Shape:
     expected: AdditiveFit | float
     logarithmic: npt.NDArray[np.bool_]
     least: Floats
-    middle: Floats
-    spread: Floats
+    mean: Floats
+    std: Floats
     posterior: Posterior
 
     @classmethod
     def fit(
-        cls, rows: WholeRows, order: Floats, stretch: Ints, drift: Floats, *, form: str, wander: bool = False
+        cls, rows: WholeRows, order: Floats, segment: Ints, drift: Floats, *, form: str, with_drift: bool = False
     ) -> _Shape:
-        """Fit with the stretches given; `drift` is a first guess of each row's logarithm of it."""
+        """Fit with the segments given; `drift` is a first guess of each row's logarithm of it."""
         features, undrifted = np.asarray(rows.features, dtype=np.float64), rows.latency_ms * np.exp(-drift)
         expected: AdditiveFit | float
         if form == ADDITIVE:
@@ -231,9 +239,9 @@ class _Shape:
         least = features.min(axis=0)
         logarithmic = least > 0
         scaled = _logarithms(features, logarithmic, least)
-        middle, spread = scaled.mean(axis=0), scaled.std(axis=0)
-        spread = np.where(spread > 1e-9, spread, np.inf)
-        scaled = (scaled - middle) / spread
+        mean, std = scaled.mean(axis=0), scaled.std(axis=0)
+        std = np.where(std > 1e-9, std, np.inf)
+        scaled = (scaled - mean) / std
         target = np.log(rows.latency_ms) - _expected(expected, features, rows.prior_ms)
         known = np.zeros(len(target)) if rows.relative_std is None else rows.relative_std
         some = _runs(len(target))
@@ -247,19 +255,19 @@ class _Shape:
                 scaled[some],
                 target[some],
                 order[some],
-                stretch[some],
+                segment[some],
                 scale=scale[some],
                 start=kernel,
-                wander=wander,
+                with_drift=with_drift,
             )
-            noise = np.hypot(kernel.noise * scale, known)
-            posterior = condition(kernel, scaled, target, order, stretch, noise)
+            noise = np.hypot(kernel.noise_std * scale, known)
+            posterior = condition(kernel, scaled, target, order, segment, noise)
             weights = tail_weights(posterior.left_out, 1.0)
-        return cls(expected, logarithmic, least, middle, spread, posterior)
+        return cls(expected, logarithmic, least, mean, std, posterior)
 
     def log_latency(self, features: Floats, prior_ms: Floats | None) -> Floats:
         """Logarithms of milliseconds, shape (n,)."""
-        scaled = (_logarithms(features, self.logarithmic, self.least) - self.middle) / self.spread
+        scaled = (_logarithms(features, self.logarithmic, self.least) - self.mean) / self.std
         return _expected(self.expected, features, prior_ms) + self.posterior.predict(scaled)
 
 
@@ -283,16 +291,16 @@ def _runs(rows: int) -> Ints:
     return np.unique(begins[:, None] + np.arange(_RUN))
 
 
-def _medians(residuals: Floats, stretch: Ints) -> Floats:
-    """Median of each stretch, shape (stretches,)."""
-    return np.asarray([np.median(residuals[stretch == at]) for at in range(int(stretch.max()) + 1)])
+def _medians(residuals: Floats, segment: Ints) -> Floats:
+    """Median of each segment, shape (segments,)."""
+    return np.asarray([np.median(residuals[segment == index]) for index in range(int(segment.max()) + 1)])
 
 
 def _noise(residuals: Floats, freedom: float) -> float:
-    """Standard deviation of residuals whose level may change now and then, no less than it may well be, from above.
+    """Upper 95 % bound of the standard deviation of residuals whose level may change between segments.
 
-    From differences of neighbours, which no level touches. They are smaller by what the fit took from them, and their
-    median is itself uncertain: taken too small, chance would pass for drift.
+    From differences of neighbours, which levels do not change. They are corrected for the degrees of freedom of the
+    fit, and for the error of their own median: with too small a value, chance would pass for drift.
     """
     rows = len(residuals)
     median = float(1.4826 * np.median(np.abs(np.diff(residuals))) / np.sqrt(2))

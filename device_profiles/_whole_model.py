@@ -1,10 +1,9 @@
 """Latency of a space's sub-DiTs from whole ones that were measured: `fit_whole` on what describes them.
 
-What is expected before anything is learned is the calibrated sum of the parts, where there is a table of them; else a
-sum of four terms fitted on the same rows: a constant, FLOPs, numbers of weights, components that run. The fit then
-learns what moves latency away from that. Without parts that may be any value of a spec. With parts it is mostly what
-no part knows of, how much else shares the caches and how often something starts, and three sizes tell that from fewer
-sub-DiTs; sub-DiTs left out decide whether the values of the spec tell more.
+The expectation is the calibrated sum of the parts, where there is a table of them; otherwise a sum of four terms fitted
+on the same rows: a constant, FLOPs, number of weights, number of components. The fit then learns deviations from it.
+Without parts they may depend on every value of a spec. With parts they come from shared caches and from starting
+components, which three sizes describe with fewer sub-DiTs; left-out sub-DiTs decide whether all values do better.
 """
 
 from __future__ import annotations
@@ -15,16 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from device_profiles._additive import AdditiveFit
-from device_profiles._additive import fit_additive
+from device_profiles._additive_fit import AdditiveFit
+from device_profiles._additive_fit import fit_additive
 from device_profiles._calibration import fit_calibration
 from device_profiles._calibration import noise_floor
 from device_profiles._calibration import summarize_errors
-from device_profiles._left_out import LeftOut
-from device_profiles._left_out import left_out_errors
+from device_profiles._cross_validation import PredictionInterval
+from device_profiles._cross_validation import prediction_interval
 from device_profiles._profile import ErrorReport
 from device_profiles._profile import WholeLatency
-from device_profiles._student import Z_95
+from device_profiles._statistics import Z_95
+from device_profiles._table import component_work
 from device_profiles._table import corrected
 from device_profiles._whole_fit import WholeFit
 from device_profiles._whole_fit import WholeRows
@@ -34,8 +34,6 @@ from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
 from subdit.space import all_components
 from subdit.space import component_counts
-from subdit.space import component_flops
-from subdit.space import component_params
 from subdit.space import component_terms
 from subdit.space import sum_components
 
@@ -45,17 +43,17 @@ MIN_WHOLE_ROWS = 10
 """Whole sub-DiTs that a profile without a table needs at least to predict others."""
 
 SIZES, VALUES = "sizes", "values"
-"""What sub-DiTs are described by: width, parameters and number of components, or every value of the spec."""
+"""Features of sub-DiTs: width, parameters and number of components, or every value of the spec."""
 
-# All values must do better than three sizes by this share to be preferred.
+# All values must do better than three sizes by this factor to be preferred.
 _PREFERENCE = 0.9
-# Rows are left out in so many groups, each of which is predicted by a fit on all others.
+# Number of folds of the cross-validation.
 _FOLDS = 10
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """Expects the calibrated sum of the parts."""
+    """Expectation: the calibrated sum of the parts."""
 
     each_ms: Floats
     fixed_ms: float
@@ -66,7 +64,7 @@ class _Parts:
 
 @dataclass(frozen=True)
 class _Work:
-    """Expects a sum of what there is to do; `work` of shape (components, 3)."""
+    """Expectation: a weighted sum of the work; `work` of shape (components, 3)."""
 
     work: Floats
     fit: AdditiveFit
@@ -80,10 +78,10 @@ class WholeModel:
     """Predicts sub-DiTs of a space from measured ones.
 
     Attributes:
-        fit: what was learned, with what was found of drift.
+        fit: the fitted model, with its report on drift.
         described_by: `SIZES` or `VALUES`.
         error: errors on sub-DiTs left out of the fit, expectation and all.
-        expected_error: errors of the expectation alone, without what was learned, on the same ones.
+        expected_error: errors of the expectation alone on the same sub-DiTs.
         left_out: half the 95 % interval of a prediction over the prediction, from the same errors.
     """
 
@@ -91,9 +89,9 @@ class WholeModel:
     described_by: str
     error: ErrorReport
     expected_error: ErrorReport
-    left_out: LeftOut
+    left_out: PredictionInterval
     _space: SearchSpace
-    _expected: _Parts | _Work
+    _expectation: _Parts | _Work
 
     def predict(self, encoded: EncodedSpecs) -> Floats:
         """Latencies in milliseconds of encoded specs (n, dimensions), shape (n,)."""
@@ -103,7 +101,7 @@ class WholeModel:
         """The same, and half the 95 % interval of each over the latency, both of shape (n,)."""
         terms = component_terms(self._space, encoded)
         features = _describe(self._space, encoded, terms, self.described_by)
-        expected_ms = self._expected.latency_ms(terms)
+        expected_ms = self._expectation.latency_ms(terms)
         return self.fit.predict(features, prior_ms=expected_ms), self.left_out.half(expected_ms)
 
 
@@ -116,7 +114,7 @@ def fit_whole_model(
         space: that they are of.
         whole: at least `MIN_WHOLE_ROWS`.
         parts_ms: latency of each component of the space, shape (components,); None where there is no table.
-        split: how far the two halves of the measurement disagreed, relative, one standard deviation.
+        split: disagreement of the two halves of the measurement, relative, one standard deviation.
 
     Raises:
         ValueError: fewer sub-DiTs, or no errors of finite size.
@@ -131,16 +129,16 @@ def fit_whole_model(
         error = summarize_errors(left_out, measured, noise_floor=floor)
         if chosen is not None and error.mean > _PREFERENCE * chosen.error.mean:
             continue
-        believed, fit = _fit(space, whole, np.arange(len(whole)), parts_ms, described_by)
-        size_ms = believed.latency_ms(component_terms(space, space.encode([entry.spec for entry in whole])))
+        expectation, fit = _fit(space, whole, np.arange(len(whole)), parts_ms, described_by)
+        size_ms = expectation.latency_ms(component_terms(space, space.encode([entry.spec for entry in whole])))
         chosen = WholeModel(
             fit=fit,
             described_by=described_by,
             error=error,
             expected_error=summarize_errors(expected, measured, noise_floor=floor),
-            left_out=left_out_errors(left_out, measured, size_ms, fold=folds),
+            left_out=prediction_interval(left_out, measured, size_ms, fold=folds),
             _space=space,
-            _expected=believed,
+            _expectation=expectation,
         )
     assert chosen is not None
     return chosen
@@ -149,7 +147,7 @@ def fit_whole_model(
 def _left_out(
     space: SearchSpace, whole: Sequence[WholeLatency], parts_ms: Floats | None, described_by: str
 ) -> tuple[Floats, Floats, Floats, npt.NDArray[np.int64]]:
-    """Of each sub-DiT what a fit on others predicts, what those others expect, what was measured, and its fold."""
+    """For each sub-DiT: prediction and expectation from the other folds, measured latency, and its fold."""
     encoded = space.encode([entry.spec for entry in whole])
     measured = np.asarray([entry.latency.latency_ms for entry in whole])
     folds = np.arange(len(whole)) % min(_FOLDS, len(whole))
@@ -157,20 +155,20 @@ def _left_out(
     for fold in range(int(folds.max()) + 1):
         out = folds == fold
         rest = [entry for entry, is_out in zip(whole, out.tolist(), strict=True) if not is_out]
-        believed, fit = _fit(space, rest, np.flatnonzero(~out), parts_ms, described_by)
+        expectation, fit = _fit(space, rest, np.flatnonzero(~out), parts_ms, described_by)
         terms = component_terms(space, encoded[out])
-        expected[out] = believed.latency_ms(terms)
+        expected[out] = expectation.latency_ms(terms)
         left_out[out] = fit.predict(_describe(space, encoded[out], terms, described_by), prior_ms=expected[out])
     return left_out, expected, measured, folds
 
 
 def _describe(space: SearchSpace, encoded: EncodedSpecs, terms: tuple[ComponentTerm, ...], described_by: str) -> Floats:
-    """What a fit reads of encoded specs, shape (n, features)."""
-    values = [np.asarray(allowed)[encoded[:, at]] for at, allowed in enumerate(space.dimensions.values())]
+    """Features of encoded specs, shape (n, features)."""
+    values = [np.asarray(allowed)[encoded[:, index]] for index, allowed in enumerate(space.dimensions.values())]
     if described_by == SIZES:
-        at = list(space.dimensions).index("width")
+        width = list(space.dimensions).index("width")
         sizes = sum_components(terms, component_work(space)[:, 1:])
-        return np.column_stack([values[at], sizes])
+        return np.column_stack([values[width], sizes])
     return np.column_stack(values).astype(np.float64)
 
 
@@ -191,8 +189,7 @@ def _fit(
     else:
         components = all_components(space)
         counts = component_counts(space, encoded).astype(np.float64)
-        params = np.asarray([component_params(space, one) for one in components], dtype=np.float64)
-        calibration = fit_calibration(components, parts_ms, counts, whole, params=params)
+        calibration = fit_calibration(components, parts_ms, counts, whole, params=component_work(space)[:, 1])
         each_ms = corrected(calibration, space, parts_ms)
         expected = _Parts(each_ms, calibration.fixed_ms)
     rows = WholeRows(
@@ -203,14 +200,3 @@ def _fit(
         prior_ms=expected.latency_ms(terms),
     )
     return expected, fit_whole(rows)
-
-
-def component_work(space: SearchSpace) -> Floats:
-    """FLOPs and parameters of each component, and 1 for running it: shape (components, 3)."""
-    return np.asarray(
-        [
-            (component_flops(space, component), component_params(space, component), 1)
-            for component in all_components(space)
-        ],
-        dtype=np.float64,
-    )

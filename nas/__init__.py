@@ -1,4 +1,4 @@
-"""The search: Optuna's loop over a latency table and a quality proxy, limits, the Pareto front and its picks."""
+"""Architecture search: Optuna's loop over costs and quality proxies, constraints, the Pareto front and its picks."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 if TYPE_CHECKING:
-    from nas._results import SearchResult
-    from nas._results import load_search
+    from nas._config import SearchConfig
     from nas._search import search
     from nas.proxy_benchmark._benchmark import measure_proxies
+    from nas.study._location import StudyOptions
+    from subdit.results import SearchResult
+    from subdit.results import load_search
 
-__all__ = ["SearchResult", "load_search", "measure_proxies", "search"]
+__all__ = ["SearchConfig", "SearchResult", "StudyOptions", "load_search", "measure_proxies", "search"]
 
 _HOMES = {
     "measure_proxies": "nas.proxy_benchmark._benchmark",
     "search": "nas._search",
-    "SearchResult": "nas._results",
-    "load_search": "nas._results",
+    "SearchConfig": "nas._config",
+    "StudyOptions": "nas.study._location",
+    "SearchResult": "subdit.results",
+    "load_search": "subdit.results",
 }
 
 

@@ -1,33 +1,39 @@
-"""Hard limits, and what the tables say of a spec without evaluating its quality."""
+"""What sub-DiTs cost, and which of them keep the constraints on that: known without evaluating their quality."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from subdit.core.quantities import LATENCY
+from subdit.core.quantities import PARAMS
+from subdit.core.quantities import PIPELINE
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
+from subdit.space import closed_form_cost
+
+if TYPE_CHECKING:
+    from device_profiles import DeviceProfile
 
 Floats = npt.NDArray[np.float64]
 
-LATENCY = "latency_ms"
-PARAMS = "params"
-PIPELINE = "pipeline_ms"
-
 CHUNK = 16_384
-"""Specs looked at in one go: bounds the memory of a scan, about 10 MB of component counts."""
+"""Specs looked up at once: bounds the memory of a scan, about 10 MB of component counts."""
 
 
 class Latencies(Protocol):
-    """What an estimate holds: latencies of n specs with their 95 % intervals, each of shape (n,)."""
+    """Latencies of n specs with their 95 % intervals, each of shape (n,)."""
 
     @property
     def latency_ms(self) -> npt.NDArray[Any]: ...
@@ -57,49 +63,76 @@ CostFunction = Callable[[EncodedSpecs], Cost]
 """Encoded specs of shape (n, dimensions) to a figure that no evaluation is needed for."""
 
 
-@dataclass(frozen=True)
-class Constraints:
-    """Hard limits; None where there is none.
+def latency_cost(latencies: LatencySource) -> CostFunction:
+    """Latency of one step in milliseconds."""
+    from device_profiles import half_apart_ms
 
-    Attributes:
-        max_latency_ms: on the first device.
-        max_params: on the number of parameters.
-        others: upper limits on further figures, by the name of their column.
-        qualities: upper limits on what quality proxies say, by the name of their objective. No table knows them, so
-            trials are spent on finding out; a sub-DiT beyond one is never on the front.
+    def cost(encoded: EncodedSpecs) -> Cost:
+        estimate = latencies.estimate(encoded)
+        return Cost(np.asarray(estimate.latency_ms, dtype=np.float64), half_apart_ms(estimate))
+
+    return cost
+
+
+def pipeline_cost(
+    profile: DeviceProfile, space: SearchSpace, steps: int, latencies: LatencySource | None = None
+) -> CostFunction:
+    """Latency in milliseconds of a whole picture: `steps` steps and the other parts that the space says it takes.
+
+    Args:
+        latencies: of one step; by default as the profile has them.
+
+    Raises `ProfileError` where the profile lacks one of the other parts.
     """
+    from device_profiles import LatencyEstimate
+    from device_profiles import LatencyEstimator
+    from device_profiles import half_apart_ms
+    from device_profiles import pipeline_latency
 
-    max_latency_ms: float | None = None
-    max_params: int | None = None
-    others: Mapping[str, float] = field(default_factory=dict)
-    qualities: Mapping[str, float] = field(default_factory=dict)
+    source = latencies or LatencyEstimator(profile, space)
 
-    def by_figure(self) -> dict[str, float]:
-        """The limits that tables can judge, by the name of what they limit."""
-        first = {LATENCY: self.max_latency_ms, PARAMS: self.max_params}
-        return {name: limit for name, limit in first.items() if limit is not None} | dict(self.others)
+    def cost(encoded: EncodedSpecs) -> Cost:
+        found = source.estimate(encoded)
+        ends = (np.asarray(found.latency_ms), np.asarray(found.low_ms), np.asarray(found.high_ms))
+        picture = pipeline_latency(profile, space, LatencyEstimate(*ends, apart_ms=half_apart_ms(found)), steps=steps)
+        return Cost(picture.latency_ms, picture.apart_ms)
 
-    def violations(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """By limit how far it is exceeded, in its own unit; at most zero where it is kept, as in Optuna.
+    cost(space.enumerate(0, 1))
+    return cost
 
-        `figures` are those of a sub-DiT and its qualities, by name.
-        """
-        limits = self.by_figure() | dict(self.qualities)
-        return {f"max_{name}": figures[name] - limit for name, limit in limits.items()}
 
-    def to_dict(self) -> dict[str, Any]:
-        first = {"max_latency_ms": self.max_latency_ms, "max_params": self.max_params}
-        return first | {f"max_{name}": limit for name, limit in (*self.others.items(), *self.qualities.items())}
+def cost_function(name: str, space: SearchSpace, profiles: Sequence[DeviceProfile], *, steps: int) -> CostFunction:
+    """The cost of that name: on the device after its `@`, else on the first one.
+
+    Raises `SpaceError` where the first profile's precision has no stored size, `ProfileError` as `pipeline_cost` does.
+    """
+    from device_profiles import LatencyEstimator
+
+    figure, _, device = name.partition("@")
+    profile = next((profile for profile in profiles if profile.id == device), profiles[0])
+    if figure == LATENCY:
+        return latency_cost(LatencyEstimator(profile, space))
+    if figure == PIPELINE:
+        return pipeline_cost(profile, space, steps)
+    return exact_cost(figure, space, profile.precision)
+
+
+def exact_cost(name: str, space: SearchSpace, precision: str) -> CostFunction:
+    """One of `subdit.space.CLOSED_FORMS`; raises `SpaceError` where there is none at this precision."""
+    cost = partial(closed_form_cost, name, space, precision=precision)
+    cost(space.enumerate(0, 1))
+    return lambda encoded: Cost(cost(encoded), np.zeros(len(encoded)))
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What the tables say of n specs; arrays of shape (n,).
+    """What n specs cost; arrays of shape (n,).
 
     Attributes:
+        feasible: whether the specs keep the constraints on costs.
         figures: every figure by its name, latency of the first device and parameters among them.
         half_width: half the 95 % interval by which sub-DiTs are told apart in each figure, zero where it is exact; of a
-            latency without what all are off by alike (`device_profiles.half_apart_ms`), which `low_ms` to `high_ms`
+            latency without the error that all share (`device_profiles.half_apart_ms`), which `low_ms` to `high_ms`
             holds too.
     """
 
@@ -111,30 +144,31 @@ class Costs:
     figures: Mapping[str, Floats]
     half_width: Mapping[str, Floats]
 
-    def row(self, at: int) -> dict[str, float]:
+    def row(self, index: int) -> dict[str, float]:
         """The figures of one spec."""
-        return {name: float(values[at]) for name, values in self.figures.items()}
+        return {name: float(values[index]) for name, values in self.figures.items()}
 
 
 @dataclass(frozen=True)
 class CostTable:
-    """Everything that is known of a spec without evaluating its quality.
+    """Costs of every spec of a space.
 
     Attributes:
         latencies: on the first device.
-        columns: further figures by name, see `nas._cost_functions`.
+        constraints: upper limits by figure.
+        functions: of further figures by name.
     """
 
     space: SearchSpace
     latencies: LatencySource
     count_params: Callable[[SearchSpace, EncodedSpecs], npt.NDArray[Any]]
-    limits: Constraints = field(default_factory=Constraints)
-    columns: Mapping[str, CostFunction] = field(default_factory=dict)
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    functions: Mapping[str, CostFunction] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the figures."""
-        return (LATENCY, PARAMS, *self.columns)
+        return (LATENCY, PARAMS, *self.functions)
 
     def look_up(self, encoded: EncodedSpecs) -> Costs:
         """Figures and feasibility of encoded specs of shape (n, dimensions)."""
@@ -146,14 +180,13 @@ class CostTable:
         high_ms = np.asarray(estimate.high_ms, dtype=np.float64)
         params = np.asarray(self.count_params(self.space, encoded), dtype=np.int64)
         figures = {LATENCY: latency_ms, PARAMS: params.astype(np.float64)}
-        # Infinite where the profile does not cover a spec: no limit, not even none, is kept there.
-        covered = np.isfinite(latency_ms)
         half_width = {LATENCY: half_apart_ms(estimate), PARAMS: np.zeros(len(encoded))}
-        for name, column in self.columns.items():
-            found = column(encoded)
+        for name, function in self.functions.items():
+            found = function(encoded)
             figures[name], half_width[name] = found.values, found.half_width
-        feasible = covered.copy()
-        for name, limit in self.limits.by_figure().items():
+        # The latency is infinite where the profile does not cover a spec: there no constraint is kept, not even none.
+        feasible = np.isfinite(latency_ms)
+        for name, limit in self.constraints.items():
             feasible &= figures[name] <= limit
         return Costs(latency_ms, low_ms, high_ms, params, feasible, figures, half_width)
 

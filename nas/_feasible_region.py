@@ -1,4 +1,4 @@
-"""What a space can reach under hard limits: known exactly, from a look at every spec, before any evaluation."""
+"""What a space can reach under constraints on costs: exact before any evaluation, from the costs of all specs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from subdit.space import SubDiTSpec
 
 @dataclass(frozen=True)
 class Extremum:
-    """A spec that is at an end of something, with what the tables say of it."""
+    """A spec at the end of a range, with its costs."""
 
     spec: SubDiTSpec
     latency_ms: float
@@ -35,16 +35,14 @@ class Extremum:
 
 @dataclass(frozen=True)
 class FeasibleRegion:
-    """What a space reaches on a device under the limits.
+    """The specs of a space that keep the constraints on costs.
 
     Attributes:
         size: specs in the space.
-        feasible: how many of them keep every limit.
-        fastest, slowest, smallest, largest: of the feasible ones, by latency and by parameters.
-        fastest_of_all: without the limits.
-        smallest_of_all: without the limits.
-        least: by figure the feasible spec that has least of it.
-        tightest: by limited figure the spec of the whole space that has least of it: the tightest limit in reach.
+        feasible: how many of them keep every constraint.
+        fastest, slowest, smallest, largest: of the feasible specs, by latency and by parameters.
+        least: by figure the feasible spec with the lowest value.
+        tightest: by constrained figure the spec of the whole space with the lowest value: the tightest limit in reach.
     """
 
     size: int
@@ -53,22 +51,15 @@ class FeasibleRegion:
     slowest: Extremum
     smallest: Extremum
     largest: Extremum
-    fastest_of_all: Extremum
-    smallest_of_all: Extremum
     least: Mapping[str, Extremum]
     tightest: Mapping[str, Extremum]
 
     def to_dict(self) -> dict[str, Any]:
         """As search.json holds it."""
 
-        def end(extreme: Extremum) -> dict[str, Any]:
-            return {"spec_hash": extreme.spec.hash, "latency_ms": extreme.latency_ms, "params": extreme.params}
-
         return {
             "size": self.size,
             "feasible": self.feasible,
-            "tightest_latency": end(self.fastest),
-            "tightest_params": end(self.smallest),
             "tightest": {
                 name: {"value": extreme.figures[name], "spec": str(extreme.spec), "spec_hash": extreme.spec.hash}
                 for name, extreme in self.tightest.items()
@@ -76,8 +67,8 @@ class FeasibleRegion:
         }
 
 
-class _Ends:
-    """The lowest scores seen so far, by key; the first of equals is kept."""
+class _Extrema:
+    """The lowest scores so far by key; the first of equals is kept."""
 
     def __init__(self) -> None:
         self._best: dict[Any, tuple[float, npt.NDArray[np.int64], dict[str, float]]] = {}
@@ -86,11 +77,11 @@ class _Ends:
         places = np.arange(len(score)) if allowed is None else np.flatnonzero(allowed)
         if not places.size:
             return
-        at = int(places[np.argmin(score[places])])
-        if key not in self._best or score[at] < self._best[key][0]:
-            self._best[key] = (float(score[at]), encoded[at], known.row(at))
+        index = int(places[np.argmin(score[places])])
+        if key not in self._best or score[index] < self._best[key][0]:
+            self._best[key] = (float(score[index]), encoded[index], known.row(index))
 
-    def extremes(self, tables: CostTable) -> dict[Any, Extremum]:
+    def specs(self, tables: CostTable) -> dict[Any, Extremum]:
         made = {}
         for key, (_, row, figures) in self._best.items():
             spec = tables.space.decode(np.asarray([row]))[0]
@@ -99,33 +90,31 @@ class _Ends:
 
 
 def find_feasible_region(tables: CostTable) -> FeasibleRegion:
-    """Look at every spec of the space; raises `InfeasibleError` that names the tightest values and their specs.
+    """Compute the costs of every spec of the space; raises `InfeasibleError` that names the tightest reachable limits.
 
-    Spaces are small to a table: 150,000 specs are a second's work, so nothing needs to be bounded or guessed.
+    150,000 specs take about a second, so nothing needs to be bounded or guessed.
     """
-    limits = tables.limits.by_figure()
-    ends = _Ends()
+    limits = tables.constraints
+    extrema = _Extrema()
     kept_sets: set[int] = set()
     feasible = 0
     for encoded in tables.chunks():
         known = tables.look_up(encoded)
         feasible += int(known.feasible.sum())
-        ends.offer("fastest_of_all", known.latency_ms, encoded, known)
-        ends.offer("smallest_of_all", known.figures["params"], encoded, known)
-        ends.offer("slowest", -known.latency_ms, encoded, known, known.feasible)
-        ends.offer("largest", -known.figures["params"], encoded, known, known.feasible)
+        extrema.offer("slowest", -known.latency_ms, encoded, known, known.feasible)
+        extrema.offer("largest", -known.figures["params"], encoded, known, known.feasible)
         for name, values in known.figures.items():
-            ends.offer(("least", name), values, encoded, known, known.feasible)
-        # Each spec by the set of limits it keeps, as bits: enough to tell afterwards which limits exclude each other.
+            extrema.offer(("least", name), values, encoded, known, known.feasible)
+        # Each spec by the set of limits it keeps, as bits: this tells afterwards which limits exclude each other.
         kept = np.zeros(len(encoded), dtype=np.int64)
         for bit, (name, limit) in enumerate(limits.items()):
             kept |= (known.figures[name] <= limit).astype(np.int64) << bit
-            ends.offer(("tightest", name), known.figures[name], encoded, known)
+            extrema.offer(("tightest", name), known.figures[name], encoded, known)
         for found in np.unique(kept).tolist():
             kept_sets.add(found)
             for name in limits:
-                ends.offer(("with", found, name), known.figures[name], encoded, known, kept == found)
-    extremes = ends.extremes(tables)
+                extrema.offer(("with", found, name), known.figures[name], encoded, known, kept == found)
+    extremes = extrema.specs(tables)
     if not feasible:
         raise InfeasibleError(_refusal(tables, extremes, kept_sets))
     least = {name: extremes["least", name] for name in tables.names}
@@ -136,42 +125,40 @@ def find_feasible_region(tables: CostTable) -> FeasibleRegion:
         slowest=extremes["slowest"],
         smallest=least["params"],
         largest=extremes["largest"],
-        fastest_of_all=extremes["fastest_of_all"],
-        smallest_of_all=extremes["smallest_of_all"],
         least=least,
         tightest={name: extremes["tightest", name] for name in limits},
     )
 
 
-def check_picks(reach: FeasibleRegion, pick_at: Mapping[str, float], qualities: Collection[str] = ()) -> None:
+def check_picks(region: FeasibleRegion, pick_at: Mapping[str, float], qualities: Collection[str] = ()) -> None:
     """Raises `SearchError` where there is no such figure, or no sub-DiT within the limits has so little of it.
 
     Args:
         pick_at: largest value by figure.
-        qualities: what can be picked at beside the tables' figures; how low these reach nobody knows beforehand.
+        qualities: quality proxies to pick at; how low they get is not known beforehand.
     """
-    known = (*reach.least, *qualities)
+    known = (*region.least, *qualities)
     for figure, value in pick_at.items():
         if figure not in known:
             raise SearchError(f"There is no figure {figure!r} to pick at; there is {', '.join(sorted(known))}.")
         if not math.isfinite(value):
             raise SearchError(f"One cannot pick at {figure}={value}; give a finite number.")
-    for refusal in out_of_reach(reach, pick_at).values():
+    for refusal in out_of_reach(region, pick_at).values():
         raise SearchError(refusal)
 
 
-def out_of_reach(reach: FeasibleRegion, pick_at: Mapping[str, float]) -> dict[str, str]:
+def out_of_reach(region: FeasibleRegion, pick_at: Mapping[str, float]) -> dict[str, str]:
     """By figure why there can be no pick at that value."""
     return {
         figure: f"No sub-DiT within the limits has {figure} of at most {value:g}; the least is "
         f"{round_up(least.figures[figure])}, of {least.spec} ({least.spec.hash})."
         for figure, value in pick_at.items()
-        if (least := reach.least.get(figure)) is not None and least.figures[figure] > value
+        if (least := region.least.get(figure)) is not None and least.figures[figure] > value
     }
 
 
 def _refusal(tables: CostTable, extremes: Mapping[Any, Extremum], kept_sets: set[int]) -> str:
-    limits, space = tables.limits.by_figure(), tables.space.name
+    limits, space = tables.constraints, tables.space.name
     alone = [name for name, limit in limits.items() if extremes["tightest", name].figures[name] > limit]
     if alone:
         said = [_alone(name, limits[name], extremes["tightest", name]) for name in alone]

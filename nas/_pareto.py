@@ -1,6 +1,8 @@
-"""Pareto fronts of objectives that are all minimised: ranks, crowding, hypervolume. Pure numpy."""
+"""Pareto fronts of objectives that are all minimised: ranks and crowding of NSGA-II, hypervolume by moocore."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,26 +13,9 @@ Points = npt.NDArray[np.float64]
 
 def on_front(points: Points) -> npt.NDArray[np.bool_]:
     """Which points no other point dominates, shape (n,); of exactly equal points the first one alone."""
-    if points.shape[1] != 2:
-        return _on_front_of_many(points)
-    kept = np.zeros(len(points), dtype=bool)
-    # Ascending in the first objective, then the second, then the place: a point is kept if it beats all before it.
-    order = np.lexsort((np.arange(len(points)), points[:, 1], points[:, 0]))
-    lowest = np.minimum.accumulate(points[order, 1])
-    kept[order] = np.r_[True, points[order, 1][1:] < lowest[:-1]] if len(points) else []
-    return kept
+    from moocore import is_nondominated
 
-
-def _on_front_of_many(points: Points) -> npt.NDArray[np.bool_]:
-    """`on_front` for any number of objectives: each point is set against the front of those before it."""
-    front: list[int] = []
-    # In this order nothing later dominates anything earlier, and of equals the first comes first.
-    for at in np.lexsort((np.arange(len(points)), *points.T[::-1])).tolist():
-        if not front or not (points[front] <= points[at]).all(axis=1).any():
-            front.append(at)
-    kept = np.zeros(len(points), dtype=bool)
-    kept[front] = True
-    return kept
+    return np.asarray(is_nondominated(points), dtype=np.bool_)
 
 
 def ranks(points: Points) -> npt.NDArray[np.int64]:
@@ -58,16 +43,11 @@ def crowding(points: Points, rank: npt.NDArray[np.int64]) -> npt.NDArray[np.floa
     return distance
 
 
-def hypervolume(points: Points, reference: tuple[float, float]) -> float:
-    """Area that points of two objectives dominate below the reference point, in the product of their units.
+def hypervolume(points: Points, reference: Sequence[float]) -> float:
+    """Volume that points dominate below the reference point, exact, in the product of their units."""
+    from moocore import hypervolume as exact
 
-    With the front ascending in the first objective it is a row of rectangles, so this is exact.
-    """
-    inside = points[(points < np.asarray(reference)).all(axis=1)]
-    front = inside[on_front(inside)]
-    front = front[np.argsort(front[:, 0])]
-    right = np.r_[front[1:, 0], reference[0]] if len(front) else np.zeros(0)
-    return float(np.sum((right - front[:, 0]) * (reference[1] - front[:, 1])))
+    return float(exact(points, ref=reference))
 
 
 def scaled(points: Points, front: Points) -> Points:

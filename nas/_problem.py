@@ -1,4 +1,4 @@
-"""From what a user asks to tables, proxies and a question: devices, objectives and limits by their names."""
+"""A search whose names were looked up: devices to profiles, objectives to costs and proxies, constraints to limits."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 import nas.proxies
-from nas._config import Budget
-from nas._config import Question
-from nas._config import check_options
-from nas._cost_functions import file_column
-from nas._cost_functions import flops_column
-from nas._cost_functions import latency_column
-from nas._cost_functions import memory_column
-from nas._cost_functions import pipeline_column
-from nas._costs import LATENCY
-from nas._costs import PARAMS
-from nas._costs import PIPELINE
-from nas._costs import Constraints
-from nas._costs import CostFunction
+from nas._config import DEFAULT_PROXY
+from nas._config import SearchConfig
 from nas._costs import CostTable
 from nas._costs import LatencySource
+from nas._costs import cost_function
+from nas._costs import pipeline_cost
 from nas.proxies import QualityProxy
 from subdit.core.errors import ProfileError
 from subdit.core.errors import SearchError
+from subdit.core.quantities import FIGURES
+from subdit.core.quantities import LATENCY
+from subdit.core.quantities import PARAMS
+from subdit.core.quantities import PER_DEVICE
+from subdit.core.quantities import PIPELINE
+from subdit.core.quantities import is_figure
 from subdit.core.run import Run
 from subdit.core.run import read_manifest
 from subdit.space import SearchSpace
@@ -36,116 +38,175 @@ from subdit.space import SearchSpace
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
 
-DEFAULT_OBJECTIVES = ("latency", "validation_loss")
-FIGURES = {"params": PARAMS, "memory": "memory_mb", "file": "file_mb", "flops": "gflops"}
-"""Objectives that depend on no device, by the name of their figure."""
-PER_DEVICE = {"latency": LATENCY, "pipeline": PIPELINE}
-"""Objectives that each device has one of."""
+_EARLIER_OBJECTIVES = {
+    "latency": LATENCY,
+    "pipeline": PIPELINE,
+    "memory": "memory_mb",
+    "file": "file_mb",
+    "flops": "gflops",
+}
+"""What objectives were called before, for the sentence that refuses them."""
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """What is minimised, by name: costs, then quality proxies.
+
+    Attributes:
+        costs: figures of the cost table.
+        qualities: ids of quality proxies.
+        limits: upper limits by quality proxy. No table knows them, so trials are spent on finding out; a sub-DiT
+            beyond one is never on the front.
+    """
+
+    costs: tuple[str, ...] = (LATENCY,)
+    qualities: tuple[str, ...] = (DEFAULT_PROXY,)
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.costs, *self.qualities)
+
+    @property
+    def weighed(self) -> tuple[str, str]:
+        """The first cost and the first quality proxy, which picks weigh against each other."""
+        return self.costs[0], self.qualities[0]
+
+    def excess(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """How far objective values (n, objectives) exceed `limits`, in fractions of these, summed; shape (n,)."""
+        total = np.zeros(len(points))
+        for name, limit in self.limits.items():
+            beyond = np.maximum(np.nan_to_num(points[:, self.names.index(name)] - limit), 0.0)
+            total += beyond / max(abs(limit), 1e-12)
+        return total
 
 
 @dataclass(frozen=True)
 class SearchProblem:
-    """A search as asked for; `proxies` by the names of their objectives, "quality" first; `steps` of a picture."""
+    """A search whose names were looked up.
 
-    question: Question
+    Attributes:
+        tables: costs, with the constraints on them.
+        objectives: what is minimised, with the limits on quality proxies.
+        proxies: by id, those of `objectives.qualities` in their order.
+        profiles: of the devices; empty where the tables come from elsewhere.
+    """
+
+    config: SearchConfig
     tables: CostTable
     proxies: Mapping[str, QualityProxy]
-    profiles: tuple[DeviceProfile, ...]
-    steps: int = 4
+    objectives: Objectives = field(default_factory=Objectives)
+    profiles: tuple[DeviceProfile, ...] = ()
 
-    def with_latencies(self, latencies: LatencySource) -> CostTable:
-        """The tables if one step takes so long on the first device: a picture on it takes its steps at that pace."""
-        columns = dict(self.tables.columns)
-        if PIPELINE in columns:
-            columns[PIPELINE] = pipeline_column(self.profiles[0], self.tables.space, self.steps, latencies)
-        return dataclasses.replace(self.tables, latencies=latencies, columns=columns)
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Ids of the devices."""
+        return tuple(profile.id for profile in self.profiles) or tuple(map(str, self.config.devices))
 
+    @property
+    def device_facts(self) -> dict[str, Any]:
+        """What readers of the results must know of the first device's profile; empty without profiles."""
+        if not self.profiles:
+            return {}
+        return {"provenance": str(self.profiles[0].provenance), "noisy": bool(self.profiles[0].noisy)}
 
-def resolve(
-    run: Run,
-    *,
-    devices: Sequence[str | DeviceProfile],
-    objectives: Sequence[str] | None,
-    max_latency_ms: float | Sequence[float] | None,
-    max_params: int | None,
-    limits: Mapping[str, float],
-    sampler: str,
-    surrogate: bool,
-    budget: Budget,
-    seed: int,
-    steps: int,
-    allow_noisy: bool,
-    proxy: QualityProxy | None,
-) -> SearchProblem:
-    """Resolve names; raises `SearchError` and `ProfileError` that say which of them is wrong."""
-    from subdit.space import get_space
+    @property
+    def constraints(self) -> dict[str, float]:
+        """All limits by name, on costs and on quality proxies."""
+        return {**self.tables.constraints, **self.objectives.limits}
 
-    space = get_space(str(read_manifest(run).get("space")))
-    wanted = tuple(objectives or DEFAULT_OBJECTIVES)
-    if proxy is not None and objectives is None:
-        wanted = ("latency", proxy.id)
-    known = (*PER_DEVICE, *FIGURES, *nas.proxies.PROXIES, *(() if proxy is None else (proxy.id,)))
-    for name in wanted:
-        if name not in known:
-            raise SearchError(f"There is no objective {name!r}; there is {', '.join(dict.fromkeys(known))}.")
-    if len(set(wanted)) < len(wanted):
-        raise SearchError(f"An objective is named twice ({', '.join(wanted)}); name each once.")
-    costs = [name for name in wanted if name in PER_DEVICE or name in FIGURES]
-    qualities = [name for name in wanted if name not in costs]
-    if not costs or not qualities:
-        missing = "cost, such as latency," if not costs else "quality, such as validation_loss,"
-        raise SearchError(
-            f"The objectives {', '.join(wanted)} name no {missing} so there is nothing to weigh; add one."
+    def violations(self, values: Mapping[str, float]) -> dict[str, float]:
+        """By constraint how far a sub-DiT's values exceed it, in their unit; at most zero where kept, as in Optuna."""
+        return {name: values[name] - limit for name, limit in self.constraints.items()}
+
+    def with_latencies(self, latencies: LatencySource) -> SearchProblem:
+        """The problem with these latencies of one step on the first device, and pictures on it that take as long."""
+        functions = dict(self.tables.functions)
+        if PIPELINE in functions:
+            functions[PIPELINE] = pipeline_cost(self.profiles[0], self.tables.space, self.config.steps, latencies)
+        return dataclasses.replace(
+            self, tables=dataclasses.replace(self.tables, latencies=latencies, functions=functions)
         )
-    if not devices:
-        raise SearchError("No device is named; give --device.")
-    profiles = tuple(_profile(device, space, allow_noisy=allow_noisy) for device in devices)
-    if len({profile.id for profile in profiles}) < len(profiles):
-        raise SearchError(f"The device {profiles[0].id} is named twice; name each once.")
-    labels = {name: "quality" if at == 0 else f"quality_{name}" for at, name in enumerate(qualities)}
-    bounds = _limits(profiles, max_latency_ms, max_params, limits, labels)
-    check_options(budget, bounds, seed, sampler)
-    names = [figure for name in costs for figure in _figures_of(name, profiles)]
-    needed = dict.fromkeys([*names, *bounds.others])
-    columns = {
-        name: _column(name, space, profiles, steps=steps) for name in needed if name not in (LATENCY, PARAMS)
-    }  # fmt: skip
-    made = {label: _proxy(run, space, name, proxy) for name, label in labels.items()}
-    first = profiles[0]
-    question = Question(
-        first.id,
-        {"provenance": str(first.provenance), "noisy": bool(first.noisy)},
-        bounds,
-        seed,
-        sampler,
-        surrogate,
-        (*names, *made),
-        tuple(profile.id for profile in profiles[1:]),
-        steps if any(name.partition("@")[0] == PIPELINE for name in needed) else None,
-    )
-    return SearchProblem(question, make_tables(space, first, bounds, columns), made, profiles, steps)
+
+    def save_profiles(self, folder: Path) -> None:
+        """Write the profiles as the search used them: a registry's may be measured again, and a file may move."""
+        from device_profiles import save_profile
+
+        for number, profile in enumerate(self.profiles, start=1):
+            save_profile(profile, folder / ("device.json" if number == 1 else f"device_{number}.json"), force=True)
 
 
-def make_tables(
-    space: SearchSpace, profile: DeviceProfile, limits: Constraints, columns: Mapping[str, CostFunction] | None = None
-) -> CostTable:
-    """Tables of a space with this profile's device as the first."""
+def resolve(run: Run, config: SearchConfig) -> SearchProblem:
+    """Look up the names in a configuration; raises `SearchError` and `ProfileError` that say which one is wrong."""
     from device_profiles import LatencyEstimator
     from subdit.space import count_params
-
-    return CostTable(space, LatencyEstimator(profile, space), count_params, limits, columns or {})
-
-
-def device_tables(
-    run: Run, device: str | DeviceProfile, *, limits: Constraints | None = None, allow_noisy: bool = False
-) -> tuple[CostTable, dict[str, Any], str]:
-    """Tables of the run's space on a device, what readers must know of its profile, and the profile's id."""
     from subdit.space import get_space
 
     space = get_space(str(read_manifest(run).get("space")))
-    profile = _profile(device, space, allow_noisy=allow_noisy)
-    facts = {"provenance": str(profile.provenance), "noisy": bool(profile.noisy)}
-    return make_tables(space, profile, limits or Constraints()), facts, profile.id
+    given = {each.id: each for each in config.objectives if not isinstance(each, str)}
+    wanted = config.objective_names
+    _check_objectives(wanted, given)
+    profiles = tuple(_profile(device, space, allow_noisy=config.allow_noisy) for device in config.devices)
+    devices = [profile.id for profile in profiles]
+    if len(set(devices)) < len(devices):
+        raise SearchError(f"The device {devices[0]} is named twice; name each once.")
+    qualities = tuple(name for name in wanted if not is_figure(name))
+    costs = [column for name in wanted if is_figure(name) for column in _columns(name, devices)]
+    limits = _limits(config.constraints, devices, qualities)
+    # Where a profile covers small sub-DiTs only, others have no latency to hold against a limit.
+    covered = [profile.max_params for profile in profiles if profile.max_params is not None]
+    if covered:
+        limits[PARAMS] = min([*covered, limits.get(PARAMS, math.inf)])
+    constraints = {name: limit for name, limit in limits.items() if name not in qualities}
+    functions = {
+        name: cost_function(name, space, profiles, steps=config.steps)
+        for name in dict.fromkeys([*costs, *constraints])
+        if name not in (LATENCY, PARAMS)
+    }
+    return SearchProblem(
+        config,
+        CostTable(space, LatencyEstimator(profiles[0], space), count_params, constraints, functions),
+        {name: given.get(name) or nas.proxies.make_proxy(name, run.supernet, space.name) for name in qualities},
+        Objectives(tuple(costs), qualities, {name: limits[name] for name in qualities if name in limits}),
+        profiles,
+    )
+
+
+def _check_objectives(names: Sequence[str], given: Mapping[str, Any]) -> None:
+    proxies = dict.fromkeys([*nas.proxies.PROXIES, *given])
+    for name in names:
+        if instead := _EARLIER_OBJECTIVES.get(name):
+            raise SearchError(f"The objective {name!r} is now called {instead}, as its column and its limit are.")
+        if not is_figure(name) and name not in proxies:
+            raise SearchError(f"There is no objective {name!r}; there is {', '.join([*FIGURES, *proxies])}.")
+    if len(set(names)) < len(names):
+        raise SearchError(f"An objective is named twice ({', '.join(names)}); name each once.")
+    if len(set(map(is_figure, names))) < 2:
+        missing = "quality, such as validation_loss," if any(map(is_figure, names)) else "cost, such as latency_ms,"
+        raise SearchError(f"The objectives {', '.join(names)} name no {missing} so there is nothing to weigh; add one.")
+
+
+def _columns(name: str, devices: Sequence[str]) -> list[str]:
+    """Columns that a figure's name stands for: one of each device where the figure has one and no device is named."""
+    figure, _, device = name.partition("@")
+    if not device:
+        return [figure, *(f"{figure}@{other}" for other in devices[1:] if figure in PER_DEVICE)]
+    found = [each for each in devices if each == device] or [each for each in devices if each.startswith(device)]
+    if figure not in PER_DEVICE or len(found) != 1:
+        raise SearchError(
+            f"There is no {name!r} in this search; after the @ of {' or '.join(PER_DEVICE)} give one of its devices: "
+            f"{', '.join(devices)}."
+        )
+    return [figure if found[0] == devices[0] else f"{figure}@{found[0]}"]
+
+
+def _limits(constraints: Mapping[str, float], devices: Sequence[str], qualities: Sequence[str]) -> dict[str, float]:
+    """Limits by column or quality proxy; what is said of one device counts more than what is said of all."""
+    limits: dict[str, float] = {}
+    for name in sorted(constraints, key=lambda name: "@" in name):
+        for column in [name] if name in qualities else _columns(name, devices):
+            limits[column] = constraints[name]
+    return limits
 
 
 def _profile(device: str | DeviceProfile, space: SearchSpace, *, allow_noisy: bool) -> DeviceProfile:
@@ -161,83 +222,3 @@ def _profile(device: str | DeviceProfile, space: SearchSpace, *, allow_noisy: bo
     # Raises where the profile is of another space or incomplete.
     LatencyEstimator(profile, space)
     return profile
-
-
-def _limits(
-    profiles: Sequence[DeviceProfile],
-    max_latency_ms: float | Sequence[float] | None,
-    max_params: int | None,
-    limits: Mapping[str, float],
-    labels: Mapping[str, str],
-) -> Constraints:
-    """`labels` are names of objectives by ids of the quality proxies that are asked."""
-    for name, limit in limits.items():
-        if name not in (*FIGURES.values(), PIPELINE, *labels):
-            raise SearchError(
-                f"There is no figure {name!r} to limit; there is pipeline_ms, {', '.join(FIGURES.values())}, and of "
-                f"quality proxies those that are objectives: {', '.join(labels)}."
-            )
-        if not math.isfinite(limit):
-            raise SearchError(f"The limit on {name} is {limit}; give a finite number, or leave it out.")
-    each: list[float | None] = (
-        [max_latency_ms] if max_latency_ms is None or isinstance(max_latency_ms, int | float) else [*max_latency_ms]
-    )
-    if len(each) == 1:
-        each *= len(profiles)
-    if len(each) not in (0, len(profiles)):
-        raise SearchError(
-            f"There are {len(each)} latency limits for {len(profiles)} devices; give one for all, or one for each."
-        )
-    others = {
-        _on("latency_ms", profile): limit
-        for profile, limit in zip(profiles[1:], each[1:], strict=True)
-        if limit is not None
-    }
-    for name, limit in limits.items():
-        if name in labels:
-            continue
-        spread = [_on(name, profile) for profile in profiles[1:]] if name == PIPELINE else []
-        others |= dict.fromkeys([name, *spread], float(limit))
-    others.pop(PARAMS, None)
-    first = each[0] if each else None
-    # What a profile does not cover, no limit can be kept on.
-    covered = [profile.max_params for profile in profiles if profile.max_params is not None]
-    asked = max_params if PARAMS not in limits else int(limits[PARAMS])
-    on_qualities = {label: float(limits[name]) for name, label in labels.items() if name in limits}
-    return Constraints(first, min([*covered, *([] if asked is None else [asked])], default=None), others, on_qualities)
-
-
-def _on(figure: str, profile: DeviceProfile) -> str:
-    return f"{figure}@{profile.id}"
-
-
-def _figures_of(objective: str, profiles: Sequence[DeviceProfile]) -> list[str]:
-    if objective in FIGURES:
-        return [FIGURES[objective]]
-    figure = PER_DEVICE[objective]
-    return [figure, *(_on(figure, profile) for profile in profiles[1:])]
-
-
-def _column(name: str, space: SearchSpace, profiles: Sequence[DeviceProfile], *, steps: int) -> CostFunction:
-    from device_profiles import LatencyEstimator
-
-    figure, _, device = name.partition("@")
-    profile = next((profile for profile in profiles if profile.id == device), profiles[0])
-    match figure:
-        case "latency_ms":
-            return latency_column(LatencyEstimator(profile, space))
-        case "pipeline_ms":
-            return pipeline_column(profile, space, steps)
-        case "memory_mb":
-            return memory_column(space, profile.precision)
-        case "file_mb":
-            return file_column(space, profile.precision)
-        case "gflops":
-            return flops_column(space)
-    raise SearchError(f"There is no figure {name!r}.")
-
-
-def _proxy(run: Run, space: SearchSpace, name: str, given: QualityProxy | None) -> QualityProxy:
-    if given is not None and given.id == name:
-        return given
-    return nas.proxies.make_proxy(name, run.supernet, space.name)

@@ -3,165 +3,82 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-from typing import cast
 
-from nas._config import Budget
-from nas._config import checked_name
-from nas._config import default_trials
+from nas._config import SearchConfig
 from nas._loop import run_search
+from nas._picks import pick_name
 from nas._problem import resolve
-from nas._results import SearchResult
-from nas._results import keep_profiles
-from nas._results import pick_name
-from nas.proxies import QualityProxy
 from nas.study._location import StudyLocation
+from nas.study._location import StudyOptions
 from subdit.core.errors import SearchError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
-
-if TYPE_CHECKING:
-    from device_profiles import DeviceProfile
+from subdit.results import SearchResult
 
 
 def search(
     run: Path | str,
+    config: SearchConfig,
     *,
-    device: str | DeviceProfile | Sequence[str | DeviceProfile],
     name: str = "default",
-    objectives: Sequence[str] | None = None,
-    max_latency_ms: float | Sequence[float] | None = None,
-    max_params: int | None = None,
-    limits: Mapping[str, float] | None = None,
-    pick_at: Mapping[str, float] | None = None,
-    sampler: str = "nsga2",
-    surrogate: bool = True,
-    trials: int | None = None,
-    budget_s: float | None = None,
-    seed: int = 0,
-    steps: int = 4,
-    allow_noisy: bool = False,
-    proxy: QualityProxy | None = None,
-    storage: str | None = None,
-    study_name: str | None = None,
-    worker: bool = False,
-    stale_s: float | None = None,
-    verify: int = 0,
+    study: StudyOptions | None = None,
     resume: bool = False,
     force: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> SearchResult:
-    """Search the run's space for the Pareto front of what it costs on a device and how good it is.
+    """Search the run's space for the Pareto front of what sub-DiTs cost and how good they are.
 
-    Writes `searches/NAME/` of the run: the Optuna study, search.json, trials.csv, front.csv, picks.json. With `resume`
-    a killed search goes on as if it had not been, a finished one is read, and one that was not begun is begun; with
-    `force` it begins anew.
+    Writes `searches/NAME/` of the run: the Optuna study, search.json, trials.csv, front.csv, picks.json.
 
     Args:
-        device: profiles by id, prefix, file or as objects; with several, each one's latency is an objective.
-        objectives: of "latency", "pipeline" (a whole picture), "params", "memory", "file", "flops" and the ids of
-            quality proxies (`nas.proxies.PROXIES`), at least one of each kind; latency and validation loss by default.
-        max_latency_ms: hard limit on one step, for all devices or for each.
-        max_params: hard limit on the number of parameters.
-        limits: hard limits on other figures by name: "pipeline_ms", "memory_mb", "file_mb", "gflops"; or on a quality
-            proxy by its id, where it is an objective.
-        pick_at: further picks: the best quality of the front at most at this value of a figure.
-        sampler: "nsga2", "tpe", "random", or "exhaustive" where few sub-DiTs are within the limits.
-        surrogate: whether nsga2 lets a surrogate fitted on the evaluations so far choose among its children.
-        trials, budget_s: when it ends, by sub-DiTs and by seconds; by default after 400, or all where it is exhaustive.
-        seed: of the proposals.
-        steps: of a picture, where "pipeline" is asked for.
-        allow_noisy: accept profiles, and with `verify` measurements, of too noisy a machine.
-        proxy: in place of the default quality proxy.
-        storage: URL of an Optuna storage, see `nas.study._storage.open_storage`; by default a file in the run, or where
-            the search that is resumed was begun.
-        study_name: in that storage; by default the names of run and search, or as it was begun.
-        worker: share the search with others that were started alike.
-        stale_s: seconds without a sign of life after which a worker's trial is given to another.
-        verify: export and measure so many of the most promising on this machine, and search again with what they say;
-            for profiles of this machine on ONNX Runtime in fp32.
+        study: where the study is kept and who works on it; by default a file in the folder, and this process.
+        resume: continue a killed search, to the same end as without the kill; read a finished one; or start one.
+        force: replace the search of that name.
 
     A pick that the front turns out not to have raises `SearchError` when everything else is written, and so does a
     machine that is too noisy to verify on.
 
-    Raises `RunError` where the search exists already or the run is damaged, `ProfileError` where the device is unknown,
-    of another space or noisy, `InfeasibleError` where no sub-DiT keeps the limits (on qualities, none that was
-    evaluated), `SearchError` where options are senseless or differ from those of the search to resume.
+    Raises `RunError` where the search exists already or the run is damaged, `ProfileError` where a device is unknown,
+    of another space or noisy, `InfeasibleError` where no sub-DiT keeps the constraints (on qualities, none that was
+    evaluated), `SearchError` where options contradict each other or differ from those of the search to resume.
     """
     started = time.monotonic()
-    checked_name(name)
+    study = study or StudyOptions()
+    _check_name(name)
     if resume and force:
-        raise SearchError("Resuming and beginning anew exclude each other; give one of --resume and --force.")
-    if worker and force:
+        raise SearchError("Resuming a search and replacing it exclude each other; give one of --resume and --force.")
+    if study.worker and force:
         raise SearchError("A worker joins a search and replaces none; give one of --worker and --force.")
-    if worker and verify:
+    if study.worker and config.verify:
         raise SearchError(
             "Workers end together and would all measure at once; when they are done give --verify to one command with "
             "--resume."
         )
-    if verify < 0:
-        raise SearchError(
-            f"One cannot verify {verify} sub-DiTs; give --verify a number of at least 1, or leave it out."
-        )
-    budget = Budget(default_trials(sampler) if trials is None else trials, budget_s)
     where = Run(Path(run)).require()
-    location = StudyLocation.of(
-        where,
-        name,
-        storage=storage,
-        study_name=study_name,
-        worker=worker,
-        stale_s=stale_s,
-        resume=resume,
-        force=force,
-    )
-    asked = resolve(
-        where,
-        devices=list(device) if isinstance(device, list | tuple) else [cast("str | DeviceProfile", device)],
-        objectives=objectives,
-        max_latency_ms=max_latency_ms,
-        max_params=max_params,
-        limits=limits or {},
-        sampler=sampler,
-        surrogate=surrogate,
-        budget=budget,
-        seed=seed,
-        steps=steps,
-        allow_noisy=allow_noisy,
-        proxy=proxy,
-    )
-    if verify:
+    location = StudyLocation.of(where, name, study, resume=resume, force=force)
+    problem = resolve(where, config)
+    if config.verify:
         from nas.verification._same_machine import check_same_machine
 
-        # Now, not when hours were spent on what is then not measured.
-        check_same_machine(asked.profiles[0])
+        # Before the search and not after hours of it.
+        check_same_machine(problem.profiles[0])
     result = run_search(
-        where,
-        name,
-        asked.tables,
-        asked.proxies,
-        asked.question,
-        budget,
-        location=location,
-        pick_at=pick_at,
-        resume=resume,
-        force=force,
-        progress=progress,
-        started=started,
+        where, name, problem, location=location, resume=resume, force=force, progress=progress, started=started
     )
-    keep_profiles(result.folder, asked.profiles)
-    if verify:
+    problem.save_profiles(result.folder)
+    if config.verify:
         from nas.verification._verify import verify_search
 
-        result = verify_search(
-            where, result, asked, count=verify, pick_at=pick_at, progress=progress, allow_noisy=allow_noisy
-        )
+        result = verify_search(where, result, problem, progress=progress)
     missed = result.config.get("missed_picks", {})
-    for pick in (pick_name(figure, limit) for figure, limit in (pick_at or {}).items()):
+    for pick in (pick_name(figure, limit) for figure, limit in config.pick_at.items()):
         if pick not in result.picks:
             raise SearchError(f"{missed[pick].removesuffix('.')}, so the search is finished without that pick.")
     return result
+
+
+def _check_name(name: str) -> None:
+    if not name or name.startswith(".") or any(letter in name for letter in "/\\\0"):
+        raise SearchError(f"A search cannot be named {name!r}; use letters, digits and dashes.")

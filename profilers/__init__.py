@@ -1,41 +1,40 @@
-"""Profilers: the kit of a space's components, the measurement protocol, and the runtimes that it measures.
+"""Profilers: kits of a space's components, the measurement protocol, and the runtimes that it measures.
 
 Nothing heavy is imported before a function is called: `profile` needs no torch, `kit` does.
 """
 
-from profilers._affinity import read_cpus
-from profilers._conditions import cpu_model
-from profilers._conditions import device_name
-from profilers._expected import KitEstimate
-from profilers._kit import Kit
-from profilers._kit import KitEntry
-from profilers._kit import estimate
-from profilers._kit import is_kit
-from profilers._kit import kit
-from profilers._kit import open_kit
-from profilers._models import Measurement
-from profilers._models import measure_models
-from profilers._models import read_static_inputs
-from profilers._profile import profile
-from profilers._profile import profile_beside
-from profilers._statistics import NOISE_LIMIT
-from profilers._whole import calibration_specs
+from device_profiles import NOISE_LIMIT
+from profilers.kits.calibration_specs import calibration_specs
+from profilers.kits.export_kit import estimate
+from profilers.kits.export_kit import kit
+from profilers.kits.kit import Kit
+from profilers.kits.kit import is_kit
+from profilers.kits.kit import open_kit
+from profilers.kits.kit_estimate import KitEstimate
+from profilers.measuring.accuracy_check import export_checked
+from profilers.measuring.affinity import read_cpus
+from profilers.measuring.conditions import cpu_model
+from profilers.measuring.conditions import device_name
+from profilers.measuring.measure_models import Measurement
+from profilers.measuring.measure_models import measure_models
+from profilers.measuring.profile import profile
+from profilers.measuring.profile import profile_beside
 from profilers.runtimes import Runtime
-from profilers.runtimes import Session
 from profilers.runtimes import get_runtime
+from profilers.runtimes import runtime_names
+from profilers.runtimes import sub_dit_model
 
 __all__ = [
     "NOISE_LIMIT",
     "Kit",
-    "KitEntry",
     "KitEstimate",
     "Measurement",
     "Runtime",
-    "Session",
     "calibration_specs",
     "cpu_model",
     "device_name",
     "estimate",
+    "export_checked",
     "get_runtime",
     "is_kit",
     "kit",
@@ -44,5 +43,6 @@ __all__ = [
     "profile",
     "profile_beside",
     "read_cpus",
-    "read_static_inputs",
+    "runtime_names",
+    "sub_dit_model",
 ]

@@ -1,4 +1,4 @@
-"""What the report says of a device: its profile's facts, and how far its predictions of whole sub-DiTs were off."""
+"""The device in the report: its profile's facts, and the errors of predicted latencies of whole sub-DiTs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from device_profiles import ErrorReport
 from device_profiles import LatencyEstimator
 from reports._figures import Line
 from reports._figures import percent
-from reports._results import Trial
 from subdit.core.errors import ProfileError
 from subdit.core.errors import SpaceError
+from subdit.results import Trial
 from subdit.space import get_space
 
 
@@ -73,7 +73,7 @@ class Predictor:
 
 
 def read_predictor(profile: DeviceProfile) -> Predictor | None:
-    """None where nothing whole was measured, or nothing can be predicted."""
+    """None where no whole sub-DiT was measured, or the profile predicts none."""
     try:
         estimator = LatencyEstimator(profile, get_space(profile.space))
     except (ProfileError, SpaceError):
@@ -88,7 +88,7 @@ def read_predictor(profile: DeviceProfile) -> Predictor | None:
 
 
 def interval_statement(profile: DeviceProfile, trials: Sequence[Trial]) -> str:
-    """Where nothing whole was measured, what the intervals of these trials of the profile are; else empty."""
+    """What the trials' intervals mean where no whole sub-DiT was measured on the device; else empty."""
     try:
         assumed = LatencyEstimator(profile, get_space(profile.space)).assumed
     except (ProfileError, SpaceError):
@@ -99,8 +99,8 @@ def interval_statement(profile: DeviceProfile, trials: Sequence[Trial]) -> str:
     if all(trial.latency_high_ms >= least * trial.latency_ms for trial in trials):
         return assumed.statement()
     return (
-        "Nothing whole was measured, and this search is of an earlier version: its intervals are of the noise of the "
-        "components alone, and say nothing of what their sum is off by; search again."
+        "No whole sub-DiT was measured, and this search is of an earlier version: its intervals cover the noise of the "
+        "components alone, and not the error of their sum; search again."
     )
 
 

@@ -1,4 +1,4 @@
-"""Figures as people read them: what is not there is said to be not measured, never filled in."""
+"""Figures as people read them; what was not measured is called so, and never filled in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from reports._other_devices import OtherDevice
 from reports._other_devices import OtherPick
-from reports._results import Pick
+from reports._results import ReportedPick
 from subdit.core.quantities import noun
 
 NOT_MEASURED = "not measured"
@@ -22,7 +22,7 @@ SAMPLERS = {
     "2_steps": "2 steps, distilled",
     "1_step": "1 step, distilled",
 }
-"""Ways of sampling that a pick is judged by, as quality.json calls them, in the order of the table."""
+"""Ways of sampling by their names in quality.json, in the order of the table."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Line:
 
 
 def milliseconds(value: float) -> str:
-    """A latency in milliseconds, without the unit, with as many decimals as its size calls for."""
+    """A latency in milliseconds, without the unit; the smaller, the more decimals."""
     decimals = 4 if value < 0.1 else 3 if value < 10 else 2 if value < 100 else 1
     return f"{value:,.{decimals}f}"
 
@@ -44,16 +44,16 @@ def interval(low_ms: float, high_ms: float) -> str:
     return f"{milliseconds(low_ms)} to {milliseconds(high_ms)}"
 
 
-def percent(share: float, *, decimals: int = 1, sign: bool = False) -> str:
-    return f"{100 * share:{'+' if sign else ''}.{decimals}f} %"
+def percent(fraction: float, *, decimals: int = 1, sign: bool = False) -> str:
+    return f"{100 * fraction:{'+' if sign else ''}.{decimals}f} %"
 
 
 def file_size(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.2f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:.1f} kB"
 
 
-def pick_lines(picks: Sequence[Pick]) -> list[Line]:
-    """Rows of the table of picks, one cell per pick."""
+def pick_lines(picks: Sequence[ReportedPick], quality: str) -> list[Line]:
+    """Rows of the table of picks, one cell per pick; `quality` is the name of the search's quality proxy."""
     trials = [pick.trial for pick in picks]
     sizes = [NOT_EXPORTED if pick.file_bytes is None else file_size(pick.file_bytes) for pick in picks]
     lines = [
@@ -68,12 +68,12 @@ def pick_lines(picks: Sequence[Pick]) -> list[Line]:
     if any(pick.measured is not None for pick in picks):
         lines.append(Line("95 % interval", tuple(_measured_interval(pick) for pick in picks)))
         lines.append(Line("prediction off by", tuple(_deviation(pick) for pick in picks)))
-    losses = tuple(f"{trial.quality:.4f}" for trial in trials)
-    return [*lines, Line("quality loss", losses, group="Quality, as the search saw it")]
+    losses = tuple(f"{trial.value(quality):.4f}" for trial in trials)
+    return [*lines, Line(noun(quality), losses, group="Quality, as the search saw it")]
 
 
-def quality_lines(picks: Sequence[Pick]) -> list[Line]:
-    """One row per pick and way of sampling: Frechet distance, nearest-neighbour ratio, share recognised.
+def quality_lines(picks: Sequence[ReportedPick]) -> list[Line]:
+    """One row per pick and way of sampling: Frechet distance, nearest-neighbour ratio, fraction recognised.
 
     A way of sampling that a pick was not judged by has no row, but for 28 steps and 4, which always have one.
     """
@@ -86,7 +86,7 @@ def quality_lines(picks: Sequence[Pick]) -> list[Line]:
                 continue
             nearest, recognised = figures.get("nn_ratio"), figures.get("accuracy")
             cells = (
-                _with_spread(figures),
+                _with_std(figures),
                 "" if nearest is None else f"{nearest:.2f}",
                 "" if recognised is None else percent(recognised),
             )
@@ -95,25 +95,25 @@ def quality_lines(picks: Sequence[Pick]) -> list[Line]:
     return lines
 
 
-def _measured(pick: Pick) -> str:
+def _measured(pick: ReportedPick) -> str:
     return NOT_MEASURED if pick.measured is None else milliseconds(pick.measured.latency_ms)
 
 
-def _measured_interval(pick: Pick) -> str:
+def _measured_interval(pick: ReportedPick) -> str:
     return "" if pick.measured is None else interval(pick.measured.low_ms, pick.measured.high_ms)
 
 
-def _deviation(pick: Pick) -> str:
+def _deviation(pick: ReportedPick) -> str:
     return "" if pick.measured is None else percent(pick.trial.latency_ms / pick.measured.latency_ms - 1, sign=True)
 
 
-def _with_spread(figures: Mapping[str, Any]) -> str:
+def _with_std(figures: Mapping[str, Any]) -> str:
     if figures.get("fd_mean") is None:
         return NOT_MEASURED
-    # One set of samples has no spread to show.
+    # One set of samples has no standard deviation.
     several = figures.get("fd_spread") is not None and figures.get("seeds") != 1
-    spread = f" ± {figures['fd_spread']:.3f}" if several else ""
-    return f"{figures['fd_mean']:.3f}{spread}"
+    std = f" ± {figures['fd_spread']:.3f}" if several else ""
+    return f"{figures['fd_mean']:.3f}{std}"
 
 
 def other_device_lines(others: Sequence[OtherDevice]) -> list[Line]:
@@ -126,14 +126,14 @@ def other_device_lines(others: Sequence[OtherDevice]) -> list[Line]:
                 milliseconds(pick.latency_ms),
                 "none is as good" if pick.as_good is None else milliseconds(pick.as_good.latency_ms),
                 _latency_paid(pick),
-                f"{pick.pick.trial.quality:.4f}",
-                "none is as fast" if pick.as_fast is None else f"{pick.as_fast.quality:.4f}",
+                f"{pick.loss:.4f}",
+                "none is as fast" if pick.as_fast is None else f"{pick.as_fast.value(pick.quality):.4f}",
                 "" if pick.quality_paid is None or not pick.allowed else f"{pick.quality_paid:+.4f}",
             ),
-            group=f"searched for {other.device} (“{other.search}”)" if at == 0 else "",
+            group=f"searched for {other.device} (“{other.search}”)" if index == 0 else "",
         )
         for other in others
-        for at, pick in enumerate(other.picks)
+        for index, pick in enumerate(other.picks)
     ]
 
 

@@ -1,13 +1,14 @@
-"""What one pays for taking a pick that was searched for another device.
+"""What a pick that was searched for another device costs on this one.
 
-The run's other searches may have found their fronts on other latency tables: of another phone, or of the same phone
-with another runtime or precision. Their picks are looked up in this device's table, and set against this search's own
-front. Quality depends on the spec alone, so it needs no new evaluation.
+The run's other searches may have found their fronts with other latency tables: of another phone, or of the same phone
+with another runtime or precision. The latencies of their picks are predicted on this device and compared with this
+search's own front. Quality depends on the spec alone, so it needs no new evaluation.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +16,13 @@ from device_profiles import DeviceProfile
 from device_profiles import LatencyEstimator
 from device_profiles import half_apart_ms
 from reports._limits import broken_limits
-from reports._results import Pick
+from reports._results import ReportedPick
 from reports._results import Results
-from reports._results import Trial
 from reports._results import read_results
 from reports._verified import corrected_by
 from reports._verified import predictions
 from subdit.core.errors import SubditError
+from subdit.results import Trial
 from subdit.space import get_space
 
 # What was predicted by the search and is predicted here again is the same number, but for the order of sums.
@@ -33,15 +34,17 @@ class OtherPick:
     """A pick of another search, on this search's device.
 
     Attributes:
+        quality: name of the quality proxy of both searches.
         latency_ms: predicted here; `latency_low_ms` to `latency_high_ms` is its 95 % interval.
         latency_apart_ms: half the 95 % interval by which it is told apart from other sub-DiTs here.
         as_good: the fastest trial of this search's front that is at least as good; None where none is.
         as_fast: the best trial of this search's front that is at least as fast here; None where none is.
-        broken: figures whose limit in this search it breaks.
-        unchecked: figures that are limited in this search, but that cannot be had here.
+        broken: names of this search's limits that it breaks.
+        unchecked: names of this search's limits that cannot be checked here.
     """
 
-    pick: Pick
+    pick: ReportedPick
+    quality: str
     latency_ms: float
     latency_low_ms: float
     latency_high_ms: float
@@ -64,7 +67,12 @@ class OtherPick:
     @property
     def quality_paid(self) -> float | None:
         """In the unit of quality, against the best that is at least as fast here."""
-        return None if self.as_fast is None else self.pick.trial.quality - self.as_fast.quality
+        return None if self.as_fast is None else self.loss - self.as_fast.value(self.quality)
+
+    @property
+    def loss(self) -> float:
+        """Quality loss of the pick."""
+        return self.pick.trial.value(self.quality)
 
     @property
     def within_noise(self) -> bool:
@@ -79,8 +87,8 @@ class OtherDevice:
     Attributes:
         shared: how many sub-DiTs lie on both fronts.
         front: how many lie on the other's.
-        corrected: by how many measurements its own latencies were corrected, in words; empty where they were not.
-        beaten: share of the other's front that this search's front dominates here.
+        corrected: such as "corrected by 8 measurements"; empty where its own latencies were not corrected.
+        beaten: fraction of the other's front that this search's front dominates here.
     """
 
     search: str
@@ -107,7 +115,7 @@ def other_devices(results: Results, profile: DeviceProfile | None) -> tuple[Othe
             continue
         try:
             other = read_results(results.run, path.parent.name)
-            if other.config.get("proxy") != results.config.get("proxy") or _device(other) == _device(results):
+            if _proxy(other) != _proxy(results) or _device(other) == _device(results):
                 continue
             found.append(compare_searches(results, other, LatencyEstimator(profile, get_space(profile.space))))
         except SubditError:
@@ -124,40 +132,43 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
     here = predictions(results, estimator.profile).estimate(encoded)
     apart_ms = half_apart_ms(here)
     own_ms = np.asarray([trial.latency_ms for trial in results.front])
-    own_quality = np.asarray([trial.quality for trial in results.front])
-    quality = np.asarray([trial.quality for trial in other.front])
+    name = results.quality
+    own_quality = np.asarray([trial.value(name) for trial in results.front])
+    quality = np.asarray([trial.value(name) for trial in other.front])
     # Dominated: none worse in both, and better in one.
     none_worse = (own_ms <= here.latency_ms[:, None]) & (own_quality <= quality[:, None])
     better = (own_ms < here.latency_ms[:, None]) | (own_quality < quality[:, None])
     mine = {trial.spec for trial in results.front}
     # A spec of both fronts is no worse for having been predicted once by the search and once here.
     shared = np.asarray([trial.spec in mine for trial in other.front])
-    place = {trial.spec: at for at, trial in enumerate(other.front)}
+    indices = {trial.spec: index for index, trial in enumerate(other.front)}
     facts = other.config.get("device_facts")
     limited = broken_limits(results, estimator.profile, other.front, here)
     picks = []
     for pick in other.picks:
-        at = place[pick.trial.spec]
-        latency_ms = float(here.latency_ms[at])
+        index = indices[pick.trial.spec]
+        latency_ms = float(here.latency_ms[index])
+        loss = pick.trial.value(name)
         picks.append(
             OtherPick(
                 pick,
+                name,
                 latency_ms,
-                float(here.low_ms[at]),
-                float(here.high_ms[at]),
-                float(apart_ms[at]),
+                float(here.low_ms[index]),
+                float(here.high_ms[index]),
+                float(apart_ms[index]),
                 min(
-                    (trial for trial in results.front if trial.quality <= pick.trial.quality),
+                    (trial for trial in results.front if trial.value(name) <= loss),
                     key=lambda trial: trial.latency_ms,
                     default=None,
                 ),
                 min(
                     (trial for trial in results.front if trial.latency_ms <= latency_ms * (1 + _ROUNDING)),
-                    key=lambda trial: trial.quality,
+                    key=lambda trial: trial.value(name),
                     default=None,
                 ),
-                limited[at].figures,
-                limited[at].unchecked,
+                limited[index].figures,
+                limited[index].unchecked,
             )
         )
     return OtherDevice(
@@ -170,6 +181,10 @@ def compare_searches(results: Results, other: Results, estimator: LatencyEstimat
         picks=tuple(picks),
         corrected=corrected_by(other),
     )
+
+
+def _proxy(results: Results) -> tuple[str, Any]:
+    return results.quality, results.config["proxies"][results.quality]
 
 
 def _device(results: Results) -> str:

@@ -1,4 +1,4 @@
-"""The report as HTML and Markdown: what both templates say, and how they are filled."""
+"""The report as HTML and Markdown: the content of both templates, and how they are filled."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ from reports._figures import pick_lines
 from reports._figures import quality_lines
 from reports._other_devices import other_devices
 from reports._plot import pareto_svg
-from reports._results import Pick
+from reports._results import ReportedPick
 from reports._results import Results
-from reports._ties import tie
 from reports._ties import tied_front
 from reports._ties import tied_picks
 from reports._training import training_warning
@@ -76,13 +75,13 @@ def render_markdown(results: Results, profile: DeviceProfile | None) -> str:
 
 
 def title(results: Results) -> str:
-    """What the report and the picture are headed with."""
+    """The title of the report and of the picture."""
     of = f", {STALE_MARK}" if results.stale else ""
     return f"Sub-DiTs of {results.config['space']} on {device_id(results)}{of}"
 
 
 def latency_mark(provenance: str) -> str:
-    """What is written on every page, picture and table of latencies that nobody measured; empty of measured ones."""
+    """The mark of every page, picture and table whose latencies were not measured; empty where they were."""
     return {
         "estimated": "estimated latency, not measured",
         "reported": "reported latency, not measured here",
@@ -94,9 +93,8 @@ def device_id(results: Results) -> str:
 
 
 def quality_unit(results: Results) -> str:
-    """What the search's quality loss is, in words."""
-    proxy = results.config.get("proxy")
-    return str(proxy.get("unit", proxy.get("id", UNKNOWN))) if isinstance(proxy, dict) else str(proxy or UNKNOWN)
+    """What the values of the search's quality proxy are, in words."""
+    return str(results.config["proxies"][results.quality].get("unit", noun(results.quality)))
 
 
 def _template(name: str, *, autoescape: bool) -> jinja2.Template:
@@ -108,7 +106,7 @@ def _template(name: str, *, autoescape: bool) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"zip": zip, "milliseconds": milliseconds, "percent": percent, "tie": tie}
+    environment.filters |= {"zip": zip, "milliseconds": milliseconds, "percent": percent}
     environment.globals |= {"interval": interval}
     return environment.get_template(name)
 
@@ -133,9 +131,10 @@ def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
         "verified_sentences": [] if verified is None else verified_sentences(verified, results.config),
         "warnings": _warnings(results, profile, provenance, noisy),
         "facts": _search_facts(results),
+        "quality": noun(results.quality),
         "quality_unit": quality_unit(results),
         "beats_in": _objectives(results),
-        "pick_lines": pick_lines(results.picks),
+        "pick_lines": pick_lines(results.picks, results.quality),
         "tied_front": tied_front(results),
         "tied_picks": tied_picks(results),
         "quality_lines": quality_lines(results.picks) if any(pick.quality for pick in results.picks) else [],
@@ -200,16 +199,11 @@ def _differs(results: Results, profile: DeviceProfile) -> bool:
 def _search_facts(results: Results) -> list[Fact]:
     config = results.config
     space = get_space(config["space"])
-    limits = config.get("limits")
-    kept = [
-        limit_text(name.removeprefix("max_"), limit)
-        for name, limit in (limits.items() if isinstance(limits, dict) else ())
-        if limit is not None
-    ]
+    limits = [limit_text(name, limit) for name, limit in config["constraints"].items()]
     facts = [
         Fact("search space", f"{space.name}, {space.size:,} sub-DiTs"),
         Fact("evaluated", f"{len(results.trials):,} sub-DiTs, {len(results.front)} on the front"),
-        Fact("limits", "; ".join(kept) or "none"),
+        Fact("limits", "; ".join(limits) or "none"),
     ]
     facts += [Fact("run", str(results.run.path)), Fact("search", results.search)]
     if "seed" in config:
@@ -220,15 +214,13 @@ def _search_facts(results: Results) -> list[Fact]:
 
 
 def _objectives(results: Results) -> str:
-    """What points of the front are compared in, in words."""
-    # Searches of earlier versions name none.
-    names = results.config.get("objectives") or ("latency_ms", "quality")
-    said = [("predicted " if is_latency(name) else "") + noun(name) for name in map(str, names)]
+    """The objectives that points of the front are compared in, in words."""
+    said = [("predicted " if is_latency(name) else "") + noun(name) for name in results.config["objectives"]]
     return ("both " if len(said) == 2 else "all of ") + ", ".join(said[:-1]) + f" and {said[-1]}"
 
 
 def _commands(results: Results) -> list[Fact]:
-    """What to run next, each in its turn; of a pick that is not distilled yet, the balanced one if it can be."""
+    """Commands to run next, in order, for a pick that is not distilled yet: the balanced one if possible."""
     run = shlex.quote(str(results.run.path))
     search = "" if results.search == "default" else f" --search {shlex.quote(results.search)}"
     order = sorted(results.picks, key=lambda pick: "balanced" not in pick.names)
@@ -247,5 +239,5 @@ def _commands(results: Results) -> list[Fact]:
     ]
 
 
-def _folder(results: Results, pick: Pick) -> Path:
+def _folder(results: Results, pick: ReportedPick) -> Path:
     return results.run.pick(pick.trial.spec.hash)

@@ -18,12 +18,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from reports._figures import milliseconds
-from reports._results import Pick
+from reports._results import ReportedPick
 from reports._results import Results
-from reports._results import Trial
+from subdit.core.quantities import LATENCY
+from subdit.core.quantities import noun
+from subdit.results import Trial
 
 MANY_TRIALS = 4000
-"""From here on the trials are drawn as one picture inside the SVG, which would otherwise grow too large."""
+"""Number of trials from which they are drawn as one bitmap inside the SVG, which would otherwise grow too large."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,15 @@ def _draw(results: Results, palette: Palette, *, title: str, quality_unit: str, 
     figure = Figure(figsize=(8.2, 6.1 if title else 5.8), layout="constrained")
     axes = figure.add_subplot()
     _frame(axes, palette)
-    _trials(axes, results.trials, palette)
-    _front(axes, results.front, palette)
+    quality = results.quality
+    _trials(axes, results.trials, quality, palette)
+    _front(axes, results.front, quality, palette)
     marked = zip(results.picks, itertools.cycle(_MARKERS), strict=False)
-    handles = [_pick(axes, pick, marker, palette, effects) for pick, marker in marked]
+    handles = [_pick(axes, pick, quality, marker, palette, effects) for pick, marker in marked]
     axes.set_xlabel(f"{mark or 'latency'}, ms  (less is better)", color=palette.limit if mark else palette.ink)
     if mark:
         _mark(axes, mark, palette, effects)
-    axes.set_ylabel("quality loss  (less is better)", color=palette.ink)
+    axes.set_ylabel(f"{noun(quality)}  (less is better)", color=palette.ink)
     axes.margins(x=0.06, y=0.09)
     _limit(axes, latency_limit_ms(results), palette, effects)
     if title:
@@ -103,13 +106,13 @@ def _draw(results: Results, palette: Palette, *, title: str, quality_unit: str, 
     )  # fmt: skip
     figure.legend(
         handles=handles, loc="outside lower left", ncols=1, frameon=False, labelcolor=palette.ink, fontsize=8.8,
-        title=f"quality loss: {quality_unit}", title_fontsize=8.5, alignment="left",
+        title=f"{noun(quality)}: {quality_unit}", title_fontsize=8.5, alignment="left",
     ).get_title().set_color(palette.faint)  # fmt: skip
     return figure
 
 
 def _mark(axes: Axes, mark: str, palette: Palette, effects: Effects) -> None:
-    """A sign that stays on the picture when it is cut out of its page."""
+    """Write the mark across the picture, so that it stays there when the picture is cut out of its page."""
     axes.text(
         0.98, 0.90, mark.upper(), transform=axes.transAxes, ha="right", va="top", fontsize=13, fontweight="bold",
         color=palette.limit, path_effects=effects, zorder=5,
@@ -126,11 +129,15 @@ def _frame(axes: Axes, palette: Palette) -> None:
     axes.tick_params(colors=palette.faint, length=0)
 
 
-def _trials(axes: Axes, trials: Sequence[Trial], palette: Palette) -> None:
+def _trials(axes: Axes, trials: Sequence[Trial], quality: str, palette: Palette) -> None:
     rasterized = len(trials) > MANY_TRIALS
     for feasible in (False, True):
         points = np.asarray(
-            [(trial.latency_ms, trial.quality) for trial in trials if trial.feasible is feasible and not trial.on_front]
+            [
+                (trial.latency_ms, trial.value(quality))
+                for trial in trials
+                if trial.feasible is feasible and not trial.on_front
+            ]
         ).reshape(-1, 2)
         axes.scatter(
             points[:, 0],
@@ -144,23 +151,23 @@ def _trials(axes: Axes, trials: Sequence[Trial], palette: Palette) -> None:
         )
 
 
-def _front(axes: Axes, front: Sequence[Trial], palette: Palette) -> None:
-    latency = np.asarray([trial.latency_ms for trial in front])
-    quality = np.asarray([trial.quality for trial in front])
+def _front(axes: Axes, front: Sequence[Trial], quality: str, palette: Palette) -> None:
+    latency_ms = np.asarray([trial.latency_ms for trial in front])
+    loss = np.asarray([trial.value(quality) for trial in front])
     axes.errorbar(
-        latency,
-        quality,
+        latency_ms,
+        loss,
         xerr=_interval([(trial.latency_ms, trial.latency_low_ms, trial.latency_high_ms) for trial in front]),
         fmt="none",
         ecolor=palette.interval,
         elinewidth=1.2,
         zorder=2.4,
     )
-    axes.plot(latency, quality, color=palette.front, linewidth=1.6, marker="o", markersize=4, zorder=2.6)
+    axes.plot(latency_ms, loss, color=palette.front, linewidth=1.6, marker="o", markersize=4, zorder=2.6)
 
 
 def _limit(axes: Axes, limit_ms: float | None, palette: Palette, effects: Effects) -> None:
-    """Draw the limit where it is near the trials; one far to the right would squeeze them, so it is only named."""
+    """Draw the limit where it is near the trials; a far one would squeeze them, so it is only named."""
     if limit_ms is None:
         return
     left, right = axes.get_xlim()
@@ -182,16 +189,14 @@ def _limit(axes: Axes, limit_ms: float | None, palette: Palette, effects: Effect
     )
 
 
-def _pick(axes: Axes, pick: Pick, marker: str, palette: Palette, effects: Effects) -> Line2D:
-    trial = pick.trial
+def _pick(axes: Axes, pick: ReportedPick, quality: str, marker: str, palette: Palette, effects: Effects) -> Line2D:
+    trial, loss = pick.trial, pick.trial.value(quality)
     if pick.measured is not None:
         measured = pick.measured
-        axes.plot(
-            [trial.latency_ms, measured.latency_ms], [trial.quality] * 2, color=palette.pick, linewidth=1, zorder=2.7
-        )
+        axes.plot([trial.latency_ms, measured.latency_ms], [loss] * 2, color=palette.pick, linewidth=1, zorder=2.7)
         axes.errorbar(
             [measured.latency_ms],
-            [trial.quality],
+            [loss],
             xerr=_interval([(measured.latency_ms, measured.low_ms, measured.high_ms)]),
             fmt=marker,
             color=palette.pick,
@@ -205,13 +210,13 @@ def _pick(axes: Axes, pick: Pick, marker: str, palette: Palette, effects: Effect
             zorder=2.8,
         )
     axes.plot(
-        [trial.latency_ms], [trial.quality], marker=marker, markersize=8.5, color=palette.pick,
+        [trial.latency_ms], [loss], marker=marker, markersize=8.5, color=palette.pick,
         markeredgecolor=palette.paper, markeredgewidth=1, zorder=3,
     )  # fmt: skip
     # Below and left of a front that falls to the right there are no trials: the label is never on top of one.
     axes.annotate(
         pick.title,
-        (trial.latency_ms, trial.quality),
+        (trial.latency_ms, loss),
         xytext=(-8, -8),
         textcoords="offset points",
         ha="right",
@@ -240,10 +245,8 @@ def _key(results: Results, palette: Palette) -> list[Line2D]:
 
 
 def latency_limit_ms(results: Results) -> float | None:
-    """The search's hard latency limit, None where it had none."""
-    limits = results.config.get("limits")
-    value = limits.get("max_latency_ms") if isinstance(limits, dict) else None
-    return None if value is None else float(value)
+    """The search's latency limit, None where it had none."""
+    return results.config["constraints"].get(LATENCY)
 
 
 def _interval(rows: Sequence[tuple[float, float, float]]) -> npt.NDArray[np.float64]:

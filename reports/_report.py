@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
 
 from device_profiles import DeviceProfile
 from device_profiles import load_profile
@@ -17,6 +17,7 @@ from reports._page import render_html
 from reports._page import render_markdown
 from reports._page import title
 from reports._plot import pareto_png
+from reports._results import ReportedPick
 from reports._results import Results
 from reports._results import read_results
 from reports._verified import corrected_by
@@ -27,6 +28,11 @@ from subdit.core.errors import RunError
 from subdit.core.files import write_atomic
 from subdit.core.origin import say
 from subdit.core.run import Run
+from subdit.results import trials_to_frame
+from subdit.results import write_frame
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ def report(run: Path | str, *, search: str = "default", force: bool = False) -> 
     paths = ReportPaths(folder / "report.html", folder / "pareto.png", folder / "front.csv", folder / "report.md")
     # The page is written last, so a report that was cut short counts as none.
     if paths.html.exists() and not force:
-        stale = f", of the supernet {results.made_from}, which was trained anew since," if results.stale else ""
+        stale = f", of the supernet {results.made_from}, which was trained again since," if results.stale else ""
         raise RunError(f"There is a report at {folder}{stale} already; replace it with --force.")
     for sentence in weight_warnings(results):
         say(sentence)
@@ -64,7 +70,7 @@ def report(run: Path | str, *, search: str = "default", force: bool = False) -> 
     html, markdown = render_html(results, profile), render_markdown(results, profile)
     write_atomic(paths.png, png)
     said = (mark or f"{provenance} latency", corrected_by(results), STALE_MARK if results.stale else "")
-    write_atomic(paths.csv, _front_csv(results, ", ".join(filter(None, said))))
+    write_frame(paths.csv, _front_frame(results, ", ".join(filter(None, said))))
     write_atomic(paths.markdown, markdown)
     write_atomic(paths.html, html)
     return paths
@@ -78,23 +84,25 @@ def _profile(results: Results) -> DeviceProfile | None:
         return None
 
 
-def _front_csv(results: Results, mark: str) -> str:
+def _front_frame(results: Results, mark: str) -> DataFrame:
     """The search's table of the front, and beside it what was measured; a cell is empty where nothing was.
 
     `mark` says in each row where the predicted latencies are from.
     """
-    out = io.StringIO()
-    measured = ("measured_ms", "measured_low_ms", "measured_high_ms", "file_bytes", "fd_28_steps", "fd_4_steps")
+    import pandas
+
     picks = {pick.trial.spec.hash: pick for pick in results.picks}
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*results.front[0].row, "provenance", *measured])
-    for trial in results.front:
-        cells: list[object] = [""] * len(measured)
-        pick = picks.get(trial.spec.hash)
-        if pick is not None:
-            latency = pick.measured
-            cells[:3] = ["", "", ""] if latency is None else [latency.latency_ms, latency.low_ms, latency.high_ms]
-            cells[3] = "" if pick.file_bytes is None else pick.file_bytes
-            cells[4:] = [pick.quality.get(key, {}).get("fd_mean", "") for key in ("28_steps", "4_steps")]
-        writer.writerow([*trial.row.values(), mark, *cells])
-    return out.getvalue()
+    rows = [{"provenance": mark, **_measured_cells(picks.get(trial.spec.hash))} for trial in results.front]
+    return pandas.concat([trials_to_frame(results.front), pandas.DataFrame(rows, dtype=object)], axis=1)
+
+
+def _measured_cells(pick: ReportedPick | None) -> dict[str, Any]:
+    measured, quality = (None, {}) if pick is None else (pick.measured, pick.quality)
+    return {
+        "measured_ms": None if measured is None else measured.latency_ms,
+        "measured_low_ms": None if measured is None else measured.low_ms,
+        "measured_high_ms": None if measured is None else measured.high_ms,
+        "file_bytes": None if pick is None else pick.file_bytes,
+        "fd_28_steps": quality.get("28_steps", {}).get("fd_mean"),
+        "fd_4_steps": quality.get("4_steps", {}).get("fd_mean"),
+    }

@@ -1,18 +1,15 @@
-"""What a finished search and its picks left in the run folder, read and checked; nothing is computed anew."""
+"""What a finished search and its picks left in the run folder, read and checked; nothing is computed again."""
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from subdit.core.errors import RunError
-from subdit.core.errors import SearchError
-from subdit.core.errors import SpecError
 from subdit.core.files import read_json
 from subdit.core.origin import NO_PART
 from subdit.core.origin import Standing
@@ -20,24 +17,10 @@ from subdit.core.origin import origin
 from subdit.core.origin import run_digest
 from subdit.core.origin import standing
 from subdit.core.run import Run
-from subdit.space import SubDiTSpec
-
-PICK_ORDER = ("fastest", "balanced", "best")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One evaluated sub-DiT; latency as predicted, with its interval; quality lower is better."""
-
-    spec: SubDiTSpec
-    latency_ms: float
-    latency_low_ms: float
-    latency_high_ms: float
-    quality: float
-    params: int
-    feasible: bool
-    on_front: bool
-    row: Mapping[str, str]
+from subdit.results import Pick
+from subdit.results import SearchResult
+from subdit.results import Trial
+from subdit.results import load_search
 
 
 @dataclass(frozen=True)
@@ -51,7 +34,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Pick:
+class ReportedPick:
     """A named trial of the front, and what has been measured of it so far.
 
     Attributes:
@@ -82,9 +65,12 @@ class Pick:
 
 @dataclass(frozen=True)
 class Results:
-    """A finished search: its configuration, trials in the order of evaluation, front by latency, and picks.
+    """A finished search with what was measured of its picks.
 
     Attributes:
+        search: its name.
+        front: ascending in latency.
+        quality: name of the quality proxy that picks are weighed by.
         made_from: digest of the supernet that the search is of; None where it does not say.
         digest: that of the run's weights of now; None where there are none here.
     """
@@ -94,7 +80,8 @@ class Results:
     config: Mapping[str, Any]
     trials: tuple[Trial, ...]
     front: tuple[Trial, ...]
-    picks: tuple[Pick, ...]
+    picks: tuple[ReportedPick, ...]
+    quality: str
     made_from: str | None = None
     digest: str | None = None
 
@@ -106,89 +93,34 @@ class Results:
 
 def read_results(run: Run, search: str) -> Results:
     """Read a finished search; raises `RunError` or `SearchError` that names what is missing or damaged."""
-    run.require()
-    folder = run.search(search)
-    if not (folder / "search.json").is_file():
-        others = sorted(path.parent.name for path in run.path.glob("searches/*/search.json"))
-        there = f"it has {', '.join(others)}" if others else "make one with 'subdit search'"
-        raise SearchError(f"The run {run.path} has no search {search!r}; {there}.")
-    config = read_json(folder / "search.json", f"search {search!r}")
-    if not isinstance(config, dict) or not isinstance(config.get("space"), str):
-        raise SearchError(f"The file {folder / 'search.json'} names no space; search again with --force.")
-    written = all((folder / file).is_file() for file in ("picks.json", "trials.csv"))
-    if config.get("state", "finished") != "finished" or not written:
-        raise SearchError(
-            f"The search {search!r} of {run.path} is not finished; repeat the command that began it with --resume."
-        )
-    trials = _read_trials(folder / "trials.csv", config["space"])
-    front = tuple(sorted((trial for trial in trials if trial.on_front), key=lambda trial: trial.latency_ms))
-    if not front:
-        raise SearchError(f"The file {folder / 'trials.csv'} has no trial on its front; search again with --force.")
-    made_from, digest = origin(folder), run_digest(run)
+    found = load_search(run.path, search)
+    made_from, digest = origin(found.folder), run_digest(run)
     # All figures of a page are of the same weights: the search's, or where none had a part in it the run's.
     weights = digest if made_from in (None, NO_PART) else made_from
-    picks = _read_picks(run, folder / "picks.json", {trial.spec.hash: trial for trial in front}, weights)
-    return Results(run, search, config, trials, front, picks, made_from, digest)
-
-
-def _read_trials(path: Path, space: str) -> tuple[Trial, ...]:
-    trials = []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            for row in reader:
-                trials.append(_trial(row, space))
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error, SpecError) as error:
-        place = f"line {len(trials) + 2} of {path}"
-        raise SearchError(f"The table of trials is damaged ({place}: {error}); search again with --force.") from error
-    return tuple(trials)
-
-
-def _trial(row: dict[str, str], space: str) -> Trial:
-    values: dict[str, Any] = {key: [int(part) for part in row[key].split("/")] for key in _TUPLES}
-    spec = SubDiTSpec.from_dict(
-        {"space": space, "width": int(row["width"]), "kv_compression": int(row["kv_compression"]), **values}
-    )
-    if spec.hash != row["spec_hash"]:
-        raise ValueError(f"spec_hash {row['spec_hash']} is not that of its dimensions, {spec.hash}")
-    keys = ("latency_ms", "latency_low_ms", "latency_high_ms", "quality")
-    latency_ms, low_ms, high_ms, quality = (float(row[key]) for key in keys)
-    if not all(map(math.isfinite, (latency_ms, low_ms, high_ms, quality))):
-        raise ValueError("a number is not finite")
-    return Trial(
-        spec=spec,
-        latency_ms=latency_ms,
-        latency_low_ms=low_ms,
-        latency_high_ms=high_ms,
-        quality=quality,
-        params=int(row["params"]),
-        feasible=row["feasible"] == "true",
-        on_front=row["on_front"] == "true",
-        row=row,
+    return Results(
+        run,
+        search,
+        found.config,
+        found.trials,
+        tuple(sorted(found.front, key=lambda trial: trial.latency_ms)),
+        _read_picks(run, found, weights),
+        found.quality,
+        made_from,
+        digest,
     )
 
 
-_TUPLES = ("depth", "ffn_ratio", "bna_blocks", "bna_radius")
+def _read_picks(run: Run, found: SearchResult, weights: str | None) -> tuple[ReportedPick, ...]:
+    by_trial = dict.fromkeys(pick.trial.spec.hash for pick in found.picks.values())
+    return tuple(
+        _read_pick(run, [(name, pick) for name, pick in found.picks.items() if pick.spec.hash == spec_hash], weights)
+        for spec_hash in by_trial
+    )
 
 
-def _read_picks(run: Run, path: Path, front: Mapping[str, Trial], weights: str | None) -> tuple[Pick, ...]:
-    stored = read_json(path, "list of picks")
-    try:
-        order = sorted(stored, key=lambda name: PICK_ORDER.index(name) if name in PICK_ORDER else len(PICK_ORDER))
-        by_hash: dict[str, list[str]] = {}
-        for name in order:
-            by_hash.setdefault(stored[name]["spec_hash"], []).append(name)
-        return tuple(
-            _read_pick(
-                run, front[spec_hash], tuple(names), tuple(str(stored[name].get("why", "")) for name in names), weights
-            )
-            for spec_hash, names in by_hash.items()
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SearchError(f"The picks in {path} are no points of the front ({error!r}); search again.") from error
-
-
-def _read_pick(run: Run, trial: Trial, names: tuple[str, ...], why: tuple[str, ...], weights: str | None) -> Pick:
+def _read_pick(run: Run, named: Sequence[tuple[str, Pick]], weights: str | None) -> ReportedPick:
+    trial = named[0][1].trial
+    names, why = zip(*((name, pick.why) for name, pick in named), strict=True)
     folder = run.pick(trial.spec.hash)
     samples = folder / "samples.png"
     there = [name for name in ("measured.json", "quality.json", "samples.png") if (folder / name).is_file()]
@@ -211,4 +143,4 @@ def _read_pick(run: Run, trial: Trial, names: tuple[str, ...], why: tuple[str, .
             raise RunError(f"The file {folder / 'quality.json'} is damaged (not an object); delete it and judge again.")
         quality = {key: value for key, value in stored.items() if isinstance(value, dict)}
     drawn = samples if "samples.png" in there and "samples.png" not in left_out else None
-    return Pick(names, why, trial, measured, file_bytes, quality, drawn, left_out, unknown)
+    return ReportedPick(names, why, trial, measured, file_bytes, quality, drawn, left_out, unknown)

@@ -1,20 +1,13 @@
-"""Which points of the front noise does not tell apart, in sentences: the search marks them, this reads the marks."""
+"""Which points of the front noise does not tell apart, in sentences; the search marked them."""
 
 from __future__ import annotations
 
 from reports._results import Results
-from reports._results import Trial
-
-
-def tie(trial: Trial) -> str:
-    """The letter that a point of the front shares with others; empty where it stands alone, or nobody looked."""
-    # Searches of earlier versions have no such column.
-    return trial.row.get("tie") or ""
 
 
 def tied_front(results: Results) -> str:
     """What the letters mean, for below the table of the front; empty where there are none."""
-    tied = sum(bool(tie(trial)) for trial in results.front)
+    tied = sum(bool(trial.tie) for trial in results.front)
     if not tied:
         return ""
     return (
@@ -25,15 +18,15 @@ def tied_front(results: Results) -> str:
 
 def tied_picks(results: Results) -> list[str]:
     """For each pick that shares a letter, with what; empty where the front has no ties."""
-    if not any(tie(trial) for trial in results.front):
+    if not any(trial.tie for trial in results.front):
         return []
     said = []
     for pick in results.picks:
-        letter = tie(pick.trial)
+        letter = pick.trial.tie
         if not letter:
             continue
-        sharing = [trial for trial in results.front if tie(trial) == letter and trial.spec != pick.trial.spec]
-        named = [other.title for other in results.picks if other is not pick and tie(other.trial) == letter]
+        sharing = [trial for trial in results.front if trial.tie == letter and trial.spec != pick.trial.spec]
+        named = [other.title for other in results.picks if other is not pick and other.trial.tie == letter]
         rest = len(sharing) - len(named)
         others = [f"the pick {name}" for name in named]
         if rest:

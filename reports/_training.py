@@ -1,4 +1,4 @@
-"""What the page says of a training that its ceiling in seconds cut short."""
+"""The warning of a training that its ceiling in seconds cut short."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What verifying a search left: sub-DiTs of its front that were measured, and the table as it was corrected by them."""
+"""A verification, read from the run: measured sub-DiTs of a front, and the latencies that they corrected."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from device_profiles import LatencyEstimator
 from reports._results import Results
 from subdit.core.errors import SearchError
 from subdit.core.files import read_json
+from subdit.results import upgrade_name
 from subdit.space import EncodedSpecs
 from subdit.space import get_space
 
 
 class Predictions(Protocol):
-    """What predicts latencies: a profile's estimator, or one that measurements correct."""
+    """A predictor of latencies: a profile's estimator, or one that measurements correct."""
 
     def estimate(self, encoded: EncodedSpecs, /) -> LatencyEstimate: ...
 
 
 @dataclass(frozen=True)
 class MeasuredSpec:
-    """A sub-DiT of the first front; `corrected_ms` is what the corrected table predicts of it."""
+    """A measured sub-DiT of the first front; `corrected_ms` is its latency by the corrected estimator."""
 
     spec: str
     predicted_ms: float
@@ -39,15 +40,15 @@ class MeasuredSpec:
 
 @dataclass(frozen=True)
 class Verified:
-    """A verification, as the search whose front was measured has it, or the one that was corrected by it.
+    """A verification, as noted by the search whose front was measured, or by the corrected search.
 
     Attributes:
         first: name of the search whose front was measured.
         second: name of the search by the corrected table; empty where nothing was corrected.
         correction: of this search's latencies; None where this is the first search.
-        machine_slower: time of the reference kernel over that in the profile; taken out.
-        doubts: why what was measured is not to be believed.
-        regret: share of the hypervolume of both fronts that the first lacks; None where there is no second search.
+        machine_slower: time of the reference kernel over that in the profile; measurements are divided by it.
+        doubts: why the measurements cannot be trusted.
+        regret: fraction of the hypervolume of both fronts that the first lacks; None where there is no second search.
         regret_in: figures that the hypervolume is of.
     """
 
@@ -74,16 +75,18 @@ def read_verified(results: Results) -> Verified | None:
             stored = read_json(corrected, f"correction of search {results.search!r}")
             # One that was left behind by an earlier search of this name is of other latencies.
             if stored["latency_hash"] == results.config.get("latency_hash"):
-                return _verified(stored["verified"], str(stored["first_search"]), stored["correction"])
+                return _verified(stored["verified"], str(stored["first_search"]), stored["correction"], results)
         path = verified
         if verified.is_file():
-            return _verified(read_json(verified, f"verification of search {results.search!r}"), results.search, None)
+            return _verified(
+                read_json(verified, f"verification of search {results.search!r}"), results.search, None, results
+            )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SearchError(f"The file {path} is damaged ({error!r}); verify the search again.") from error
     return None
 
 
-def _verified(said: Mapping[str, Any], first: str, correction: Mapping[str, Any] | None) -> Verified:
+def _verified(said: Mapping[str, Any], first: str, correction: Mapping[str, Any] | None, results: Results) -> Verified:
     regret = said.get("regret")
     return Verified(
         first=first,
@@ -107,7 +110,8 @@ def _verified(said: Mapping[str, Any], first: str, correction: Mapping[str, Any]
         machine_slower=float(said["machine_slower"]),
         doubts=tuple(map(str, said["doubts"])),
         regret=None if regret is None else float(regret),
-        regret_in=tuple(map(str, said.get("regret_in", ()))),
+        # The names are of format 1 where subdit before format 2 wrote them.
+        regret_in=tuple(upgrade_name(str(name), results.config["proxies"]) for name in said.get("regret_in", ())),
     )
 
 

@@ -1,4 +1,4 @@
-"""A verification as the report tells it: measured against predicted, limits broken, what the first front lacked."""
+"""A verification in the report's words: measured against predicted, limits broken, what the first front lacked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from reports._figures import interval
 from reports._figures import milliseconds
 from reports._figures import percent
 from reports._verified import Verified
+from subdit.core.quantities import PER_DEVICE
 from subdit.core.quantities import noun
 
 VERIFIED_COLUMNS = ("predicted, ms", "measured, ms", "95 % interval, ms", "off by", "corrected, ms", "latency limit")
@@ -36,7 +37,7 @@ def verified_lines(verified: Verified, config: Mapping[str, Any]) -> list[Line]:
 
 
 def verified_sentences(verified: Verified, config: Mapping[str, Any]) -> list[str]:
-    """What was measured, what it says of the first front, and which latencies this page shows."""
+    """Sentences on what was measured, on the errors of the first front, and on which latencies this page shows."""
     count = len(verified.measured)
     violations = sum(one.violates for one in verified.measured)
     broken = (
@@ -78,7 +79,7 @@ def verified_sentences(verified: Verified, config: Mapping[str, Any]) -> list[st
 
 
 def verified_warning(verified: Verified) -> str:
-    """Why what was measured is not to be believed; empty where nothing speaks against it."""
+    """Why the measurements cannot be trusted; empty where they can."""
     if not verified.doubts:
         return ""
     second = f"“{verified.second}”"
@@ -92,6 +93,4 @@ def _sub_dits(count: int) -> str:
 
 def _latency_limits(config: Mapping[str, Any]) -> list[str]:
     """Limits that a measured latency can break: on the first device."""
-    limits = config.get("limits")
-    names = ("max_latency_ms", "max_pipeline_ms")
-    return [name for name in names if isinstance(limits, dict) and limits.get(name) is not None]
+    return [name for name in PER_DEVICE if name in config["constraints"]]

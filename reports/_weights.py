@@ -1,4 +1,4 @@
-"""Which weights a page is of: what it says where they are not the run's of now, and what it leaves out."""
+"""Which weights a report is of: what it says where the run has other weights now, and what it leaves out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from subdit.core.origin import of_others
 from subdit.core.origin import origin
 from subdit.core.origin import standing
 
-STALE_MARK = "of weights trained anew since"
+STALE_MARK = "of weights trained again since"
 """On pictures and tables."""
 
 
@@ -20,8 +20,8 @@ def weight_warnings(results: Results) -> list[str]:
         said.append(of_others("This report", results.made_from, results.digest, remedy))
     if apart := _searches_of_others(results):
         said.append(
-            f"Not compared with here, as of other weights than this search's: {', '.join(apart)}; search again under "
-            "those names for a comparison."
+            f"Searches of other weights than this one's are not compared with it here: {', '.join(apart)}; search "
+            "again under those names for a comparison."
         )
     unknown = []
     for pick in results.picks:
@@ -29,13 +29,13 @@ def weight_warnings(results: Results) -> list[str]:
         for digest in dict.fromkeys(pick.left_out.values()):
             names = ", ".join(name for name, of in pick.left_out.items() if of == digest)
             said.append(
-                f"Left out of this report: {names} of the pick {pick.title}, as made from the supernet {digest} and "
-                f"not from {results.made_from or results.digest}, which the page is of; search again for a page of all."
+                f"This report leaves out {names} of the pick {pick.title}, which was made from the supernet {digest} "
+                f"and not from that of the page, {results.made_from or results.digest}; search again for a page of all."
             )
     if unknown:
         said.append(
-            f"Of some figures it is not known which supernet they are of, as an earlier version made them ("
-            f"{'; '.join(unknown)}); make them anew to be sure."
+            f"An earlier version made some figures without a note of their supernet ({'; '.join(unknown)}); make them "
+            "again to be sure."
         )
     return said
 

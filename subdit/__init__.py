@@ -4,7 +4,7 @@ One function per verb of the command line, each imported when it is first used::
 
     import subdit
 
-    subdit.search(Path("runs/demo"), device="linux", max_latency_ms=2.0, trials=400)
+    subdit.search(Path("runs/demo"), device="linux", constraints={"latency_ms": 2}, trials=400)
     subdit.report(Path("runs/demo"))
 """
 
@@ -26,11 +26,11 @@ _VERBS = {
     # `import` is a keyword.
     "import_logs": "profilers.importers:import_logs",
     "devices": "device_profiles:list_profiles",
-    "search": "nas:search",
+    "search": "subdit._search:search",
     "proxies": "nas:measure_proxies",
     "report": "reports:report",
-    "distill": "supernet.distillation:distill",
-    "export": "supernet.export.exporter:export",
+    "distill": "supernet.distillation.distill_pick:distill",
+    "export": "supernet.export.export_pick:export",
     "sample": "supernet.sampling:sample",
     "demo": "subdit._demo:demo",
 }

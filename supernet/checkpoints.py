@@ -13,8 +13,6 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import logging
 
 from subdit.core.errors import CheckpointError
-from subdit.core.weights import INDEX
-from subdit.core.weights import WEIGHTS
 from subdit.core.weights import supernet_digest
 from supernet.model.dit import SubDiT
 from supernet.model.elastic import ElasticDiT
@@ -43,8 +41,8 @@ def load_supernet_of(path: Path, digest: str) -> ElasticDiT:
     supernet = load_supernet(path)
     if (now := supernet_digest(path)) != digest:
         raise CheckpointError(
-            f"The supernet at {path} was trained anew meanwhile ({now} instead of {digest}); start again, to go by one "
-            "of them alone."
+            f"The supernet at {path} was trained again meanwhile ({now} instead of {digest}); run the command "
+            "again, so that all of it is of one of them."
         )
     return supernet
 
@@ -113,15 +111,3 @@ def _saved_class(path: Path, what: str) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-__all__ = [
-    "INDEX",
-    "WEIGHTS",
-    "load_model",
-    "load_sub_dit",
-    "load_supernet",
-    "load_supernet_of",
-    "save_model",
-    "supernet_digest",
-]

@@ -17,8 +17,8 @@ from subdit.core.origin import of_others
 from subdit.core.origin import origin
 from subdit.core.origin import standing
 from subdit.core.run import Run
+from subdit.core.weights import supernet_digest
 from supernet.checkpoints import load_supernet
-from supernet.checkpoints import supernet_digest
 from supernet.model.dit import SubDiT
 
 ADAPTER = "few_step"
@@ -46,7 +46,7 @@ def load_few_step_adapter(teacher: SubDiT, file: Path) -> None:
         for name, parameter in adapter_tensors(teacher).items():
             parameter.copy_(saved[name])
     except (OSError, SafetensorError, KeyError, RuntimeError, StopIteration) as error:
-        raise CheckpointError(f"The few-step LoRA {file} is damaged ({error}); delete it to make it anew.") from error
+        raise CheckpointError(f"The few-step LoRA {file} is damaged ({error}); delete it to make it again.") from error
 
 
 def adapter_tensors(teacher: SubDiT) -> dict[str, Tensor]:

@@ -18,8 +18,8 @@ def per_sample(values: Tensor, like: Tensor) -> Tensor:
 
 def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     """x_t for clean x0 and noise (batch, ...) at sigma (batch,)."""
-    at = per_sample(sigma, x0)
-    return (1 - at) * x0 + at * noise
+    sigma = per_sample(sigma, x0)
+    return (1 - sigma) * x0 + sigma * noise
 
 
 def velocity(x0: Tensor, noise: Tensor) -> Tensor:
@@ -50,3 +50,8 @@ def sample_sigma(count: int, *, generator: torch.Generator, shift: float = 1.0) 
 def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean over everything, in float32 at least; the flow-matching loss when the target is the velocity."""
     return (full_precision(prediction) - full_precision(target)).square().mean()
+
+
+def guided_velocity(conditional: Tensor, unconditional: Tensor, guidance_scale: float) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans, arXiv 2207.12598); 1 is the conditional velocity alone."""
+    return unconditional + guidance_scale * (conditional - unconditional)

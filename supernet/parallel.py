@@ -45,7 +45,7 @@ def shard_slices(count: int, shards: int, device: torch.device | None = None) ->
     Threads there would queue for the one device, each with a batch too small to fill it.
     """
     shards = min(shards, count) if device is None or device.type == "cpu" else 1
-    ends = [round(count * at / shards) for at in range(shards + 1)]
+    ends = [round(count * index / shards) for index in range(shards + 1)]
     return [slice(start, end) for start, end in zip(ends[:-1], ends[1:], strict=True)]
 
 

@@ -17,24 +17,26 @@ GAP = 6
 def save_contact_sheet(
     samples: npt.NDArray[np.float32], path: Path, *, columns: int = 10, supernet: str | None = None
 ) -> Path:
-    """Write samples (count, 1, size, size) in [-1, 1] as one PNG, `columns` to a row, dark ink on white paper.
+    """Write samples (count, channels, size, size) in [-1, 1] as one PNG, `columns` to a row.
 
-    The picture carries the digest `supernet` of the weights that drew it, where it is known.
+    Three channels are red, green and blue; of another number the first is drawn as dark ink on white paper. The picture
+    carries the digest `supernet` of the weights that drew it, where it is known.
     """
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    count, _, height, width = samples.shape
+    count, channels, height, width = samples.shape
     rows = -(-count // columns)
-    ink = np.clip((1 - samples[:, 0]) / 2, 0, 1)
+    shown = (1 + samples) / 2 if channels == 3 else (1 - samples[:, :1]) / 2
     cell_height, cell_width = height * SCALE + GAP, width * SCALE + GAP
-    sheet = np.ones((rows * cell_height + GAP, columns * cell_width + GAP))
-    for at, image in enumerate(ink):
-        top, left = at // columns * cell_height + GAP, at % columns * cell_width + GAP
-        sheet[top : top + height * SCALE, left : left + width * SCALE] = np.kron(image, np.ones((SCALE, SCALE)))
+    sheet = np.ones((rows * cell_height + GAP, columns * cell_width + GAP, shown.shape[1]))
+    for index, image in enumerate(np.clip(shown, 0, 1).transpose(0, 2, 3, 1)):
+        top, left = index // columns * cell_height + GAP, index % columns * cell_width + GAP
+        sheet[top : top + height * SCALE, left : left + width * SCALE] = image.repeat(SCALE, 0).repeat(SCALE, 1)
     notes = PngInfo()
     if supernet is not None:
         notes.add_text(KEY, supernet)
+    pixels = (sheet * 255).astype(np.uint8)
     with replacing(path) as temporary:
-        Image.fromarray((sheet * 255).astype(np.uint8), mode="L").save(temporary, format="PNG", pnginfo=notes)
+        Image.fromarray(pixels if channels == 3 else pixels[..., 0]).save(temporary, format="PNG", pnginfo=notes)
     return path

@@ -27,6 +27,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from subdit.core.errors import SampleError
+from supernet.flow_matching import guided_velocity
 from supernet.model.dit import SubDiT
 from supernet.recipe import MANY_STEPS
 from supernet.recipe import SCHEDULER
@@ -88,8 +89,8 @@ class SubDiTPipeline(DiffusionPipeline):
             SpecError: text embeddings that the model cannot take.
         """
         text, negative = _listed(prompt_embeds), _listed(negative_prompt_embeds)
-        guided = guidance_scale != 1
-        if guided and not negative:
+        is_guided = guidance_scale != 1
+        if is_guided and not negative:
             raise SampleError("Guidance needs negative_prompt_embeds; pass the embeddings of the empty prompt.")
         _check_scheduler(self.scheduler)
         if num_inference_steps is None:
@@ -114,11 +115,11 @@ class SubDiTPipeline(DiffusionPipeline):
         # Otherwise it asks the device at which of its steps it is, and waits for the answer.
         self.scheduler.set_begin_index(0)
         for timestep in self.progress_bar(self.scheduler.timesteps):
-            at = timestep.expand(batch)
-            velocity = self.transformer(x, at, encoder_hidden_states=text, return_dict=False)[0]
-            if guided:
-                unconditional = self.transformer(x, at, encoder_hidden_states=negative, return_dict=False)[0]
-                velocity = unconditional + guidance_scale * (velocity - unconditional)
+            timesteps = timestep.expand(batch)
+            velocity = self.transformer(x, timesteps, encoder_hidden_states=text, return_dict=False)[0]
+            if is_guided:
+                unconditional = self.transformer(x, timesteps, encoder_hidden_states=negative, return_dict=False)[0]
+                velocity = guided_velocity(velocity, unconditional, guidance_scale)
             x = self.scheduler.step(velocity, timestep, x, generator=generator, return_dict=False)[0]
         images = x if output_type == "latent" else self._decoded(x, output_type)
         self.maybe_free_model_hooks()
@@ -139,7 +140,7 @@ def _check_scheduler(scheduler: Any) -> None:
     for option, value in (("use_dynamic_shifting", False), ("invert_sigmas", False), ("num_train_timesteps", 1000)):
         if scheduler.config[option] != value:
             raise SampleError(
-                f"SubDiTPipeline cannot run a scheduler with {option}={scheduler.config[option]}; make it anew with "
+                f"SubDiTPipeline cannot run a scheduler with {option}={scheduler.config[option]}; make it again with "
                 f"{SCHEDULER}.from_config(scheduler.config, {option}={value})."
             )
 

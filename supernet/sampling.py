@@ -85,9 +85,9 @@ def sample(
         say(f"{made.note} --steps and --shift choose others.")
     say(f"Sampling in {recipe}.")
     drawn = []
-    for at in range(len(prompts)):
-        conditions = tuple(tokens[at : at + 1] for tokens in text)
-        noise = np.random.default_rng([seed, at]).standard_normal(input_shapes(space)[0]).astype(np.float32)
+    for index in range(len(prompts)):
+        conditions = tuple(tokens[index : index + 1] for tokens in text)
+        noise = np.random.default_rng([seed, index]).standard_normal(input_shapes(space)[0]).astype(np.float32)
         drawn.append(
             sample_euler(
                 lambda x, timestep, conditions=conditions: made.velocity(x, timestep, *conditions),  # type: ignore[misc]
@@ -96,7 +96,7 @@ def sample(
                 shift=recipe.shift,
             )
         )
-        progress(at + 1, len(prompts), "")
+        progress(index + 1, len(prompts), "")
     return np.concatenate(drawn)
 
 

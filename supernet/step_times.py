@@ -13,8 +13,8 @@ from supernet.distillation.few_step_teacher import FewStepConfig
 from supernet.distillation.few_step_teacher import train_few_step_teacher
 from supernet.distillation.kdmd import KDMDConfig
 from supernet.distillation.kdmd import distill_kdmd
+from supernet.training.config import TrainingConfig
 from supernet.training.trainer import Trainer
-from supernet.training.trainer import TrainingConfig
 
 STEPS = 4
 """Steps that are measured of each; the first of them only warms up."""

@@ -96,7 +96,7 @@ def test_the_search_for_commands_finds_them() -> None:
     assert {command.split()[1] for _, command in NAMED} == set(VERBS)
     assert len(MENTIONED) > 30
     files = {file for file, _ in NAMED}
-    assert {"README.md", "subdit/core/run.py", "profilers/_selection.py"} <= files
+    assert {"README.md", "subdit/core/run.py", "profilers/measuring/kit_selection.py"} <= files
     assert {"subdit/cli/_demo.py", "subdit/cli/_sample.py"} <= files
     assert list(commands("make one with 'subdit kit 1 --whole 1'.")) == ["subdit kit 1 --whole 1"]
     assert list(commands("`subdit` finds.\n    subdit kit digits  # a kit\n")) == ["subdit kit digits"]

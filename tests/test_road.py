@@ -155,7 +155,7 @@ def damaged(road: Path, tmp_path: Path, file: str) -> Path:
         (("spaces", "show", "mars"), "mars"),
         (("kit", "mars", "--out", "{tmp}/kit"), "mars"),
         (("search", "{run}", "--device", "nokia-3310", "--name", "x"), "nokia-3310"),
-        ((*SEARCH, "--name", "x", "--max-latency-ms", "0.0001"), "tightest"),
+        ((*SEARCH, "--name", "x", "--limit", "latency_ms=0.0001"), "tightest"),
         (("search", "{run}", "--device", "{run}/device.json", "--allow-noisy"), "default"),
         (("search", "{tmp}/nothing", "--device", "{run}/device.json"), "nothing"),
         (("report", "{tmp}/nothing"), "nothing"),
@@ -233,7 +233,7 @@ def test_the_road_walked_again_with_other_weights_makes_anew_what_was_of_the_old
     for pick in json.loads(done.stdout)["picks"].values():
         for name in ("exports/dit.json", "measured.json", "quality.json"):
             assert json.loads((Path(pick["folder"]) / name).read_text())["supernet"] == config["supernet"], name
-    assert "trained anew" not in (run / "reports/default/report.html").read_text()
+    assert "trained again" not in (run / "reports/default/report.html").read_text()
     for name in ("searches/default/picks.json", "reports/default/report.html", "teacher/few_step_lora.safetensors"):
         assert (run / "stale" / before / name).exists(), name
     assert list((run / "stale" / before).glob("picks/*/distilled/config.json"))

@@ -18,11 +18,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file
 
+import subdit
+from nas import StudyOptions
 from nas import measure_proxies
-from nas import search
 from nas.proxy_benchmark import _benchmark
-from nas.proxy_benchmark._benchmark import Training
 from nas.proxy_benchmark._correlation import agreement
+from nas.proxy_benchmark._truth import Training
 from reports import report
 from subdit.cli import group
 from subdit.core.errors import RunError
@@ -32,21 +33,21 @@ from subdit.core.files import read_json
 from subdit.core.files import write_json
 from subdit.core.run import Run
 from subdit.core.run import read_pick
+from subdit.core.weights import supernet_digest
 from subdit.space import SubDiTSpec
-from supernet.checkpoints import supernet_digest
-from supernet.distillation import FewStepConfig
-from supernet.distillation import KDMDConfig
-from supernet.distillation import distill
+from supernet.distillation.distill_pick import distill
+from supernet.distillation.few_step_teacher import FewStepConfig
+from supernet.distillation.kdmd import KDMDConfig
 from supernet.evaluation.picks import judge_pick
 from supernet.evaluation.picks import judge_teacher
-from supernet.export.exporter import export
+from supernet.export.export_pick import export
 from supernet.sampling import sample
 from supernet.training import step_loop
-from supernet.training.trainer import TrainingConfig
+from supernet.training.config import TrainingConfig
 from supernet.training.trainer import train
 from tests.nas.test_facade import made_profile
-from tests.supernet.test_distillation import KilledError
-from tests.supernet.test_distillation import leaping_clock
+from tests.supernet.small_teacher import KilledError
+from tests.supernet.small_teacher import leaping_clock
 
 FAST: dict[str, Any] = {
     "few_step": FewStepConfig(steps=2, trajectories=4, substeps=1, rank=2, batch_size=4),
@@ -62,7 +63,7 @@ def trained(run: Run, seed: int, **options: Any) -> None:
 
 
 def asked(run: Run, **options: Any) -> Any:
-    return search(run.path, device=made_profile(), trials=8, **options)
+    return subdit.search(run.path, device=made_profile(), trials=8, **options)
 
 
 def folder_of(run: Run, pick: str) -> Path:
@@ -145,10 +146,13 @@ def anew(run: Run) -> tuple[Run, str, str]:
 REFUSED: dict[str, tuple[Callable[[Run], object], str]] = {
     "search": (lambda run: asked(run), "search 'default' is of .*--force.*--name"),
     "search --resume": (lambda run: asked(run, resume=True), "search 'default' is of .*--force.*--name"),
-    "search --worker": (lambda run: asked(run, worker=True), "search 'default' is of .*--force.*--name"),
+    "search --worker": (
+        lambda run: asked(run, study=StudyOptions(worker=True)),
+        "search 'default' is of .*--force.*--name",
+    ),
     "search --verify": (lambda run: asked(run, resume=True, verify=0), "search 'default' is of .*--force"),
     "search, with more trials": (
-        lambda run: search(run.path, device=made_profile(), trials=9, resume=True),
+        lambda run: subdit.search(run.path, device=made_profile(), trials=9, resume=True),
         "search 'default' is of ",
     ),
     "report over a report": (lambda run: report(run.path), "report at .*of the supernet .*--force"),
@@ -234,7 +238,7 @@ def test_half_a_distillation_of_other_weights_begins_anew(anew: tuple[Run, str, 
         expected = (distill(fresh.path, pick=HALF, **FAST) / WEIGHTS).read_bytes()
         # The other pick first: it must not make the teacher pass for this one's.
         distill(run.path, pick="best", **FAST)
-    with pytest.warns(UserWarning, match=f"kdmd_state.* is of the supernet {before}.*{after}.*anew"):
+    with pytest.warns(UserWarning, match=f"kdmd_state.* is of the supernet {before}.*{after}.*starts over"):
         found = distill(run.path, pick=HALF, **FAST)
     assert (found / WEIGHTS).read_bytes() == expected
     assert read_json(found.with_name("distilled.json"), "facts")["supernet"] == after
@@ -309,8 +313,7 @@ def test_distilling_anew_leaves_the_old_pick_in_a_folder_of_its_own(anew: tuple[
     kept = contents(run.path / "stale" / before / "picks" / folder.name)
     assert kept == {name: content for name, content in old.items() if name != "spec.json"}
     assert (run.path / "stale" / before / "teacher" / "few_step_lora.safetensors").exists()
-    assert sorted(path.name for path in folder.iterdir()) == ["distilled", "distilled.json", "exports", "spec.json"]
-    assert not list((folder / "exports").iterdir())
+    assert sorted(path.name for path in folder.iterdir()) == ["distilled", "distilled.json", "spec.json"]
     judged = judge_pick(run.path, pick="balanced", per_class=2)
     assert judged.keys() >= {"28_steps", "4_steps"} and read_json(folder / "quality.json", "it")["supernet"] == after
 
@@ -369,17 +372,17 @@ def test_a_report_drawn_of_old_weights_says_so_everywhere(anew: tuple[Run, str, 
     said = f"This report is of the supernet {before}, and the run.*s is now {after}"
     assert re.search(said, paths.html.read_text().partition("</header>")[0])
     assert re.search(said, paths.markdown.read_text().partition("##")[0])
-    assert "of weights trained anew since" in paths.markdown.read_text().splitlines()[0]
-    assert all("trained anew since" in line for line in paths.csv.read_text().splitlines()[1:])
+    assert "of weights trained again since" in paths.markdown.read_text().splitlines()[0]
+    assert all("trained again since" in line for line in paths.csv.read_text().splitlines()[1:])
     assert "1.250" in paths.html.read_text(), "its picks' figures are of the same weights"
 
 
 def test_a_report_names_searches_that_it_does_not_compare_with(anew: tuple[Run, str, str]) -> None:
     run, _, _ = anew
     asked(run, name="new")
-    with pytest.warns(UserWarning, match="Not compared with here.*: default;"):
+    with pytest.warns(UserWarning, match="other weights than this one's are not compared.*: default;"):
         page = report(run.path, search="new").html.read_text()
-    assert "This report is of" not in page and "trained anew" not in page
+    assert "This report is of" not in page and "trained again" not in page
 
 
 def test_a_damaged_report_does_not_end_a_training(run: Run) -> None:
@@ -423,10 +426,23 @@ def test_the_command_line_says_it_once_and_in_one_line(anew: tuple[Run, str, str
     notes = [line for line in shown.stderr.splitlines() if line.startswith("Note: ")]
     assert shown.exit_code == 0 and len(notes) == 1 and before in notes[0], shown.stderr
     told = CliRunner().invoke(group, ["train", "digits", "--run", str(run.path), "--steps", "1", "--force"])
-    assert told.exit_code == 0 and "Note: Training anew makes stale" in told.stderr
+    assert told.exit_code == 0 and "Note: Retraining makes stale" in told.stderr
 
 
 # Runs of earlier versions --------------------------------------------------------------------------------------------
+
+
+def write_format_1(search: Path) -> None:
+    """Give what a search left the names that it had in format 1."""
+    told = read_json(search / "search.json", "search")
+    ((name, proxy),) = told.pop("proxies").items()
+    told |= {"subdit_search": 1, "proxy": {"id": name, **proxy}, "objectives": ["latency_ms", "quality"]}
+    told |= {"limits": {"max_latency_ms": None, "max_params": None}, "reach": told.pop("feasible_region")}
+    told |= {"redrawn": told.pop("rejected"), "redrawn_share": told.pop("rejected_fraction")}
+    assert told.pop("constraints") == {}
+    write_json(search / "search.json", told)
+    for file in ("trials.csv", "front.csv", "picks.json"):
+        (search / file).write_text((search / file).read_text().replace(name, "quality"))
 
 
 @pytest.fixture
@@ -439,6 +455,7 @@ def earlier(run: Run) -> Run:
             if path.name in ("distilled.json",) or path == run.teacher / "supernet.json":
                 told["digest"] = digest
             write_json(path, told)
+    write_format_1(run.search("default"))
     for pick in ("balanced", "best"):
         write_figures(run, pick, None)
     for state in list(run.path.glob("picks/*/kdmd_state-*")):
@@ -450,7 +467,7 @@ def earlier(run: Run) -> Run:
 
 def test_a_run_of_an_earlier_version_loads_and_says_what_is_not_known(earlier: Run) -> None:
     assert asked(earlier, resume=True).config["state"] == "finished"
-    with pytest.warns(UserWarning, match="not known which supernet.*measured.json of pick"):
+    with pytest.warns(UserWarning, match="without a note of their supernet.*measured.json of pick"):
         page = report(earlier.path, force=True).html.read_text()
     assert "1.250" in page
     with pytest.warns(UserWarning, match="does not say which supernet it is of"):
@@ -466,7 +483,7 @@ def test_a_run_of_an_earlier_version_loads_and_says_what_is_not_known(earlier: R
 
 def test_half_a_distillation_of_unknown_weights_begins_anew(earlier: Run, made: Run) -> None:
     teacher = contents(earlier.teacher)
-    with pytest.warns(UserWarning, match="kdmd_state.*does not say which supernet.*anew"):
+    with pytest.warns(UserWarning, match="kdmd_state.*does not say which supernet.*starts over"):
         found = distill(earlier.path, pick=HALF, **FAST)
     assert load_file(found / WEIGHTS)
     assert contents(earlier.teacher).keys() == teacher.keys(), "which says what it is of"

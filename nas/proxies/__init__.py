@@ -1,4 +1,4 @@
-"""Quality proxies: a cheap number that ranks sub-DiTs, and the store that never asks for the same one twice."""
+"""Quality proxies: cheap numbers that rank sub-DiTs, and the store that keeps each evaluation."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ PROXIES: dict[str, Callable[[Path, str], QualityProxy]] = {
     "activation_codes": ActivationCodes,
     "synaptic_diversity": SynapticDiversity,
 }
-"""By id what makes a proxy of a supernet's folder and the name of its space; add to it what is your own."""
+"""By id a function that makes a proxy from a supernet's folder and the name of its space; add your own to it."""
 
 
 def make_proxy(name: str, supernet: Path, space_name: str) -> QualityProxy:

@@ -1,4 +1,4 @@
-"""What proxies of inherited weights share: the run's supernet and its fixed validation triples, loaded when needed."""
+"""Base of proxies with inherited weights: the run's supernet and its fixed validation triples, loaded when needed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from subdit.space import get_space
 if TYPE_CHECKING:
     from supernet.evaluation.validation_loss import ValidationSet
 
+
 class Inherited:
     """The supernet is loaded at the first evaluation: a search whose evaluations are all in the store needs none.
 
@@ -23,7 +24,7 @@ class Inherited:
     def __init__(
         self, supernet_path: Path, space_name: str, *, seed: int = 0, data: ValidationSet | None = None
     ) -> None:
-        from supernet.checkpoints import supernet_digest
+        from subdit.core.weights import supernet_digest
 
         self._path = supernet_path
         self._space_name = space_name

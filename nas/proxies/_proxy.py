@@ -1,4 +1,4 @@
-"""What a quality proxy is."""
+"""The protocol of quality proxies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from subdit.space import SubDiTSpec
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A proxy's value, lower is better, with its standard error in so far as the proxy knows it."""
+    """A proxy's value, lower is better, with its standard error; 0 where the proxy does not know it."""
 
     value: float
     error: float = 0.0

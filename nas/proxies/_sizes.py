@@ -19,7 +19,7 @@ class Parameters:
     data_hash = "none"
 
     def __init__(self, supernet_path: Path, space_name: str, *, seed: int = 0) -> None:
-        from supernet.checkpoints import supernet_digest
+        from subdit.core.weights import supernet_digest
 
         self._space = get_space(space_name)
         self.supernet_digest: str = supernet_digest(supernet_path)

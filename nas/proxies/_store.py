@@ -1,33 +1,31 @@
-"""Quality evaluations on disk: each is paid for once, by whichever search asks first."""
+"""Quality evaluations on disk: each is computed once, by the first search that needs it."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from nas.proxies._proxy import Evaluation
 from nas.proxies._proxy import QualityProxy
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
+from subdit.core.files import append_line
 from subdit.space import SubDiTSpec
 
 
 class QualityStore:
     """Append-only file of evaluations of one proxy, `<supernet digest>.jsonl` in the run's quality folder.
 
-    One JSON object per line: spec_hash, proxy, data_hash, value, and error where the proxy tells its own. A line that a
-    killed process left unfinished is dropped by whoever writes next; a damaged line before the last raises `RunError`.
+    One JSON object per line: spec_hash, proxy, data_hash, value, and error where the proxy knows its own. The next
+    process that writes drops a line that a killed one left unfinished; a damaged line before it raises `RunError`.
     Several processes may share it.
     """
 
     def __init__(self, folder: Path, proxy: QualityProxy) -> None:
         self.path = folder / f"{proxy.supernet_digest}.jsonl"
         self.evaluations = 0
-        """Evaluations that this object has paid for, as against those it found in the file."""
+        """Evaluations that this object computed and did not find in the file."""
         self._proxy = proxy
         self._values: dict[str, float] = {}
         self._errors: dict[str, float] = {}
@@ -43,7 +41,7 @@ class QualityStore:
     def value(self, spec: SubDiTSpec) -> float:
         """The proxy's value for this spec, evaluated only where the store has none; raises `SearchError` on NaN."""
         if spec.hash not in self._values:
-            # Another worker may have paid for it meanwhile.
+            # Another worker may have computed it meanwhile.
             self._read()
         known = self._values.get(spec.hash)
         if known is not None:
@@ -61,11 +59,11 @@ class QualityStore:
         return value
 
     def half_width(self, spec: SubDiTSpec) -> float:
-        """Half the 95 % interval of a stored value, in so far as the proxy knows; else 0."""
+        """Half the 95 % interval of a stored value; 0 where the proxy does not know it."""
         return 1.96 * self._errors.get(spec.hash, 0.0)
 
     def _read(self) -> None:
-        """Take in what was appended since the last look."""
+        """Read what was appended since the last call."""
         if not self.path.exists() or self.path.stat().st_size <= self._read_bytes:
             return
         with self.path.open("rb") as file:
@@ -96,29 +94,3 @@ class QualityStore:
         if error:
             entry["error"] = error
         append_line(self.path, entry)
-
-
-def append_line(path: Path, entry: Mapping[str, object]) -> None:
-    """Append a JSON object to a file of lines, whole or not at all, and wait for the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        drop_torn_line(file.fileno())
-        file.write(json.dumps(entry, separators=(",", ":"), allow_nan=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def drop_torn_line(descriptor: int) -> None:
-    """Cut off what follows the file's last line end; the caller holds its lock and has it open for reading too."""
-    end = os.fstat(descriptor).st_size
-    at = end
-    while at:
-        start = max(0, at - 65536)
-        found = os.pread(descriptor, at - start, start).rfind(b"\n")
-        if found >= 0:
-            at = start + found + 1
-            break
-        at = start
-    if at < end:
-        os.ftruncate(descriptor, at)

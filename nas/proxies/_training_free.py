@@ -1,4 +1,4 @@
-"""Two training-free proxies from the literature, as they make sense for a DiT with inherited weights.
+"""Two training-free proxies from the literature, adapted to a DiT with inherited weights.
 
 Both are scores of which more is better, so their proxies are negative.
 """
@@ -9,7 +9,7 @@ from nas.proxies._inherited import Inherited
 from subdit.space import SubDiTSpec
 
 PROBES = 64
-"""Validation triples that are looked at, of all noise levels alike."""
+"""Validation triples that are evaluated, evenly over the noise levels."""
 
 
 class ActivationCodes(Inherited):

@@ -15,8 +15,8 @@ from subdit.space import SubDiTSpec
 class ValidationLoss(Inherited):
     """Mean squared error of the velocity on fixed images, noise and timesteps, with the supernet's own weights.
 
-    Its error is that of the difference to the full network's loss on the same triples: what all sub-DiTs find hard
-    alike is no noise between them.
+    Its error is that of the difference to the full network's loss on the same triples: a triple that is hard for all
+    sub-DiTs is no noise between them.
     """
 
     id = "validation_loss"
@@ -32,5 +32,5 @@ class ValidationLoss(Inherited):
         from supernet.evaluation.validation_loss import validation_losses
 
         losses = validation_losses(self._supernet, spec, self._data)
-        apart = losses - self._of_full
-        return Evaluation(float(losses.mean()), float(apart.std(ddof=1) / np.sqrt(len(apart))))
+        difference = losses - self._of_full
+        return Evaluation(float(losses.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference))))

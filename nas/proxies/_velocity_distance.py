@@ -15,8 +15,8 @@ from subdit.space import SubDiTSpec
 class VelocityDistance(Inherited):
     """Mean squared distance to the full network's velocity on the fixed triples of the validation loss.
 
-    Less noisy than the loss, which has in it what no network could know; but a sub-DiT that is better than the full
-    network would count as worse.
+    Less noisy than the loss, which contains an error that no network could avoid; but a sub-DiT that is better than the
+    full network would count as worse.
     """
 
     id = "velocity_distance"
@@ -31,6 +31,6 @@ class VelocityDistance(Inherited):
     def _evaluate(self, spec: SubDiTSpec) -> Evaluation:
         from supernet.evaluation.validation_loss import predicted_velocities
 
-        apart = predicted_velocities(self._supernet, spec, self._data) - self._of_full
-        each = np.square(apart).reshape(len(apart), -1).mean(axis=1)
+        difference = predicted_velocities(self._supernet, spec, self._data) - self._of_full
+        each = np.square(difference).reshape(len(difference), -1).mean(axis=1)
         return Evaluation(float(each.mean()), float(each.std(ddof=1) / np.sqrt(len(each))))

@@ -1,8 +1,8 @@
-"""NSGA-II's proposals, without memory: a pure function of seed, of what was evaluated, and of the tables.
+"""NSGA-II's proposals without memory: a pure function of the seed, the evaluations so far and the cost table.
 
 NSGA-II: Deb et al., "A fast and elitist multiobjective genetic algorithm", IEEE TEC 6(2), 2002. Steady state: the
-parents are the best `POPULATION` of everything evaluated so far, and each proposal is one child. No state is kept
-between proposals, so a search that was killed goes on exactly as if it had not been.
+parents are the best `POPULATION` of all evaluations so far, and each proposal is one child. No state is kept between
+proposals, so a search that was killed continues with the same ones.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nas._costs import LATENCY
 from nas._costs import CostTable
 from nas._feasible_region import FeasibleRegion
 from nas._pareto import Points
 from nas._pareto import crowding
 from nas._pareto import ranks
-from subdit.space import STAGES
+from subdit.core.quantities import LATENCY
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
 
@@ -27,21 +26,23 @@ POPULATION = 20
 WARM_UP = 20
 """Proposals before the first child: the initial points, then specs spread evenly over latency."""
 BATCH = 32
-"""Candidates drawn at once; the first that is new and keeps the limits is taken."""
+"""Candidates drawn at once; the first that is new and keeps the constraints is taken."""
 BATCHES = 16
-"""Batches before the draw gives up on chance and walks through the space."""
-CROSSOVER_SHARE = 0.9
-STAGE_SHARE = 0.5
-"""Share of crossovers that keep the dimensions of a stage together: they are tuned to one another."""
-NEIGHBOUR_SHARE = 0.8
-"""Share of mutations that go to the next listed value rather than to any."""
+"""Batches drawn before the space is enumerated instead."""
+CROSSOVER_FRACTION = 0.9
+STAGE_FRACTION = 0.5
+"""Fraction of crossovers that keep the dimensions of a stage together: they are tuned to one another."""
+NEIGHBOUR_FRACTION = 0.8
+"""Fraction of mutations that go to the next listed value rather than to any."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What a proposal may know: encoded specs proposed so far, (n, dimensions), and their objectives, (n, objectives);
-    a quality is NaN where another worker's evaluation is not finished. `excess` (n,) is how far limits on qualities are
-    exceeded, None where there are none."""
+    """Encoded specs proposed so far, (n, dimensions), and their objective values, (n, objectives).
+
+    A quality is NaN where another worker's evaluation is not finished. `excess` (n,) is how far limits on qualities are
+    exceeded, None where there are none.
+    """
 
     encoded: EncodedSpecs
     points: Points
@@ -50,23 +51,23 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A new spec that keeps the limits.
+    """A new spec that keeps the constraints.
 
     Attributes:
         row: the spec, encoded, shape (dimensions,).
-        redrawn: candidates that the limits ruled out before this one.
-        looked_at: candidates that a surrogate was asked about.
+        rejected: candidates beyond the constraints that were drawn before this one.
+        candidates_scored: candidates that the surrogate predicted.
     """
 
     row: npt.NDArray[np.int64]
-    redrawn: int
-    looked_at: int = 0
+    rejected: int
+    candidates_scored: int = 0
 
 
-def initial_rows(space: SearchSpace, tables: CostTable, reach: FeasibleRegion) -> EncodedSpecs:
-    """The points every search starts with: the ends of what is reachable and the space's named points within limits."""
-    ends = [reach.fastest.spec, reach.slowest.spec, reach.smallest.spec, reach.largest.spec]
-    ends += [extreme.spec for extreme in reach.least.values()]
+def initial_rows(space: SearchSpace, tables: CostTable, region: FeasibleRegion) -> EncodedSpecs:
+    """Specs that every search starts with: the extrema of each cost and the named points, within the constraints."""
+    ends = [region.fastest.spec, region.slowest.spec, region.smallest.spec, region.largest.spec]
+    ends += [extreme.spec for extreme in region.least.values()]
     named = space.encode(space.named.values())
     keeping = space.decode(named[tables.look_up(named).feasible]) if len(named) else []
     return space.encode(dict.fromkeys([*ends, *keeping]))
@@ -92,7 +93,7 @@ def propose(
     seen = seen_rows(evaluated)
     if (first := next_initial(initial, seen, number)) is not None:
         return first
-    redrawn = 0
+    rejected = 0
     warming_up = number < WARM_UP or not finished(evaluated).any()
     for _ in range(BATCHES):
         batch = tables.space.sample(rng, BATCH) if warming_up else children(tables.space, evaluated, rng, BATCH)
@@ -100,14 +101,14 @@ def propose(
         new = is_new(batch, seen)
         usable = np.flatnonzero(new & known.feasible)
         if not usable.size:
-            redrawn += int((new & ~known.feasible).sum())
+            rejected += int((new & ~known.feasible).sum())
             continue
         if warming_up:
-            at = usable[np.argmax(_gaps(known.figures[objective][usable], evaluated.points[:, 0]))]
-            return Proposal(batch[at], redrawn + int((new & ~known.feasible).sum()))
-        at = usable[0]
-        return Proposal(batch[at], redrawn + int((new & ~known.feasible)[:at].sum()))
-    return first_unvisited(tables, seen, rng, redrawn)
+            index = usable[np.argmax(_gaps(known.figures[objective][usable], evaluated.points[:, 0]))]
+            return Proposal(batch[index], rejected + int((new & ~known.feasible).sum()))
+        index = usable[0]
+        return Proposal(batch[index], rejected + int((new & ~known.feasible)[:index].sum()))
+    return first_unvisited(tables, seen, rng, rejected)
 
 
 def next_initial(initial: EncodedSpecs, seen: set[bytes], number: int) -> Proposal | None:
@@ -115,7 +116,7 @@ def next_initial(initial: EncodedSpecs, seen: set[bytes], number: int) -> Propos
     left = [row for row in initial if row.tobytes() not in seen]
     if not left:
         return None
-    # Workers that ask at the same moment have other numbers, so they get other points.
+    # Workers that ask at the same moment have trials of different numbers, so they get different points.
     own = initial[number] if number < len(initial) else left[number % len(left)]
     return Proposal(own if own.tobytes() not in seen else left[number % len(left)], 0)
 
@@ -151,7 +152,7 @@ def children(space: SearchSpace, evaluated: Evaluated, rng: np.random.Generator,
     rank = ranks(points)
     distance = crowding(points, rank)
     # Constrained domination (Deb et al., section VI): what keeps the limits first, then what exceeds them least. No
-    # point beyond a limit on an objective dominates one within it, so ranks need not know of it.
+    # point beyond a limit on an objective dominates one within it, so ranks need not consider limits.
     excess = np.zeros(len(points)) if evaluated.excess is None else evaluated.excess[done]
     order = np.lexsort((np.arange(len(points)), -distance, rank, excess))[:POPULATION]
     population = evaluated.encoded[done[order]]
@@ -164,17 +165,17 @@ def children(space: SearchSpace, evaluated: Evaluated, rng: np.random.Generator,
 def cross(space: SearchSpace, first: EncodedSpecs, second: EncodedSpecs, rng: np.random.Generator) -> EncodedSpecs:
     """Crossover: each dimension from either parent, or each stage whole; some children are the first parent."""
     stages = stages_of(space)
-    by_stage = rng.random((len(first), 1)) < STAGE_SHARE
+    by_stage = rng.random((len(first), 1)) < STAGE_FRACTION
     from_second = np.where(
         by_stage, (rng.random((len(first), stages.max() + 1)) < 0.5)[:, stages], rng.random(first.shape) < 0.5
     )
-    from_second &= rng.random((len(first), 1)) < CROSSOVER_SHARE
+    from_second &= rng.random((len(first), 1)) < CROSSOVER_FRACTION
     return np.where(from_second, second, first)
 
 
 def stages_of(space: SearchSpace) -> npt.NDArray[np.int64]:
     """A number for each dimension, shape (dimensions,): equal for those of one stage, others have one of their own."""
-    owners = [label.rpartition("_")[2] if label.rpartition("_")[2] in STAGES else label for label in space.dimensions]
+    owners = [column.stage or column.label for column in space.columns]
     return np.asarray([owners.index(owner) for owner in owners], dtype=np.int64)
 
 
@@ -192,18 +193,18 @@ def mutate(space: SearchSpace, encoded: EncodedSpecs, rng: np.random.Generator) 
     # At an end there is one neighbour only.
     step = np.where((encoded + step < 0) | (encoded + step >= sizes), -step, step)
     other = (encoded + rng.integers(1, np.maximum(sizes, 2), size=encoded.shape)) % sizes
-    to_neighbour = rng.random(encoded.shape) < NEIGHBOUR_SHARE
+    to_neighbour = rng.random(encoded.shape) < NEIGHBOUR_FRACTION
     return np.where(changed, np.where(to_neighbour, encoded + step, other), encoded)
 
 
-def first_unvisited(tables: CostTable, seen: set[bytes], rng: np.random.Generator, redrawn: int) -> Proposal | None:
-    """Walk through the space from a random chunk on; the limits or an almost exhausted space leave chance no hold."""
+def first_unvisited(tables: CostTable, seen: set[bytes], rng: np.random.Generator, rejected: int) -> Proposal | None:
+    """The first new feasible spec of an enumeration that starts at a random chunk, for where draws find none."""
     chunks = list(range(0, tables.space.size, 4096))
     for number in np.roll(chunks, -int(rng.integers(len(chunks)))):
         chunk = tables.space.enumerate(int(number), int(number) + 4096)
         for row in rng.permutation(chunk[tables.look_up(chunk).feasible]):
             if row.tobytes() not in seen:
-                return Proposal(row, redrawn)
+                return Proposal(row, rejected)
     return None
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from nas._config import MOST_EXHAUSTIVE
+from nas._config import SAMPLERS
+from nas._config import SearchConfig
 from nas._costs import CostTable
 from nas._pareto import Points
+from nas._pareto import hypervolume
 from nas._pareto import on_front
 from nas._pareto import scaled
+from nas._problem import Objectives
 from nas.samplers._nsga2 import BATCH
 from nas.samplers._nsga2 import BATCHES
 from nas.samplers._nsga2 import WARM_UP
@@ -32,107 +36,76 @@ from subdit.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 
-SAMPLERS = ("nsga2", "tpe", "random", "exhaustive")
-MOST_EXHAUSTIVE = 20_000
-"""Sub-DiTs within the limits beyond which not everything is evaluated."""
-
 POOL = 2048
-"""Candidates that the surrogate looks at for one proposal."""
+"""Candidates that the surrogate predicts for one proposal."""
 PLAIN_EVERY = 8
-"""Each trial whose number is a multiple of this is a child without the surrogate's advice: it may be wrong."""
+"""Each trial whose number is a multiple of this is a child that the surrogate did not choose: it may be wrong."""
 FIT_EVERY = 4
 REFERENCE = 1.1
 """Of hypervolumes, where the front's ideal is 0 and its nadir 1."""
-_DRAWN_POINTS = 512
-
-
-@dataclass(frozen=True)
-class Way:
-    """How proposals are made.
-
-    Attributes:
-        sampler: one of `SAMPLERS`.
-        surrogate: whether `nsga2` lets a surrogate choose among its children.
-        seed: of the draws.
-        objectives: names; figures of the tables first, then qualities. In the order of `Evaluated.points`.
-        qualities: how many of the objectives are qualities.
-        bounds: the limit on each objective that no table knows, infinite where there is none; empty for no such limits.
-    """
-
-    sampler: str = "nsga2"
-    surrogate: bool = True
-    seed: int = 0
-    objectives: tuple[str, ...] = ("latency_ms", "quality")
-    qualities: int = 1
-    bounds: tuple[float, ...] = ()
-
-    def excess(self, points: Points) -> Floats:
-        """How far points (n, objectives) are beyond `bounds`, in shares of these, summed; 0 where kept, shape (n,)."""
-        if not self.bounds:
-            return np.zeros(len(points))
-        bounds = np.asarray(self.bounds)
-        limited = np.isfinite(bounds)
-        beyond = np.maximum(np.nan_to_num(points[:, limited] - bounds[limited]), 0.0)
-        return np.asarray((beyond / np.maximum(np.abs(bounds[limited]), 1e-12)).sum(axis=1))
-
-    @property
-    def figures(self) -> tuple[str, ...]:
-        """The objectives that the tables know."""
-        return self.objectives[: len(self.objectives) - self.qualities]
 
 
 def next_spec(
-    tables: CostTable, way: Way, *, initial: EncodedSpecs, evaluated: Evaluated, number: int
+    tables: CostTable,
+    config: SearchConfig,
+    objectives: Objectives,
+    *,
+    initial: EncodedSpecs,
+    evaluated: Evaluated,
+    number: int,
 ) -> Proposal | None:
     """The spec of trial `number`, or None where every feasible one was evaluated already."""
-    if way.sampler == "nsga2" and way.surrogate and number % PLAIN_EVERY and number >= max(FEWEST, WARM_UP):
+    if config.sampler == "nsga2" and config.surrogate and number % PLAIN_EVERY and number >= max(FEWEST, WARM_UP):
         from threadpoolctl import threadpool_limits
 
         # Products this small gain nothing from a second thread, and wait for it where others use the machine.
         with threadpool_limits(1):
-            guided = _guided(tables, way, initial=initial, evaluated=evaluated, number=number)
+            guided = _guided(tables, config.seed, objectives, initial=initial, evaluated=evaluated, number=number)
         if guided is not None:
             return guided
-    if way.sampler == "nsga2":
+    if config.sampler == "nsga2":
         return propose(
-            tables, seed=way.seed, initial=initial, evaluated=evaluated, number=number, objective=way.objectives[0]
+            tables,
+            seed=config.seed,
+            initial=initial,
+            evaluated=evaluated,
+            number=number,
+            objective=objectives.costs[0],
         )
-    if way.sampler == "random":
-        return _random(tables, way.seed, evaluated, number)
-    if way.sampler == "exhaustive":
+    if config.sampler == "random":
+        return _random(tables, config.seed, evaluated, number)
+    if config.sampler == "exhaustive":
         return _exhaustive(tables, evaluated)
-    raise SearchError(f"There is no sampler {way.sampler!r} here; there is {', '.join(SAMPLERS)}.")
+    raise SearchError(f"The sampler {config.sampler!r} is Optuna's own; there is {', '.join(SAMPLERS)}.")
 
 
 def check_sampler(sampler: str, feasible: int, trials: int | None = None) -> None:
-    """Raises `SearchError` on an unknown sampler, or where an exhaustive one has too much to look at."""
-    if sampler not in SAMPLERS:
-        raise SearchError(f"There is no sampler {sampler!r}; there is {', '.join(SAMPLERS)}.")
+    """Raises `SearchError` where an exhaustive sampler has too many sub-DiTs to evaluate, or too few trials."""
     if sampler == "exhaustive" and feasible > MOST_EXHAUSTIVE:
         raise SearchError(
-            f"There are {feasible:,} sub-DiTs within the limits, too many to evaluate each (at most "
-            f"{MOST_EXHAUSTIVE:,}); set tighter limits or take another sampler."
+            f"There are {feasible:,} sub-DiTs within the constraints, too many to evaluate each (at most "
+            f"{MOST_EXHAUSTIVE:,}); set tighter constraints or take another sampler."
         )
     if sampler == "exhaustive" and trials is not None and trials < feasible:
         # They would be the first of an enumeration, all from one corner of the space.
         raise SearchError(
-            f"There are {feasible:,} sub-DiTs within the limits and exhaustive evaluates each, which {trials} trials "
-            "do not; leave --trials out, or take another sampler."
+            f"There are {feasible:,} sub-DiTs within the constraints and exhaustive evaluates each, which {trials} "
+            "trials do not; leave --trials out, or take another sampler."
         )
 
 
 def _random(tables: CostTable, seed: int, evaluated: Evaluated, number: int) -> Proposal | None:
     rng = np.random.default_rng([seed, number])
-    seen, redrawn = seen_rows(evaluated), 0
+    seen, rejected = seen_rows(evaluated), 0
     for _ in range(BATCHES):
         batch = tables.space.sample(rng, BATCH)
         new, feasible = is_new(batch, seen), tables.look_up(batch).feasible
         usable = np.flatnonzero(new & feasible)
         before = usable[0] if usable.size else len(batch)
-        redrawn += int((new & ~feasible)[:before].sum())
+        rejected += int((new & ~feasible)[:before].sum())
         if usable.size:
-            return Proposal(batch[before], redrawn)
-    return first_unvisited(tables, seen, rng, redrawn)
+            return Proposal(batch[before], rejected)
+    return first_unvisited(tables, seen, rng, rejected)
 
 
 def _exhaustive(tables: CostTable, evaluated: Evaluated) -> Proposal | None:
@@ -147,12 +120,12 @@ def _exhaustive(tables: CostTable, evaluated: Evaluated) -> Proposal | None:
 def nearest_usable(
     tables: CostTable, row: npt.NDArray[np.int64], evaluated: Evaluated, seed: Sequence[int]
 ) -> Proposal | None:
-    """The spec itself where it is new and feasible; otherwise repaired: the usable one found nearest to it.
+    """The spec itself where it is new and feasible, else the nearest such spec found around it.
 
-    For samplers that know nothing of tables. Distance is in steps along the dimensions' lists of values.
+    For samplers that know no cost table. Distance is in steps along the dimensions' lists of values.
     """
     rng = np.random.default_rng(seed)
-    seen, redrawn = seen_rows(evaluated), 0
+    seen, rejected = seen_rows(evaluated), 0
     sizes = np.asarray([len(values) for values in tables.space.dimensions.values()])
     batch = np.asarray([row], dtype=np.int64)
     for reach in range(1, BATCHES + 1):
@@ -160,27 +133,33 @@ def nearest_usable(
         usable = np.flatnonzero(new & feasible)
         if usable.size:
             nearest = usable[np.argmin(np.abs(batch[usable] - row).sum(axis=1))]
-            return Proposal(batch[nearest], redrawn)
-        redrawn += int(reach == 1)
+            return Proposal(batch[nearest], rejected)
+        rejected += int(reach == 1)
         # At most 1, then 2, ... steps in each of a few dimensions.
         moved = rng.random((8 * BATCH, len(sizes))) < min(1.0, reach / 4)
         steps = rng.integers(-reach, reach + 1, size=moved.shape)
         batch = np.clip(row + np.where(moved, steps, 0), 0, sizes - 1)
-    return first_unvisited(tables, seen, rng, redrawn)
+    return first_unvisited(tables, seen, rng, rejected)
 
 
 # With a surrogate ---------------------------------------------------------------------------------------------------
 
 
 def _guided(
-    tables: CostTable, way: Way, *, initial: EncodedSpecs, evaluated: Evaluated, number: int
+    tables: CostTable,
+    seed: int,
+    objectives: Objectives,
+    *,
+    initial: EncodedSpecs,
+    evaluated: Evaluated,
+    number: int,
 ) -> Proposal | None:
-    """Of a pool of children and random specs the one that adds most hypervolume, as drawn surrogates have it."""
+    """Of a pool of children and random specs the one that adds most hypervolume, as predicted by drawn surrogates."""
     done = finished(evaluated)
     seen = seen_rows(evaluated)
     if int(done.sum()) < FEWEST or next_initial(initial, seen, number) is not None:
         return None
-    rng = np.random.default_rng([way.seed, number])
+    rng = np.random.default_rng([seed, number])
     pool = np.concatenate(
         [children(tables.space, evaluated, rng, 3 * POOL // 4), tables.space.sample(rng, POOL // 4)]
     )  # fmt: skip
@@ -190,25 +169,25 @@ def _guided(
     usable = np.flatnonzero(new & known.feasible)
     if not usable.size:
         return None
-    # Beyond a hundred evaluations one more says little: a fit then serves for `FIT_EVERY` proposals.
+    # Beyond a hundred evaluations one more changes little: one fit then serves for `FIT_EVERY` proposals.
     fitted = np.flatnonzero(done)
     fitted = fitted[: len(fitted) // FIT_EVERY * FIT_EVERY] if len(fitted) > 100 else fitted
-    columns = [known.figures[name][usable] for name in way.figures]
-    for at in range(len(way.figures), len(way.objectives)):
-        surrogate = latest_surrogate(tables.space, evaluated.encoded[fitted], evaluated.points[fitted, at])
+    columns = [known.figures[name][usable] for name in objectives.costs]
+    for index in range(len(objectives.costs), len(objectives.names)):
+        surrogate = latest_surrogate(tables.space, evaluated.encoded[fitted], evaluated.points[fitted, index])
         columns.append(surrogate.predict_drawn(pool[usable], surrogate.draw(rng)))
     points, candidates = evaluated.points[done], np.stack(columns, axis=1)
-    kept = way.excess(points) == 0
+    kept = objectives.excess(points) == 0
     if kept.any():
         front = points[kept][on_front(points[kept])]
-        gain = hypervolume_improvement(scaled(candidates, front), scaled(front, front), rng)
-        gain[way.excess(candidates) > 0] = 0.0
+        gain = hypervolume_improvement(scaled(candidates, front), scaled(front, front))
+        gain[objectives.excess(candidates) > 0] = 0.0
         if not gain.max() > 0:
             return None
     else:
-        # Nothing keeps the limits on quality yet: toward them first.
-        gain = -way.excess(candidates)
-    return Proposal(pool[usable[np.argmax(gain)]], int((new & ~known.feasible).sum()), looked_at=len(usable))
+        # Nothing keeps the limits on quality yet, so the search goes toward them first.
+        gain = -objectives.excess(candidates)
+    return Proposal(pool[usable[np.argmax(gain)]], int((new & ~known.feasible).sum()), candidates_scored=len(usable))
 
 
 def numbers(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.int64]:
@@ -216,12 +195,10 @@ def numbers(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.int64]:
     return np.ravel_multi_index(tuple(encoded.T), [len(values) for values in space.dimensions.values()])
 
 
-def hypervolume_improvement(candidates: Points, front: Points, rng: np.random.Generator) -> Floats:
-    """Hypervolume that each candidate (n, objectives) would add to a scaled front, shape (n,).
-
-    Exact for two objectives; for more the share of random points that it alone would dominate.
-    """
+def hypervolume_improvement(candidates: Points, front: Points) -> Floats:
+    """Hypervolume that each candidate (n, objectives) would add to a scaled front, shape (n,)."""
     if candidates.shape[1] == 2:
+        # The front is a staircase, over which all candidates are compared at once.
         order = np.argsort(front[:, 0])
         x, y = front[order, 0], front[order, 1]
         left, right = np.r_[-np.inf, x], np.r_[x, REFERENCE]
@@ -229,8 +206,13 @@ def hypervolume_improvement(candidates: Points, front: Points, rng: np.random.Ge
         wide = np.maximum(np.minimum(right, REFERENCE) - np.maximum(left, candidates[:, :1]), 0.0)
         high = np.maximum(height - candidates[:, 1:], 0.0)
         return np.asarray((wide * high).sum(axis=1))
-    low = np.minimum(candidates.min(axis=0), front.min(axis=0))
-    drawn = low + rng.random((_DRAWN_POINTS, candidates.shape[1])) * np.maximum(REFERENCE - low, 0.0)
-    drawn = drawn[~(front[None] <= drawn[:, None]).all(axis=2).any(axis=1)]
-    covered = (candidates[:, None, :] <= drawn[None]).all(axis=2)
-    return np.asarray(covered.mean(axis=1) if len(drawn) else np.zeros(len(candidates)))
+    reference = [REFERENCE] * candidates.shape[1]
+    whole = hypervolume(front, reference)
+    # A dominated candidate adds 0 but for the last digits of a sum.
+    dominated = (front[None] <= candidates[:, None]).all(axis=2).any(axis=1)
+    return np.asarray(
+        [
+            0.0 if adds_nothing else hypervolume(np.vstack([front, candidate]), reference) - whole
+            for candidate, adds_nothing in zip(candidates, dominated.tolist(), strict=True)
+        ]
+    )

@@ -1,8 +1,8 @@
-"""A surrogate: what evaluations so far say of the quality of specs that were not evaluated.
+"""A surrogate: the quality of specs that were not evaluated, predicted from those that were.
 
 Bayesian ridge regression (scikit-learn; MacKay, "Bayesian interpolation", 1992) on how much of each dimension a spec
-has and on every pair of dimensions. Its posterior is drawn from as a whole (Thompson sampling), so that workers who ask
-at the same moment look into other corners, and its mean is what predictions are shown with.
+has and on every pair of dimensions. Proposals use weights drawn from its posterior (Thompson sampling), so that workers
+that ask at the same moment explore different specs; reported predictions use its mean.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Floats = npt.NDArray[np.float64]
 FEWEST = 30
 """Evaluations below which there is no surrogate."""
 FOLDS = 5
-BOLDNESS = 0.25
-"""Share of the posterior's spread that is drawn with. With all of it, the best of thousands of candidates is mostly the
-luckiest; with none, workers who ask at the same moment agree on one."""
+THOMPSON_SCALE = 0.25
+"""Fraction of the posterior's standard deviation that is drawn with. With all of it, the best of many candidates
+is mostly the luckiest; with none, workers who ask at the same moment agree on one."""
 
 
 def features(single: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -38,15 +38,15 @@ class Surrogate:
     """A fitted surrogate; predictions are in the quality's own unit.
 
     Attributes:
-        middle, scale: of the qualities it was fitted on.
+        mean, std: of the qualities it was fitted on.
         weights: posterior mean, (features,).
         intercept: of the scaled quality.
         root: the symmetric square root of the posterior covariance, (features, features).
     """
 
     space: SearchSpace
-    middle: float
-    scale: float
+    mean: float
+    std: float
     weights: Floats
     intercept: float
     root: Floats
@@ -56,8 +56,8 @@ class Surrogate:
         return self.predict_drawn(encoded, self.weights)
 
     def draw(self, rng: np.random.Generator) -> Floats:
-        """Weights drawn from the posterior, its spread times `BOLDNESS`, for `predict_drawn`."""
-        return self.weights + BOLDNESS * (self.root @ rng.standard_normal(self.root.shape[1]))
+        """Weights drawn from the posterior, its standard deviation times `THOMPSON_SCALE`, for `predict_drawn`."""
+        return self.weights + THOMPSON_SCALE * (self.root @ rng.standard_normal(self.root.shape[1]))
 
     def predict_drawn(self, encoded: EncodedSpecs, weights: Floats) -> Floats:
         """Quality of specs (n, dimensions) as drawn weights have it, shape (n,)."""
@@ -68,7 +68,7 @@ class Surrogate:
         pairs = np.zeros((count, count))
         pairs[np.triu_indices(count)] = weights[count:]
         scaled = np.einsum("ij,ij->i", single, single @ pairs.T + weights[:count])
-        return self.middle + self.scale * (scaled + self.intercept)
+        return self.mean + self.std * (scaled + self.intercept)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class SurrogateError:
     Attributes:
         evaluations: compared.
         mean: mean absolute error, in the quality's unit.
-        share: that, over the mean absolute deviation of the evaluations from their median: 1 is as good as none.
+        share: `mean` over the mean absolute deviation of the evaluations from their median; 1 for a useless surrogate.
         kendall_tau: rank agreement.
     """
 
@@ -92,14 +92,14 @@ def fit_surrogate(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) ->
     """Fit on evaluated specs (n, dimensions) and their quality (n,)."""
     from sklearn.linear_model import BayesianRidge
 
-    middle, scale = float(np.mean(quality)), float(np.std(quality)) or 1.0
+    mean, std = float(np.mean(quality)), float(np.std(quality)) or 1.0
     model: Any = BayesianRidge(max_iter=30, tol=1e-3)
-    model.fit(features(spec_features(space, encoded)), (quality - middle) / scale)
+    model.fit(features(spec_features(space, encoded)), (quality - mean) / std)
     values, vectors = np.linalg.eigh(model.sigma_)
-    # The symmetric root. Whatever the evaluations do not touch has one and the same variance, in which eigenvectors are
-    # any: without the second factor a rounding error would turn them, and a resumed search would go another way.
+    # The symmetric root. Directions without evaluations share one eigenvalue, whose eigenvectors are not unique: the
+    # second factor makes the root unique, so that a rounding error does not change a resumed search.
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    return Surrogate(space, middle, scale, np.asarray(model.coef_), float(model.intercept_), root)
+    return Surrogate(space, mean, std, np.asarray(model.coef_), float(model.intercept_), root)
 
 
 def latest_surrogate(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) -> Surrogate:
@@ -124,10 +124,10 @@ def surrogate_error(space: SearchSpace, encoded: EncodedSpecs, quality: Floats) 
         return None
     fold = np.random.default_rng(0).permutation(len(quality)) % FOLDS
     predicted = np.empty(len(quality))
-    for at in range(FOLDS):
-        fitted = fit_surrogate(space, encoded[fold != at], quality[fold != at])
-        predicted[fold == at] = fitted.predict(encoded[fold == at])
+    for index in range(FOLDS):
+        fitted = fit_surrogate(space, encoded[fold != index], quality[fold != index])
+        predicted[fold == index] = fitted.predict(encoded[fold == index])
     mean = float(np.mean(np.abs(predicted - quality)))
-    spread = float(np.mean(np.abs(quality - np.median(quality))))
+    deviation = float(np.mean(np.abs(quality - np.median(quality))))
     tau = kendall_tau(predicted, quality)
-    return SurrogateError(len(quality), mean, mean / spread if spread > 0 else 1.0, tau)
+    return SurrogateError(len(quality), mean, mean / deviation if deviation > 0 else 1.0, tau)

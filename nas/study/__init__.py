@@ -1,1 +1,1 @@
-"""The Optuna study of a search: where it lies, how it is created, locked and reached, and the workers that share it."""
+"""The Optuna study of a search: its location, identity, creation, lock, storage, trials and workers."""

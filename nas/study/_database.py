@@ -1,4 +1,4 @@
-"""Databases that hold studies: what two workers do to one in the same instant, and what one refuses, in a sentence."""
+"""Databases that hold studies: retries where two workers collide, and errors translated to sentences."""
 
 from __future__ import annotations
 
@@ -32,15 +32,14 @@ _SAME_INSTANT = frozenset(
 _NOT_ALLOWED = frozenset(("42501", 1044, 1142))
 _LET_NOBODY_IN = frozenset((1040, 1045))
 _NO_DATABASE = re.compile(r'database ".*" does not exist|Unknown database')
-_NOT_ALLOWED_SAID = ("readonly database",)
 _LONGEST = 160
 
 
 def retry_on_conflict(act: Callable[[], _T]) -> _T:
-    """Act, and again where another worker did the same to a database in the same instant.
+    """Act, and retry where another worker did the same to a database at the same time.
 
-    Workers that start together on an empty database all create its tables; Optuna lets all but one fail. Whatever else
-    fails would fail again.
+    Workers that start together on an empty database all create its tables, and Optuna lets all but one fail. Any other
+    error is raised at once.
     """
     for attempt in range(_ATTEMPTS):
         try:
@@ -87,30 +86,29 @@ def open_database(where: str) -> BaseStorage:
 
 @contextlib.contextmanager
 def translate_errors(where: Path | str) -> Iterator[None]:
-    """Raise what a database refuses meanwhile as an error of subdit's, in one sentence."""
+    """Raise errors of a database as errors of subdit's, in one sentence."""
     try:
         yield
     except Exception as error:
         refused = _refused(error)
         if refused is None:
             raise
-        raise _said(where, refused) from error
+        raise _translated(where, refused) from error
 
 
 def _refused(error: BaseException) -> Any:
-    """What SQLAlchemy raised of a database, in Optuna's wrapping or plain; None where it is something else."""
-    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
-        error = error.__cause__
-    # By name, for SQLAlchemy is not imported where no database is used.
-    is_database = any(kind.__name__ == "DBAPIError" and "sqlalchemy" in kind.__module__ for kind in type(error).__mro__)
-    return error if is_database else None
+    """SQLAlchemy's error of a database, also where Optuna wraps it; None for another error."""
+    from sqlalchemy.exc import DBAPIError
+
+    raised = error.__cause__ if isinstance(error, StorageInternalError) else error
+    return raised if isinstance(raised, DBAPIError) else None
 
 
 def _numbers(refused: Any) -> set[str | int]:
-    """How the drivers of PostgreSQL and of MySQL number an error."""
+    """Error numbers of the drivers of PostgreSQL and MySQL."""
     raised = refused.orig
-    told = (getattr(raised, "sqlstate", None), getattr(raised, "pgcode", None), *getattr(raised, "args", ())[:1])
-    return {number for number in told if isinstance(number, str | int)}
+    numbers = (getattr(raised, "sqlstate", None), getattr(raised, "pgcode", None), *getattr(raised, "args", ())[:1])
+    return {number for number in numbers if isinstance(number, str | int)}
 
 
 def _is_collision(error: Exception) -> bool:
@@ -122,11 +120,11 @@ def _is_collision(error: Exception) -> bool:
     return there or bool(_SAME_INSTANT & _numbers(refused))
 
 
-def _said(where: Path | str, refused: Any) -> SubditError:
-    """An error that tells what to do about it, from the most special case to the most general."""
+def _translated(where: Path | str, refused: Any) -> SubditError:
+    """The error with a remedy, from the most special case to the most general."""
     address, numbers, text = redact(where), _numbers(refused), str(refused.orig)
     reason = _reason(text) or type(refused.orig).__name__
-    if _NOT_ALLOWED & numbers or any(said in text for said in _NOT_ALLOWED_SAID):
+    if _NOT_ALLOWED & numbers or "readonly database" in text:
         return RunError(
             f"The user of {address} may not keep a study there ({reason}); let the database's owner grant what is "
             "missing (in PostgreSQL: GRANT CREATE ON SCHEMA public TO the user), or give a database of the user's own."
@@ -150,6 +148,6 @@ def _said(where: Path | str, refused: Any) -> SubditError:
 
 
 def _reason(text: str) -> str:
-    """What a driver says in the end: connection to server at "db", port 5432 failed: FATAL:  role "me" is not there."""
+    """The end of a driver's text, such as: connection to server at "db" failed: FATAL:  role "me" does not exist."""
     lines = text.split("FATAL:")[-1].strip().splitlines() or [""]
     return lines[0].strip().rstrip(".")[:_LONGEST]

@@ -1,13 +1,14 @@
-"""Where a search's study lies, as options and search.json say, and whether another URL is that of the same study."""
+"""Where a search's study lies, as options and search.json say, and whether it is the study of the search."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import threading
-import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nas.study._url import HIDDEN
 from nas.study._url import canonical_url
@@ -16,36 +17,31 @@ from nas.study._url import local_file
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.run import Run
+from subdit.results import upgrade_config
 
 STUDY_FILE = "study.journal"
-_MARK = "folder:"
+DEAD_AFTER_S = 60.0
+"""Seconds without a heartbeat after which a worker counts as dead, unless the options say otherwise."""
 
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """Where a study is kept.
+    """Where a study is, as search.json has it.
 
     Attributes:
-        address: of its storage, without a password, and files by their whole path; None for the folder's own file,
+        address: URL of its storage, without a password, and files by their whole path; None for the folder's own file,
             which moves with the folder.
         study_name: its name there.
-        mark: what the folder wrote into a study at an address, to know it again when its server goes by another name.
     """
 
     address: str | None
     study_name: str
-    mark: str | None = None
-
-    @property
-    def attribute(self) -> str:
-        """Of the study, where the mark stands; one for each folder, so that none writes over another's."""
-        return f"{_MARK}{self.mark}"
 
     def to_dict(self) -> dict[str, str | None]:
-        return {"storage": self.address, "study_name": self.study_name, "mark": self.mark}
+        return {"storage": self.address, "study_name": self.study_name}
 
     def to_reopen(self, name: str) -> str | None:
-        """The address to go on at; raises `SearchError` where it is not to be had without a password."""
+        """The URL to resume at; raises `SearchError` where it lacks the password."""
         if self.address is not None and HIDDEN in self.address:
             raise SearchError(
                 f"The search {name!r} keeps its study at {self.address}, and its password is kept nowhere; give the "
@@ -55,30 +51,48 @@ class StudyRecord:
 
 
 def read_record(folder: Path) -> StudyRecord | None:
-    """What search.json tells; None where there is none, or one of an earlier version, or a damaged one."""
+    """The record in search.json; None where there is none, or one of an earlier version, or a damaged one."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         told = json.loads((folder / "search.json").read_text(encoding="utf-8"))["study"]
-        address, study_name, mark = told["storage"], told["study_name"], told["mark"]
-        if isinstance(study_name, str) and all(text is None or isinstance(text, str) for text in (address, mark)):
-            return StudyRecord(address, study_name, mark)
+        address, study_name = told["storage"], told["study_name"]
+        if isinstance(study_name, str) and (address is None or isinstance(address, str)):
+            return StudyRecord(address, study_name)
     return None
 
 
 @dataclass(frozen=True)
-class StudyLocation:
-    """Who works on a study and where it is kept; raises `SearchError` where `stale_s` is no time.
+class StudyOptions:
+    """Where a search's study is kept, and who works on it.
 
     Attributes:
-        where: a journal file, or the address of a storage.
+        storage: URL of an Optuna storage, see `nas.study._storage.open_storage`; by default a file in the run, or where
+            the search that is resumed keeps it.
+        study_name: in that storage; by default the names of run and search, or as the resumed search has it.
+        worker: share the search with other workers that are started alike.
+        stale_s: seconds without a sign of life after which a worker's trial is given to another.
+    """
+
+    storage: str | None = None
+    study_name: str | None = None
+    worker: bool = False
+    stale_s: float = DEAD_AFTER_S
+
+
+@dataclass(frozen=True)
+class StudyLocation:
+    """Who works on a study and where it is; raises `SearchError` where `stale_s` is no time.
+
+    Attributes:
+        where: a journal file, or the URL of a storage.
         study_name: its name there.
         shared: whether others may work on it at the same time.
-        stale_s: seconds without a sign of life after which a worker's trial is given to another.
+        stale_s: seconds without a heartbeat after which a worker's trial goes to another.
     """
 
     where: Path | str
     study_name: str
     shared: bool = False
-    stale_s: float = 60.0
+    stale_s: float = DEAD_AFTER_S
 
     def __post_init__(self) -> None:
         # No longer than a thread can wait for.
@@ -89,23 +103,15 @@ class StudyLocation:
 
     @classmethod
     def of(
-        cls,
-        run: Run,
-        name: str,
-        *,
-        storage: str | None,
-        study_name: str | None,
-        worker: bool,
-        stale_s: float | None,
-        resume: bool = False,
-        force: bool = False,
+        cls, run: Run, name: str, options: StudyOptions, *, resume: bool = False, force: bool = False
     ) -> StudyLocation:
-        """As options say it, and where they do not, as the search that is gone on with was begun.
+        """From options, and what they leave out from the search that is resumed.
 
-        Raises `SearchError` where `storage` is no address, or is needed for its password.
+        Raises `SearchError` where `storage` is no URL, or is needed for its password.
         """
-        goes_on = resume or worker or (storage is not None and not force)
-        known = read_record(run.search(name)) if goes_on else None
+        storage = options.storage
+        continues = resume or options.worker or (storage is not None and not force)
+        known = read_record(run.search(name)) if continues else None
         if storage is not None:
             checked_url(storage)
         elif known is not None:
@@ -115,30 +121,29 @@ class StudyLocation:
         if known is not None and (known.address is None) == (storage is None):
             by_default = known.study_name
         where: Path | str = storage or run.search(name) / STUDY_FILE
-        shared = worker or storage is not None
-        return cls(where, study_name or by_default, shared, 60.0 if stale_s is None else stale_s)
+        shared = options.worker or storage is not None
+        return cls(where, options.study_name or by_default, shared, options.stale_s)
+
+    @property
+    def record(self) -> StudyRecord:
+        """What search.json shall say of it."""
+        return StudyRecord(None if isinstance(self.where, Path) else canonical_url(self.where), self.study_name)
 
 
-def current_record(folder: Path, location: StudyLocation, *, anew: bool) -> StudyRecord:
-    """What search.json shall tell of a location's study, with the mark that the folder has already."""
-    if isinstance(location.where, Path):
-        return StudyRecord(None, location.study_name)
-    known = None if anew else read_record(folder)
-    mark = None if known is None else known.mark
-    return StudyRecord(canonical_url(location.where), location.study_name, mark or uuid.uuid4().hex[:12])
+def question_of(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies a study beside its name, as JSON gives it back: the same for every version of subdit."""
+    return dict(json.loads(json.dumps({key: value for key, value in identity.items() if key != "subdit_version"})))
 
 
-def check_same_study(folder: Path, location: StudyLocation, name: str) -> None:
+def check_same_study(folder: Path, location: StudyLocation, identity: Mapping[str, Any], name: str) -> None:
     """Raises `SearchError` where the location's study is not the one that the search has worked on.
 
-    One server has many names: what another machine calls it is looked up by the folder's mark in the study.
+    One server has many names, so a study of the same name about the same question is the same study.
     """
-    known, now = read_record(folder), current_record(folder, location, anew=False)
-    if known is None or (known.address, known.study_name) == (now.address, now.study_name):
+    known, now = read_record(folder), location.record
+    if known is None or known == now or _is_about(location, question_of(identity)):
         return
-    if _has_mark(location, known):
-        return
-    other = "leave out --storage and --study-name to go on with it, or give another --name"
+    other = "leave out --storage and --study-name to resume it, or give another --name"
     if known.address == now.address:
         raise SearchError(
             f"The search {name!r} keeps its study under the name {known.study_name!r}, not {now.study_name!r}; {other}."
@@ -151,27 +156,29 @@ def check_same_study(folder: Path, location: StudyLocation, name: str) -> None:
 def check_study_exists(folder: Path, location: StudyLocation, name: str) -> None:
     """Raises `RunError` where the file of the study that the search has worked on is gone."""
     known = read_record(folder)
-    if known is None or known.address is None or not isinstance(location.where, str):
-        return
-    file = local_file(location.where)
-    if file is not None and not file.exists():
+    if known is not None and known.address is not None and (file := _missing_file(location)):
         raise RunError(
             f"The search {name!r} keeps its study in {file}, which is not there any more; say with --storage where it "
-            "is now, or begin anew with --force."
+            "is now, or start again with --force."
         )
 
 
-def _has_mark(location: StudyLocation, known: StudyRecord) -> bool:
-    if known.mark is None or isinstance(location.where, Path):
-        return False
-    file = local_file(location.where)
-    if file is not None and not file.exists():
-        # Not to be made by looking for it.
+def _missing_file(location: StudyLocation) -> Path | None:
+    """The file that the location's URL names, where it does not exist."""
+    file = local_file(location.where) if isinstance(location.where, str) else None
+    return file if file is not None and not file.exists() else None
+
+
+def _is_about(location: StudyLocation, question: Mapping[str, Any]) -> bool:
+    """Whether there is a study at the location's URL, about this question."""
+    # Looking into a file that does not exist would create it.
+    if isinstance(location.where, Path) or _missing_file(location):
         return False
     from nas.study._database import translate_errors
     from nas.study._storage import open_storage
 
     with translate_errors(location.where), contextlib.suppress(KeyError):
         storage = open_storage(location.where)
-        return known.attribute in storage.get_study_user_attrs(storage.get_study_id_from_name(location.study_name))
+        study = storage.get_study_id_from_name(location.study_name)
+        return bool(upgrade_config(storage.get_study_user_attrs(study)["question"]) == question)
     return False

@@ -1,4 +1,4 @@
-"""Who may write into a search's folder: one process alone, or workers together; and one at a time to prepare it."""
+"""Locks of a search's folder: one process alone writes into it, or several workers, of which one prepares it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from subdit.core.errors import RunError
 
 @contextlib.contextmanager
 def lock_folder(folder: Path, *, shared: bool, force: bool) -> Iterator[Callable[[], None]]:
-    """Hold a search's folder: alone, or together with other workers once it is prepared; vanishes with the process.
+    """Lock a search's folder, exclusively or shared with other workers; the lock ends with the process.
 
-    Begins as preparation, which others wait for; what is yielded ends it. A worker that may have to replace what is
-    there, because it was told to or because there is no search yet, is alone until then. Raises `RunError` where others
-    are at work who cannot be joined.
+    The folder is being prepared until the yielded function is called, and other workers wait for that. A worker that
+    replaces a search, or starts the first one, holds the lock exclusively while it prepares. Raises `RunError` where
+    the folder is in use by a process that cannot be joined.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".door").open("a+") as door, (folder / ".lock").open("a+") as file:
@@ -32,7 +32,7 @@ def lock_folder(folder: Path, *, shared: bool, force: bool) -> Iterator[Callable
 
         def prepared() -> None:
             if shared:
-                # The system lets go before it takes anew; nobody comes in between, for they stand at the door.
+                # flock releases the lock before it takes the shared one; the lock on `door` keeps others out meanwhile.
                 fcntl.flock(file, fcntl.LOCK_SH)
             fcntl.flock(door, fcntl.LOCK_UN)
 

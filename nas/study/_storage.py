@@ -1,11 +1,10 @@
-"""Where a study is kept: a journal file by default, or any of Optuna's storages by its address."""
+"""The storage of a study: a journal file by default, or any of Optuna's storages by its URL."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +14,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal import JournalFileOpenLock
 
-from nas.proxies._store import drop_torn_line
 from nas.study._database import open_database
 from nas.study._url import GRPC
 from nas.study._url import JOURNAL
@@ -25,16 +22,17 @@ from nas.study._url import checked_url
 from nas.study._url import proxy_at
 from subdit.core.errors import MissingExtraError
 from subdit.core.errors import RunError
+from subdit.core.files import drop_torn_line
 
 
 def open_storage(where: Path | str) -> BaseStorage:
-    """The storage at a journal file, or at an address as `checked_url` takes it.
+    """The storage in a journal file, or at a URL as `checked_url` takes it.
 
-    Raises `SearchError` where it is none, `RunError` where nothing answers there, or something else than a storage.
+    Raises `SearchError` where the URL is not valid, `RunError` where no storage answers there.
     """
     if isinstance(where, Path):
         where.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(_Journal(where))
+        return JournalStorage(_Journal(str(where)))
     checked_url(where)
     if where.startswith(JOURNAL):
         return _shared_journal(where)
@@ -86,44 +84,16 @@ def silence_optuna() -> Iterator[None]:
 
 
 class _Journal(JournalFileBackend):
-    """Optuna's journal file without a wait for the disk at each of the thirty lines of a trial.
+    """Optuna's journal file, with a lock that ends with its process, and without a wait for the disk at each line.
 
-    What a killed process wrote is kept all the same. A power failure may cost the last trials, which are then drawn
-    again alike, and what was dear in them is in the quality store, which does wait.
+    Optuna's own locks are files that outlive a killed process for 30 seconds, and a line that a kill cut short would
+    make the next one unreadable. A trial writes thirty lines. What a killed process wrote is in the file; a power
+    failure may lose the last trials, whose sub-DiTs are drawn again, with qualities from the quality
+    store, which waits for the disk.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        super().__init__(str(path), lock_obj=_FileLock(path))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        lock = _FileLock(self._path)
-        lock.acquire()
-        try:
-            with self._path.open("ab") as file:
-                file.write(b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs))
-        finally:
-            lock.release()
-
-
-class _FileLock(JournalFileOpenLock):
-    """A lock that dies with its process, and that mends the journal before anything is appended.
-
-    Optuna's own locks are files that outlive a killed process for 30 seconds; and a line that a kill cut short would
-    make the next one unreadable.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor = -1
-
-    def acquire(self) -> bool:
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        drop_torn_line(self._descriptor)
-        return True
-
-    def release(self) -> None:
-        # Closing the descriptor gives the lock back.
-        os.close(self._descriptor)
-        self._descriptor = -1
+        with open(self._file_path, "a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            drop_torn_line(file.fileno())
+            file.write(b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs))

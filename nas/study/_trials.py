@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,52 +19,55 @@ from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
-from nas._config import other_weights
+from nas._config import SearchConfig
 from nas._costs import CostTable
+from nas._problem import Objectives
 from nas.samplers._nsga2 import WARM_UP
 from nas.samplers._nsga2 import Evaluated
 from nas.samplers._nsga2 import evaluated_from
 from nas.samplers._nsga2 import next_initial
 from nas.samplers._nsga2 import seen_rows
-from nas.samplers._proposal import Way
 from nas.samplers._proposal import nearest_usable
 from nas.samplers._proposal import next_spec
 from nas.study._database import retry_on_conflict
 from nas.study._database import translate_errors
+from nas.study._identity import difference
+from nas.study._identity import differing_weights
+from nas.study._location import question_of
 from nas.study._storage import open_storage
 from nas.study._storage import silence_optuna
 from nas.study._url import redact
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.origin import of_others
+from subdit.results import upgrade_config
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 
 
 class NothingLeftError(SearchError):
-    """Every sub-DiT within the limits was evaluated, or is being so."""
+    """Every sub-DiT within the constraints was evaluated, or is being evaluated."""
 
 
 class SubDiTSampler(BaseSampler):
-    """The samplers of `nas.samplers._proposal` over a search space and its tables, as one of Optuna.
+    """The samplers of `nas.samplers._proposal` as a sampler of Optuna.
 
-    Each proposal is drawn from the seed, the trial's number and the trials themselves, so that a killed study goes on
-    as if it had not been; Optuna's own samplers hold their random state in memory and do not. The initial points are
-    proposed, not enqueued, for the same reason. Raises `NothingLeftError` where no feasible spec is left.
+    Each proposal is drawn from the seed, the trial's number and the trials themselves, so that a study that was killed
+    continues with the same proposals; Optuna's own samplers keep their random state in memory and lose it. The initial
+    points are proposed and not enqueued for the same reason. Raises `NothingLeftError` where no feasible spec is left.
     """
 
-    redrawn = 0
-    """Candidates that the limits ruled out before the last proposal."""
-    looked_at = 0
-    """Candidates that a surrogate was asked about for the last proposal."""
-    asked_for = -1
-    """Id of the trial that the last proposal was for."""
+    rejected = 0
+    """Candidates beyond the constraints that were drawn before the last proposal."""
+    candidates_scored = 0
+    """Candidates that the surrogate predicted for the last proposal."""
 
-    def __init__(self, tables: CostTable, initial: EncodedSpecs, way: Way) -> None:
+    def __init__(self, tables: CostTable, initial: EncodedSpecs, config: SearchConfig, objectives: Objectives) -> None:
         self._tables = tables
         self._initial = initial
-        self._way = way
+        self._config = config
+        self._objectives = objectives
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return distributions(self._tables.space)
@@ -73,25 +75,28 @@ class SubDiTSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        self.asked_for = trial._trial_id
-        evaluated = evaluated_before(self._tables, study, self._way, without=trial.number)
-        options: dict[str, Any] = {"initial": self._initial, "evaluated": evaluated, "number": trial.number}
-        if self._way.sampler == "tpe":
+        evaluated = evaluated_before(self._tables, study, self._objectives, without=trial.number)
+        if self._config.sampler == "tpe":
             proposal = self._propose_tpe(study, trial, evaluated)
         else:
-            proposal = next_spec(self._tables, self._way, **options)
-        if proposal is None:
-            raise NothingLeftError(
-                "Every sub-DiT within the limits was evaluated; the search has nothing left to ask for."
+            proposal = next_spec(
+                self._tables,
+                self._config,
+                self._objectives,
+                initial=self._initial,
+                evaluated=evaluated,
+                number=trial.number,
             )
-        self.redrawn, self.looked_at = proposal.redrawn, proposal.looked_at
+        if proposal is None:
+            raise NothingLeftError("Every sub-DiT within the constraints was evaluated; the search is complete.")
+        self.rejected, self.candidates_scored = proposal.rejected, proposal.candidates_scored
         return self._tables.space.values(self._tables.space.decode(proposal.row[None])[0])
 
     def _propose_tpe(self, study: Study, trial: FrozenTrial, evaluated: Evaluated) -> Any:
         """Optuna's multivariate TPE with a random state of this trial's own, repaired where the limits forbid it."""
         if (first := next_initial(self._initial, seen_rows(evaluated), trial.number)) is not None:
             return first
-        seed = np.random.SeedSequence([self._way.seed, trial.number])
+        seed = np.random.SeedSequence([self._config.seed, trial.number])
         values = {}
         if trial.number >= WARM_UP:
             with silence_optuna():
@@ -100,9 +105,9 @@ class SubDiTSampler(BaseSampler):
                 )
                 values = tpe.sample_relative(study, trial, distributions(self._tables.space))
         row = self._tables.space.sample(np.random.default_rng(seed), 1)[0]
-        for at, (label, allowed) in enumerate(self._tables.space.dimensions.items()):
-            row[at] = allowed.index(values[label]) if label in values else row[at]
-        return nearest_usable(self._tables, row, evaluated, [self._way.seed, trial.number])
+        for index, (label, allowed) in enumerate(self._tables.space.dimensions.items()):
+            row[index] = allowed.index(values[label]) if label in values else row[index]
+        return nearest_usable(self._tables, row, evaluated, [self._config.seed, trial.number])
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -127,7 +132,7 @@ def open_study(
             opened = open_storage(where) if storage is None else storage
             return retry_on_conflict(lambda: _study(opened, name, sampler, objectives))
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        # A study that others share is not to be replaced on a mere suspicion.
+        # A shared study is not replaced: other workers may be able to read it.
         remedy = "search again with --force" if isinstance(where, Path) else "take another study name"
         raise RunError(f"The study {name!r} at {redact(where)} is damaged ({error}); {remedy}.") from error
 
@@ -145,38 +150,34 @@ def _study(storage: BaseStorage, name: str, sampler: BaseSampler, objectives: Se
     return study
 
 
-def settle_question(study: Study, asked: Mapping[str, Any]) -> None:
-    """Write into the study what is asked, or raise `SearchError` where it is about something else."""
-    told = {key: value for key, value in asked.items() if key != "subdit_version"}
-    stored = study.user_attrs.get("question")
+def settle_identity(study: Study, identity: Mapping[str, Any]) -> None:
+    """Write into the study what it searches for; raises `SearchError` where it searches for something else."""
+    question, stored = question_of(identity), study.user_attrs.get("question")
     if stored is None:
-        study.set_user_attr("question", json.loads(json.dumps(told)))
+        study.set_user_attr("question", question)
         return
-    if weights := other_weights(stored, told):
-        remedy = "take another study name, or begin anew with --force"
+    stored = upgrade_config(stored)
+    if weights := differing_weights(stored, question):
+        remedy = "take another study name, or start again with --force"
         raise SearchError(of_others(f"The study {study.study_name!r}", *weights, remedy))
-    differing = [key for key in told if stored.get(key) != json.loads(json.dumps(told[key]))]
-    if differing:
-        raise SearchError(
-            f"The study {study.study_name!r} is about another question ({differing[0]} {stored.get(differing[0])!r} "
-            f"instead of {told[differing[0]]!r}); take another study name."
-        )
+    if said := difference(stored, question):
+        raise SearchError(f"The study {study.study_name!r} is of another search ({said}); take another study name.")
 
 
 def next_trial(study: Study, space: SearchSpace) -> tuple[Trial, SubDiTSpec]:
-    """Ask for a trial, or take up the one that a killed process left running, and its spec.
+    """Ask for a trial, or continue the one that a killed process left running; returns it with its spec.
 
-    The caller must be the study's only worker: a running trial is taken to be a dead one's.
+    The caller must be the study's only worker: a running trial counts as that of a dead process.
     """
     left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    # The unfinished trial is gone on with, not failed and repeated, so that numbers are as if nothing had happened.
+    # The unfinished trial is continued, not failed and repeated, so that numbers are those of a search without a kill.
     trial = Trial(study, left[0]._trial_id) if left else study.ask()
     return trial, suggested_spec(trial, space)
 
 
 def suggested_spec(trial: Trial, space: SearchSpace) -> SubDiTSpec:
     """The spec that the sampler proposes for a trial, or that is stored in it already."""
-    # Drawn here in any case, so that the sampler knows what it redrew for a trial whose values are stored already.
+    # Drawn here in any case, so that the sampler counts rejections for a trial whose values are stored already, too.
     _ = trial.relative_params
     values = {label: trial.suggest_categorical(label, allowed) for label, allowed in space.dimensions.items()}
     return space.spec({label: int(value) for label, value in values.items() if value is not None})
@@ -187,7 +188,7 @@ def note_trial(trial: Trial, constraints: Mapping[str, float], notes: Mapping[st
     for key, note in notes.items():
         trial.set_user_attr(key, note)
     with silence_optuna():
-        # A taken-up trial may hold the same constraint already, of which Optuna would warn.
+        # A continued trial may hold the same constraint already, and Optuna would warn of that.
         for key, exceeded in constraints.items():
             trial.set_constraint(key, exceeded)
 
@@ -202,20 +203,20 @@ def trial_spec(space: SearchSpace, trial: FrozenTrial) -> SubDiTSpec:
     return space.spec(trial.params)
 
 
-def evaluated_before(tables: CostTable, study: Study, way: Way, *, without: int) -> Evaluated:
+def evaluated_before(tables: CostTable, study: Study, objectives: Objectives, *, without: int) -> Evaluated:
     """What was proposed so far, with objectives; qualities are NaN where another worker is not finished."""
     rows, qualities = [], []
-    labels = tables.space.dimensions
-    unknown = [float("nan")] * way.qualities
+    labels, count = tables.space.dimensions, len(objectives.names)
+    unknown = [float("nan")] * len(objectives.qualities)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING)):
         if trial.number == without or len(trial.params) < len(labels):
             continue
         rows.append(np.asarray([values.index(trial.params[label]) for label, values in labels.items()], dtype=np.int64))
-        qualities.append(unknown if trial.values is None else trial.values[len(way.figures) :])
-    encoded = evaluated_from(tables.space, rows, [], len(way.objectives)).encoded
+        qualities.append(unknown if trial.values is None else trial.values[len(objectives.costs) :])
+    encoded = evaluated_from(tables.space, rows, [], count).encoded
     if not len(encoded):
-        return evaluated_from(tables.space, [], [], len(way.objectives))
+        return evaluated_from(tables.space, [], [], count)
     figures = tables.look_up(encoded).figures
-    columns = [figures[name] for name in way.figures]
+    columns = [figures[name] for name in objectives.costs]
     points = np.column_stack([*columns, np.asarray(qualities, dtype=np.float64)])
-    return Evaluated(encoded, points, way.excess(points))
+    return Evaluated(encoded, points, objectives.excess(points))

@@ -1,32 +1,41 @@
-"""Addresses of storages: what one says, before anything is asked there, and how it may be printed."""
+"""URLs of storages: checked before anything connects, and printed without passwords."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote_plus
 
 from subdit.core.errors import SearchError
 
 JOURNAL = "journal://"
 GRPC = "grpc://"
 HIDDEN = "***"
-_SECRET = re.compile(r"(://[^:/@]*):.*@")
-"""Up to the last @, as a password that has one is not always written as it should be."""
-_SECRET_ALONE = re.compile(r"(://[^:/@]*):(?!\d*(?:[/?]|$))[^/@]*$")
-"""What stands where a port should, and may be the password of an address whose host was forgotten."""
-_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:password|passwd|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+_SECRET_OPTION = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)
 
 
 def redact(where: Path | str) -> str:
-    """The address without its password."""
-    text = _SECRET.sub(rf"\1:{HIDDEN}@", str(where))
-    return _SECRET_OPTION.sub(rf"\1{HIDDEN}", _SECRET_ALONE.sub(rf"\1:{HIDDEN}", text))
+    """The URL with *** for each password; after the scheme nothing else where SQLAlchemy cannot read it."""
+    text = str(where)
+    if "://" not in text or text.startswith(JOURNAL):
+        return text
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    # A password whose own @ is not written as %40 ends at the last one.
+    user, separator, host = text.rpartition("@")
+    try:
+        url = make_url(user.replace("@", "%40") + separator + host)
+    except (ArgumentError, ValueError):
+        return f"{text.partition('://')[0]}://{HIDDEN}"
+    url = url.update_query_dict({name: HIDDEN for name in url.query if _SECRET_OPTION.search(name)})
+    return url.render_as_string(hide_password=True).replace(quote_plus(HIDDEN), HIDDEN)
 
 
 def checked_url(where: str) -> str:
-    """Return the address; raises `SearchError` where it is none, whatever may be found there.
+    """Return the URL; raises `SearchError` where it is not valid, without connecting.
 
-    An address is `journal:///PATH`, `grpc://HOST:PORT` of Optuna's storage proxy, or what SQLAlchemy reads, such as
+    A URL is `journal:///PATH`, `grpc://HOST:PORT` of Optuna's storage proxy, or what SQLAlchemy reads, such as
     `postgresql://USER@HOST/DATABASE`, `mysql+pymysql://...` and `sqlite:///PATH`.
     """
     if "://" not in where:
@@ -57,7 +66,7 @@ def proxy_at(where: str) -> tuple[str, int]:
 
 
 def local_file(where: str) -> Path | None:
-    """The file of this machine that an address names, by its whole path; None where it names a server, or a URI."""
+    """The file of this machine that a URL names, by its whole path; None where it names a server."""
     if where.startswith(JOURNAL):
         return Path(where.removeprefix(JOURNAL)).resolve()
     if where.startswith("sqlite"):
@@ -69,7 +78,7 @@ def local_file(where: str) -> Path | None:
 
 
 def canonical_url(where: str) -> str:
-    """The address as it may be kept: without its password, and a file by its whole path."""
+    """The URL for search.json: without its password, and a file by its whole path."""
     file = local_file(checked_url(where))
     if file is None:
         return redact(where)
@@ -91,7 +100,7 @@ def _check_database(where: str) -> None:
             "postgresql://USER@HOST/DATABASE."
         ) from error
     except ImportError:
-        # The driver is missing, which is said when it is needed.
+        # The driver is missing; opening the database says so.
         return
     except ValueError as error:
         raise SearchError(

@@ -1,9 +1,9 @@
-"""Workers that share a study: each trial is one worker's, and a dead worker's trial goes to another.
+"""Workers on a shared study: each trial belongs to one worker, and a dead worker's trial goes to another.
 
-Nothing here needs more than what every Optuna storage has. A trial belongs to the worker in its attributes; each worker
-counts up an attribute of the study while it lives. Others watch that counter by their own clock, so that clocks need
-not agree, and give back the trials of one that has stood still for too long: such a trial is failed, which a storage
-lets happen once only, and whoever failed it puts its sub-DiT back into the queue.
+This works with every Optuna storage. A trial's attributes name its worker. Each living worker increments a counter in
+the study's attributes; the others watch that counter by their own clocks, so clocks need not agree. When a counter has
+not changed for too long, the worker counts as dead and its trials are failed, which a storage allows once per trial.
+The worker that failed a trial puts its sub-DiT back into the queue.
 """
 
 from __future__ import annotations
@@ -31,10 +31,8 @@ from nas.study._trials import suggested_spec
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 
-STALE_S = 60.0
-"""Seconds without a sign of life after which a worker counts as dead."""
 _BEATS = 6
-"""Signs of life in that time."""
+"""Heartbeats in the time after which a worker counts as dead."""
 _ALIVE = "alive:"
 _WORKER = "worker"
 
@@ -42,7 +40,7 @@ _WORKER = "worker"
 class Worker:
     """One worker's view of a shared study."""
 
-    def __init__(self, study: Study, space: SearchSpace, sampler: SubDiTSampler, *, stale_s: float = STALE_S) -> None:
+    def __init__(self, study: Study, space: SearchSpace, sampler: SubDiTSampler, *, stale_s: float) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._study = study
         self._space = space
@@ -52,7 +50,7 @@ class Worker:
 
     @contextlib.contextmanager
     def alive(self, open_study: Callable[[], Study]) -> Iterator[None]:
-        """Give signs of life meanwhile, over a connection of their own."""
+        """Send heartbeats meanwhile, over a connection of their own."""
         stop = threading.Event()
         own = open_study()
 
@@ -60,13 +58,13 @@ class Worker:
             count = 0
             while True:
                 count += 1
-                # A storage that is away for a while must not end the worker; its trials say so if it stays away.
+                # A storage that is unreachable for a while must not end the worker; its trials fail if it stays so.
                 with contextlib.suppress(Exception), silence_optuna():
                     own.set_user_attr(f"{_ALIVE}{self.name}", count)
                 if stop.wait(self._stale_s / _BEATS):
                     return
 
-        thread = threading.Thread(target=beat, name="signs-of-life", daemon=True)
+        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()
         try:
             yield
@@ -75,7 +73,7 @@ class Worker:
             thread.join()
 
     def next_trial(self, goal: int) -> tuple[Trial, SubDiTSpec] | None:
-        """A trial and its spec, or None where the goal's last trials are with other workers or are finished."""
+        """A trial and its spec; None where other workers have the goal's last trials, or these are finished."""
         self._give_back()
         if len(self._kept()) >= goal:
             return None
@@ -86,7 +84,7 @@ class Worker:
         except NothingLeftError:
             self._drop(trial, "nothing was left to evaluate")
             return None
-        # Written first, looked second: of two that took the same, or one too many, at least one sees the other.
+        # Write, then read: of two workers that took the same sub-DiT, or the last trial, at least one sees the other.
         others = [other for other in self._kept() if other.number != trial.number]
         if sum(other.number < trial.number for other in others) >= goal:
             self._drop(trial, "the goal was reached")
@@ -97,7 +95,7 @@ class Worker:
         return trial, spec
 
     def is_mine(self, trial: Trial) -> bool:
-        """Whether nobody has given the trial away meanwhile."""
+        """Whether the trial was not given to another worker meanwhile."""
         state: TrialState = self._study._storage.get_trial(trial._trial_id).state
         return state == TrialState.RUNNING
 
@@ -111,7 +109,7 @@ class Worker:
             self._study.tell(trial, state=TrialState.FAIL)
 
     def _give_back(self) -> None:
-        """Put back into the queue what dead workers held."""
+        """Put the trials of dead workers back into the queue."""
         now = time.monotonic()
         beats = self._study.user_attrs
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -133,7 +131,7 @@ class Worker:
                 return
         except UpdateFinishedTrialError:
             return
-        # Read anew: the dead worker may have written parameters since.
+        # Read again: the dead worker may have written parameters since.
         params = storage.get_trial(trial._trial_id).params
         if len(params) == len(self._space.dimensions):
             with silence_optuna():

@@ -1,4 +1,4 @@
-"""What verifying a search comes to: how far predictions were off, which limits broke, what the first front lacks."""
+"""The report of a verification: how far predictions were off, which limits were broken, what the first front lacks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nas._config import Question
-from nas._costs import LATENCY
-from nas._costs import PIPELINE
-from nas._costs import CostTable
 from nas._pareto import hypervolume
 from nas._pareto import on_front
 from nas._pareto import scaled
-from nas._results import SearchResult
-from nas._results import TrialRow
 from subdit.core.errors import SearchError
+from subdit.core.quantities import LATENCY
+from subdit.core.quantities import PIPELINE
 from subdit.core.quantities import noun
+from subdit.results import SearchResult
+from subdit.results import Trial
 
 if TYPE_CHECKING:
     from device_profiles import CorrectedLatencies
@@ -30,12 +28,13 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 MOST_SLOWER = 1.25
-"""Beyond this, or one over it, the reference kernel's time over that in the profile is doubted and not just taken out.
-The kernel stays in a cache: what makes a machine so busy, or another one, changes whole sub-DiTs by another share."""
+"""Largest ratio, either way, of the reference kernel's time to that in the profile that is divided out of measurements.
+Beyond it the measurements are doubted: the kernel stays in a cache, so a machine that busy, or another machine, changes
+whole sub-DiTs by another factor."""
 
 
 def doubts(found: Mapping[str, Measurement], machine_slower: float) -> list[str]:
-    """Why measurements are not to be believed, in words; a profile of such a machine would count as noisy."""
+    """Why measurements cannot be trusted, in words; a profile of such a machine would count as noisy."""
     from profilers import NOISE_LIMIT
 
     said = []
@@ -53,19 +52,19 @@ def doubts(found: Mapping[str, Measurement], machine_slower: float) -> list[str]
 
 
 def measured_report(
-    chosen: Sequence[TrialRow],
+    chosen: Sequence[Trial],
     found: Mapping[str, Measurement],
     corrected: CorrectedLatencies,
-    asked: SearchProblem,
+    problem: SearchProblem,
     *,
     machine_slower: float,
     doubted: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """How far predictions of the first front were wrong, which limits it broke, and why one may not believe that."""
-    limits = asked.tables.limits.by_figure()
+    """How far predictions of the first front were off, which limits it broke, and why to doubt the measurements."""
+    limits = problem.tables.constraints
     limited = [name for name in (LATENCY, PIPELINE) if name in limits]
     rows: list[dict[str, Any]] = []
-    after = corrected.estimate(asked.tables.space.encode([row.spec for row in chosen])).latency_ms.tolist()
+    after = corrected.estimate(problem.tables.space.encode([row.spec for row in chosen])).latency_ms.tolist()
     for row, corrected_ms in zip(chosen, after, strict=True):
         measured = found[row.spec.hash]
         rows.append(
@@ -78,7 +77,7 @@ def measured_report(
                 "high_ms": measured.high_ms,
                 "corrected_ms": corrected_ms,
                 "error": row.latency_ms / measured.latency_ms - 1,
-                "violates": any(_taken_ms(name, measured, asked) > limits[name] for name in limited),
+                "violates": any(_taken_ms(name, measured, problem) > limits[name] for name in limited),
             }
         )
     errors = np.abs([entry["error"] for entry in rows])
@@ -86,7 +85,7 @@ def measured_report(
     broken = f"{violations} of them break the latency limit" if limited else "there was no latency limit to break"
     said = (
         f"{len(rows)} sub-DiTs of the first front measured: predictions off by {errors.mean():.1%} in the mean and "
-        f"{errors.max():.1%} at worst, by a factor of {np.exp(corrected.shift):.3f} in common; {broken}."
+        f"{errors.max():.1%} at worst, by a factor of {np.exp(corrected.log_scale):.3f} in common; {broken}."
     )
     if machine_slower != 1.0:
         said += f" The reference kernel took {machine_slower:.2f} of its time in the profile; that is taken out."
@@ -96,8 +95,8 @@ def measured_report(
         "measured": rows,
         "mean_error": float(errors.mean()),
         "worst_error": float(errors.max()),
-        "common_factor": float(np.exp(corrected.shift)),
-        "left_over": corrected.left_over,
+        "common_factor": float(np.exp(corrected.log_scale)),
+        "residual_ci": corrected.residual_ci,
         "violations": violations,
         "machine_slower": machine_slower,
         "noisy": bool(doubted),
@@ -106,7 +105,7 @@ def measured_report(
     }
 
 
-def _taken_ms(name: str, measured: Measurement, asked: SearchProblem) -> float:
+def _taken_ms(name: str, measured: Measurement, problem: SearchProblem) -> float:
     """Milliseconds of one step, or of a picture whose steps take as long as was measured."""
     if name == LATENCY:
         return measured.latency_ms
@@ -114,24 +113,24 @@ def _taken_ms(name: str, measured: Measurement, asked: SearchProblem) -> float:
     from device_profiles import pipeline_latency
 
     step = LatencyEstimate(*(np.asarray([value]) for value in (measured.latency_ms, measured.low_ms, measured.high_ms)))
-    picture = pipeline_latency(asked.profiles[0], asked.tables.space, step, steps=asked.steps)
+    picture = pipeline_latency(problem.profiles[0], problem.tables.space, step, steps=problem.config.steps)
     return float(picture.latency_ms[0])
 
 
 def report(
-    measured: Mapping[str, Any], first: SearchResult, second: SearchResult, tables: CostTable, question: Question
+    measured: Mapping[str, Any], first: SearchResult, second: SearchResult, problem: SearchProblem
 ) -> dict[str, Any]:
-    """What was measured, and what the first front lacks next to what both searches found."""
-    weighed = weighed_objectives(question)
-    regret = _regret(first, second, tables, weighed)
+    """What was measured, and what the first front lacks of what both searches found; `problem` is the corrected one."""
+    weighed, names = problem.objectives.weighed, problem.objectives.names
+    regret = _regret(first, second, problem)
     said = (
         f"{measured['said']} By the corrected table the first front lacks {regret:.2%} of the hypervolume of both "
         f"fronts together, in {' and '.join(map(noun, weighed))}"
     )
-    if len(question.objectives) > len(weighed):
+    if len(names) > len(weighed):
         said += ", the two objectives that picks weigh"
     said += "."
-    if not any(map(_is_corrected, (*question.objectives, *tables.limits.by_figure()))):
+    if not any(map(_is_corrected, (*names, *problem.tables.constraints))):
         said += " The latency that was corrected is neither an objective nor limited, so correcting it changes nothing."
     return {
         **measured,
@@ -143,21 +142,17 @@ def report(
     }
 
 
-def weighed_objectives(question: Question) -> tuple[str, str]:
-    """The first cost and the first quality, which picks weigh against each other."""
-    return question.objectives[0], next(name for name in question.objectives if name.startswith("quality"))
-
-
 def _is_corrected(name: str) -> bool:
     """Whether a figure is a time on the first device, the one that was measured."""
     return name in (LATENCY, PIPELINE)
 
 
-def _regret(first: SearchResult, second: SearchResult, tables: CostTable, weighed: tuple[str, str]) -> float:
-    """Share of hypervolume that the first front lacks next to both together, by the corrected tables and the limits."""
-    cost, quality = weighed
+def _regret(first: SearchResult, second: SearchResult, problem: SearchProblem) -> float:
+    """Fraction of both fronts' hypervolume that the first lacks, by the corrected costs and the constraints."""
+    cost, quality = problem.objectives.weighed
+    tables = problem.tables
 
-    def points(rows: Sequence[TrialRow]) -> Floats:
+    def points(rows: Sequence[Trial]) -> Floats:
         known = tables.look_up(tables.space.encode([row.spec for row in rows]))
         return np.c_[known.figures[cost], [row.value(quality) for row in rows]].astype(np.float64)[known.feasible]
 

@@ -1,9 +1,11 @@
-"""Whether what runs on this machine says anything about a device profile."""
+"""Whether a device profile is of this machine."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from subdit.core.errors import MissingExtraError
+from subdit.core.errors import ProfileError
 from subdit.core.errors import SearchError
 
 if TYPE_CHECKING:
@@ -11,23 +13,25 @@ if TYPE_CHECKING:
 
 
 def check_same_machine(profile: DeviceProfile) -> None:
-    """Raises `SearchError` where sub-DiTs cannot be measured on the profile's device from here.
+    """Raises `SearchError` where measurements on this machine would not be of the profile's device.
 
-    A host's name alone tells little, as virtual machines are all called alike, so a processor that the profile states
-    must be this one's, too. A profile from elsewhere, such as a shipped one, is of this machine only where it goes by
-    the name that every machine of this system and processor gives itself; one that was given a name of its own is of
-    that one machine.
+    A processor that the profile states must be this machine's: host names alone do not tell, since virtual machines
+    often share one. A profile of another host, such as a shipped one, is of this machine where its device has the
+    default name of this system and processor; a device that was named by its owner is one machine only.
     """
     import platform
 
     from profilers import cpu_model
     from profilers import device_name
+    from profilers import get_runtime
 
-    if (profile.runtime, profile.precision, profile.delegate) != ("onnxruntime", "fp32", None):
+    try:
+        get_runtime(profile.runtime, precision=profile.precision, delegate=profile.delegate)
+    except (ProfileError, MissingExtraError) as error:
         raise SearchError(
-            f"The profile {profile.id} is not of ONNX Runtime in fp32, which is all that --verify can measure from "
-            "here; search with such a profile of this machine, or leave out --verify."
-        )
+            f"The profile {profile.id} is of what --verify cannot measure from here ({error}) Search with a profile of "
+            "this machine, or leave out --verify."
+        ) from error
     on, node, cpu = profile.conditions, platform.node(), cpu_model()
     if on.cpu and on.cpu != cpu:
         raise SearchError(

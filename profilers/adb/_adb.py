@@ -27,7 +27,7 @@ INSTALL = "apt-get install adb, or brew install android-platform-tools"
 _END = "subdit-exit="
 _POLL_S = 0.05
 _QUICK_S = 30.0
-# Slower than any cable that works; a push may take so long.
+# Slower than any cable that works; it bounds the time of a push.
 _BYTES_PER_S = 1e6
 
 
@@ -36,12 +36,12 @@ class DeviceLostError(DeviceError):
 
 
 class StoppedError(Exception):
-    """Somebody set the event that `Adb` was made with."""
+    """The event that `Adb` was made with was set."""
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What a command left."""
+class ShellResult:
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -63,7 +63,7 @@ class Adb:
     program: str
     stop: threading.Event
 
-    def run(self, arguments: Sequence[str], *, timeout_s: float, stoppable: bool = True) -> Ran:
+    def run(self, arguments: Sequence[str], *, timeout_s: float, stoppable: bool = True) -> ShellResult:
         """Run adb on this machine.
 
         Raises:
@@ -83,7 +83,7 @@ class Adb:
             while True:
                 try:
                     out, err = process.communicate(timeout=_POLL_S)
-                    return Ran(process.returncode, _text(out), _text(err))
+                    return ShellResult(process.returncode, _text(out), _text(err))
                 except subprocess.TimeoutExpired:
                     if stoppable and self.stop.is_set():
                         raise StoppedError from None
@@ -114,11 +114,11 @@ class Phone:
     adb: Adb
     serial: str
 
-    def shell(self, words: Sequence[str], *, timeout_s: float = _QUICK_S, stoppable: bool = True) -> Ran:
+    def shell(self, words: Sequence[str], *, timeout_s: float = _QUICK_S, stoppable: bool = True) -> ShellResult:
         """Run a program on the phone; every word is quoted for the shell there."""
         return self.shell_script(shlex.join(words), timeout_s=timeout_s, stoppable=stoppable)
 
-    def shell_script(self, script: str, *, timeout_s: float = _QUICK_S, stoppable: bool = True) -> Ran:
+    def shell_script(self, script: str, *, timeout_s: float = _QUICK_S, stoppable: bool = True) -> ShellResult:
         """Run a line of shell on the phone, which must be a constant or quoted.
 
         Raises:
@@ -130,7 +130,7 @@ class Phone:
         before, found, code = ran.out.rpartition(_END)
         if not found or not code.strip().isdigit():
             raise self.lost(ran.err or ran.out)
-        return Ran(int(code), before, ran.err)
+        return ShellResult(int(code), before, ran.err)
 
     def push(self, files: Sequence[Path], to: str) -> None:
         """Copy a file to the path `to`, or several into the folder `to/` under their own names."""
@@ -149,7 +149,7 @@ class Phone:
         if ran.code != 0:
             raise self._failed(ran, f"{path} cannot be copied from it")
 
-    def _failed(self, ran: Ran, what: str) -> DeviceError:
+    def _failed(self, ran: ShellResult, what: str) -> DeviceError:
         state = self.adb.run(["-s", self.serial, "get-state"], timeout_s=_QUICK_S)
         if state.out.strip() != "device":
             return self.lost(ran.err)

@@ -1,4 +1,4 @@
-"""The two programs called `benchmark_model`: which one a file is, what it is told, what it says.
+"""The two programs called `benchmark_model`: how they are told apart, their command lines, and what they print.
 
 TensorFlow Lite's runs an interpreter and can write outputs; LiteRT's runs a CompiledModel and cannot. Both share flags
 for runs and threads, and the loop whose last `count=` line tells the times. Sources: tflite/tools/benchmark and
@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profilers.adb._adb import Ran
+from profilers.adb._adb import Phone
+from profilers.adb._adb import ShellResult
 from profilers.importers import delegated_share
 from profilers.importers import make_log
 from profilers.importers import read
+from profilers.runtimes import Runtime
+from profilers.runtimes import runtime_class
 from subdit.core.errors import DeviceError
 from subdit.core.errors import ImportLogError
 
@@ -27,6 +30,7 @@ DELEGATES = ("gpu",)
 WARM_UP_RUNS = 2
 
 _COARSE_MS = 0.2
+_MAX_CALL_S = 60.0
 _MACHINES = {3: "x86", 40: "armeabi-v7a", 62: "x86_64", 183: "arm64-v8a"}
 _BUILDS = {"arm64-v8a": "android_aarch64", "armeabi-v7a": "android_arm"}
 _USAGE = re.compile(r"^\s*--([A-Za-z][A-Za-z0-9_-]*)=", re.MULTILINE)
@@ -49,6 +53,11 @@ class BenchmarkModel:
     path: str
     flags: frozenset[str]
     digest: str
+
+    @property
+    def runtime_class(self) -> type[Runtime]:
+        """The runtime on this machine, which tells tolerances and the numbers that products are computed in."""
+        return runtime_class(self.runtime)
 
     @property
     def name(self) -> str:
@@ -77,8 +86,8 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Run:
-    """What one call of it said.
+class BenchmarkResult:
+    """What one call printed.
 
     Attributes:
         mean_ms, median_ms, quickest_ms: of its timed runs; older builds print no median.
@@ -98,6 +107,26 @@ class Run:
     def sample_ms(self, *, mean: bool) -> float:
         """One sample of the latency: the median, which a short interruption does not move, or the mean."""
         return self.mean_ms if mean or self.median_ms is None else self.median_ms
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model on the phone.
+
+    Attributes:
+        model: its path there.
+        setting: how it is run.
+        runs: timed ones per call.
+        mean: whether their mean is the sample, and not their median; the same for all calls.
+        delegated_share: see `BenchmarkResult`.
+    """
+
+    name: str
+    model: str
+    setting: Setting
+    runs: int
+    mean: bool = False
+    delegated_share: float | None = None
 
 
 def require_abi(file: Path, abis: Sequence[str]) -> None:
@@ -121,12 +150,12 @@ def require_abi(file: Path, abis: Sequence[str]) -> None:
         )
 
 
-def recognise(helped: Ran, path: str, digest: str, file: Path) -> BenchmarkModel:
-    """Which program it is, by the flags that its help names; raises `DeviceError` where it is neither of the two."""
-    text = helped.out + helped.err
+def identify_program(usage: ShellResult, path: str, digest: str, file: Path) -> BenchmarkModel:
+    """The program, known by the flags that its help names; raises `DeviceError` where it is neither of the two."""
+    text = usage.out + usage.err
     flags = frozenset(_USAGE.findall(text))
     if not {"graph", "num_runs"} <= flags:
-        reason = next((line.strip() for line in text.splitlines() if line.strip()), f"exit code {helped.code}")
+        reason = next((line.strip() for line in text.splitlines() if line.strip()), f"exit code {usage.code}")
         raise DeviceError(
             f"{file} does not run as benchmark_model on the phone ({reason[:160]}); give the Android build of "
             "TensorFlow Lite's or LiteRT's benchmark_model."
@@ -139,7 +168,7 @@ def recognise(helped: Ran, path: str, digest: str, file: Path) -> BenchmarkModel
     return BenchmarkModel(kinds[0], path, flags, digest)
 
 
-def words(
+def command_line(
     program: BenchmarkModel,
     model: str,
     setting: Setting,
@@ -175,8 +204,14 @@ def words(
     return [*pinned, program.path, *(f"--{name}={value}" for name, value in flags.items())]
 
 
-def read_run(ran: Ran, program: BenchmarkModel, setting: Setting, name: str) -> Run:
-    """What a run said, by the importers; raises `DeviceError` where it failed or cannot be understood."""
+def call(phone: Phone, program: BenchmarkModel, job: Job, extra: Mapping[str, str] | None = None) -> BenchmarkResult:
+    """Run benchmark_model once; raises `DeviceError` where it fails, `DeviceLostError` where the connection broke."""
+    command = command_line(program, job.model, job.setting, runs=job.runs, max_s=_MAX_CALL_S, extra=extra)
+    return read_result(phone.shell(command, timeout_s=60.0 + 4 * _MAX_CALL_S), program, job.setting, job.name)
+
+
+def read_result(ran: ShellResult, program: BenchmarkModel, setting: Setting, name: str) -> BenchmarkResult:
+    """The result of a run, read by the importers; raises `DeviceError` where it failed or cannot be understood."""
     text = f"{ran.out}\n{ran.err}\n"
     if ran.code != 0:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -194,4 +229,4 @@ def read_run(ran: Ran, program: BenchmarkModel, setting: Setting, name: str) -> 
     mean_ms, min_ms = found.mean_ms, found.min_ms
     if mean_ms is None or min_ms is None:
         raise DeviceError(f"{program.name} timed nothing of {name}; give another build of it.")
-    return Run(mean_ms, found.median_ms, min_ms, delegated_share(log) if setting.delegate else None)
+    return BenchmarkResult(mean_ms, found.median_ms, min_ms, delegated_share(log) if setting.delegate else None)

@@ -1,4 +1,4 @@
-"""When to let a phone cool, and when to stop: a hot or nearly empty phone is another, slower phone."""
+"""`Guard` lets a phone cool and ends a measurement: a hot phone, or one of low charge, is slower."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import field
 
 import numpy as np
 
-from profilers._rounds import REFERENCE
-from profilers._rounds import Timings
 from profilers.adb._adb import Phone
 from profilers.adb._adb import StoppedError
-from profilers.adb._phone import State
+from profilers.adb._phone import PhoneState
 from profilers.adb._phone import read_state
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import Timings
 from subdit.core.errors import DeviceError
 
-WARM_C = 38.0
+PAUSE_C = 38.0
 """At this temperature of battery or skin measuring pauses; phones begin to lower their clocks at about 40 degrees."""
 
-HOT_C = 45.0
+END_C = 45.0
 """At this it ends."""
 
 THROTTLED = 2
@@ -29,12 +29,12 @@ LOW_PERCENT = 20.0
 """Below this charge it ends: phones save power then."""
 
 SLOW = 1.15
-"""Measuring pauses where the reference kernel takes so much longer than in its quickest quarter."""
+"""Measuring pauses where the reference kernel takes this factor longer than in its quickest quarter."""
 
 MAX_PAUSES = 20
-"""A phone that is still warm after so many pauses in a row ends the measurement."""
+"""A phone that is still warm after this number of pauses in a row ends the measurement."""
 
-# A kernel that stays slow through so many pauses is no longer taken for heat; the correction for drift deals with it.
+# A kernel that stays slow for more pauses is not slow from heat; the correction for drift deals with it.
 _MAX_SLOW_PAUSES = 3
 _LOOK_EVERY_S = 5.0
 _RECENT = 3
@@ -43,7 +43,7 @@ _ENOUGH = 12
 
 @dataclass
 class Guard:
-    """Looks after one phone while it is measured.
+    """Watches one phone while it is measured.
 
     Attributes:
         cooling_s: length of a pause.
@@ -60,7 +60,7 @@ class Guard:
     _slow_pauses: int = 0
 
     def look(self) -> str:
-        """Why to pause now, or an empty text; asks the phone every few seconds.
+        """The reason to pause now, or an empty text; asks the phone every few seconds.
 
         Raises:
             DeviceError: the phone is too hot, or its battery too low, to go on.
@@ -95,7 +95,7 @@ class Guard:
             "put it in a cool place, out of its case, and run the same command to go on where it was."
         )
 
-    def _read(self) -> State:
+    def _read(self) -> PhoneState:
         state = read_state(self.phone)
         if state.temperature_c is not None:
             self.hottest_c = max(state.temperature_c, self.hottest_c or state.temperature_c)
@@ -104,18 +104,18 @@ class Guard:
             self.lowest_percent = min(state.battery_percent, lowest)
         return state
 
-    def _judge(self, state: State) -> str:
+    def _judge(self, state: PhoneState) -> str:
         if state.battery_percent is not None and state.battery_percent < LOW_PERCENT:
             raise DeviceError(
                 f"The battery of the phone {self.phone.serial} is at {state.battery_percent:.0f} %, below "
                 f"{LOW_PERCENT:.0f} %; charge it and run the same command to go on where it was."
             )
-        if state.temperature_c is not None and state.temperature_c >= HOT_C:
+        if state.temperature_c is not None and state.temperature_c >= END_C:
             raise DeviceError(
-                f"The phone {self.phone.serial} has {state.temperature_c:.1f} C, above {HOT_C:.0f} C; let it cool and "
+                f"The phone {self.phone.serial} has {state.temperature_c:.1f} C, above {END_C:.0f} C; let it cool and "
                 "run the same command to go on where it was."
             )
-        if state.temperature_c is not None and state.temperature_c >= WARM_C:
+        if state.temperature_c is not None and state.temperature_c >= PAUSE_C:
             return f"it has {state.temperature_c:.1f} C"
         return f"its thermal status is {state.throttling}" if state.throttling >= THROTTLED else ""
 

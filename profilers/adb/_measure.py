@@ -14,33 +14,30 @@ import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from profilers._kit import Kit
-from profilers._kit import KitEntry
-from profilers._parity import limit_of
-from profilers._rounds import REFERENCE
-from profilers._rounds import TimingLog
-from profilers._rounds import Timings
+from profilers.adb._accuracy_check import run_checked
 from profilers.adb._adb import PHONE_FOLDER
 from profilers.adb._adb import Phone
 from profilers.adb._adb import device_path
 from profilers.adb._benchmark_model import BenchmarkModel
-from profilers.adb._benchmark_model import Run
+from profilers.adb._benchmark_model import Job
 from profilers.adb._benchmark_model import Setting
-from profilers.adb._benchmark_model import read_run
-from profilers.adb._benchmark_model import words
+from profilers.adb._benchmark_model import call
 from profilers.adb._guard import Guard
-from profilers.adb._parity import run_checked
 from profilers.adb._store import push_missing
+from profilers.kits.kit import Kit
+from profilers.kits.kit import KitEntry
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import TimingLog
+from profilers.measuring.timings import Timings
 from profilers.runtimes import Timing
 from subdit.core.progress import ProgressCallback
 
 CALL_MS = 100.0
-"""Runs of one call take about so long together."""
+"""Runs of one call take about this long together."""
 
 MIN_RUNS = 3
 MAX_RUNS = 500
@@ -50,27 +47,6 @@ REFERENCE_EVERY = 4
 
 _TRIAL_RUNS = 5
 _CHECK_EVERY = 2
-_MAX_CALL_S = 60.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """One model on the phone.
-
-    Attributes:
-        model: its path there.
-        setting: how it is run.
-        runs: timed ones per call.
-        mean: whether their mean is the sample, and not their median; the same for all calls.
-        delegated_share: see `Run`.
-    """
-
-    name: str
-    model: str
-    setting: Setting
-    runs: int
-    mean: bool = False
-    delegated_share: float | None = None
 
 
 def place_kit(phone: Phone, kit: Kit, beside: Mapping[str, Path], *, progress: ProgressCallback) -> str:
@@ -79,11 +55,9 @@ def place_kit(phone: Phone, kit: Kit, beside: Mapping[str, Path], *, progress: P
     for name, file in beside.items():
         # One at a time and under its new name: what it is called here may be in the kit.
         with tempfile.TemporaryDirectory(prefix="subdit-") as scratch:
-            copied = shutil.copyfile(file, Path(scratch) / f"{name}.tflite")
+            copied = shutil.copyfile(file, Path(scratch) / f"{name}{kit.reference.suffix}")
             push_missing(phone, f"{folder}-beside", [copied], progress=progress)
-    push_missing(
-        phone, folder, [kit.reference, *(entry.model for entry in kit.components + kit.whole)], progress=progress
-    )
+    push_missing(phone, folder, [kit.reference, *(entry.model for entry in kit.entries)], progress=progress)
     return folder
 
 
@@ -109,45 +83,25 @@ def try_models(
         DeviceError: a model cannot be run, or computes something else.
     """
     # An accelerator that computes in float16 is further off than its weights; nobody has measured how far.
-    limit = limit_of("int8" if setting.fp16 else kit.precision)
+    tolerance = program.runtime_class.tolerances["int8" if setting.fp16 else kit.precision]
     # The reference kernel says how fast what runs the models is just now.
     alone = dataclasses.replace(setting, threads=1)
+    suffix = kit.reference.suffix
     tried: list[tuple[Job, KitEntry | None]] = [
         (Job(REFERENCE, f"{folder}/{kit.reference.name}", alone, _TRIAL_RUNS), None),
-        *(
-            (Job(one.name, f"{folder}/{one.model.name}", setting, _TRIAL_RUNS), one)
-            for one in kit.components + kit.whole
-        ),
-        *((Job(name, f"{folder}-beside/{name}.tflite", setting, _TRIAL_RUNS), None) for name in beside),
+        *((Job(one.name, f"{folder}/{one.model.name}", setting, _TRIAL_RUNS), one) for one in kit.entries),
+        *((Job(name, f"{folder}-beside/{name}{suffix}", setting, _TRIAL_RUNS), None) for name in beside),
     ]
     jobs: dict[str, Job] = {}
     for done, (job, entry) in enumerate(tried):
         progress(done, len(tried), f"trying {job.name}")
         if entry is not None and program.writes_outputs:
-            run = run_checked(
-                phone,
-                program,
-                setting,
-                entry,
-                job.model,
-                folder=f"{PHONE_FOLDER}/outputs",
-                precision=kit.precision,
-                limit=limit,
-                runs=job.runs,
-                max_s=_MAX_CALL_S,
-            )
+            run = run_checked(phone, program, job, entry, precision=kit.precision, tolerance=tolerance)
         else:
             run = call(phone, program, job)
         runs = int(np.clip(math.ceil(CALL_MS / max(run.quickest_ms, 1e-3)), MIN_RUNS, MAX_RUNS))
         jobs[job.name] = dataclasses.replace(job, runs=runs, mean=run.wants_mean, delegated_share=run.delegated_share)
     return jobs
-
-
-def call(phone: Phone, program: BenchmarkModel, job: Job) -> Run:
-    """Run benchmark_model once; raises `DeviceError` where it fails, `DeviceLostError` where the connection broke."""
-    command = words(program, job.model, job.setting, runs=job.runs, max_s=_MAX_CALL_S)
-    ran = phone.shell(command, timeout_s=60.0 + 4 * _MAX_CALL_S)
-    return read_run(ran, program, job.setting, job.name)
 
 
 def measure(
@@ -165,7 +119,7 @@ def measure(
 
     Args:
         jobs: by name, the reference kernel's too.
-        log: what was timed before is gone on with; keeps every timing as it is taken.
+        log: keeps every timing as it is taken, and has the earlier ones, which count.
         is_enough: asked every few rounds, after `MIN_ROUNDS`.
         budget_s: seconds, those of earlier, broken measurements included, pauses not; at least `MIN_ROUNDS` are made.
         progress: reports seconds of the budget.
@@ -203,11 +157,11 @@ def measure(
         if check and timings.rounds >= MIN_ROUNDS and is_enough(timings):
             break
         timings.rounds += 1
-        for done, at in enumerate(np.random.default_rng([0, timings.rounds]).permutation(len(names))):
+        for done, index in enumerate(np.random.default_rng([0, timings.rounds]).permutation(len(names))):
             if done % REFERENCE_EVERY == 0:
                 take_reference()
-            take(names[at])
-            progress(min(timings.seconds, budget_s), budget_s, f"round {timings.rounds}, {names[at]}")
+            take(names[index])
+            progress(min(timings.seconds, budget_s), budget_s, f"round {timings.rounds}, {names[index]}")
         take_reference()
         check = timings.rounds % _CHECK_EVERY == 0
     return timings

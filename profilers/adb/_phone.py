@@ -1,4 +1,4 @@
-"""What a phone is, how it is now, and its switches: cores, governor, temperature, battery, fixed performance mode."""
+"""A phone's properties, its state, and its switches: cores, governor, temperature, battery, fixed performance mode."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _FIXED = "set-fixed-performance-mode-enabled"
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What does not change.
+class PhoneFacts:
+    """Properties of a phone, which do not change.
 
     Attributes:
         max_khz: core to its highest clock; empty where the phone does not tell.
@@ -41,8 +41,8 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class State:
-    """How the phone is just now; None where it does not tell.
+class PhoneState:
+    """Temperature, charge and throttling of a phone now; None where it does not tell.
 
     Attributes:
         temperature_c: of the battery or the skin, whichever is higher: processors are hot whenever they work.
@@ -54,7 +54,7 @@ class State:
     throttling: int
 
 
-def read_facts(phone: Phone) -> Facts:
+def read_facts(phone: Phone) -> PhoneFacts:
     """Ask the phone for its properties; raises `DeviceError` where it does not answer."""
     said = phone.shell(["getprop"])
     properties = {match[1]: match[2].strip() for match in _PROPERTY.finditer(said.out)}
@@ -71,7 +71,7 @@ def read_facts(phone: Phone) -> Facts:
     max_khz = {int(core): int(khz) for core, khz in found}
     fastest = max(max_khz, key=lambda core: (max_khz[core], core), default=0)
     governor = phone.shell(["cat", f"{_CPU}/cpu{fastest}/cpufreq/scaling_governor"])
-    return Facts(
+    return PhoneFacts(
         model=whole_name.strip(),
         soc=soc or properties.get("ro.board.platform", "") or properties.get("ro.hardware", ""),
         android=f"Android {properties.get('ro.build.version.release', '')}" + (f" (API {sdk})" if sdk else ""),
@@ -82,7 +82,7 @@ def read_facts(phone: Phone) -> Facts:
     )
 
 
-def choose_mask(phone: Phone, facts: Facts, cores: str, threads: int) -> str:
+def choose_mask(phone: Phone, facts: PhoneFacts, cores: str, threads: int) -> str:
     """The mask for `taskset`, hexadecimal; empty where the phone pins nothing and nothing was asked for.
 
     Args:
@@ -115,7 +115,7 @@ def fastest_cores(max_khz: Mapping[int, int], threads: int) -> int:
     return mask
 
 
-def read_state(phone: Phone) -> State:
+def read_state(phone: Phone) -> PhoneState:
     """Ask for temperature and battery."""
     said = phone.shell(["dumpsys", "battery"]).out
     level, scale, tenths = (_number(rf"^\s*{name}: (-?\d+)", said) for name in ("level", "scale", "temperature"))
@@ -123,7 +123,7 @@ def read_state(phone: Phone) -> State:
     thermal = phone.shell(["dumpsys", "thermalservice"]).out.partition("Current temperatures from HAL")
     skins = re.findall(rf"mValue=(-?[\d.]+), mType={_SKIN}\b", thermal[2].partition("Current cooling")[0])
     temperatures = [float(skin) for skin in skins] + ([tenths / 10] if tenths is not None else [])
-    return State(
+    return PhoneState(
         temperature_c=max(temperatures, default=None),
         battery_percent=None if level is None else 100 * level / (scale or 100),
         throttling=int(_number(r"Thermal Status: (\d+)", thermal[0]) or 0),
@@ -132,7 +132,7 @@ def read_state(phone: Phone) -> State:
 
 @contextlib.contextmanager
 def fixed_performance(phone: Phone) -> Iterator[bool]:
-    """Hold the phone's clocks where it can hold them for long; yields whether it can. Switched back in any case."""
+    """Hold the clocks at a rate that the phone can sustain; yields whether it can. It is set back in any case."""
     command = ["cmd", "power", _FIXED]
     said = phone.shell([*command, "true"])
     # Phones that do not have it say so, with exit code 0 or another.

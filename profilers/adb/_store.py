@@ -1,8 +1,7 @@
-"""Files on the phone: only what is missing there, or another, is copied."""
+"""Files on the phone: only those that are missing or differ are copied."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from profilers.adb._adb import PHONE_FOLDER
 from profilers.adb._adb import Phone
 from profilers.adb._adb import device_path
 from profilers.adb._benchmark_model import BenchmarkModel
-from profilers.adb._benchmark_model import recognise
+from profilers.adb._benchmark_model import identify_program
 from profilers.adb._benchmark_model import require_abi
+from profilers.kits.kit import digest_of
 from subdit.core.errors import DeviceError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
@@ -25,7 +25,7 @@ _HASHED_PER_S = 5e7
 def push_missing(
     phone: Phone, folder: str, files: Sequence[Path], *, progress: ProgressCallback = no_progress
 ) -> tuple[Path, ...]:
-    """Copy those files that the folder of the phone lacks or has otherwise, by their SHA-256; returns them.
+    """Copy the files that the phone's folder lacks, or has with another SHA-256; returns them.
 
     Raises:
         DeviceError: the phone cannot be written to, or was lost.
@@ -60,22 +60,16 @@ def install(phone: Phone, file: Path, abis: Sequence[str]) -> BenchmarkModel:
         phone.shell(["mkdir", "-p", folder])
         phone.push([file], path)
     phone.shell(["chmod", "755", path])
-    return recognise(phone.shell([path, "--help"]), path, digest[:16], file)
-
-
-def digest_of(file: Path) -> str:
-    """SHA-256, hexadecimal."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return identify_program(phone.shell([path, "--help"]), path, digest[:16], file)
 
 
 def _batches(files: Sequence[Path]) -> list[tuple[int, list[Path]]]:
     """Files in batches, each with the number of those before it."""
     batches: list[tuple[int, list[Path]]] = []
     size = 0
-    for at, file in enumerate(files):
+    for index, file in enumerate(files):
         if not batches or len(batches[-1][1]) == _BATCH_FILES or size > _BATCH_BYTES:
-            batches.append((at, []))
+            batches.append((index, []))
             size = 0
         batches[-1][1].append(file)
         size += file.stat().st_size

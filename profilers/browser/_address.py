@@ -97,7 +97,7 @@ def self_made_certificate(host: str) -> tuple[ssl.SSLContext, str]:
         )
         context.load_cert_chain(pem)
     digest = certificate.fingerprint(hashes.SHA256()).hex().upper()
-    return context, ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+    return context, ":".join(digest[first : first + 2] for first in range(0, len(digest), 2))
 
 
 def qr_code(url: str) -> str:

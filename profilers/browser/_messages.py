@@ -193,7 +193,7 @@ def _list(reader: Reader, shortest: int, longest: int) -> Reader:
     def read(value: Any, where: str) -> list[Any]:
         if not isinstance(value, list) or not shortest <= len(value) <= longest:
             raise MalformedError(f"{where} is no list of {shortest} to {longest} entries")
-        return [reader(entry, f"{where}[{at}]") for at, entry in enumerate(value)]
+        return [reader(entry, f"{where}[{index}]") for index, entry in enumerate(value)]
 
     return read
 

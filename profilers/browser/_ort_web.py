@@ -37,14 +37,14 @@ class OrtWeb:
 
 
 @cache
-def wanted() -> OrtWeb:
+def pinned_ort_web() -> OrtWeb:
     """What `ort_web.json` says."""
     return OrtWeb(**json.loads(files("profilers.browser").joinpath("ort_web.json").read_text(encoding="utf-8")))
 
 
 def cache_folder() -> Path:
     """Where `install_ort_web` puts it: below $SUBDIT_HOME/cache, by default in the user's cache folder."""
-    name = f"{wanted().package}-{wanted().version}"
+    name = f"{pinned_ort_web().package}-{pinned_ort_web().version}"
     home = os.environ.get("SUBDIT_HOME")
     if home:
         return Path(home) / "cache" / name
@@ -63,15 +63,15 @@ def find_ort_web(folder: Path | None = None) -> dict[str, Path]:
         MissingExtraError: it is not installed.
         ProfileError: it is another version, or has changed.
     """
-    version = wanted().version
+    version = pinned_ort_web().version
     base = cache_folder() if folder is None else folder
     if (base / "dist").is_dir():
         base = base / "dist"
-    if not any((base / name).is_file() for name in wanted().files):
+    if not any((base / name).is_file() for name in pinned_ort_web().files):
         raise MissingExtraError(
             f"onnxruntime-web {version} is not in {base}; run 'make setup-web', or name its folder with --ort-web."
         )
-    found = {name: base / name for name in wanted().files}
+    found = {name: base / name for name in pinned_ort_web().files}
     for name, path in found.items():
         packed = path.with_name(f"{name}.gz")
         try:
@@ -79,7 +79,7 @@ def find_ort_web(folder: Path | None = None) -> dict[str, Path]:
             contents = [path.read_bytes(), *([gzip.decompress(packed.read_bytes())] if packed.is_file() else [])]
         except (OSError, EOFError, ValueError):
             contents = [b""]
-        if any(hashlib.sha256(content).hexdigest() != wanted().files[name] for content in contents):
+        if any(hashlib.sha256(content).hexdigest() != pinned_ort_web().files[name] for content in contents):
             raise ProfileError(
                 f"{path} is not that of onnxruntime-web {version}, or has changed; delete it and run 'make setup-web'."
             )
@@ -105,7 +105,7 @@ def install_ort_web(*, force: bool = False) -> Path:
         raise MissingExtraError("npm is not installed, which fetches onnxruntime-web; install it (apt install npm).")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".subdit-web-", dir=target.parent) as made:
-        name = f"{wanted().package}@{wanted().version}"
+        name = f"{pinned_ort_web().package}@{pinned_ort_web().version}"
         command = [npm, "pack", name, "--pack-destination", made, "--ignore-scripts", "--silent"]
         ran = subprocess.run(command, cwd=made, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         packages = list(Path(made).glob("*.tgz"))
@@ -124,19 +124,22 @@ def install_ort_web(*, force: bool = False) -> Path:
 
 def _unpack(package: Path, folder: Path) -> None:
     """Take the wanted files out of a package whose digest is right, and pack each for the way to the phone."""
-    algorithm, _, expected = wanted().integrity.partition("-")
+    algorithm, _, expected = pinned_ort_web().integrity.partition("-")
     digest = base64.b64encode(hashlib.new(algorithm, package.read_bytes()).digest()).decode()
     if digest != expected:
+        pinned = pinned_ort_web()
         raise ProfileError(
-            f"npm gave another {wanted().package} {wanted().version} than the known one ({algorithm}-{digest}); see "
-            "which registry npm uses."
+            f"npm gave another {pinned.package} {pinned.version} than the known one ({algorithm}-{digest}); see which "
+            "registry npm uses."
         )
     folder.mkdir()
     with tarfile.open(package) as archive:
-        for name in wanted().files:
+        for name in pinned_ort_web().files:
             content = archive.extractfile(f"package/dist/{name}")
             if content is None:
-                raise ProfileError(f"The package {wanted().package} {wanted().version} has no {name}; update subdit.")
+                raise ProfileError(
+                    f"The package {pinned_ort_web().package} {pinned_ort_web().version} has no {name}; update subdit."
+                )
             raw = content.read()
             (folder / name).write_bytes(raw)
             (folder / f"{name}.gz").write_bytes(gzip.compress(raw, compresslevel=9, mtime=0))

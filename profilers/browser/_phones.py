@@ -1,7 +1,7 @@
 """The measurements of phones: who measures what, how far it is, when it is enough, and the profile in the end.
 
 Knows no network; `_server.py` hands it the messages. Raw timings go to the kit's `timings/` round by round, so a phone
-that was interrupted goes on where it was, also with a server that was started anew.
+that was interrupted goes on where it was, also with another server process.
 """
 
 from __future__ import annotations
@@ -15,19 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles import DeviceProfile
+from device_profiles import Noise
 from device_profiles import profile_path
 from device_profiles import save_profile
-from profilers._from_timings import profile_from_timings
-from profilers._kit import Kit
-from profilers._measure_kit import ATTEMPTS
-from profilers._measure_kit import OVERDRAWN
-from profilers._measure_kit import WHOLE_CI
-from profilers._rounds import TimingLog
-from profilers._rounds import Timings
-from profilers._rounds import is_finished
-from profilers._statistics import is_noisy
-from profilers._statistics import noise_of
-from profilers._statistics import within
 from profilers.browser._identity import empty_profile
 from profilers.browser._identity import made_before
 from profilers.browser._identity import timings_header
@@ -37,6 +27,19 @@ from profilers.browser._messages import Problem
 from profilers.browser._messages import Round
 from profilers.browser._web_kit import TOLERANCE
 from profilers.browser._web_kit import WebKit
+from profilers.kits.kit import Kit
+from profilers.measuring.build_profile import build_profile
+from profilers.measuring.measure_kit import ATTEMPTS
+from profilers.measuring.measure_kit import OVERDRAWN
+from profilers.measuring.measure_kit import WHOLE_CI
+from profilers.measuring.statistics import is_noisy
+from profilers.measuring.statistics import largest_noise
+from profilers.measuring.statistics import noise_of
+from profilers.measuring.statistics import within
+from profilers.measuring.timings import TimingLog
+from profilers.measuring.timings import Timings
+from profilers.measuring.timings import is_finished
+from profilers.measuring.timings import log_path
 from profilers.runtimes import Timing
 
 MIN_ROUNDS = 20
@@ -45,7 +48,7 @@ MAX_RUNS = 32
 
 COOLING_S = 15.0
 
-# A phone that was silent for so long has gone; another may take its name.
+# A phone that was silent for this time has gone; another may take its name.
 _SILENT_S = 60.0
 _CHECK_EVERY = 5
 _SAY_EVERY_S = 10.0
@@ -66,9 +69,9 @@ class Order:
     """What phones are asked to do.
 
     Attributes:
-        threads: measured with one thread first, then with so many.
+        threads: measured with one thread first, then with this number.
         webgpu: measured on the GPU, too, where there is a real one.
-        by_whole: as `profile_from_timings` takes it.
+        by_whole: as `build_profile` takes it.
         device: name of the device, where there is only one; otherwise people type it.
         out: file of the profile, by default in the user's registry.
         budget_s: seconds per attempt.
@@ -96,7 +99,7 @@ class Order:
 
 
 @dataclass
-class _Run:
+class _Measurement:
     """One measurement of one phone."""
 
     id: str
@@ -121,7 +124,7 @@ class Phones:
         self.order = order
         self.profiles: list[DeviceProfile] = []
         self.finished: set[str] = set()
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, _Measurement] = {}
         # Last answers, by run and by phone and profile: one that was lost on its way is asked for again.
         self._done_runs: dict[str, dict[str, Any]] = {}
         self._done: dict[tuple[str, str], dict[str, Any]] = {}
@@ -141,7 +144,7 @@ class Phones:
             del self._runs[run.id]
         if len(self._runs) >= MAX_RUNS:
             raise RefusedError(503, f"{MAX_RUNS} phones are measuring already; wait for one to end.")
-        path = self.order.kit.folder / "timings" / f"{empty.id.replace('/', '--')}.jsonl"
+        path = log_path(self.order.kit, empty)
         header = timings_header(self.order.kit, self.order.web.digest, empty, begin)
         if target.exists() and not self.order.force:
             made = made_before(empty, target) if is_finished(path, header) else None
@@ -152,13 +155,9 @@ class Phones:
                 )
             self._say(f"{made.id}: done before, saved at {target}; --force measures again")
             return self._ended(begin.client, "", made)
-        log = TimingLog(path, header)
-        if log.finished:
-            log.close()
-            log = TimingLog(path, header, restart=True)
-        run = _Run(secrets.token_hex(16), begin, empty, target, log)
+        run = _Measurement(secrets.token_hex(16), begin, empty, target, TimingLog(path, header))
         self._runs[run.id] = run
-        run.attempt = max(len(log.attempts) - 1, 0)
+        run.attempt = max(len(run.log.attempts) - 1, 0)
         gone_on = f", goes on after {run.timings.rounds} rounds" if run.timings.rounds else ""
         self._say(f"{empty.id}: {begin.environment.browser} on {begin.environment.os}{gone_on}")
         return self._state(run)
@@ -169,7 +168,7 @@ class Phones:
             return self._done_runs[outputs.run]
         run = self._run(outputs.run)
         for model, found in zip(self.order.web.models, outputs.outputs, strict=True):
-            off = model.expected.off(found) if len(found.samples) == len(model.places) else float("inf")
+            off = model.expected.difference(found) if len(found.samples) == len(model.places) else float("inf")
             if not off <= TOLERANCE:
                 text = f"This browser computes {model.name} wrong, by {off:.2g} of its output; no profile is made."
                 self._say(f"{run.empty.id}: {text}")
@@ -229,14 +228,14 @@ class Phones:
                 403, "This browser's GPU is imitated by the processor, so its times are no GPU's; no profile is made."
             )
 
-    def _run(self, run_id: str) -> _Run:
+    def _run(self, run_id: str) -> _Measurement:
         if run_id not in self._runs:
             raise RefusedError(410, "This measurement has ended; load the page again.")
         run = self._runs[run_id]
         run.seen = time.monotonic()
         return run
 
-    def _state(self, run: _Run) -> dict[str, Any]:
+    def _state(self, run: _Measurement) -> dict[str, Any]:
         """What a phone does next; ends the attempt, and the measurement, where it is time."""
         text = ""
         if run.checked and self._attempt_has_ended(run):
@@ -245,43 +244,36 @@ class Phones:
             if not is_noisy(noise) or overdrawn or run.attempt + 1 >= ATTEMPTS:
                 return self._finished(run)
             run.attempt += 1
-            worst = max(noise.component_ci, noise.whole_ci, noise.split)
-            text = f"too noisy by {100 * worst:.1f} % (limit {100 * noise.limit:.0f} %), measured again"
+            text = f"too noisy by {100 * largest_noise(noise):.1f} % (limit {100 * noise.limit:.0f} %), measured again"
         timings = run.timings
-        share = min(timings.seconds / self.order.budget_s, timings.rounds / self.order.min_rounds, 1.0)
+        fraction = min(timings.seconds / self.order.budget_s, timings.rounds / self.order.min_rounds, 1.0)
         if timings.rounds >= self.order.min_rounds:
-            share = min(timings.seconds / self.order.budget_s, 1.0)
+            fraction = min(timings.seconds / self.order.budget_s, 1.0)
         if text or time.monotonic() - run.said > _SAY_EVERY_S:
             run.said = time.monotonic()
-            self._say(f"{run.empty.id}: {text or f'round {timings.rounds}, {100 * share:.0f} %'}")
+            self._say(f"{run.empty.id}: {text or f'round {timings.rounds}, {100 * fraction:.0f} %'}")
         state = {"state": "measure" if run.checked else "check", "run": run.id, "attempt": run.attempt}
-        return {**state, "round": timings.rounds, "share": share, "text": text}
+        return {**state, "round": timings.rounds, "share": fraction, "text": text}
 
-    def _attempt_has_ended(self, run: _Run) -> bool:
+    def _attempt_has_ended(self, run: _Measurement) -> bool:
         timings = run.timings
         if timings.rounds < self.order.min_rounds:
             return False
         if timings.seconds >= self.order.budget_s:
             return True
-        names = [entry.name for entry in self.order.kit.whole or self.order.kit.components]
+        names = self.order.kit.whole_names or self.order.kit.component_names
         return timings.rounds % _CHECK_EVERY == 0 and within(names, WHOLE_CI)(timings)
 
-    def _noise(self, timings: Timings, attempts: int) -> Any:
+    def _noise(self, timings: Timings, attempts: int) -> Noise:
         kit = self.order.kit
-        names = ([entry.name for entry in kit.components], [entry.name for entry in kit.whole])
-        return noise_of(timings, *names, attempts=attempts)
+        return noise_of(timings, kit.component_names, kit.whole_names, attempts=attempts)
 
-    def _finished(self, run: _Run) -> dict[str, Any]:
+    def _finished(self, run: _Measurement) -> dict[str, Any]:
         tried = run.log.attempts[: run.attempt + 1]
-
-        def noise_in(timings: Timings) -> float:
-            noise = self._noise(timings, len(tried))
-            return max(noise.component_ci, noise.whole_ci, noise.split)
-
         # Its end is now.
         empty = empty_profile(self.order.kit, run.begin, runtime_version=self.order.runtime_version)
-        best = min(tried, key=noise_in)
-        made = profile_from_timings(self.order.kit, empty, best, attempts=len(tried), by_whole=self.order.by_whole)
+        quietest = min(tried, key=lambda timings: largest_noise(self._noise(timings, len(tried))))
+        made = build_profile(self.order.kit, empty, quietest, attempts=len(tried), by_whole=self.order.by_whole)
         save_profile(made, run.target, force=self.order.force)
         run.log.finish()
         del self._runs[run.id]

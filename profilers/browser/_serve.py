@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import importlib.util
 import secrets
 import signal
@@ -16,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles import DeviceProfile
-from profilers._kit import open_kit
-from profilers._selection import choose_whole
-from profilers._selection import is_by_whole
 from profilers.browser._address import address_of
 from profilers.browser._address import lan_address
 from profilers.browser._address import listen
@@ -26,21 +22,21 @@ from profilers.browser._address import qr_code
 from profilers.browser._address import self_made_certificate
 from profilers.browser._messages import DEVICE_NAME
 from profilers.browser._ort_web import find_ort_web
-from profilers.browser._ort_web import wanted
+from profilers.browser._ort_web import pinned_ort_web
 from profilers.browser._phones import COOLING_S
 from profilers.browser._phones import MIN_ROUNDS
 from profilers.browser._phones import Order
 from profilers.browser._phones import Phones
 from profilers.browser._server import application
 from profilers.browser._web_kit import web_kit
-from subdit.core.errors import KitError
+from profilers.kits.kit import open_kit
+from profilers.kits.kit_estimate import DEFAULT_BUDGET_S
+from profilers.measuring.kit_selection import require_new
+from profilers.measuring.kit_selection import select_models
 from subdit.core.errors import MissingExtraError
 from subdit.core.errors import ProfileError
-from subdit.core.errors import RunError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
-from subdit.space import components_up_to
-from subdit.space import get_space
 
 # How long the last phone has to fetch its last answer.
 _LAST_ANSWER_S = 1.0
@@ -60,7 +56,7 @@ def serve(
     webgpu: bool = False,
     device: str | None = None,
     out: Path | None = None,
-    budget_s: float = 60.0,
+    budget_s: float = DEFAULT_BUDGET_S,
     min_rounds: int = MIN_ROUNDS,
     cooling_s: float = COOLING_S,
     calibrate: int | None = None,
@@ -82,15 +78,15 @@ def serve(
         port: by default 8123, or another where that is taken.
         ort_web: folder of onnxruntime-web, by default the cache that `make setup-web` fills.
         phones: how many phones to wait for, one after another or at once.
-        threads: one thread is measured first, and then so many, as a profile of its own.
+        threads: one thread is measured first, and then this number, as a profile of its own.
         webgpu: measure on the GPU, too, as a profile of its own.
         device: name of the device; by default people type it on the phone.
         out: file of the profile, by default in the user's registry.
         budget_s: seconds per attempt; there are up to three where a phone is noisy.
         min_rounds: rounds that are made whatever the budget says.
         cooling_s: how long a phone rests before it measures again, where it was too noisy.
-        calibrate: how many of the kit's whole sub-DiTs to calibrate on; by default as `profile` does.
-        whole: measure so many of them and predict all others from them, as `profile` does.
+        calibrate: number of the kit's whole sub-DiTs to calibrate on; by default as `profile` does.
+        whole: number of them to measure and predict all others from, as `profile` does.
         progress: reports models while the kit is prepared.
         force: replace profiles that are there, as `profile` does.
 
@@ -114,24 +110,18 @@ def serve(
         raise ProfileError("One name and one file are of one phone; leave out --device and --out, or --phones.")
     if out is not None and (threads > 1 or webgpu):
         raise ProfileError("Threads and WebGPU make profiles of their own; leave out --out, or these.")
-    if out is not None and out.exists() and not force:
-        raise RunError(f"There is a profile at {out} already; name another file, or pass --force.")
+    if out is not None:
+        require_new(out, force=force)
     files = find_ort_web(ort_web)
-    kit = open_kit(kit_dir)
-    expected = [component.name for component in components_up_to(get_space(kit.space), kit.max_params)]
-    if kit.components and [entry.name for entry in kit.components] != expected:
-        raise KitError(
-            f"The kit {kit_dir} was made for another version of space {kit.space!r}; make it again with --force."
-        )
-    kit = dataclasses.replace(kit, whole=choose_whole(kit, calibrate=calibrate, whole=whole))
+    kit, by_whole = select_models(open_kit(kit_dir), calibrate=calibrate, whole=whole)
     listening = listen(host or ("127.0.0.1" if usb else lan_address()), port)
     try:
         context, fingerprint = self_made_certificate(address_of(listening)) if https else (None, "")
         order = Order(
             kit=kit,
             web=web_kit(kit, progress=progress),
-            runtime_version=wanted().version,
-            by_whole=is_by_whole(kit, calibrate=calibrate, whole=whole),
+            runtime_version=pinned_ort_web().version,
+            by_whole=by_whole,
             threads=threads,
             webgpu=webgpu,
             device=device,
@@ -183,7 +173,7 @@ async def _run(
     count: int,
     introduce: Callable[[], None],
 ) -> bool:
-    """Serve until so many phones are done, or until a signal; returns whether it was a signal."""
+    """Serve until `count` phones are done, or until a signal; returns whether it was a signal."""
     from aiohttp import web
 
     done, stopped = asyncio.Event(), asyncio.Event()

@@ -130,8 +130,8 @@ def application(phones: Phones, *, token: str, ort_files: Mapping[str, Path], on
     app.on_response_prepare.append(add_headers)
     add = app.router.add_get
     for name in PAGE_FILES:
-        at = "" if name == "index.html" else name
-        add(f"/{token}/{at}", send_bytes(page.joinpath(name).read_bytes(), Path(name).suffix))
+        place = "" if name == "index.html" else name
+        add(f"/{token}/{place}", send_bytes(page.joinpath(name).read_bytes(), Path(name).suffix))
     add(f"/{token}/kit.json", send_kit)
     for number, model in enumerate(models):
         add(f"/{token}/models/{number}.onnx", send_bytes(model.graph, ".onnx"))

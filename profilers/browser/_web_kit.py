@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from profilers._kit import Kit
-from profilers._reference_kernel import reference_inputs
-from profilers._rounds import REFERENCE
 from profilers.browser._weights import Floats
 from profilers.browser._weights import Generated
 from profilers.browser._weights import generate
 from profilers.browser._weights import recipe_like
+from profilers.kits.kit import Kit
+from profilers.measuring.timings import REFERENCE
+from profilers.runtimes import get_runtime
+from profilers.runtimes import reference_inputs
 from subdit.core.errors import KitError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
@@ -52,7 +53,7 @@ class OutputStatistics:
     std: float
     samples: tuple[float, ...]
 
-    def off(self, other: OutputStatistics) -> float:
+    def difference(self, other: OutputStatistics) -> float:
         """Largest difference of any statistic, over the mean absolute value here."""
         own, others = (np.asarray([one.mean, one.mean_abs, one.std, *one.samples]) for one in (self, other))
         return float(np.abs(own - others).max() / self.mean_abs)
@@ -119,11 +120,10 @@ def web_kit(kit: Kit, *, progress: ProgressCallback = no_progress) -> WebKit:
             f"{kit.space} --runtime onnxruntime --out {shlex.quote(f'{kit.folder}-onnx')}'."
         )
     models = [_web_model(REFERENCE, kit.reference, reference_inputs())]
-    entries = kit.components + kit.whole
-    for done, entry in enumerate(entries):
-        progress(done, len(entries), entry.name)
+    for done, entry in enumerate(kit.entries):
+        progress(done, len(kit.entries), entry.name)
         models.append(_web_model(entry.name, entry.model, entry.arrays()[0]))
-    progress(len(entries), len(entries), "")
+    progress(len(kit.entries), len(kit.entries), "")
     return WebKit(tuple(models))
 
 
@@ -131,22 +131,16 @@ def run_natively(
     graph: bytes, weights: tuple[Generated, ...], inputs: Mapping[str, tuple[tuple[int, ...], Generated]]
 ) -> Floats:
     """Output of a graph with generated weights and inputs, by ONNX Runtime on this machine."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     with tempfile.TemporaryDirectory(prefix="subdit-web-") as folder:
         model = Path(folder) / "model.onnx"
         model.write_bytes(graph)
         with (Path(folder) / WEIGHTS).open("wb") as file:
             for recipe in weights:
                 file.write(generate(recipe).tobytes())
-        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        (output,) = session.run(
-            None, {name: generate(recipe).reshape(shape) for name, (shape, recipe) in inputs.items()}
-        )
-    return np.asarray(output, dtype=np.float32)
+        given = {name: generate(recipe).reshape(shape) for name, (shape, recipe) in inputs.items()}
+        session = get_runtime("onnxruntime").load(model, given, threads=1)
+        session.run()
+        return session.output()
 
 
 def statistics(output: npt.NDArray[Any], places: tuple[int, ...]) -> OutputStatistics:
@@ -159,14 +153,14 @@ def statistics(output: npt.NDArray[Any], places: tuple[int, ...]) -> OutputStati
 def _web_model(name: str, path: Path, inputs: Mapping[str, npt.NDArray[Any]]) -> WebModel:
     graph, weights, output = _without_weights(path)
     recipes = {}
-    for at, (key, values) in enumerate(inputs.items()):
+    for index, (key, values) in enumerate(inputs.items()):
         if values.dtype != np.float32:
             raise KitError(f"{path} has an input {key!r} of {values.dtype}, and a browser is given float32 alone.")
-        recipes[key] = (values.shape, recipe_like(values, _INPUT_SEED + at))
+        recipes[key] = (values.shape, recipe_like(values, _INPUT_SEED + index))
     found = run_natively(graph, weights, recipes)
     places = tuple(int(place) for place in np.unique(np.linspace(0, found.size - 1, SAMPLES).astype(int)))
     expected = statistics(found, places)
-    # Written so that a NaN is refused too. An output without spread would look right whatever had computed it.
+    # Written so that a NaN is refused too. A constant output would look right whatever had computed it.
     if not (np.isfinite(found).all() and expected.std > 1e-3 * expected.mean_abs > 0):
         raise KitError(f"{name} has an output that cannot be checked with generated weights; report it with its kit.")
     return WebModel(name, graph, weights, recipes, output, places, expected)

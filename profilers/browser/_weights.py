@@ -14,7 +14,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 _GOLDEN = np.uint32(0x9E3779B1)
-# Values are generated in pieces of so many, which stay in the cache.
+# Values are generated in pieces of this number, which stay in the cache.
 _PIECE = 1 << 20
 
 
@@ -52,11 +52,11 @@ def generate(recipe: Generated) -> Floats:
     values = np.empty(recipe.count, dtype=np.float32)
     start = _mixed(np.asarray([recipe.seed], dtype=np.uint32))
     scale, mean = np.float32(recipe.scale), np.float32(recipe.mean)
-    for at in range(0, recipe.count, _PIECE):
-        index = np.arange(at, min(at + _PIECE, recipe.count), dtype=np.uint32)
+    for begin in range(0, recipe.count, _PIECE):
+        index = np.arange(begin, min(begin + _PIECE, recipe.count), dtype=np.uint32)
         high = (_mixed(index * _GOLDEN + start) >> np.uint32(8)).astype(np.float32)
         # 24 bits over 2^23, less one: exact in float32.
-        values[at : at + len(index)] = (high * np.float32(2.0**-23) - np.float32(1.0)) * scale + mean
+        values[begin : begin + len(index)] = (high * np.float32(2.0**-23) - np.float32(1.0)) * scale + mean
     return values
 
 

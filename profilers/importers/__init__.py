@@ -4,9 +4,10 @@
 """
 
 from profilers.importers._delegation import delegated_share
-from profilers.importers._imported import UNCONFIRMED
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import OperatorRow
+from profilers.importers._import_logs import import_logs
+from profilers.importers._imported_log import UNCONFIRMED
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import OperatorRow
 from profilers.importers._log import MAX_BYTES
 from profilers.importers._log import make_log
 from profilers.importers._registry import IMPORTERS
@@ -14,7 +15,6 @@ from profilers.importers._registry import Importer
 from profilers.importers._registry import ReadOptions
 from profilers.importers._registry import read
 from profilers.importers._registry import read_log
-from profilers.importers._to_profile import import_logs
 
 __all__ = [
     "IMPORTERS",

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from profilers.importers._imported import CPU
-from profilers.importers._imported import UNCONFIRMED
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import OperatorRow
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
-from profilers.importers._imported import precision_word
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import UNCONFIRMED
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import OperatorRow
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
+from profilers.importers._imported_log import precision_word
 from profilers.importers._log import Log
 from profilers.importers._log import json_number
 from profilers.importers._log import parse_json
@@ -80,7 +80,7 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
         delegated_share=_share({unit: units.count(unit) for unit in _UNITS}),
         graph_operators=len(units) or None,
     )
-    return (checked(log, made),)
+    return (check_log(log, made),)
 
 
 def read_yaml(log: Log) -> tuple[ImportedLog, ...]:
@@ -146,13 +146,13 @@ def _measurement(log: Log, label: str, component: str, metrics: Any) -> Imported
         raise log.refuse(None, f"{label} has the status {str(status)[:40]!r}", "give jobs that passed")
     low, peak = (_scalar(log, memory, key, label) for key in ("min", "max"))
     if low > peak:
-        raise disagree(log, None, f"memory of {label}", f"min {low:g} MB", f"max {peak:g} MB")
+        raise contradiction(log, None, f"memory of {label}", f"min {low:g} MB", f"max {peak:g} MB")
     counts = {key: _scalar(log, layers, key, label) for key, _ in _entries(log, layers)}
     total = counts.pop("total", None)
     if total is None or sum(counts.values()) != total or set(counts) - {"npu", "gpu", "cpu"}:
-        raise disagree(log, None, f"layers of {label}", f"total {total}", f"{sum(counts.values()):g} in units")
+        raise contradiction(log, None, f"layers of {label}", f"total {total}", f"{sum(counts.values()):g} in units")
     if not isinstance(unit, str) or not counts.get(unit.lower()):
-        raise disagree(log, None, f"compute unit of {label}", unit, "no layers on it")
+        raise contradiction(log, None, f"compute unit of {label}", unit, "no layers on it")
     placed = {key.upper(): int(count) for key, count in counts.items() if count}
     made = ImportedLog(
         "aihub-perf-yaml",
@@ -166,7 +166,7 @@ def _measurement(log: Log, label: str, component: str, metrics: Any) -> Imported
         delegated_share=_share(placed),
         graph_operators=int(total),
     )
-    return checked(log, made)
+    return check_log(log, made)
 
 
 def _entries(log: Log, values: Any) -> Iterator[tuple[str, Any]]:

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import csv
 
-from profilers.importers._imported import CPU
-from profilers.importers._imported import UNCONFIRMED
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import OperatorRow
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
-from profilers.importers._imported import file_name
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import UNCONFIRMED
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import OperatorRow
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
+from profilers.importers._imported_log import file_name
 from profilers.importers._log import Log
 
 TITLE = "Core ML performance report"
@@ -44,10 +44,10 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
     texts: dict[str, str] = {}
     times: dict[str, float] = {}
     operations: list[tuple[str, str, float]] = []
-    for at, line in enumerate(log.lines[1:-1], 2):
+    for lineno, line in enumerate(log.lines[1:-1], 2):
         label, separator, rest = line.partition(":")
         if not separator or "," in label:
-            cells = _cells(log, at, line)
+            cells = _cells(log, lineno, line)
         elif label.strip() in _TIMES:
             cells = [label.strip(), *rest.split()]
         else:
@@ -55,15 +55,17 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
         if not any(cells):
             continue
         if cells[0] in texts or cells[0] in times:
-            raise log.refuse(at, f"{cells[0]} is given twice", "give one report per file")
+            raise log.refuse(lineno, f"{cells[0]} is given twice", "give one report per file")
         if cells[0] in _TEXTS and len(cells) == 2 and cells[1]:
             texts[cells[0]] = cells[1]
         elif cells[0] in _TIMES and len(cells) == 3:
-            times[cells[0]] = _ms(log, at, cells[1], cells[2])
+            times[cells[0]] = _ms(log, lineno, cells[1], cells[2])
         elif cells[0] == "Operation" and len(cells) == 5:
-            operations.append((cells[1], cells[2], _ms(log, at, cells[3], cells[4])))
+            operations.append((cells[1], cells[2], _ms(log, lineno, cells[3], cells[4])))
         else:
-            raise log.refuse(at, f"{line[:60]!r} is not understood", "write it as 'Prediction: 1.23 ms' or with commas")
+            raise log.refuse(
+                lineno, f"{line[:60]!r} is not understood", "write it as 'Prediction: 1.23 ms' or with commas"
+            )
     if "Prediction" not in times or not {"Model", "Compute units"} <= set(texts):
         raise log.refuse(log.last, "Model, Compute units or Prediction is missing", "add it from the report")
     total = sum(ms for _, _, ms in operations)
@@ -71,7 +73,9 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
     if len(set(names)) != len(names):
         raise log.refuse(None, "an operation is given twice", "give each once")
     if operations and abs(total - times["Prediction"]) > 0.05 * times["Prediction"] + 5e-4 * len(operations):
-        raise disagree(log, None, "prediction and operations", f"{times['Prediction']:g} ms", f"{total:g} ms in sum")
+        raise contradiction(
+            log, None, "prediction and operations", f"{times['Prediction']:g} ms", f"{total:g} ms in sum"
+        )
     rows = [
         OperatorRow(name, kind, ms, ms / total if total else None, 1, None, estimated=True)
         for name, kind, ms in operations
@@ -87,17 +91,19 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
         runtime_version=texts.get("OS"),
         warnings=(UNCONFIRMED, "typed from Xcode's report, which states a median alone"),
     )
-    return (checked(log, made),)
+    return (check_log(log, made),)
 
 
-def _cells(log: Log, at: int, line: str) -> list[str]:
+def _cells(log: Log, lineno: int, line: str) -> list[str]:
     try:
         return [cell.strip() for cell in next(csv.reader([line]), [])]
     except csv.Error as error:
-        raise log.refuse(at, f"this is no line of CSV ({error})", "write it as 'Prediction,1.23,ms'") from None
+        raise log.refuse(lineno, f"this is no line of CSV ({error})", "write it as 'Prediction,1.23,ms'") from None
 
 
-def _ms(log: Log, at: int, text: str, unit: str) -> float:
+def _ms(log: Log, lineno: int, text: str, unit: str) -> float:
     if unit != "ms":
-        raise log.refuse(at, f"{unit[:20]!r} is not the unit here", "write milliseconds, as in 'Prediction: 1.23 ms'")
-    return log.number(at, text, "the time")
+        raise log.refuse(
+            lineno, f"{unit[:20]!r} is not the unit here", "write milliseconds, as in 'Prediction: 1.23 ms'"
+        )
+    return log.number(lineno, text, "the time")

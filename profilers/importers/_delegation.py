@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from profilers.importers._imported import file_name
+from profilers.importers._imported_log import file_name
 from profilers.importers._log import Log
 
 _SPLIT = re.compile(

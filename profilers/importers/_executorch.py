@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from profilers.importers._imported import CPU
-from profilers.importers._imported import UNCONFIRMED
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import OperatorRow
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
-from profilers.importers._imported import precision_word
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import UNCONFIRMED
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import OperatorRow
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
+from profilers.importers._imported_log import precision_word
 from profilers.importers._log import Log
 from profilers.importers._log import json_number
 from profilers.importers._log import parse_json
@@ -55,7 +55,7 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
     """The whole method and its operators; raises `ImportLogError` where it is cut or contradicts itself."""
     columns = log.lines[0].split("\t")
     if len(set(columns)) != len(columns) or "raw" not in columns:
-        raise log.refuse(1, "the headings are not those of Inspector.save_data_to_tsv", "save it anew")
+        raise log.refuse(1, "the headings are not those of Inspector.save_data_to_tsv", "save it again")
     for name in _STATISTICS:
         if f"{name} (ms)" not in columns:
             other = next((column for column in columns if column.startswith(f"{name} (")), None)
@@ -65,24 +65,26 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
         raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
     whole: tuple[int, dict[str, float], list[float]] | None = None
     rows: list[_Row] = []
-    for at, line in enumerate(log.lines[1:], 2):
+    for lineno, line in enumerate(log.lines[1:], 2):
         cells = line.split("\t")
         if len(cells) != len(columns):
-            raise log.refuse(at, f"{len(cells)} cells under {len(columns)} headings", "give the whole file")
+            raise log.refuse(lineno, f"{len(cells)} cells under {len(columns)} headings", "give the whole file")
         values = dict(zip(columns, cells, strict=True))
-        if log.whole(at, values.get("", ""), "the row's index") != at - 2:
-            raise log.refuse(at, f"the row's index is {values['']}, not {at - 2}", "give the file as it was saved")
-        raw, times = _row_times(log, at, values)
+        if log.whole(lineno, values.get("", ""), "the row's index") != lineno - 2:
+            raise log.refuse(
+                lineno, f"the row's index is {values['']}, not {lineno - 2}", "give the file as it was saved"
+            )
+        raw, times = _row_times(log, lineno, values)
         name = values.get("event_name", "")
         if whole is not None and values.get("event_block_name", "") == "Execute":
-            raise log.refuse(at, f"a row after {_WHOLE}", "save one method's run")
+            raise log.refuse(lineno, f"a row after {_WHOLE}", "save one method's run")
         if name == _WHOLE:
-            whole = (at, times, raw)
+            whole = (lineno, times, raw)
         elif name != "OPERATOR_CALL" and not name.startswith(("Method::", "Program::")):
-            rows.append(_row(log, at, values, times["avg"]))
+            rows.append(_row(log, lineno, values, times["avg"]))
     if whole is None:
         raise log.cut(f"the row {_WHOLE!r}", "give the whole file")
-    at, times, raw = whole
+    lineno, times, raw = whole
     ran = _ran(columns, rows)
     counted = any(row.delegated for row in rows)
     if counted:
@@ -93,8 +95,8 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
     known = counted or on_delegate in (0, len(rows))
     total = sum(row.ms for row in rows)
     if total > _longest_ms(times["avg"], rows):
-        _refuse_ticks(log, at, times["avg"], rows)
-        raise disagree(log, at, f"{_WHOLE} and its operators", f"{times['avg']:g} ms", f"{total:g} ms in sum")
+        _refuse_ticks(log, lineno, times["avg"], rows)
+        raise contradiction(log, lineno, f"{_WHOLE} and its operators", f"{times['avg']:g} ms", f"{total:g} ms in sum")
     made = ImportedLog(
         "executorch-inspector",
         "ExecuTorch Inspector",
@@ -114,7 +116,7 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
         graph_operators=len(rows) if counted or not on_delegate else None,
         partly_delegated=True if 0 < on_delegate < len(rows) else None,
     )
-    return (checked(log, made, line=at, step_ms=1e-9),)
+    return (check_log(log, made, line=lineno, step_ms=1e-9),)
 
 
 def read_json(log: Log) -> tuple[ImportedLog, ...]:
@@ -162,7 +164,7 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
             label=facts[name]["name"] if len(models) > 1 else None,
             precision=precision_word(quantization) if isinstance(quantization, str) else None,
         )
-        made.append(checked(log, one))
+        made.append(check_log(log, one))
     if not made:
         raise log.cut("a metric", "give the whole file")
     return tuple(made)
@@ -173,28 +175,28 @@ def _longest_ms(whole_ms: float, rows: list[_Row]) -> float:
     return whole_ms * 1.02 + 1e-3 * len(rows)
 
 
-def _refuse_ticks(log: Log, at: int, whole_ms: float, rows: list[_Row]) -> None:
+def _refuse_ticks(log: Log, lineno: int, whole_ms: float, rows: list[_Row]) -> None:
     """A delegate's times may come in the clock's own unit, under a heading of milliseconds (executorch issue 4504)."""
     plain = sum(row.ms for row in rows if not row.delegated)
     delegated = sum(row.ms for row in rows if row.delegated)
     for factor, unit in ((1e6, "nanoseconds"), (1e3, "microseconds")):
         if delegated and plain + delegated / factor <= _longest_ms(whole_ms, rows):
             raise log.refuse(
-                at,
+                lineno,
                 f"the delegate's operators take {delegated:g} in sum under a heading of ms, and {_WHOLE} {whole_ms:g} "
                 f"ms: they are in {unit}",
                 "save it with an Inspector that is given a delegate_time_scale_converter",
             )
 
 
-def _row(log: Log, at: int, values: dict[str, str], ms: float) -> _Row:
+def _row(log: Log, lineno: int, values: dict[str, str], ms: float) -> _Row:
     delegated = values.get("is_delegated_op", "False")
     if delegated not in ("True", "False"):
-        raise log.refuse(at, f"is_delegated_op is {delegated[:20]!r}", "give the file as it was saved")
+        raise log.refuse(lineno, f"is_delegated_op is {delegated[:20]!r}", "give the file as it was saved")
     backend = values.get("delegate_backend_name", "").strip()
     row = _Row(values["event_name"], values.get("op_types", ""), ms, delegated == "True", backend)
     if backend and not (row.on_delegate and re.fullmatch(r"[A-Za-z]\w{0,60}", backend)):
-        raise log.refuse(at, f"delegate_backend_name is {backend[:40]!r}", "give the file as it was saved")
+        raise log.refuse(lineno, f"delegate_backend_name is {backend[:40]!r}", "give the file as it was saved")
     return row
 
 
@@ -205,19 +207,21 @@ def _ran(columns: list[str], rows: list[_Row]) -> str | None:
     return CPU if rows and "is_delegated_op" in columns else None
 
 
-def _row_times(log: Log, at: int, values: dict[str, str]) -> tuple[list[float], dict[str, float]]:
+def _row_times(log: Log, lineno: int, values: dict[str, str]) -> tuple[list[float], dict[str, float]]:
     """The raw times and their statistics, which the row states too."""
     text = values["raw"].strip()
     if not (text.startswith("[") and text.endswith("]")):
-        raise log.refuse(at, "the cell of raw times is cut", "give the whole file")
-    raw = [log.number(at, part, "a raw time") for part in text[1:-1].split(",")]
-    times = {name: log.number(at, values[f"{name} (ms)"], name) for name in _STATISTICS}
+        raise log.refuse(lineno, "the cell of raw times is cut", "give the whole file")
+    raw = [log.number(lineno, part, "a raw time") for part in text[1:-1].split(",")]
+    times = {name: log.number(lineno, values[f"{name} (ms)"], name) for name in _STATISTICS}
     computed = {"avg": float(np.mean(raw)), "min": min(raw), "max": max(raw)}
     computed |= {name: float(np.percentile(raw, int(name[1:]))) for name in ("p10", "p50", "p90")}
     for name, value in computed.items():
         if abs(value - times[name]) > 1e-5 * value + 1e-9:
             for factor, unit in ((1e6, "nanoseconds"), (1e3, "microseconds")):
                 if abs(value - factor * times[name]) <= 1e-5 * value:
-                    raise log.refuse(at, f"the raw times are in {unit} and {name} in ms", "save both in one scale")
-            raise disagree(log, at, f"{name} of {values.get('event_name', '')[:40]} and raw", times[name], value)
+                    raise log.refuse(lineno, f"the raw times are in {unit} and {name} in ms", "save both in one scale")
+            raise contradiction(
+                log, lineno, f"{name} of {values.get('event_name', '')[:40]} and raw", times[name], value
+            )
     return raw, times

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from profilers.importers._counts import CountLine
-from profilers.importers._counts import is_count_line
-from profilers.importers._counts import read_count_line
+from profilers.importers._count_line import CountLine
+from profilers.importers._count_line import is_count_line
+from profilers.importers._count_line import read_count_line
 from profilers.importers._delegation import applied
 from profilers.importers._delegation import delegation
 from profilers.importers._delegation import partly_delegated
-from profilers.importers._imported import CPU
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
-from profilers.importers._imported import file_name
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
+from profilers.importers._imported_log import file_name
 from profilers.importers._log import Log
 from profilers.importers._log import json_number
 from profilers.importers._log import parse_json
@@ -56,13 +56,13 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
     fields = _block(log)
     if "Inference (avg)" not in fields:
         raise log.refuse(None, "no inference was timed", "run the tool with at least one timed run")
-    at, text = fields["Inference (avg)"]
+    lineno, text = fields["Inference (avg)"]
     match = _AVERAGE.fullmatch(text)
     if not match:
-        raise log.refuse(at, f"Inference (avg) is {text[:40]!r}", "give the log as written, in ms")
-    mean, count = log.number(at, match[1], "Inference (avg)"), int(match[2])
+        raise log.refuse(lineno, f"Inference (avg) is {text[:40]!r}", "give the log as written, in ms")
+    mean, count = log.number(lineno, match[1], "Inference (avg)"), int(match[2])
     if not count:
-        raise log.refuse(at, "no inference was timed", "run the tool with at least one timed run")
+        raise log.refuse(lineno, "no inference was timed", "run the tool with at least one timed run")
     times: dict[str, float] = {}
     for label, key in _KEYS.items():
         if label in fields:
@@ -72,7 +72,7 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
                 raise log.refuse(line, f"{label} is {value[:40]!r}", "give the log as written, in ms")
             times[key] = log.number(line, value.removesuffix(" ms"), label)
     if not {"min", "max", "std"} <= set(times) or len({"median", "p5", "p95"} & set(times)) not in (0, 3):
-        raise log.refuse(at, "lines of the results block are missing", "give the whole log")
+        raise log.refuse(lineno, "lines of the results block are missing", "give the whole log")
     run = _run(log, count, mean)
     if run is not None:
         # Six digits of a mean above ten seconds are coarser than the two decimals here.
@@ -81,7 +81,7 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
         times |= {key: run.values[key] / 1000 for key in exact}
     python = "Fully accelerated" in fields
     if python != ("Inference (median)" in fields):
-        raise log.refuse(at, "lines of the results block are missing", "give the whole log")
+        raise log.refuse(lineno, "lines of the results block are missing", "give the whole log")
     delegate = _accelerators(log)
     fully = _fully(log, fields["Fully accelerated"]) if python else None
     share, graph_operators = delegation(log, xnnpack=delegate == CPU) if delegate is not None else (None, None)
@@ -105,7 +105,7 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
         partly_delegated=_in_part(delegate, fully) or (partly_delegated(log) if delegate not in (None, CPU) else None),
         warnings=() if python else ("unconfirmed format: the C++ tool's block is read from its source",),
     )
-    return (checked(log, made, step_ms=STEP_MS, line=at),)
+    return (check_log(log, made, step_ms=STEP_MS, line=lineno),)
 
 
 def read_json(log: Log) -> tuple[ImportedLog, ...]:
@@ -141,15 +141,15 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
         delegated_share=1.0 if fully and delegate not in (None, CPU) else None,
         partly_delegated=_in_part(delegate, fully),
     )
-    return (checked(log, made, step_ms=STEP_MS),)
+    return (check_log(log, made, step_ms=STEP_MS),)
 
 
 def _block(log: Log) -> dict[str, tuple[int, str]]:
-    starts = [at for at, line in enumerate(log.lines, 1) if "BENCHMARK RESULTS" in line]
+    starts = [lineno for lineno, line in enumerate(log.lines, 1) if "BENCHMARK RESULTS" in line]
     if len(starts) != 1:
         raise log.refuse(starts[1], "a second results block", "give one log per file")
     fields: dict[str, tuple[int, str]] = {}
-    for at, line in enumerate(log.lines[starts[0] :], starts[0] + 1):
+    for lineno, line in enumerate(log.lines[starts[0] :], starts[0] + 1):
         text = line.strip()
         if len(text) >= 38 and not text.strip("="):
             if fields:
@@ -158,33 +158,35 @@ def _block(log: Log) -> dict[str, tuple[int, str]]:
             label, value = match[1].strip(), match[2].strip()
             if label in fields or label not in _OTHERS | set(_KEYS):
                 raise log.refuse(
-                    at, f"{label[:40]!r} does not belong here, or a second time", "give the log as written"
+                    lineno, f"{label[:40]!r} does not belong here, or a second time", "give the log as written"
                 )
-            fields[label] = (at, value)
+            fields[label] = (lineno, value)
         elif text and not text.startswith(
             ("No inference runs", "No throughput data", "Peak memory usage not available")
         ):
-            raise log.refuse(at, f"{text[:60]!r} is no line of a results block", "give the log as the tool wrote it")
+            raise log.refuse(
+                lineno, f"{text[:60]!r} is no line of a results block", "give the log as the tool wrote it"
+            )
     raise log.cut("the line of '=' that closes the results")
 
 
 def _peak_memory(log: Log, fields: dict[str, tuple[int, str]]) -> int | None:
     if "Peak memory" not in fields:
         return None
-    at, text = fields["Peak memory"]
+    lineno, text = fields["Peak memory"]
     if not text.endswith(" MB"):
-        raise log.refuse(at, f"Peak memory is {text[:40]!r}", "give the log as written, in MB")
-    return round(log.number(at, text.removesuffix(" MB"), "Peak memory") * 2**20)
+        raise log.refuse(lineno, f"Peak memory is {text[:40]!r}", "give the log as written, in MB")
+    return round(log.number(lineno, text.removesuffix(" MB"), "Peak memory") * 2**20)
 
 
 def _run(log: Log, count: int, mean: float) -> CountLine | None:
     """The timed runs as TensorFlow Lite's loop tells them, which the C++ tool shares: finer, and with a median."""
-    lines = [(at, line.strip()) for at, line in enumerate(log.lines, 1) if is_count_line(line.strip())]
+    lines = [(lineno, line.strip()) for lineno, line in enumerate(log.lines, 1) if is_count_line(line.strip())]
     if not lines:
         return None
     run = read_count_line(log, *lines[-1])
     if run.count != count or abs(run.avg / 1000 - mean) > STEP_MS + 5e-6 * mean:
-        raise disagree(log, run.line, "count= and Inference (avg)", lines[-1][1][:80], f"{mean} ms ({count} runs)")
+        raise contradiction(log, run.line, "count= and Inference (avg)", lines[-1][1][:80], f"{mean} ms ({count} runs)")
     return run
 
 
@@ -194,14 +196,14 @@ def _model_file(log: Log) -> str | None:
         for name in _stated(log, r"^(?:Graph: \[|.*benchmark_litert_model: Model: +)([^\[\]]{1,500})")
     }
     if len(names) > 1:
-        raise disagree(log, None, "model", *sorted(names)[:2])
+        raise contradiction(log, None, "model", *sorted(names)[:2])
     return next(iter(names), None)
 
 
 def _threads(log: Log) -> int | None:
     stated = _stated(log, r"^(?:Num threads: \[|.*benchmark_litert_model: Num threads: +)(\d{1,4})\b")
     if len(set(stated)) > 1:
-        raise disagree(log, None, "threads", *stated[:2])
+        raise contradiction(log, None, "threads", *stated[:2])
     return int(stated[0]) if stated else None
 
 
@@ -209,7 +211,7 @@ def _accelerators(log: Log) -> str | None:
     """What ran; the C++ tool's results do not say, and of its parameters only those that were given are printed."""
     stated = _stated(log, r"^.*benchmark_litert_model: Accelerators: +(\S.{0,100})")
     if len(set(stated)) > 1:
-        raise disagree(log, None, "accelerators", *stated[:2])
+        raise contradiction(log, None, "accelerators", *stated[:2])
     if stated:
         return _joined([name.strip() for name in stated[0].split("|")])
     return None if (used := applied(log)) == "xnnpack" else used
@@ -227,9 +229,9 @@ def _in_part(delegate: str | None, fully: bool | None) -> bool | None:
 
 
 def _fully(log: Log, field: tuple[int, str]) -> bool:
-    at, text = field
+    lineno, text = field
     if text not in ("True", "False"):
-        raise log.refuse(at, f"Fully accelerated is {text[:40]!r}", "give the log as the tool wrote it")
+        raise log.refuse(lineno, f"Fully accelerated is {text[:40]!r}", "give the log as the tool wrote it")
     return text == "True"
 
 

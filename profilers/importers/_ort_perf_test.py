@@ -6,11 +6,11 @@ import re
 
 import numpy as np
 
-from profilers.importers._imported import CPU
-from profilers.importers._imported import UNCONFIRMED
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import UNCONFIRMED
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
 from profilers.importers._log import Log
 
 TOOL = "onnxruntime_perf_test"
@@ -57,19 +57,19 @@ def claims_csv(log: Log) -> bool:
 def read_output(log: Log) -> tuple[ImportedLog, ...]:
     """Statistics; raises `ImportLogError` where the log is cut or contradicts itself."""
     fields: dict[str, tuple[int, float]] = {}
-    for at, line in enumerate(log.lines, 1):
+    for lineno, line in enumerate(log.lines, 1):
         label, colon, text = line.partition(":")
         if not colon or label not in _UNITS or (label == "Runs" and not text.strip().isdecimal()):
             continue
         digits, _, unit = text.strip().partition(" ")
         if unit != _UNITS[label] and not (unit == "" and label in _OPTIONAL_UNIT):
             raise log.refuse(
-                at, f"{label} is in {unit[:20]!r}, not {_UNITS[label]!r}", "give the log as the tool wrote it"
+                lineno, f"{label} is in {unit[:20]!r}, not {_UNITS[label]!r}", "give the log as the tool wrote it"
             )
-        value = log.number(at, digits, label)
+        value = log.number(lineno, digits, label)
         if label in fields and fields[label][1] != value:
-            raise disagree(log, at, label, fields[label][1], value)
-        fields[label] = (at, value)
+            raise contradiction(log, lineno, label, fields[label][1], value)
+        fields[label] = (lineno, value)
     mean_at, mean_ms = _first(
         log, fields, "Average inference time cost total", "Average inference time cost", "Average time cost"
     )
@@ -78,7 +78,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
     _, run_s = _first(log, fields, "Total inference run time", "Total run time")
     count = log.whole(count_at, f"{number:.0f}" if number.is_integer() else str(number), "the number of inferences")
     if count and abs(total_s * 1000 / count - mean_ms) > _DIGITS * mean_ms:
-        raise disagree(
+        raise contradiction(
             log, mean_at, "average and total / requests", f"{mean_ms} ms", f"{total_s * 1000 / count:.6g} ms"
         )
     if total_s > run_s * (1 + _DIGITS):
@@ -88,7 +88,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
             "run the tool with -c 1",
         )
     if "Runs" in fields and fields["Runs"][1] != count:
-        raise disagree(log, fields["Runs"][0], "number of inferences", count, int(fields["Runs"][1]))
+        raise contradiction(log, fields["Runs"][0], "number of inferences", count, int(fields["Runs"][1]))
     times = _quantiles(log)
     old = "Total iterations" in fields
     if old and "Total inference requests" in fields:
@@ -113,7 +113,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
         confirmed=True,
         warnings=() if times else ("no latencies of single runs: run the tool with -s for them",),
     )
-    return (checked(log, made, line=mean_at),)
+    return (check_log(log, made, line=mean_at),)
 
 
 def read_csv(log: Log, runs: int | None) -> tuple[ImportedLog, ...]:
@@ -121,21 +121,25 @@ def read_csv(log: Log, runs: int | None) -> tuple[ImportedLog, ...]:
 
     The file has an end mark only with the tool's option -s; without, `runs` says how many rows there must be.
     """
-    blank = next((at for at, line in enumerate(log.lines) if not line.strip()), len(log.lines))
+    blank = next((lineno for lineno, line in enumerate(log.lines) if not line.strip()), len(log.lines))
     rows: list[tuple[str, float, int]] = []
-    for at, line in enumerate(log.lines[:blank], 1):
+    for lineno, line in enumerate(log.lines[:blank], 1):
         cells = line.split(",")
         if len(cells) != 5:
             raise log.refuse(
-                at, f"{len(cells)} columns, where a result file has 5", "give the file as the tool wrote it"
+                lineno, f"{len(cells)} columns, where a result file has 5", "give the file as the tool wrote it"
             )
-        if log.whole(at, cells[4], "the row's index") != len(rows):
+        if log.whole(lineno, cells[4], "the row's index") != len(rows):
             raise log.refuse(
-                at, f"row {cells[4][:20]} stands where row {len(rows)} should", "give one measurement per file"
+                lineno, f"row {cells[4][:20]} stands where row {len(rows)} should", "give one measurement per file"
             )
-        row = (cells[0].strip(), log.number(at, cells[1], "the time"), log.whole(at, cells[2], "the peak memory"))
+        row = (
+            cells[0].strip(),
+            log.number(lineno, cells[1], "the time"),
+            log.whole(lineno, cells[2], "the peak memory"),
+        )
         if rows and (row[0], row[2]) != (rows[0][0], rows[0][2]):
-            raise disagree(log, at, "model and peak memory", rows[0][::2], row[::2])
+            raise contradiction(log, lineno, "model and peak memory", rows[0][::2], row[::2])
         rows.append(row)
     ms = np.sort([row[1] for row in rows]) * 1000
     stated = _quantiles(log)
@@ -143,7 +147,9 @@ def read_csv(log: Log, runs: int | None) -> tuple[ImportedLog, ...]:
         places = {name: int(len(ms) * share) for name, share in _PERCENTILES.items()} | {"Min": 0, "Max": len(ms) - 1}
         for name, place in places.items():
             if abs(ms[place] - stated[name]) > _DIGITS * stated[name]:
-                raise disagree(log, None, f"{name} Latency and rows", f"{stated[name]:.6g} ms", f"{ms[place]:.6g} ms")
+                raise contradiction(
+                    log, None, f"{name} Latency and rows", f"{stated[name]:.6g} ms", f"{ms[place]:.6g} ms"
+                )
     elif runs is None:
         raise log.refuse(
             log.last,
@@ -151,7 +157,7 @@ def read_csv(log: Log, runs: int | None) -> tuple[ImportedLog, ...]:
             "run the tool with -s, which adds one, or say with --runs how many runs it made",
         )
     if runs is not None and runs != len(rows):
-        raise disagree(log, log.last, "number of runs", f"{len(rows)} rows", runs)
+        raise contradiction(log, log.last, "number of runs", f"{len(rows)} rows", runs)
     if not log.ended and not stated:
         raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
     made = ImportedLog(
@@ -170,7 +176,7 @@ def read_csv(log: Log, runs: int | None) -> tuple[ImportedLog, ...]:
         peak_memory_bytes=rows[0][2] or None,
         warnings=(UNCONFIRMED,),
     )
-    return (checked(log, made),)
+    return (check_log(log, made),)
 
 
 def _first(log: Log, fields: dict[str, tuple[int, float]], *labels: str) -> tuple[int, float]:
@@ -184,7 +190,7 @@ def _threads(log: Log) -> int | None:
     """As option -x set them; 0 leaves it to the runtime."""
     stated = [match[1] for line in log.lines if (match := _THREADS.fullmatch(line.strip()))]
     if len(set(stated)) > 1:
-        raise disagree(log, None, "threads", *stated[:2])
+        raise contradiction(log, None, "threads", *stated[:2])
     return int(stated[0]) or None if stated else None
 
 
@@ -197,16 +203,16 @@ def _provider(log: Log) -> str | None:
 def _quantiles(log: Log) -> dict[str, float]:
     """Latencies of single runs in milliseconds; all seven of them or none."""
     found: dict[str, float] = {}
-    for at, line in enumerate(log.lines, 1):
+    for lineno, line in enumerate(log.lines, 1):
         text = line.strip()
         if not _ANY_QUANTILE.fullmatch(text):
             continue
         match = _QUANTILE.fullmatch(text)
         if not match:
-            raise log.refuse(at, f"{text[:60]!r} is cut or not in seconds", "give the log as the tool wrote it")
-        value = log.number(at, match[2], f"{match[1]} Latency") * 1000
+            raise log.refuse(lineno, f"{text[:60]!r} is cut or not in seconds", "give the log as the tool wrote it")
+        value = log.number(lineno, match[2], f"{match[1]} Latency") * 1000
         if found.get(match[1], value) != value:
-            raise disagree(log, at, f"{match[1]} Latency", f"{found[match[1]]:.6g} ms", f"{value:.6g} ms")
+            raise contradiction(log, lineno, f"{match[1]} Latency", f"{found[match[1]]:.6g} ms", f"{value:.6g} ms")
         found[match[1]] = value
     if found and set(found) != {"Min", "Max", *_PERCENTILES}:
         missing = sorted({"Min", "Max", *_PERCENTILES} - set(found))

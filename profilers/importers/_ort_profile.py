@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from profilers.importers._imported import CPU
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import OperatorRow
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import OperatorRow
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
 from profilers.importers._log import Log
 from profilers.importers._log import parse_json
 
@@ -32,7 +32,7 @@ _REWRITE = "end the profile with session.end_profiling() and give the whole file
 
 @dataclass(frozen=True)
 class _Event:
-    at: int
+    index: int
     name: str
     start_us: int
     dur_us: int
@@ -94,7 +94,7 @@ def read(log: Log, warmup_runs: int) -> tuple[ImportedLog, ...]:
         graph_operators=len(providers) if providers and not compiled else None,
         partly_delegated=True if others and on_cpu else None,
     )
-    return (checked(log, made),)
+    return (check_log(log, made),)
 
 
 def _events(log: Log) -> dict[str, list[_Event]]:
@@ -105,19 +105,19 @@ def _events(log: Log) -> dict[str, list[_Event]]:
         raise log.refuse(None, "it is no array of events", "give the file as ONNX Runtime wrote it")
     if len(values) >= EVENT_CAP:
         raise log.refuse(None, f"it reached the cap of {EVENT_CAP:,} events and lacks later ones", "profile fewer runs")
-    for at, value in enumerate(values, 1):
+    for index, value in enumerate(values, 1):
         if not isinstance(value, dict):
-            raise log.refuse(None, f"event {at} is no object", "give the file as ONNX Runtime wrote it")
+            raise log.refuse(None, f"event {index} is no object", "give the file as ONNX Runtime wrote it")
         cat, name, args = value.get("cat"), value.get("name"), value.get("args")
         start, dur = value.get("ts"), value.get("dur")
         whole = all(type(number) is int and 0 <= number < 10**15 for number in (start, dur))
         if not isinstance(cat, str) or not isinstance(name, str) or not whole or not isinstance(args, dict):
             raise log.refuse(
-                None, f"event {at} lacks cat, name, ts, dur or args", "give the file as ONNX Runtime wrote it"
+                None, f"event {index} lacks cat, name, ts, dur or args", "give the file as ONNX Runtime wrote it"
             )
         if value.get("ph") != "X" or cat not in ("Session", "Node", "Kernel", "Api"):
-            raise log.refuse(None, f"event {at} is of an unknown kind", "give the file as ONNX Runtime wrote it")
-        event = _Event(at, name, start, dur, args)  # type: ignore[arg-type]
+            raise log.refuse(None, f"event {index} is of an unknown kind", "give the file as ONNX Runtime wrote it")
+        event = _Event(index, name, start, dur, args)  # type: ignore[arg-type]
         if cat == "Session":
             groups[name].append(event)
         elif cat == "Kernel" or (cat == "Node" and name.endswith(_SUFFIX)):
@@ -131,13 +131,17 @@ def _check_runs(log: Log, runs: list[_Event], executions: list[_Event]) -> None:
     for run, later in zip(runs, runs[1:], strict=False):
         if later.start_us < run.end_us:
             raise log.refuse(
-                None, f"the runs of events {run.at} and {later.at} overlap", "profile one session at a time"
+                None, f"the runs of events {run.index} and {later.index} overlap", "profile one session at a time"
             )
     if executions and len(executions) != len(runs):
-        raise disagree(log, None, "runs", f"{len(runs)} model_run", f"{len(executions)} SequentialExecutor::Execute")
+        raise contradiction(
+            log, None, "runs", f"{len(runs)} model_run", f"{len(executions)} SequentialExecutor::Execute"
+        )
     for run, execution in zip(runs, sorted(executions, key=lambda event: event.start_us), strict=False):
         if not (run.start_us <= execution.start_us and execution.end_us <= run.end_us):
-            raise disagree(log, None, f"run of event {run.at}", f"{run.dur_us} us", f"{execution.dur_us} us inside it")
+            raise contradiction(
+                log, None, f"run of event {run.index}", f"{run.dur_us} us", f"{execution.dur_us} us inside it"
+            )
 
 
 def _nodes_by_run(log: Log, runs: list[_Event], nodes: list[_Event], *, sequential: bool) -> list[list[_Event]]:
@@ -145,13 +149,13 @@ def _nodes_by_run(log: Log, runs: list[_Event], nodes: list[_Event], *, sequenti
     starts = [run.start_us for run in runs]
     by_run: list[list[_Event]] = [[] for _ in runs]
     for node in nodes:
-        at = bisect.bisect_right(starts, node.start_us) - 1
-        if at < 0 or node.end_us > runs[at].end_us:
-            raise log.refuse(None, f"event {node.at} ({node.name[:60]}) lies in no run", _REWRITE)
-        by_run[at].append(node)
+        run_index = bisect.bisect_right(starts, node.start_us) - 1
+        if run_index < 0 or node.end_us > runs[run_index].end_us:
+            raise log.refuse(None, f"event {node.index} ({node.name[:60]}) lies in no run", _REWRITE)
+        by_run[run_index].append(node)
     for run, inside in zip(runs, by_run, strict=True):
         # Of events that begin together the longest contains the others.
-        inside.sort(key=lambda event: (event.start_us, -event.dur_us, event.at))
+        inside.sort(key=lambda event: (event.start_us, -event.dur_us, event.index))
         kept, covered_us = [], -1
         for node in inside:
             if node.end_us <= covered_us:
@@ -162,7 +166,7 @@ def _nodes_by_run(log: Log, runs: list[_Event], nodes: list[_Event], *, sequenti
         inside[:] = kept
         total = sum(node.dur_us for node in inside)
         if sequential and total > run.dur_us + len(inside):
-            raise disagree(log, None, f"run of event {run.at}", f"{run.dur_us} us", f"{total} us in its nodes")
+            raise contradiction(log, None, f"run of event {run.index}", f"{run.dur_us} us", f"{total} us in its nodes")
     shapes = [sorted((node.name, _index(node)) for node in inside) for inside in by_run]
     for run, shape in zip(runs, shapes, strict=True):
         if len(set(shape)) != len(shape):
@@ -174,7 +178,7 @@ def _nodes_by_run(log: Log, runs: list[_Event], nodes: list[_Event], *, sequenti
                 "give every node of the model a name of its own and profile it again",
             )
         if shape != shapes[0]:
-            raise log.refuse(None, f"the run of event {run.at} has other nodes than the first", _REWRITE)
+            raise log.refuse(None, f"the run of event {run.index} has other nodes than the first", _REWRITE)
     return by_run
 
 
@@ -196,16 +200,16 @@ def _operators(log: Log, by_run: list[list[_Event]]) -> tuple[tuple[OperatorRow,
             kind, provider = node.args.get("op_name"), node.args.get("provider")
             if not isinstance(kind, str) or not isinstance(provider, str) or not keys <= set(node.args):
                 raise log.refuse(
-                    None, f"event {node.at} lacks op_name, provider or its index", "give the file as written"
+                    None, f"event {node.index} lacks op_name, provider or its index", "give the file as written"
                 )
             index = node.args.get("node_index")
             name = node.name.removesuffix(_SUFFIX)
             if index is not None and not (isinstance(index, str) and index.isdecimal() and len(index) < 10):
-                raise log.refuse(None, f"node_index of event {node.at} is no index", "give the file as written")
+                raise log.refuse(None, f"node_index of event {node.index} is no index", "give the file as written")
             fact = (kind, int(index) if index is not None else None, provider)
             if (known := facts.setdefault((name, _index(node)), fact)) != fact:
                 first, second = (f"{one[0]} on {one[2]}" for one in (known, fact))
-                raise disagree(log, None, f"operator of {name[:60]}", first, second)
+                raise contradiction(log, None, f"operator of {name[:60]}", first, second)
             times[name, _index(node)].append(node.dur_us)
     means = {key: float(np.mean(values)) / 1000 for key, values in times.items()}
     total = sum(means.values())

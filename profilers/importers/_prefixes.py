@@ -18,9 +18,7 @@ _UID = r"(?:\w{1,16}[: ] {0,9})?"
 _TAG = r"[\w.$@+/-]{1,80}"
 _BLANKS = r"[ \t\xa0]{0,80}"
 # Where a pattern has a `level` it has the process too.
-_LONG = re.compile(
-    rf"{_BLANKS}\[ {_STAMP} +{_UID}(?P<pid>\d{{1,7}}): {{0,9}}\d{{1,7}} (?P<level>[VDIWEF])/{_TAG} *\]"
-)
+_LONG = re.compile(rf"{_BLANKS}\[ {_STAMP} +{_UID}(?P<pid>\d{{1,7}}): {{0,9}}\d{{1,7}} (?P<level>[VDIWEF])/{_TAG} *\]")
 _PROCESS = re.compile(
     rf"{_BLANKS}(?P<level>[VDIWEF])\( {{0,9}}{_UID}(?P<pid>\d{{1,7}})(?:: {{0,9}}\d{{1,7}})?\)(?: |$)"
 )

@@ -14,7 +14,7 @@ from profilers.importers import _ort_perf_test
 from profilers.importers import _ort_profile
 from profilers.importers import _tflite
 from profilers.importers import _tflite_proto
-from profilers.importers._imported import ImportedLog
+from profilers.importers._imported_log import ImportedLog
 from profilers.importers._log import Log
 from profilers.importers._log import open_log
 from subdit.core.errors import ImportLogError
@@ -35,76 +35,56 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Importer:
-    """One format; `binary` ones see files that are no text, and the others those that are."""
+    """One format of logs.
+
+    Attributes:
+        what: what people call it.
+        read: takes a log, and those of `ReadOptions` that `options` names.
+        runtime: of the profile that its logs make; None where they state no latency of a whole model.
+        binary: it sees files that are no text, and the others those that are.
+        places_operators: it says where each operator ran, and not what was asked for.
+    """
 
     name: str
     what: str
     claims: Callable[[Log], bool]
-    read: Callable[[Log, ReadOptions], tuple[ImportedLog, ...]]
+    read: Callable[..., tuple[ImportedLog, ...]]
+    runtime: str | None = None
+    options: tuple[str, ...] = ()
     binary: bool = False
+    places_operators: bool = False
 
 
+# fmt: off
 IMPORTERS = (
-    Importer(
-        "tflite",
-        "TensorFlow Lite benchmark_model output",
-        _tflite.claims_output,
-        lambda log, _: _tflite.read_output(log),
-    ),
-    Importer("tflite-csv", "its operator profile as CSV", _tflite.claims_csv, lambda log, _: _tflite.read_csv(log)),
-    Importer(
-        "tflite-proto",
-        "its operator profile as protocol buffer",
-        _tflite_proto.claims_profile,
-        lambda log, _: _tflite_proto.read_profile(log),
-        binary=True,
-    ),
-    Importer(
-        "tflite-result",
-        "its and LiteRT's --result_file_path",
-        _tflite_proto.claims_result,
-        lambda log, _: _tflite_proto.read_result(log),
-        binary=True,
-    ),
-    Importer("litert-text", "LiteRT benchmark output", _litert.claims_text, lambda log, _: _litert.read_text(log)),
-    Importer(
-        "litert-json", "litert-benchmark --result_json", _litert.claims_json, lambda log, _: _litert.read_json(log)
-    ),
-    Importer(
-        "onnxruntime-perf-test",
-        "onnxruntime_perf_test output",
-        _ort_perf_test.claims_output,
-        lambda log, _: _ort_perf_test.read_output(log),
-    ),
-    Importer(
-        "onnxruntime-perf-csv",
-        "onnxruntime_perf_test result file",
-        _ort_perf_test.claims_csv,
-        lambda log, options: _ort_perf_test.read_csv(log, options.runs),
-    ),
-    Importer(
-        "onnxruntime-profile",
-        "ONNX Runtime profile JSON",
-        _ort_profile.claims,
-        lambda log, options: _ort_profile.read(log, options.warmup_runs),
-    ),
-    Importer("aihub-json", "Qualcomm AI Hub profile JSON", _ai_hub.claims_json, lambda log, _: _ai_hub.read_json(log)),
-    Importer("aihub-perf-yaml", "AI Hub Models perf.yaml", _ai_hub.claims_yaml, lambda log, _: _ai_hub.read_yaml(log)),
-    Importer("coreml-report", "numbers of an Xcode Core ML report", _coreml.claims, lambda log, _: _coreml.read(log)),
-    Importer(
-        "executorch-inspector",
-        "ExecuTorch Inspector TSV",
-        _executorch.claims_tsv,
-        lambda log, _: _executorch.read_tsv(log),
-    ),
-    Importer(
-        "executorch-minibench",
-        "ExecuTorch minibench JSON",
-        _executorch.claims_json,
-        lambda log, _: _executorch.read_json(log),
-    ),
+    Importer("tflite", "TensorFlow Lite benchmark_model output", _tflite.claims_output, _tflite.read_output, "tflite"),
+    Importer("tflite-csv", "its operator profile as CSV", _tflite.claims_csv, _tflite.read_csv),
+    Importer("tflite-proto", "its operator profile as protocol buffer", _tflite_proto.claims_profile,
+             _tflite_proto.read_profile, binary=True),
+    Importer("tflite-result", "its and LiteRT's --result_file_path", _tflite_proto.claims_result,
+             _tflite_proto.read_result, "tflite", binary=True),
+    Importer("litert-text", "LiteRT benchmark output", _litert.claims_text, _litert.read_text, "litert"),
+    Importer("litert-json", "litert-benchmark --result_json", _litert.claims_json, _litert.read_json, "litert"),
+    Importer("onnxruntime-perf-test", "onnxruntime_perf_test output", _ort_perf_test.claims_output,
+             _ort_perf_test.read_output, "onnxruntime"),
+    Importer("onnxruntime-perf-csv", "onnxruntime_perf_test result file", _ort_perf_test.claims_csv,
+             _ort_perf_test.read_csv, "onnxruntime", ("runs",)),
+    Importer("onnxruntime-profile", "ONNX Runtime profile JSON", _ort_profile.claims, _ort_profile.read,
+             "onnxruntime", ("warmup_runs",), places_operators=True),
+    Importer("aihub-json", "Qualcomm AI Hub profile JSON", _ai_hub.claims_json, _ai_hub.read_json, "aihub",
+             places_operators=True),
+    Importer("aihub-perf-yaml", "AI Hub Models perf.yaml", _ai_hub.claims_yaml, _ai_hub.read_yaml, "aihub",
+             places_operators=True),
+    Importer("coreml-report", "numbers of an Xcode Core ML report", _coreml.claims, _coreml.read, "coreml"),
+    Importer("executorch-inspector", "ExecuTorch Inspector TSV", _executorch.claims_tsv, _executorch.read_tsv,
+             "executorch", places_operators=True),
+    Importer("executorch-minibench", "ExecuTorch minibench JSON", _executorch.claims_json, _executorch.read_json,
+             "executorch"),
 )
+# fmt: on
 """Every importer, in the order of the documentation."""
+
+BY_NAME = {importer.name: importer for importer in IMPORTERS}
 
 
 def read_log(path: Path, options: ReadOptions | None = None) -> tuple[ImportedLog, ...]:
@@ -126,6 +106,7 @@ def read(log: Log, options: ReadOptions | None = None) -> tuple[ImportedLog, ...
         known = ", ".join(importer.what for importer in IMPORTERS)
         raise log.refuse(1, "this is no log of a known format", f"known are: {known}")
     try:
-        return fitting[0].read(log, options or ReadOptions())
+        given = {name: getattr(options or ReadOptions(), name) for name in fitting[0].options}
+        return fitting[0].read(log, **given)
     except RecursionError:
         raise ImportLogError(f"{log.name} is nested too deeply; give the file as the tool wrote it.") from None

@@ -6,32 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from profilers._kit import Kit
-from profilers.importers._imported import CPU
-from profilers.importers._imported import ImportedLog
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._registry import BY_NAME
+from profilers.kits.kit import Kit
+from profilers.runtimes import runtime_class
+from profilers.runtimes import runtime_names
 from subdit.core.errors import ImportLogError
-
-RUNTIMES = {
-    "tflite": "tflite",
-    "tflite-result": "tflite",
-    "litert-text": "litert",
-    "litert-json": "litert",
-    "onnxruntime-perf-test": "onnxruntime",
-    "onnxruntime-perf-csv": "onnxruntime",
-    "onnxruntime-profile": "onnxruntime",
-    "aihub-json": "aihub",
-    "aihub-perf-yaml": "aihub",
-    "coreml-report": "coreml",
-    "executorch-inspector": "executorch",
-    "executorch-minibench": "executorch",
-}
-"""Format to the runtime of a profile; a format that states no latency is not here."""
-
-PLACEMENTS = ("onnxruntime-profile", "aihub-json", "aihub-perf-yaml", "executorch-inspector")
-"""Formats that say where each operator ran, and not what was asked for."""
-
-XNNPACK_IS_PLAIN = ("tflite", "litert")
-"""Runtimes whose plain path on a processor hands operators to XNNPACK."""
 
 NO_DELEGATE = "none"
 """How a user names the plain CPU path."""
@@ -50,7 +31,7 @@ class Setting:
     version: str | None
 
 
-def common(found: Mapping[str, ImportedLog], *, threads: int | None, delegate: str | None) -> Setting:
+def common_setting(found: Mapping[str, ImportedLog], *, threads: int | None, delegate: str | None) -> Setting:
     """The setting of the logs, with what the user says where they do not.
 
     Args:
@@ -62,18 +43,23 @@ def common(found: Mapping[str, ImportedLog], *, threads: int | None, delegate: s
         ImportLogError: the logs differ, they contradict the user, or neither says it.
     """
     logs = list(found.values())
-    runtimes = {RUNTIMES[log.format] for log in logs}
+    runtimes = {runtime for log in logs if (runtime := BY_NAME[log.format].runtime)}
     versions = {log.runtime_version for log in logs}
     stated = {log.threads for log in logs if log.threads is not None} | ({threads} if threads is not None else set())
     for what, values in (("versions", versions), ("threads", stated)):
-        _one(what, values)
-    _one("runtimes", runtimes)
-    plain = (CPU, NO_DELEGATE, *(("xnnpack",) if runtimes <= set(XNNPACK_IS_PLAIN) else ()))
-    ran = _delegate(logs, delegate, plain)
+        _require_one(what, values)
+    _require_one("runtimes", runtimes)
+    (runtime,) = runtimes
+    ran = _delegate(logs, delegate, (CPU, NO_DELEGATE, *plain_path(runtime)))
     if not stated:
         raise ImportLogError("The logs do not say how many threads were used; pass --threads.")
     tools = "/".join(sorted({log.tool for log in logs}))
-    return Setting(runtimes.pop(), stated.pop(), None if ran == CPU else ran, tools, versions.pop())
+    return Setting(runtime, stated.pop(), None if ran == CPU else ran, tools, versions.pop())
+
+
+def plain_path(runtime: str) -> tuple[str, ...]:
+    """What logs call the plain path of the processor, besides `CPU`; nothing is known of runtimes that are not here."""
+    return runtime_class(runtime).plain_path if runtime in runtime_names() else ()
 
 
 def check_precision(given: str | None, kit: Kit | None) -> None:
@@ -92,7 +78,7 @@ def check_precision(given: str | None, kit: Kit | None) -> None:
 def precision_of(found: Mapping[str, ImportedLog], given: str | None, kit: Kit | None) -> str:
     """What the kit, the logs or the user say, else fp32; raises `ImportLogError` where they contradict each other."""
     stated = {log.precision for log in found.values() if log.precision is not None}
-    _one("precisions", stated)
+    _require_one("precisions", stated)
     said = next(iter(stated), None)
     if kit is not None and said not in (None, kit.precision):
         raise ImportLogError(
@@ -114,13 +100,13 @@ def _delegate(logs: list[ImportedLog], given: str | None, plain: tuple[str, ...]
         if log.delegate is not None and (log.declined is None or _id_word(log.declined) not in ran)
     }
     words = {CPU if word in plain else word for word in named}
-    placed = all(log.format in PLACEMENTS for log in logs if log.delegate == CPU)
+    placed = all(BY_NAME[log.format].places_operators for log in logs if log.delegate == CPU)
     if placed and given in words:
         # A model of which the accelerator took nothing looks like one that was never given to it.
         words.discard(CPU)
     others = sorted(words - {CPU})
     hint = f", or pass --delegate {others[0]} if all were run with it" if placed and len(words) == 2 and others else ""
-    _one("delegates", words, hint)
+    _require_one("delegates", words, hint)
     if given is None:
         if not words:
             raise ImportLogError(
@@ -145,7 +131,7 @@ def _id_word(name: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._") or "unnamed"
 
 
-def _one(what: str, values: set[str] | set[int] | set[str | None], hint: str = "") -> None:
+def _require_one(what: str, values: set[str] | set[int] | set[str | None], hint: str = "") -> None:
     if len(values) > 1:
         shown = ", ".join(sorted(map(str, values)))
         raise ImportLogError(f"The logs have different {what} ({shown}); import those of one setting together{hint}.")

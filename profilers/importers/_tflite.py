@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import re
 
-from profilers.importers._counts import CountLine
-from profilers.importers._counts import is_count_line
-from profilers.importers._counts import read_count_line
+from profilers.importers._count_line import CountLine
+from profilers.importers._count_line import is_count_line
+from profilers.importers._count_line import read_count_line
 from profilers.importers._delegation import applied
 from profilers.importers._delegation import declined
 from profilers.importers._delegation import delegation
 from profilers.importers._delegation import partly_delegated
-from profilers.importers._imported import CPU
-from profilers.importers._imported import UNCONFIRMED
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
-from profilers.importers._imported import file_name
+from profilers.importers._imported_log import CPU
+from profilers.importers._imported_log import UNCONFIRMED
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
+from profilers.importers._imported_log import file_name
 from profilers.importers._log import Log
 from profilers.importers._operator_tables import has_csv_tables
 from profilers.importers._operator_tables import has_tables
@@ -58,13 +58,13 @@ def read_csv(log: Log) -> tuple[ImportedLog, ...]:
     made = ImportedLog(
         "tflite-csv", "TensorFlow Lite benchmark_model", operators=operators, warnings=(UNCONFIRMED, *warnings)
     )
-    return (checked(log, made),)
+    return (check_log(log, made),)
 
 
 def read_output(log: Log) -> tuple[ImportedLog, ...]:
     """Statistics, operators, memory; raises `ImportLogError` where the log is cut, joined or contradicts itself."""
     _refuse_failures(log)
-    run, at = _statistics(log)
+    run, lineno = _statistics(log)
     parameters = _parameters(log)
     threads = _same(log, parameters, "Num threads", "#threads used for CPU inference")
     promised = parameters.get("Enable op profiling", (0, "0"))[1] in ("1", "true")
@@ -105,78 +105,82 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
     for key in ("first", "curr"):
         if key in values and made.min_ms is not None and made.max_ms is not None:
             if not made.min_ms <= values[key] <= made.max_ms:
-                raise disagree(
+                raise contradiction(
                     log, run.line, f"{key} and min to max", values[key], f"{made.min_ms} to {made.max_ms} ms"
                 )
-    return (checked(log, made, line=at),)
+    return (check_log(log, made, line=lineno),)
 
 
 def _statistics(log: Log) -> tuple[CountLine, int]:
     """The measurement, and the line of the summary, which states its mean and that of the warm-up again."""
     counts, summaries, announced = [], [], 0
-    for at, line in enumerate(log.lines, 1):
+    for lineno, line in enumerate(log.lines, 1):
         text = line.strip()
         announced += text.startswith("Running benchmark for")
         if is_count_line(text):
-            counts.append(read_count_line(log, at, text))
+            counts.append(read_count_line(log, lineno, text))
         elif match := _SUMMARY.fullmatch(text):
-            summaries.append((at, match[1], match[2]))
+            summaries.append((lineno, match[1], match[2]))
     if not summaries:
         raise log.cut("the line 'Inference timings in us'")
     if len(summaries) > 1:
         raise log.refuse(summaries[1][0], "a second run's results", "give one log per file")
-    at, unit, text = summaries[0]
+    lineno, unit, text = summaries[0]
     if unit != "us":
-        raise log.refuse(at, f"the timings are in {unit!r}", "give the log as written, in us")
+        raise log.refuse(lineno, f"the timings are in {unit!r}", "give the log as written, in us")
     stated: dict[str, float] = {}
     for part in text.split(","):
         label, _, value = part.strip().rpartition(": ")
         key = {"no stats": "Inference"}.get(label, label).removesuffix(" (avg)")
         if key not in ("Init", "First inference", "Warmup", "Inference") or key in stated:
-            raise log.refuse(at, f"{label[:60]!r} is no label of this line", "give the log as the tool wrote it")
-        stated[key] = log.number(at, value, label)
+            raise log.refuse(lineno, f"{label[:60]!r} is no label of this line", "give the log as the tool wrote it")
+        stated[key] = log.number(lineno, value, label)
     if not {"Init", "Inference"} <= set(stated):
-        raise log.refuse(at, "Init or Inference is missing", "give the log as the tool wrote it")
+        raise log.refuse(lineno, "Init or Inference is missing", "give the log as the tool wrote it")
     warm = stated.get("Warmup", 0.0)
     # With --warmup_runs=0 there is a first pair that timed nothing; the oldest programs printed none.
     if len(counts) != announced or len(counts) not in ((2,) if warm else (1, 2)):
         raise log.refuse(
-            at,
+            lineno,
             f"{len(counts)} 'count=' and {announced} 'Running benchmark' lines, where there should be 2 each",
             "give the whole log of one run",
         )
-    if counts[-1].line > at:
+    if counts[-1].line > lineno:
         raise log.refuse(counts[-1].line, "timings after their summary", "give the log as the tool wrote it")
     run = counts[-1]
     if not run.count:
         raise log.refuse(run.line, "this run times nothing", "run the tool with at least one timed run")
     # The summary has six digits of a mean; of one time, or of equal ones, 'count=' has them all.
     if run.printed_avg != stated["Inference"]:
-        raise disagree(log, at, "Inference (avg) and avg of count=", f"{stated['Inference']} us", f"{run.avg} us")
-    if len(counts) == 2 and counts[0].printed_avg != warm:
-        raise disagree(log, at, "Warmup (avg) and avg of the first count=", f"{warm} us", f"{counts[0].avg} us")
-    if "First inference" in stated and counts[0].first != stated["First inference"]:
-        raise disagree(
-            log, at, "First inference and first=", f"{stated['First inference']} us", f"{counts[0].first} us"
+        raise contradiction(
+            log, lineno, "Inference (avg) and avg of count=", f"{stated['Inference']} us", f"{run.avg} us"
         )
-    return run, at
+    if len(counts) == 2 and counts[0].printed_avg != warm:
+        raise contradiction(
+            log, lineno, "Warmup (avg) and avg of the first count=", f"{warm} us", f"{counts[0].avg} us"
+        )
+    if "First inference" in stated and counts[0].first != stated["First inference"]:
+        raise contradiction(
+            log, lineno, "First inference and first=", f"{stated['First inference']} us", f"{counts[0].first} us"
+        )
+    return run, lineno
 
 
 def _parameters(log: Log) -> dict[str, tuple[int, str]]:
     found: dict[str, tuple[int, str]] = {}
-    for at, line in enumerate(log.lines, 1):
+    for lineno, line in enumerate(log.lines, 1):
         if match := _PARAMETER.fullmatch(line.strip()):
             name, value = match[1].strip(), match[2].strip()
             if name in found and found[name][1] != value:
-                raise disagree(log, at, name, value, found[name][1])
-            found[name] = (at, value)
+                raise contradiction(log, lineno, name, value, found[name][1])
+            found[name] = (lineno, value)
     return found
 
 
 def _same(log: Log, parameters: dict[str, tuple[int, str]], first: str, second: str) -> int | None:
     stated = [parameters[name] for name in (first, second) if name in parameters]
     if len({value for _, value in stated}) > 1:
-        raise disagree(log, stated[1][0], first, stated[0][1], stated[1][1])
+        raise contradiction(log, stated[1][0], first, stated[0][1], stated[1][1])
     if not stated or stated[0][1].startswith("-"):
         return None
     return log.whole(stated[0][0], stated[0][1], first)
@@ -184,23 +188,23 @@ def _same(log: Log, parameters: dict[str, tuple[int, str]], first: str, second: 
 
 def _model_file(log: Log, parameters: dict[str, tuple[int, str]]) -> str | None:
     names = [file_name(parameters["Graph"][1])] if "Graph" in parameters else []
-    for at, line in enumerate(log.lines, 1):
+    for lineno, line in enumerate(log.lines, 1):
         if line.strip().startswith("Loaded model "):
             names.append(file_name(line.strip().removeprefix("Loaded model ")))
             if names[0] != names[-1]:
-                raise disagree(log, at, "model", names[0], names[-1])
+                raise contradiction(log, lineno, "model", names[0], names[-1])
     return names[0] if names else None
 
 
 def _peak_memory(log: Log) -> int | None:
     found: list[float] = []
-    for at, line in enumerate(log.lines, 1):
+    for lineno, line in enumerate(log.lines, 1):
         if match := _PEAK.fullmatch(line.strip()):
             if match[1] != "MB":
-                raise log.refuse(at, f"the memory footprint is in {match[1]!r}", "give the log as written, in MB")
-            found.append(log.number(at, match[2], "the peak memory footprint"))
+                raise log.refuse(lineno, f"the memory footprint is in {match[1]!r}", "give the log as written, in MB")
+            found.append(log.number(lineno, match[2], "the peak memory footprint"))
             if found[0] != found[-1]:
-                raise disagree(log, at, "peak memory", found[0], found[-1])
+                raise contradiction(log, lineno, "peak memory", found[0], found[-1])
     return round(found[0] * 2**20) if found else None
 
 
@@ -218,16 +222,16 @@ def _delegate(log: Log) -> tuple[str, tuple[str, ...], list[str]]:
 
 
 def _refuse_failures(log: Log) -> None:
-    texts = [(at, line.strip()) for at, line in enumerate(log.lines, 1)]
-    errors = [(at, text) for at, text in texts if text.startswith(("ERROR:", "FATAL:"))]
+    texts = [(lineno, line.strip()) for lineno, line in enumerate(log.lines, 1)]
+    errors = [(lineno, text) for lineno, text in texts if text.startswith(("ERROR:", "FATAL:"))]
     # The GPU delegate says this of a graph that it takes in part.
-    grave = [(at, text) for at, text in errors if "Following operations are not supported" not in text]
-    failed = [(at, text) for at, text in texts if "Benchmarking failed" in text or "Failed to apply" in text]
+    grave = [(lineno, text) for lineno, text in errors if "Following operations are not supported" not in text]
+    failed = [(lineno, text) for lineno, text in texts if "Benchmarking failed" in text or "Failed to apply" in text]
     if not failed and (not grave or any(_SUMMARY.fullmatch(text) for _, text in texts)):
         return
     # The tool's last word is that it failed; why, it said first.
-    at, text = [*grave, *failed][0]
+    lineno, text = [*grave, *failed][0]
     if "Benchmarking failed" in text and errors:
-        at, text = errors[0]
-    why = text.partition(":")[2].strip() if (at, text) in errors else text
-    raise log.refuse(at, f"benchmark_model failed: {why[:120]!r}", "mend that and run it again")
+        lineno, text = errors[0]
+    why = text.partition(":")[2].strip() if (lineno, text) in errors else text
+    raise log.refuse(lineno, f"benchmark_model failed: {why[:120]!r}", "mend that and run it again")

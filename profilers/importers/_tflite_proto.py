@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from profilers.importers._imported import UNCONFIRMED
-from profilers.importers._imported import ImportedLog
-from profilers.importers._imported import OperatorRow
-from profilers.importers._imported import checked
-from profilers.importers._imported import disagree
-from profilers.importers._imported import file_name
+from profilers.importers._imported_log import UNCONFIRMED
+from profilers.importers._imported_log import ImportedLog
+from profilers.importers._imported_log import OperatorRow
+from profilers.importers._imported_log import check_log
+from profilers.importers._imported_log import contradiction
+from profilers.importers._imported_log import file_name
 from profilers.importers._log import Log
 
 MAX_PROTO_BYTES = 4 * 2**20
@@ -32,7 +32,7 @@ _DELEGATE: Schema = {1: ("name", "str"), 2: ("ops", [_OP])}
 _MODEL: Schema = {1: ("subgraphs", [_SUBGRAPH]), 2: ("delegates", [_DELEGATE])}
 _PROFILE: Schema = {1: ("model_name", "str"), 2: ("init", _MODEL), 3: ("runtime", _MODEL)}
 _LATENCY_NAMES = ("avg", "min", "max", "stddev", "median", "p5", "p95", "init", "first_inference", "average_warm_up")
-_LATENCY: Schema = {at: (name, "float") for at, name in enumerate(_LATENCY_NAMES, 1)}
+_LATENCY: Schema = {number: (name, "float") for number, name in enumerate(_LATENCY_NAMES, 1)}
 _MEMORY: Schema = {1: ("init_kb", "int"), 2: ("overall_kb", "int"), 3: ("peak_mb", "float")}
 _MISC: Schema = {1: ("size_mb", "float"), 2: ("num_runs", "int"), 3: ("num_warmup_runs", "int"), 4: ("mb_s", "float")}
 _RESULT: Schema = {1: ("name", "str"), 2: ("latency", _LATENCY), 3: ("memory", _MEMORY), 4: ("misc", _MISC)}
@@ -68,9 +68,11 @@ def read_profile(log: Log) -> tuple[ImportedLog, ...]:
             raise log.refuse(None, "an operator lacks its name or times", "give the file as the tool wrote it")
         stat, calls = op["time"], max(1, op.get("times_called", 1))
         if not 0 <= stat["min"] <= stat["avg"] <= stat["max"] or not 0 < calls <= 10**9:
-            raise disagree(log, None, op["name"][:60], f"avg {stat['avg']}", f"{stat['min']} to {stat['max']}")
+            raise contradiction(log, None, op["name"][:60], f"avg {stat['avg']}", f"{stat['min']} to {stat['max']}")
         if "sum" in stat and abs(stat["sum"] - stat["avg"] * stat["count"]) > stat["count"]:
-            raise disagree(log, None, op["name"][:60], f"sum {stat['sum']}", f"{stat['count']} times {stat['avg']}")
+            raise contradiction(
+                log, None, op["name"][:60], f"sum {stat['sum']}", f"{stat['count']} times {stat['avg']}"
+            )
         times.append(stat["avg"] * calls / 1000)
     if not ops:
         raise log.refuse(None, "it has no operators", "run with --enable_op_profiling=true")
@@ -97,7 +99,7 @@ def read_profile(log: Log) -> tuple[ImportedLog, ...]:
         operators=rows,
         warnings=tuple(warnings),
     )
-    return (checked(log, made),)
+    return (check_log(log, made),)
 
 
 def read_result(log: Log) -> tuple[ImportedLog, ...]:
@@ -126,7 +128,7 @@ def read_result(log: Log) -> tuple[ImportedLog, ...]:
         peak_memory_bytes=round(peak * 2**20) if peak > 0 else None,
         warnings=(UNCONFIRMED,),
     )
-    return (checked(log, made, step_ms=1e-5),)
+    return (check_log(log, made, step_ms=1e-5),)
 
 
 def _begins(data: bytes, schema: Schema, path: tuple[str, str]) -> bool:
@@ -152,10 +154,10 @@ def _decode(log: Log, schema: Schema) -> dict[str, Any]:
 
 def _message(data: bytes, schema: Schema, found: set[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    at = 0
-    while at < len(data):
-        start = at
-        key, at = _varint(data, at)
+    offset = 0
+    while offset < len(data):
+        start = offset
+        key, offset = _varint(data, offset)
         if key >> 3 not in schema:
             raise _WireError(f"unknown field {key >> 3} at byte {start}")
         name, kind = schema[key >> 3]
@@ -165,15 +167,15 @@ def _message(data: bytes, schema: Schema, found: set[str]) -> dict[str, Any]:
         found.add(name)
         value: Any
         if wire == 0:
-            value, at = _varint(data, at)
+            value, offset = _varint(data, offset)
         elif wire == 5:
-            if at + 4 > len(data):
+            if offset + 4 > len(data):
                 raise _WireError("it ends within a number")
-            (value,), at = struct.unpack_from("<f", data, at), at + 4
+            (value,), offset = struct.unpack_from("<f", data, offset), offset + 4
         else:
-            size, at = _varint(data, at)
-            part = data[at : at + size]
-            at += size
+            size, offset = _varint(data, offset)
+            part = data[offset : offset + size]
+            offset += size
             value = _part(part, kind, found)
             if len(part) < size:
                 raise _WireError(f"it ends within {name!r}")
@@ -195,13 +197,13 @@ def _part(part: bytes, kind: Any, found: set[str]) -> Any:
     return _message(part, kind[0] if isinstance(kind, list) else kind, found)
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: bytes, offset: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 64, 7):
-        if at >= len(data):
+        if offset >= len(data):
             raise _WireError("it ends within a number")
-        value |= (data[at] & 0x7F) << shift
-        at += 1
-        if data[at - 1] < 0x80:
-            return (value - 2**64 if value >= 2**63 else value), at
-    raise _WireError(f"a number at byte {at} is too long")
+        value |= (data[offset] & 0x7F) << shift
+        offset += 1
+        if data[offset - 1] < 0x80:
+            return (value - 2**64 if value >= 2**63 else value), offset
+    raise _WireError(f"a number at byte {offset} is too long")

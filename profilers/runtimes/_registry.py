@@ -1,70 +1,50 @@
-"""The runtimes there are, by name; what each needs is imported when it is made."""
+"""The runtimes there are, by name: what entry points of the group `subdit.runtimes` name."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
-from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
 
 from profilers.runtimes._runtime import Runtime
-from subdit.core.errors import MissingExtraError
 from subdit.core.errors import ProfileError
+
+GROUP = "subdit.runtimes"
+DEFAULT_RUNTIME = "onnxruntime"
+"""What a kit is made for where nothing else is asked for."""
+
+
+def runtime_names() -> tuple[str, ...]:
+    """Names of all runtimes, in the order of the alphabet; none of them is imported."""
+    return tuple(sorted(metadata.entry_points(group=GROUP).names))
+
+
+@cache
+def runtime_class(name: str) -> type[Runtime]:
+    """The runtime of that name, whether or not its library is installed.
+
+    Raises:
+        ProfileError: there is no such runtime, or what its entry point names is none.
+    """
+    if not runtime_names():
+        raise ProfileError("No runtime is registered; install subdit again, so that its entry points are known.")
+    found = metadata.entry_points(group=GROUP, name=name)
+    if not found:
+        raise ProfileError(f"There is no runtime {name!r}; there is {', '.join(runtime_names())}.")
+    (entry, *_) = found
+    try:
+        runtime = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ProfileError(f"The runtime {name!r} cannot be imported ({error}); repair or uninstall it.") from error
+    if not (isinstance(runtime, type) and issubclass(runtime, Runtime) and runtime.name == name):
+        raise ProfileError(f"{entry.value} is no `Runtime` of the name {name!r}; repair or uninstall its package.")
+    return runtime
 
 
 def get_runtime(name: str, *, precision: str = "fp32", delegate: str | None = None) -> Runtime:
-    """The runtime of that name, see `RUNTIMES`.
+    """The runtime of that name at a precision of the weights.
 
     Raises:
         ProfileError: there is no such runtime, or it has no such precision or delegate.
-        MissingExtraError: it is not installed.
+        MissingExtraError: its library is not installed, or does not run.
     """
-    if name not in RUNTIMES:
-        raise ProfileError(f"There is no runtime {name!r}; there is {', '.join(RUNTIMES)}.")
-    return RUNTIMES[name](precision, delegate)
-
-
-def _onnxruntime(precision: str, delegate: str | None) -> Runtime:
-    from profilers.runtimes._onnxruntime import COMPUTED
-    from profilers.runtimes._onnxruntime import OnnxRuntime
-
-    _require("onnxruntime", precision, tuple(COMPUTED), delegate)
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise MissingExtraError("ONNX Runtime is not installed; install it with pip install 'subdit[onnx]'.")
-    return OnnxRuntime(precision)
-
-
-def _litert(precision: str, delegate: str | None) -> Runtime:
-    from profilers.runtimes._tflite import TfliteRuntime
-
-    return TfliteRuntime("litert", precision, delegate)
-
-
-def _tflite(precision: str, delegate: str | None) -> Runtime:
-    from profilers.runtimes._tflite import TfliteRuntime
-
-    return TfliteRuntime("tflite", precision, delegate)
-
-
-def _torch(precision: str, delegate: str | None) -> Runtime:
-    from profilers.runtimes._torch import TorchRuntime
-
-    _require("torch", precision, ("fp32",), delegate)
-    if importlib.util.find_spec("torch") is None:
-        raise MissingExtraError("torch is not installed; install it with pip install 'subdit[torch]'.")
-    return TorchRuntime()
-
-
-RUNTIMES: Mapping[str, Callable[[str, str | None], Runtime]] = {
-    "onnxruntime": _onnxruntime,
-    "litert": _litert,
-    "tflite": _tflite,
-    "torch": _torch,
-}
-"""Name of a runtime to what makes it from a precision and a delegate."""
-
-
-def _require(name: str, precision: str, precisions: tuple[str, ...], delegate: str | None) -> None:
-    if precision not in precisions:
-        raise ProfileError(f"{name} runs no {precision} here; choose {', '.join(precisions)}, or another runtime.")
-    if delegate is not None:
-        raise ProfileError(f"{name} has no delegate {delegate!r} here; leave it out.")
+    return runtime_class(name)(precision, delegate)

@@ -23,7 +23,7 @@ VERBS = {
     "import": "Make a device profile from other tools' logs, or show what they say.",
     "devices": "List, show, check and compare the device profiles there are.",
     "search": "Search a run for the best sub-DiTs on a device.",
-    "proxies": "Measure how well each quality proxy foretells true quality.",
+    "proxies": "Measure how well each quality proxy ranks sub-DiTs.",
     "report": "Write a search's report: HTML, PNG, CSV, Markdown.",
     "distill": "Distill a pick to four steps.",
     "export": "Export a pick for a runtime.",

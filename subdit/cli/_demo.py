@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from subdit.cli._constraints import constraints
+from subdit.cli._constraints import limit_options
 from subdit.cli._progress import progress_bar
 from subdit.cli._steps import ceiling
 from subdit.cli._steps import ceiling_options
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 @replaced_option("--search-s", instead="--trials")
 @click.option("--trials", type=click.IntRange(min=3), help="Sub-DiTs that the search evaluates.")
 @click.option("--measure-s", type=click.FloatRange(min=1), help="Seconds of measuring the picks.")
-@click.option("--max-latency-ms", type=click.FloatRange(min=0, min_open=True), help="Hard limit for the search.")
+@limit_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
@@ -47,10 +49,9 @@ def command(
     quick: bool,
     ceiling_s: float,
     no_ceiling: bool,
-    max_latency_ms: float | None,
     seed: int,
     as_json: bool,
-    **given: float | int | None,
+    **given: Any,
 ) -> None:
     """Train, measure this machine, search, distil, export, verify, report: the whole road on real handwritten digits.
 
@@ -66,6 +67,7 @@ def command(
     from subdit._demo import DemoBudget
     from subdit._demo import demo
 
+    limits = constraints(given)
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     budget = replace(QUICK if quick else DemoBudget(), **chosen)
     step = iter(range(1, 100))
@@ -74,7 +76,7 @@ def command(
         budget=budget,
         seed=seed,
         ceiling_s=ceiling(ceiling_s, no_ceiling),
-        max_latency_ms=max_latency_ms,
+        constraints=limits,
         say=lambda text: click.secho(text if text.startswith(" ") else f"{next(step)}. {text}", bold=True, err=as_json),
         bar=progress_bar,
     )
@@ -146,6 +148,6 @@ def _further_commands(result: DemoResult) -> list[str]:
     plain = [name for name, pick in picks.items() if "4_steps" not in pick["quality"]]
     return [
         f"subdit sample {model} --prompt {shlex.quote(get_space(SPACE).example_prompt)}",
-        f"subdit search {run} --device {device} --name tight --max-latency-ms {limit_ms}{noisy}",
+        f"subdit search {run} --device {device} --name tight --limit latency_ms={limit_ms}{noisy}",
         *(f"subdit distill {run} --pick {name}" for name in plain[:1]),
     ]

@@ -87,7 +87,7 @@ def show(device: str, space: str | None, components: bool, fit: bool, as_json: b
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(files: tuple[Path, ...], as_json: bool) -> None:
-    """Check profile files against the schema and against physics; without FILES, all of the registries.
+    """Check profile files against the schema and for plausibility; without FILES, all of the registries.
 
     Physics: the table has no gaps, intervals hold their values, latency grows with width, tokens, FFN ratio and radius,
     noise is within its limits, the calibration is believable, as is the fit to whole sub-DiTs, which takes some seconds
@@ -196,11 +196,11 @@ def _space_name(space: str | None) -> str | None:
 
 def _check(path: Path) -> tuple[Finding, ...]:
     from device_profiles import Finding
-    from device_profiles import check_physics
+    from device_profiles import check_plausibility
     from device_profiles import read_profile
 
     try:
-        return check_physics(read_profile(path))
+        return check_plausibility(read_profile(path))
     except ProfileError as error:
         return (Finding("schema", str(error)),)
 

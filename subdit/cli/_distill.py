@@ -59,9 +59,9 @@ def command(
     from subdit.core.run import read_manifest
     from subdit.core.training_record import cut_sentence
     from subdit.core.training_record import training_records
-    from supernet.distillation import FewStepConfig
-    from supernet.distillation import KDMDConfig
-    from supernet.distillation import distill
+    from supernet.distillation.distill_pick import distill
+    from supernet.distillation.few_step_teacher import FewStepConfig
+    from supernet.distillation.kdmd import KDMDConfig
 
     with progress_bar(f"Distilling {pick}") as progress:
         path = distill(

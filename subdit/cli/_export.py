@@ -22,6 +22,6 @@ def command(run: Path, pick: str, search: str, format: str, precision: str, forc
         subdit export runs/demo --pick balanced
         subdit export runs/demo --pick fastest --format litert --precision int8
     """
-    from supernet.export.exporter import export
+    from supernet.export.export_pick import export
 
     click.echo(export(run, pick=pick, search=search, format=format, precision=precision, force=force))

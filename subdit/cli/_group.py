@@ -21,6 +21,7 @@ EXTRA_OF = {
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
     "optuna": "search",
+    "moocore": "search",
     "diffusers": "torch",
     "accelerate": "torch",
     "transformers": "diffusion",
@@ -29,7 +30,6 @@ EXTRA_OF = {
     "cryptography": "serve",
     "segno": "serve",
     "sklearn": "demo",
-    "scipy": "demo",
 }
 """Which extra of the distribution brings an optional package (setup.cfg)."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
@@ -16,11 +18,14 @@ from subdit.cli._table import echo_json
 if TYPE_CHECKING:
     from profilers import KitEstimate
 
+# By their entry points, so that the help loads no profilers.
+RUNTIME_HELP = f"{', '.join(sorted(metadata.entry_points(group='subdit.runtimes').names))}."
+
 
 @click.command()
 @click.argument("space")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the kit.  [default: kits/SPACE]")
-@click.option("--runtime", default="onnxruntime", show_default=True, help="onnxruntime, litert, tflite or torch.")
+@click.option("--runtime", default="onnxruntime", show_default=True, help=RUNTIME_HELP)
 @click.option("--precision", default="fp32", show_default=True, help="Of the weights: fp32, fp16 or int8.")
 @click.option(
     "--whole",
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     help="Whole sub-DiTs to bring along, for the calibration; it needs at least 6.",
 )
 @click.option("--parts/--no-parts", default=True, show_default=True, help="Whether the components are in it.")
-@click.option("--max-params", type=click.IntRange(min=1), help="Only what sub-DiTs of at most so many parameters have.")
+@click.option("--max-params", type=click.IntRange(min=1), help="Only what sub-DiTs of at most this size have.")
 @click.option(
     "--budget-minutes",
     type=click.FloatRange(min=0, min_open=True),
@@ -69,15 +74,9 @@ def command(
     from profilers import open_kit
 
     folder = Path("kits") / space if out is None else out
-    expected = estimate(
-        space,
-        runtime=runtime,
-        precision=precision,
-        whole=whole,
-        parts=parts,
-        max_params=max_params,
-        budget_minutes=budget_minutes,
-    )
+    models: dict[str, Any] = {"runtime": runtime, "precision": precision, "whole": whole, "parts": parts}
+    models |= {"max_params": max_params, "budget_minutes": budget_minutes}
+    expected = estimate(space, **models)
     if as_json and only_estimate:
         echo_json({"expected": expected.to_dict()})
         return
@@ -85,18 +84,7 @@ def command(
     if only_estimate:
         return
     with progress_bar(f"Exporting the components of {space}") as progress:
-        kit(
-            space,
-            folder,
-            runtime=runtime,
-            precision=precision,
-            whole=whole,
-            parts=parts,
-            max_params=max_params,
-            budget_minutes=budget_minutes,
-            force=force,
-            progress=progress,
-        )
+        kit(space, folder, **models, force=force, progress=progress)
     made = open_kit(folder)
     if as_json:
         echo_json(

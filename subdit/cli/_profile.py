@@ -42,7 +42,7 @@ from subdit.core.errors import ProfileError
     type=click.IntRange(min=0),
     help="Whole sub-DiTs to calibrate the table on.  [default: all in the kit]",
 )
-@click.option("--whole", type=click.IntRange(min=1), help="Measure so many whole sub-DiTs and predict from them.")
+@click.option("--whole", type=click.IntRange(min=1), help="Number of whole sub-DiTs to measure and predict from.")
 @click.option(
     "--also",
     multiple=True,
@@ -102,63 +102,28 @@ def command(
         raise ProfileError("--adb and --serve are two ways to measure a phone; give one of them.")
     if not adb:
         require_adb(benchmark_model=benchmark_model, delegate=delegate, cores=cores, cooling_s=cooling_s)
+    options: dict[str, Any] = {"threads": threads, "device": device, "out": out, "budget_s": budget_s}
+    options |= {"calibrate": calibrate, "whole": whole, "force": force}
     if serve:
         refuse_for_browsers(runtime=runtime, precision=precision, pin=pin, also=also)
-        profile_served(
-            kit,
-            threads=threads,
-            device=device,
-            out=out,
-            budget_s=budget_s,
-            calibrate=calibrate,
-            whole=whole,
-            force=force,
-            as_json=as_json,
-            **browser,
-        )
+        profile_served(kit, as_json=as_json, **options, **browser)
         return
     require_serve(**browser)
     if adb:
         refuse_for_phones(runtime=runtime, pin=pin)
-        is_budget_given = context.get_parameter_source("budget_s") is click.core.ParameterSource.COMMANDLINE
-        profile_phones(
-            kit,
-            adb,
-            benchmark_model=benchmark_model,
-            precision=precision,
-            threads=threads,
-            device=device,
-            delegate=delegate,
-            cores=cores,
-            cooling_s=cooling_s,
-            out=out,
-            budget_s=budget_s if is_budget_given else None,
-            calibrate=calibrate,
-            whole=whole,
-            also=_parts(also),
-            force=force,
-            as_json=as_json,
-        )
+        if context.get_parameter_source("budget_s") is not click.core.ParameterSource.COMMANDLINE:
+            # Phones have a default of their own.
+            options["budget_s"] = None
+        options |= {"precision": precision, "delegate": delegate, "cores": cores, "cooling_s": cooling_s}
+        profile_phones(kit, adb, benchmark_model=benchmark_model, also=_parts(also), as_json=as_json, **options)
         return
     from profilers import profile
     from profilers import read_cpus
 
     with progress_bar(f"Measuring {kit}") as progress:
-        made = profile(
-            kit,
-            runtime=runtime,
-            precision=precision,
-            threads=threads,
-            device=device,
-            out=out,
-            budget_s=budget_s,
-            calibrate=calibrate,
-            whole=whole,
-            also=_parts(also),
-            pin=None if pin is None else read_cpus(pin),
-            progress=progress,
-            force=force,
-        )
+        cpus = None if pin is None else read_cpus(pin)
+        given: dict[str, Any] = {"runtime": runtime, "precision": precision, "also": _parts(also), "pin": cpus}
+        made = profile(kit, progress=progress, **given, **options)
     if as_json:
         echo_json(made.to_dict())
     else:

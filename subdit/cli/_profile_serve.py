@@ -19,7 +19,7 @@ _OPTIONS = (
     click.option("--https", is_flag=True, help="--serve: self-made certificate; allows threads and the GPU."),
     click.option("--usb", is_flag=True, help="--serve: phone on a cable, by adb reverse; allows threads and the GPU."),
     click.option("--webgpu", is_flag=True, help="--serve: measure the phone's GPU, too."),
-    click.option("--phones", type=click.IntRange(min=1), help="--serve: end after so many.  [default: 1]"),
+    click.option("--phones", type=click.IntRange(min=1), help="--serve: number of phones to wait for.  [default: 1]"),
     click.option("--host", help="--serve: address to listen at.  [default: the one in the local network]"),
     click.option("--port", type=click.IntRange(1, 65535), help="--serve: port.  [default: 8123]"),
     click.option(

@@ -44,8 +44,8 @@ def needs_fit(profile: DeviceProfile) -> bool:
     return profile.calibration is None and len(profile.whole) >= MIN_WHOLE_ROWS
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
 
 
 def echo_profile(profile: DeviceProfile, *, components: bool, fit: bool = True) -> None:

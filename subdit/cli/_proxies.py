@@ -1,4 +1,4 @@
-"""`subdit proxies`: how well each quality proxy foretells true quality."""
+"""`subdit proxies`: how well each quality proxy ranks sub-DiTs."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Train sub-DiTs of a RUN on their own, and see how well each quality proxy foretold how good they are.
+    """Train sub-DiTs of a RUN on their own, and see how well each quality proxy ranks them.
 
-    Killed, it goes on where it was when it is called again; each trained sub-DiT is kept.
+    Each trained sub-DiT is kept: after a kill, the next call continues there.
 
     \b
     Examples:
@@ -47,8 +47,7 @@ def command(
         subdit proxies runs/digits --proxy validation_loss --proxy parameters --specs 12 --front 0 --per-class 0
     """
     from nas import measure_proxies
-    from nas.proxy_benchmark._benchmark import Training
-    from nas.proxy_benchmark._benchmark import report_to_dict
+    from nas.proxy_benchmark._truth import Training
 
     with progress_bar("Training sub-DiTs on their own") as progress:
         report = measure_proxies(
@@ -63,28 +62,24 @@ def command(
             progress=progress,
         )
     if as_json:
-        echo_json(report_to_dict(report))
+        echo_json(report.to_dict())
         return
     sets = ", ".join(f"{len(specs)} {name}" for name, specs in report.specs.items())
     click.echo(f"{sets} sub-DiTs (seed {seed}), each after {updates} updates of its own ({start}), on the judge half\n")
-    rows = []
-    for figures in report.proxies:
-        for judged, by_set in figures.kendall.items():
-            for name, tau in by_set.items():
-                rho = figures.spearman[judged][name]
-                rows.append(
-                    (
-                        figures.proxy,
-                        judged,
-                        name,
-                        str(tau.count),
-                        f"{tau.value:.2f} ({tau.low:.2f} to {tau.high:.2f})",
-                        f"{rho.value:.2f} ({rho.low:.2f} to {rho.high:.2f})",
-                        f"{1000 * figures.seconds_per_query:.1f}",
-                    )
-                )
+    rows = [
+        (
+            row.proxy,
+            row.truth,
+            row.set,
+            str(row.specs),
+            f"{row.kendall_tau:.2f} ({row.kendall_tau_low:.2f} to {row.kendall_tau_high:.2f})",
+            f"{row.spearman_rho:.2f} ({row.spearman_rho_low:.2f} to {row.spearman_rho_high:.2f})",
+            f"{1000 * row.seconds_per_query:.1f}",
+        )
+        for row in report.to_frame().itertuples()
+    ]
     echo_table(("proxy", "against", "set", "n", "Kendall tau", "Spearman", "ms a query"), rows)
-    expected = report_to_dict(report)["expected_quality"]
+    expected = report.expected_quality
     for judged, tau in report.ceiling.items():
         said = f"tau between two seeds of {tau.count}, by {judged}: {tau.value:.2f} ({tau.low:.2f} to {tau.high:.2f})"
         if judged in expected:

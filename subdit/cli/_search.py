@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from subdit.cli._constraints import constraints
+from subdit.cli._constraints import limit_options
+from subdit.cli._constraints import values_by_name
 from subdit.cli._profile_text import MARKS
 from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
@@ -17,26 +20,29 @@ from subdit.cli._table import echo_table
 if TYPE_CHECKING:
     from nas import SearchResult
 
+_STUDY = ("storage", "study_name", "worker", "stale_s")
+_CALL = ("name", "resume", "force")
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--device", multiple=True, required=True, help="Profile: an id, the beginning of one, or a file; repeat.")
-@click.option("--objective", "objectives", multiple=True, help="latency, pipeline, params, ..., or a proxy; repeat.")
-@click.option("--max-latency-ms", type=float, multiple=True, help="Hard limit on one step, for all devices or each.")
-@click.option("--max-pipeline-ms", type=float, help="Hard limit on a whole picture.")
-@click.option("--max-params", type=int, help="Hard limit on the number of parameters.")
-@click.option("--max-memory-mb", type=float, help="Hard limit on what a process takes at its peak in MB, see below.")
-@click.option("--max-file-mb", type=float, help="Hard limit on the stored weights in MB.")
-@click.option("--max-gflops", type=float, help="Hard limit on the work of one step in GFLOP.")
-@click.option("--max-quality", multiple=True, metavar="PROXY=VALUE", help="Hard limit on what a proxy says; repeat.")
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    required=True,
+    help="Profile: an id, the beginning of one, or a file; repeat.",
+)
+@click.option("--objective", "objectives", multiple=True, help="A figure or a quality proxy, see below; repeat.")
+@limit_options
 @click.option("--steps", type=int, default=4, show_default=True, help="Of a whole picture.")
 @click.option("--sampler", default="nsga2", show_default=True, help="nsga2, tpe, random or exhaustive.")
 @click.option("--no-surrogate", is_flag=True, help="Let nsga2 go without a surrogate.")
-@click.option("--trials", type=int, help="End after so many sub-DiTs; by default 400, or all of an exhaustive search.")
-@click.option("--budget-s", type=float, help="End after so many seconds, if that is sooner.")
+@click.option("--trials", type=int, help="Evaluations of the search; by default 400, or all of an exhaustive search.")
+@click.option("--budget-s", type=float, help="Seconds after which the search ends, if that is sooner.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the proposals.")
 @click.option("--name", default="default", show_default=True, help="The search's folder in the run.")
-@click.option("--pick-at", multiple=True, metavar="FIGURE=VALUE", help="A further pick, such as latency_ms=20.")
+@click.option("--pick-at", multiple=True, metavar="NAME=VALUE", help="A further pick, such as latency_ms=20; repeat.")
 @click.option(
     "--verify",
     type=int,
@@ -49,136 +55,101 @@ if TYPE_CHECKING:
 @click.option("--worker", is_flag=True, help="Share the search with other workers that are started alike.")
 @click.option("--stale-s", type=float, help="Seconds of silence after which a worker's trial is given away.")
 @click.option("--allow-noisy", is_flag=True, help="Accept a profile, or what --verify measures, of a noisy machine.")
-@click.option("--resume", is_flag=True, help="Go on with an interrupted search, or give a finished one more trials.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted search, or give a finished one more trials.")
 @click.option("--force", is_flag=True, help="Replace the search of that name.")
 @click.option("--json", "as_json", is_flag=True, help="Print settings, picks and files as JSON.")
 def command(run: Path, as_json: bool, **options: Any) -> None:
     """Search a RUN for the sub-DiTs with the best quality at each latency on a device.
 
-    Latencies come from the device's profile, quality from the validation loss of the supernet's weights. What the
-    limits rule out is never evaluated. A killed search goes on with --resume as if it had not been killed, and every
-    evaluation that was ever paid for is used again.
+    Latencies come from the device's profile, quality from the validation loss of the supernet's weights. Sub-DiTs
+    beyond a limit on a cost are never evaluated. A killed search continues with --resume to the same end, and every
+    evaluation is kept and used again by other searches of the run.
 
-    Memory is what loading a sub-DiT and running it adds to a process at the most, on one thread of a processor: the
-    larger of ONNX Runtime's and LiteRT's peak with their defaults, weights at the profile's precision in, mapped files
-    in. The number is computed; held against both it was off by 3 % in the mean and 9 % at most. For palette4, which
-    neither has, it is weights and one live set of activations, held against nothing.
+    Objectives, limits and picks have the same names: latency_ms of one step and pipeline_ms of a whole picture on
+    every device, or latency_ms@DEVICE on one; params; memory_mb; file_mb; gflops of one step; and quality proxies, such
+    as validation_loss. A limit on a proxy needs trials to be found out.
+
+    Memory is the largest that loading a sub-DiT and running it adds to a process, on one thread of a processor: the
+    larger of ONNX Runtime's and LiteRT's peak with their defaults, with weights at the profile's precision and mapped
+    files. The number is computed; against measurements of both it was off by 3 % in the mean and 9 % at most. For
+    palette4, which neither has, it is weights and one live set of activations, and was not compared.
 
     \b
     Examples:
         subdit devices
         subdit search runs/digits --device my-laptop/onnxruntime/fp32/t1
-        subdit search runs/digits --device my-laptop --max-latency-ms 2 --name under-2ms
-        subdit search runs/digits --device my-laptop --max-latency-ms 2 --name under-2ms --resume
-        subdit search runs/digits --device my-phone --device my-tablet --max-file-mb 1.5 --pick-at latency_ms=2
-        subdit search runs/digits --device my-laptop --max-quality validation_loss=0.41
+        subdit search runs/digits --device my-laptop --limit latency_ms=2 --name under-2ms
+        subdit search runs/digits --device my-laptop --limit latency_ms=2 --name under-2ms --resume
+        subdit search runs/digits --device my-phone --device my-tablet --limit file_mb=1.5 --pick-at latency_ms=2
+        subdit search runs/digits --device my-laptop --limit validation_loss=0.41
         subdit search runs/digits --device my-laptop --verify 8
         subdit search runs/digits --device my-laptop --worker --storage postgresql://me@db/optuna
     """
+    from nas import SearchConfig
+    from nas import StudyOptions
     from nas import search
 
-    arguments = _arguments(options)
+    study = StudyOptions(**{name: value for name in _STUDY if (value := options.pop(name)) is not None})
+    call = {name: options.pop(name) for name in _CALL}
+    config = SearchConfig(
+        constraints=constraints(options),
+        pick_at=values_by_name(options.pop("pick_at"), "--pick-at"),
+        surrogate=not options.pop("no_surrogate"),
+        **{name: value for name, value in options.items() if name != "objectives" or value},
+    )
     with progress_bar("Searching") as progress:
-        result = search(run, progress=progress, **arguments)
+        result = search(run, config, study=study, progress=progress, **call)
     if as_json:
         echo_json(
             {
                 "folder": str(result.folder),
                 "config": dict(result.config),
-                "front": [
-                    {
-                        "spec_hash": row.spec.hash,
-                        "latency_ms": row.latency_ms,
-                        "quality": row.quality,
-                        "tie": row.tie,
-                        **row.more,
-                    }
-                    for row in result.front
-                ],
-                "picks": {pick: picked.to_dict() for pick, picked in result.picks.items()},
+                "front": [{"spec_hash": trial.spec.hash, **trial.values(), "tie": trial.tie} for trial in result.front],
+                "picks": {name: pick.to_dict() for name, pick in result.picks.items()},
             }
         )
         return
     _print(result)
 
 
-def _arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """Options as `nas.search` takes them."""
-    limits = {
-        figure: limit
-        for figure, limit in {
-            "pipeline_ms": options.pop("max_pipeline_ms"),
-            "memory_mb": options.pop("max_memory_mb"),
-            "file_mb": options.pop("max_file_mb"),
-            "gflops": options.pop("max_gflops"),
-        }.items()
-        if limit is not None
-    } | _values(options.pop("max_quality"), "--max-quality", "PROXY=VALUE such as validation_loss=0.4")
-    surrogate = not options.pop("no_surrogate")
-    return {
-        **options,
-        "device": list(options["device"]),
-        "objectives": options["objectives"] or None,
-        "max_latency_ms": options["max_latency_ms"] or None,
-        "limits": limits,
-        "pick_at": _values(options["pick_at"], "--pick-at", "FIGURE=VALUE such as latency_ms=20"),
-        "surrogate": surrogate,
-    }
-
-
-def _values(texts: tuple[str, ...], option: str, form: str) -> dict[str, float]:
-    """NAME=VALUE by name."""
-    found: dict[str, float] = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            raise click.BadParameter(f"{text!r} is no {form}.", param_hint=option) from None
-        if name in found:
-            raise click.BadParameter(f"{name} is there twice; give it once.", param_hint=option)
-        found[name] = number
-    return found
-
-
 def _print(result: SearchResult) -> None:
     from nas._feasible_region import round_up
 
-    config = result.config
-    reach = config["reach"]
+    config, quality = result.config, result.quality
+    region = config["feasible_region"]
     click.echo(
-        f"{config['trials']} of {reach['feasible']:,} sub-DiTs within the limits evaluated "
-        f"({reach['size']:,} in the space); {len(result.front)} are on the front"
+        f"{config['trials']} of {region['feasible']:,} sub-DiTs within the limits evaluated "
+        f"({region['size']:,} in the space); {len(result.front)} are on the front"
     )
-    for name, tightest in reach.get("tightest", {}).items():
+    for name, tightest in region.get("tightest", {}).items():
         value = f"{tightest['value']:,.0f}" if name == "params" else round_up(tightest["value"])
         click.echo(f"tightest reachable {name}: {value}, of {tightest['spec']}")
-    if config["limits"] and reach["feasible"] < reach["size"]:
-        click.echo(f"candidates that the limits ruled out, without a trial: {config['redrawn_share']:.1%}")
+    if region["feasible"] < region["size"]:
+        click.echo(f"candidates beyond the limits, rejected without a trial: {config['rejected_fraction']:.1%}")
     for name, error in (config.get("surrogate_error") or {}).items():
         if error:
             click.echo(
                 f"surrogate of {name}, cross-validated on {error['evaluations']} evaluations: mean error "
                 f"{error['mean']:.2g} ({error['share']:.0%} of the spread), Kendall tau {error['kendall_tau']:.2f}; "
-                f"it looked at {config['looked_at']:,} candidates"
+                f"it predicted {config['candidates_scored']:,} candidates"
             )
-    ties = sum(bool(row.tie) for row in result.front)
+    ties = sum(bool(trial.tie) for trial in result.front)
     if ties:
         click.echo(f"{ties} points of the front lie within noise of a neighbour (column 'tie' of front.csv)")
-    click.echo(f"quality: {config['proxy']['unit']}; lower is better\n")
+    click.echo(f"{quality}: {config['proxies'][quality]['unit']}; lower is better\n")
     echo_table(
-        ("pick", _latency_heading(config), "95 % interval", "quality", "parameters", "hash", "spec"),
+        ("pick", _latency_heading(config), "95 % interval", quality, "parameters", "hash", "spec"),
         [
             (
                 name,
-                f"{pick.latency_ms:.4g}",
-                f"{pick.latency_low_ms:.4g} to {pick.latency_high_ms:.4g}",
-                f"{pick.quality:.4g}",
-                f"{pick.params:,}",
-                pick.spec.hash,
-                str(pick.spec),
+                f"{trial.latency_ms:.4g}",
+                f"{trial.latency_low_ms:.4g} to {trial.latency_high_ms:.4g}",
+                f"{trial.value(quality):.4g}",
+                f"{trial.params:,}",
+                trial.spec.hash,
+                str(trial.spec),
             )
-            for name, pick in result.picks.items()
+            for name, trial in ((name, pick.trial) for name, pick in result.picks.items())
         ],
     )
     click.echo()

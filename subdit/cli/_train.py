@@ -54,7 +54,7 @@ def command(
     from subdit.core.run import Run
     from subdit.core.training_record import cut_sentence
     from subdit.core.training_record import training_records
-    from supernet.training.trainer import TrainingConfig
+    from supernet.training.config import TrainingConfig
     from supernet.training.trainer import train
 
     given = {"batch_size": batch_size, "learning_rate": learning_rate}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +58,29 @@ def read_json(path: Path, what: str) -> Any:
         raise RunError(f"There is no {what} at {path}; make it first.") from None
     except (OSError, ValueError) as error:
         raise RunError(f"The {what} at {path} is damaged ({error}); delete it and make it again.") from error
+
+
+def append_line(path: Path, entry: Mapping[str, object]) -> None:
+    """Append a JSON object as a line, whole or not at all, and flush it to the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        drop_torn_line(file.fileno())
+        file.write(json.dumps(entry, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def drop_torn_line(descriptor: int) -> None:
+    """Cut off what follows the file's last line end; the caller holds its lock and has it open for reading too."""
+    end = os.fstat(descriptor).st_size
+    offset = end
+    while offset:
+        start = max(0, offset - 65536)
+        found = os.pread(descriptor, offset - start, start).rfind(b"\n")
+        if found >= 0:
+            offset = start + found + 1
+            break
+        offset = start
+    if offset < end:
+        os.ftruncate(descriptor, offset)

@@ -1,34 +1,45 @@
-"""What figures of a sub-DiT are called in sentences: nouns and units by the names of columns, limits and objectives.
+"""Names, units and nouns of what a sub-DiT costs and is worth: the same in Python, on the command line and in files.
 
-A name is that of a figure, with `@` and a device's id after it where it is of a further device, or "quality" for the
-first quality proxy and "quality_ID" for another.
+A name is that of a figure below, with `@` and a device's id after it where it is of a further device, or the id of a
+quality proxy, such as `validation_loss`. Columns, objectives, constraints and picks all use these names.
 """
 
 from __future__ import annotations
 
-_UNITS = {"ms": "ms", "mb": "MB", "gflops": "GFLOP"}
+LATENCY = "latency_ms"
+PIPELINE = "pipeline_ms"
+PARAMS = "params"
+PER_DEVICE = (LATENCY, PIPELINE)
+"""Figures that each device has one of."""
+
 _NOUNS = {
-    "latency_ms": "latency",
-    "pipeline_ms": "latency of a picture",
-    "params": "number of parameters",
+    LATENCY: "latency",
+    PIPELINE: "latency of a picture",
+    PARAMS: "number of parameters",
     "memory_mb": "peak memory",
     "file_mb": "file size",
     "gflops": "work of a step",
-    "quality": "quality loss",
 }
+FIGURES = tuple(_NOUNS)
+"""What a sub-DiT costs; less is better."""
+_UNITS = {"ms": "ms", "mb": "MB", "gflops": "GFLOP"}
+
+
+def is_figure(name: str) -> bool:
+    """Whether it is a cost, on any device, and no quality proxy."""
+    return name.partition("@")[0] in FIGURES
 
 
 def unit(name: str) -> str:
     """The unit of a figure, empty where it has none."""
-    return _UNITS.get(name.partition("@")[0].rpartition("_")[2], "")
+    figure = name.partition("@")[0]
+    return _UNITS.get(figure.rpartition("_")[2], "") if figure in _NOUNS else ""
 
 
 def noun(name: str) -> str:
-    """What a figure is, such as "file size"."""
+    """What a figure or a quality proxy is in a sentence, such as "file size" or "validation loss"."""
     figure, _, device = name.partition("@")
-    if figure.startswith("quality_"):
-        return f"quality loss by {figure.removeprefix('quality_')}"
-    return _NOUNS.get(figure, figure) + (f" on {device}" if device else "")
+    return _NOUNS.get(figure, figure.replace("_", " ")) + (f" on {device}" if device else "")
 
 
 def is_latency(name: str) -> bool:
@@ -38,7 +49,7 @@ def is_latency(name: str) -> bool:
 
 def limit_text(name: str, limit: float) -> str:
     """A limit, such as "at most 1.5 MB of file size"."""
-    if name == "params":
+    if name == PARAMS:
         return f"at most {int(limit):,} parameters"
     amount = f"{limit:g} {unit(name)}".rstrip()
     return f"at most {amount} of {noun(name)}"

@@ -8,7 +8,7 @@ Layout (see ARCHITECTURE.md)::
       training/              resume state, metrics.jsonl
       evaluation/            figures of sub-DiTs against real images, one file per sub-DiT and way of sampling
       quality/               quality evaluations, one store per supernet checkpoint
-      proxies/               sub-DiTs trained on their own, and how well each quality proxy foretells them
+      proxies/               sub-DiTs trained on their own, and how well each quality proxy ranks them
       searches/NAME/         study storage, config, trials.csv, front.csv, picks.json
       teacher/               the few-step LoRA of the full network
       picks/SPEC_HASH/       spec.json, distilled/, exports/, samples.png

@@ -24,8 +24,8 @@ _MARK = b'<p class="warning" role="note" id="stale">'
 _TEXT_MARK = b"> **Note:** This report"
 
 
-def told_before_training(run: Run) -> str:
-    """A sentence on what becomes stale when the run's supernet is trained anew; empty where nothing does."""
+def stale_after_training(run: Run) -> str:
+    """A sentence on what becomes stale when the run's supernet is trained again; empty where nothing does."""
     digest = run_digest(run)
     searches = _names([path.parent for path in sorted(run.path.glob("searches/*/search.json"))], digest)
     pages = sorted(run.path.glob("reports/*/report.html"))
@@ -40,7 +40,7 @@ def told_before_training(run: Run) -> str:
         return ""
     of = "" if digest is None else f" {digest}"
     return (
-        f"Training anew makes stale what is of the supernet{of}: {', '.join(said)}; nothing of it is deleted: it is "
+        f"Retraining makes stale what is of the supernet{of}: {', '.join(said)}; nothing of it is deleted: it is "
         f"named as stale where it is met, and goes to {run.path / 'stale'} where something new takes its place, or at "
         "once where it does not say what it is of."
     )

@@ -88,7 +88,7 @@ def cut_sentence(records: Mapping[str, TrainingRecord], *, space: str) -> str:
     listed = "; ".join(cut)
     return (
         f"{listed[0].upper()}{listed[1:]}: a ceiling in seconds cut {'it' if len(cut) == 1 else 'them'} short, and "
-        f"figures are worse than {than}; training anew in another run folder with --no-ceiling takes {whole} here."
+        f"figures are worse than {than}; training again in another run folder with --no-ceiling takes {whole} here."
     )
 
 

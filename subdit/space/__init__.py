@@ -1,6 +1,5 @@
 """Search space, `SubDiTSpec`, components and their vectorised encoding; numpy only."""
 
-from subdit.space._components import KINDS
 from subdit.space._components import Component
 from subdit.space._components import ComponentTerm
 from subdit.space._components import all_components
@@ -8,7 +7,18 @@ from subdit.space._components import component_counts
 from subdit.space._components import component_terms
 from subdit.space._components import components
 from subdit.space._components import components_by_stage
+from subdit.space._components import smallest_host
 from subdit.space._components import sum_components
+from subdit.space._costs import CLOSED_FORMS
+from subdit.space._costs import closed_form_cost
+from subdit.space._dimensions import ASSA_STAGES
+from subdit.space._dimensions import DIMENSIONS
+from subdit.space._dimensions import KINDS
+from subdit.space._dimensions import STAGES
+from subdit.space._dimensions import Dimension
+from subdit.space._dimensions import Operations
+from subdit.space._dimensions import known_dimensions
+from subdit.space._dimensions import register_dimension
 from subdit.space._features import spec_features
 from subdit.space._memory import activation_bytes
 from subdit.space._memory import part_activation_bytes
@@ -16,15 +26,12 @@ from subdit.space._memory import weight_bytes
 from subdit.space._runtime_memory import EXTERNAL_DATA_BYTES
 from subdit.space._runtime_memory import MEMORY_MODEL
 from subdit.space._runtime_memory import MEMORY_TERMS
-from subdit.space._runtime_memory import RUNTIMES
-from subdit.space._runtime_memory import MemoryTerms
+from subdit.space._runtime_memory import MODELLED_RUNTIMES
 from subdit.space._runtime_memory import count_operators
 from subdit.space._runtime_memory import memory_features
 from subdit.space._runtime_memory import peak_memory_bytes
-from subdit.space._search_space import PIPELINE_PARTS
 from subdit.space._search_space import EncodedSpecs
 from subdit.space._search_space import SearchSpace
-from subdit.space._search_space import TextInput
 from subdit.space._sizes import PRECISIONS
 from subdit.space._sizes import WeightSizes
 from subdit.space._sizes import component_flops
@@ -33,33 +40,38 @@ from subdit.space._sizes import component_weights
 from subdit.space._sizes import components_up_to
 from subdit.space._sizes import count_flops
 from subdit.space._sizes import count_params
+from subdit.space._space_definition import PIPELINE_PARTS
+from subdit.space._space_definition import TextInput
 from subdit.space._spaces import get_space
 from subdit.space._spaces import register_space
 from subdit.space._spaces import space_names
-from subdit.space._spec import ASSA_STAGES
-from subdit.space._spec import STAGES
 from subdit.space._spec import SubDiTSpec
+from subdit.space._spec import spec_columns
 
 __all__ = [
     "ASSA_STAGES",
+    "CLOSED_FORMS",
     "EXTERNAL_DATA_BYTES",
     "KINDS",
     "MEMORY_MODEL",
     "MEMORY_TERMS",
     "PIPELINE_PARTS",
     "PRECISIONS",
-    "RUNTIMES",
+    "MODELLED_RUNTIMES",
     "STAGES",
     "Component",
     "ComponentTerm",
+    "DIMENSIONS",
+    "Dimension",
     "EncodedSpecs",
-    "MemoryTerms",
+    "Operations",
     "SearchSpace",
     "SubDiTSpec",
     "TextInput",
     "WeightSizes",
     "activation_bytes",
     "all_components",
+    "closed_form_cost",
     "component_counts",
     "component_flops",
     "component_params",
@@ -73,10 +85,14 @@ __all__ = [
     "count_params",
     "spec_features",
     "get_space",
+    "known_dimensions",
     "memory_features",
     "part_activation_bytes",
     "peak_memory_bytes",
+    "register_dimension",
     "register_space",
+    "smallest_host",
+    "spec_columns",
     "space_names",
     "sum_components",
     "weight_bytes",

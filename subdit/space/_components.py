@@ -8,34 +8,25 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import fields
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from subdit.core.errors import SpecError
+from subdit.space._dimensions import GRID_LETTER
+from subdit.space._dimensions import KINDS
+from subdit.space._dimensions import STAGES
+from subdit.space._dimensions import known_dimensions
 from subdit.space._search_space import EncodedSpecs
 from subdit.space._search_space import SearchSpace
-from subdit.space._spec import ASSA_STAGES
-from subdit.space._spec import STAGES
+from subdit.space._space_definition import Column
 from subdit.space._spec import SubDiTSpec
-
-KINDS = (
-    "patch_embed",
-    "time_embed",
-    "text_projection",
-    "assa",
-    "self_attention",
-    "cross_attention",
-    "ffn",
-    "downsample",
-    "upsample",
-    "skip_fusion",
-    "final_layer",
-)
 
 
 @dataclass(frozen=True, order=True)
@@ -50,6 +41,7 @@ class Component:
         bna_blocks: strips B, for `assa`.
         bna_radius: radius r, for `assa`.
         kv_compression: stride per side of the global branch, for `assa`.
+        extra: name and value of each registered dimension that applies to it, by name.
     """
 
     kind: str
@@ -59,45 +51,128 @@ class Component:
     bna_blocks: int = 0
     bna_radius: int = 0
     kv_compression: int = 0
+    extra: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def of_values(cls, kind: str, grid: int, values: Mapping[str, int]) -> Component:
+        """The component with these values by the names of their dimensions."""
+        own = {field.name for field in fields(cls)}
+        extra = tuple(sorted((name, value) for name, value in values.items() if name not in own))
+        named: dict[str, Any] = {"width": 0, **{name: value for name, value in values.items() if name in own}}
+        return cls(kind, grid=grid, extra=extra, **named)
+
+    @property
+    def values(self) -> dict[str, int]:
+        """Its values by the names of the dimensions that apply to its kind, in their order."""
+        extra = dict(self.extra)
+        return {
+            name: extra[name] if name in extra else getattr(self, name)
+            for name, dimension in known_dimensions().items()
+            if self.kind in dimension.kinds and (name in extra or hasattr(self, name))
+        }
 
     @property
     def name(self) -> str:
         """What files and tables call it, such as `assa-w96-g8-b4-r1-c2`."""
-        letters = {
-            "width": "w",
-            "grid": "g",
-            "ffn_ratio": "f",
-            "bna_blocks": "b",
-            "bna_radius": "r",
-            "kv_compression": "c",
-        }
-        shown = [key for key in letters if getattr(self, key) or (key == "bna_radius" and self.kind == "assa")]
-        parts = [f"{letters[key]}{getattr(self, key)}" for key in shown]
+        known = known_dimensions()
+        parts = [f"{known[name].letter.lower()}{value}" for name, value in self.values.items()]
+        if self.grid:
+            parts.insert(1, f"{GRID_LETTER}{self.grid}")
         return "-".join([self.kind, *parts])
 
     @classmethod
     def from_name(cls, name: str) -> Component:
         """The component of that name; raises `SpecError` where it names none."""
-        letters = {
-            "w": "width",
-            "g": "grid",
-            "f": "ffn_ratio",
-            "b": "bna_blocks",
-            "r": "bna_radius",
-            "c": "kv_compression",
-        }
+        letters = {dimension.letter.lower(): label for label, dimension in known_dimensions().items()}
         kind, *parts = name.split("-")
-        values = {letters.get(part[:1], ""): part[1:] for part in parts}
-        if (
-            kind not in KINDS
-            or not set(values) <= {entry.name for entry in fields(cls)[1:]}
-            or not all(value.isdecimal() for value in values.values())
-        ):
+        values = {{**letters, GRID_LETTER: "grid"}.get(part[:1], ""): part[1:] for part in parts}
+        if kind not in KINDS or "" in values or not all(value.isdecimal() for value in values.values()):
             raise SpecError(f"{name!r} names no component; a name looks like 'assa-w96-g8-b4-r1-c2'.")
-        made = cls(kind=kind, **{"width": 0, **{key: int(value) for key, value in values.items()}})
+        whole = {label: int(value) for label, value in values.items()}
+        made = cls.of_values(kind, whole.pop("grid", 0), whole)
         if made.name != name:
             raise SpecError(f"{name!r} is not how a component is written; {made.name!r} is.")
         return made
+
+
+# Where components stand ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place for a component.
+
+    Attributes:
+        part: of the sub-DiT, in `PARTS`.
+        kind: of the component.
+        grid: tokens per side that it reads.
+    """
+
+    part: str
+    kind: str
+    grid: int = 0
+
+    @property
+    def stage(self) -> str:
+        """The stage whose blocks it is in; empty where it runs once."""
+        return self.part if self.part in STAGES else ""
+
+    @property
+    def name(self) -> str:
+        """The kind, followed by the stage where it is in one, such as `ffn_down`."""
+        return f"{self.kind}_{self.stage}" if self.stage else self.kind
+
+    def columns(self, space: SearchSpace) -> tuple[Column, ...]:
+        """The columns of encoded specs that decide which component stands here."""
+        return tuple(
+            column
+            for column in space.columns
+            if self.kind in column.dimension.kinds and column.stage in ("", self.stage)
+        )
+
+    def component(self, space: SearchSpace, values: Iterable[int]) -> Component:
+        """The component here, where `columns` have these values."""
+        names = (column.dimension.name for column in self.columns(space))
+        return Component.of_values(self.kind, self.grid, dict(zip(names, values, strict=True)))
+
+    def count(self, depth: Any) -> Any:
+        """How often it runs in a stage of that many blocks: a whole number, or an array of them."""
+        # U-ViT skips lead from the first half of Middle into the second.
+        return depth // 2 if self.kind == "skip_fusion" else depth
+
+
+PARTS = ("text", "time", "patch", "down", "downsample", "middle", "upsample", "up", "final")
+"""Parts of a sub-DiT, in the order they run."""
+
+
+@cache
+def places(space: SearchSpace) -> tuple[Place, ...]:
+    """The places of a sub-DiT, in the order in which costs are summed."""
+    grid, middle = space.grid, space.middle_grid
+    found = [
+        Place("text", "text_projection"),
+        Place("patch", "patch_embed", grid),
+        Place("time", "time_embed"),
+        Place("downsample", "downsample", grid),
+        Place("upsample", "upsample", middle),
+        Place("final", "final_layer", grid),
+    ]
+    for stage, stage_grid in zip(STAGES, (grid, middle, grid), strict=True):
+        attention = ("self_attention", "skip_fusion") if stage == "middle" else ("assa",)
+        found += [Place(stage, kind, stage_grid) for kind in (*attention, "cross_attention", "ffn")]
+    return tuple(found)
+
+
+@cache
+def _components_at(space: SearchSpace) -> Mapping[Place, tuple[Component, ...]]:
+    """The components that may stand in each place, in lexicographic order of the values of its columns."""
+    return {
+        place: tuple(
+            place.component(space, values)
+            for values in itertools.product(*(column.values for column in place.columns(space)))
+        )
+        for place in places(space)
+    }
 
 
 def components(space: SearchSpace, spec: SubDiTSpec) -> Counter[Component]:
@@ -106,71 +181,33 @@ def components(space: SearchSpace, spec: SubDiTSpec) -> Counter[Component]:
 
 
 def components_by_stage(space: SearchSpace, spec: SubDiTSpec) -> dict[str, Counter[Component]]:
-    """`components` of each part of the sub-DiT, in the order they run; raises `SpecError` on a foreign spec."""
-    space.check(spec)
-    width, grid, middle = spec.width, space.grid, space.middle_grid
-
-    def stage(at: int) -> Counter[Component]:
-        depth = spec.depth[at]
-        stage_grid = (grid, middle, grid)[at]
-        count: Counter[Component] = Counter()
-        if STAGES[at] in ASSA_STAGES:
-            which = ASSA_STAGES.index(STAGES[at])
-            attention = Component(
-                "assa",
-                width,
-                stage_grid,
-                bna_blocks=spec.bna_blocks[which],
-                bna_radius=spec.bna_radius[which],
-                kv_compression=spec.kv_compression,
-            )
-        else:
-            attention = Component("self_attention", width, stage_grid)
-            count[Component("skip_fusion", width, stage_grid)] += depth // 2
-        count[attention] += depth
-        count[Component("cross_attention", width, stage_grid)] += depth
-        count[Component("ffn", width, stage_grid, ffn_ratio=spec.ffn_ratio[at])] += depth
-        return count
-
-    return {
-        "text": Counter([Component("text_projection", 0)]),
-        "time": Counter([Component("time_embed", width)]),
-        "patch": Counter([Component("patch_embed", width, grid)]),
-        "down": stage(0),
-        "downsample": Counter([Component("downsample", width, grid)]),
-        "middle": stage(1),
-        "upsample": Counter([Component("upsample", width, middle)]),
-        "up": stage(2),
-        "final": Counter([Component("final_layer", width, grid)]),
-    }
+    """`components` of each of `PARTS`; raises `SpecError` on a foreign spec."""
+    values = space.values(space.check(spec))
+    found: dict[str, Counter[Component]] = {part: Counter() for part in PARTS}
+    # The skip is fused before the block begins.
+    for place in sorted(places(space), key=lambda place: place.kind != "skip_fusion"):
+        component = place.component(space, [values[column.label] for column in place.columns(space)])
+        found[place.part][component] += place.count(values[f"depth_{place.stage}"]) if place.stage else 1
+    return found
 
 
 @cache
 def all_components(space: SearchSpace) -> tuple[Component, ...]:
     """Every distinct component of the space, sorted; the order of a kit, of a profile and of `component_counts`."""
-    found = {Component("text_projection", 0)}
-    grid, middle = space.grid, space.middle_grid
-    for width in space.widths:
-        found |= {
-            Component("patch_embed", width, grid),
-            Component("time_embed", width),
-            Component("self_attention", width, middle),
-            Component("cross_attention", width, grid),
-            Component("cross_attention", width, middle),
-            Component("skip_fusion", width, middle),
-            Component("downsample", width, grid),
-            Component("upsample", width, middle),
-            Component("final_layer", width, grid),
-        }
-        for stage_grid, stage_ratios in zip((grid, middle, grid), space.ffn_ratios, strict=True):
-            found |= {Component("ffn", width, stage_grid, ffn_ratio=ratio) for ratio in stage_ratios}
-        found |= {
-            Component("assa", width, grid, bna_blocks=blocks, bna_radius=radius, kv_compression=stride)
-            for blocks in space.bna_blocks
-            for radius in space.bna_radii
-            for stride in space.kv_compressions
-        }
-    return tuple(sorted(found))
+    return tuple(sorted(set(itertools.chain.from_iterable(_components_at(space).values()))))
+
+
+def smallest_host(space: SearchSpace, component: Component) -> tuple[SubDiTSpec, str]:
+    """The first sub-DiT of the space with the component, and which of `PARTS` has it; raises `SpecError` for none."""
+    for place, possible in _components_at(space).items():
+        if component in possible:
+            values = space.values(space.decode(space.enumerate(0, 1))[0])
+            values |= {column.label: component.values[column.dimension.name] for column in place.columns(space)}
+            return space.spec(values), place.part
+    raise SpecError(f"Space {space.name!r} has no component {component.name!r}; 'subdit spaces show' lists them.")
+
+
+# Of many specs at once ----------------------------------------------------------------------------------------------
 
 
 def component_counts(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.float32]:
@@ -182,65 +219,35 @@ def component_counts(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[n
     return counts
 
 
-Columns = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
-def component_columns(space: SearchSpace, encoded: EncodedSpecs) -> dict[str, Columns]:
-    """Which component stands in each place of n specs: its number in the order of `all_components`, shape (n,).
-
-    A place is a kind, followed by the stage where there are several, such as `ffn_down`.
-    """
+def component_columns(space: SearchSpace, encoded: EncodedSpecs) -> dict[str, Indices]:
+    """Which component stands in each place of n specs: its number in the order of `all_components`, shape (n,)."""
     return {
-        place: table[tuple(encoded[:, at] for at in dimensions)] if dimensions else np.full(len(encoded), table)
-        for place, (table, dimensions) in _places(space).items()
+        place.name: table[tuple(encoded[:, index] for index in indices)] if indices else np.full(len(encoded), table)
+        for place, (table, indices) in _tables(space).items()
     }
 
 
 @cache
-def _places(space: SearchSpace) -> Mapping[str, tuple[Columns, tuple[int, ...]]]:
-    """Each place's look-up table from value indices to a component's number, and which dimensions these are of."""
-    columns = {component: column for column, component in enumerate(all_components(space))}
-    at = {label: column for column, label in enumerate(space.dimensions)}
-    grid, middle = space.grid, space.middle_grid
-
-    def column_of(kind: str, at_grid: int, **dimensions: str) -> tuple[Columns, tuple[int, ...]]:
-        labels = {"width": "width", **dimensions}
-        allowed = [space.dimensions[label] for label in labels.values()]
-        table = np.asarray(
-            [
-                columns[Component(kind, grid=at_grid, **dict(zip(labels, point, strict=True)))]
-                for point in itertools.product(*allowed)
-            ]
-        ).reshape([len(entry) for entry in allowed])
-        return table, tuple(at[label] for label in labels.values())
-
-    places: dict[str, tuple[Columns, tuple[int, ...]]]
-    places = {"text_projection": (np.asarray(columns[Component("text_projection", 0)]), ())}
-    for kind, at_grid in (("patch_embed", grid), ("time_embed", 0), ("downsample", grid), ("upsample", middle)):
-        places[kind] = column_of(kind, at_grid)
-    places["final_layer"] = column_of("final_layer", grid)
-    for stage, stage_grid in zip(STAGES, (grid, middle, grid), strict=True):
-        if stage in ASSA_STAGES:
-            places[f"assa_{stage}"] = column_of(
-                "assa",
-                stage_grid,
-                bna_blocks=f"bna_blocks_{stage}",
-                bna_radius=f"bna_radius_{stage}",
-                kv_compression="kv_compression",
-            )
-        else:
-            places[f"self_attention_{stage}"] = column_of("self_attention", stage_grid)
-            places[f"skip_fusion_{stage}"] = column_of("skip_fusion", stage_grid)
-        places[f"cross_attention_{stage}"] = column_of("cross_attention", stage_grid)
-        places[f"ffn_{stage}"] = column_of("ffn", stage_grid, ffn_ratio=f"ffn_ratio_{stage}")
-    return places
+def _tables(space: SearchSpace) -> Mapping[Place, tuple[Indices, tuple[int, ...]]]:
+    """Each place's look-up table from value indices to a component's number, and which columns these are of."""
+    number = {component: number for number, component in enumerate(all_components(space))}
+    tables = {}
+    for place, possible in _components_at(space).items():
+        columns = place.columns(space)
+        table = np.asarray([number[component] for component in possible])
+        shape = [len(column.values) for column in columns]
+        tables[place] = table.reshape(shape), tuple(space.columns.index(column) for column in columns)
+    return tables
 
 
 @dataclass(frozen=True)
 class ComponentTerm:
     """One place of n specs: the number of the component there, and how often it runs, both of shape (n,)."""
 
-    columns: Columns
+    columns: Indices
     counts: npt.NDArray[np.int64]
 
 
@@ -250,21 +257,20 @@ def component_terms(space: SearchSpace, encoded: EncodedSpecs) -> tuple[Componen
     No component is counted in two places of a spec: where Down and Up have the same one, all of it is counted in Down,
     so that sums of squares over components are sums over places.
     """
-    places = component_columns(space, encoded)
-    names = list(space.dimensions)
+    numbers = component_columns(space, encoded)
+    labels = list(space.dimensions)
+    once = np.ones(len(encoded), dtype=np.int64)
     counts: dict[str, npt.NDArray[np.int64]] = {}
-    for stage, values in zip(STAGES, space.depths, strict=True):
-        depth = np.asarray(values)[encoded[:, names.index(f"depth_{stage}")]]
-        counts |= {place: depth for place in places if place.endswith(f"_{stage}")}
-    counts["skip_fusion_middle"] = counts["skip_fusion_middle"] // 2
-    first, last = ASSA_STAGES
+    for place in places(space):
+        depth = f"depth_{place.stage}"
+        runs = np.asarray(space.dimensions[depth])[encoded[:, labels.index(depth)]] if place.stage else once
+        counts[place.name] = place.count(runs)
     for kind in ("assa", "cross_attention", "ffn"):
-        down, up = f"{kind}_{first}", f"{kind}_{last}"
-        same = places[down] == places[up]
+        down, up = f"{kind}_down", f"{kind}_up"
+        same = numbers[down] == numbers[up]
         counts[down] = counts[down] + np.where(same, counts[up], 0)
         counts[up] = np.where(same, 0, counts[up])
-    once = np.ones(len(encoded), dtype=np.int64)
-    return tuple(ComponentTerm(columns, counts.get(place, once)) for place, columns in places.items())
+    return tuple(ComponentTerm(columns, counts[name]) for name, columns in numbers.items())
 
 
 def sum_components(

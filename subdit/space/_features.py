@@ -16,14 +16,14 @@ def spec_features(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.f
     less than the one before.
     """
     columns = []
-    for at, values in enumerate(space.dimensions.values()):
+    for index, values in enumerate(space.dimensions.values()):
         if len(values) < 2:
             continue
         listed = np.asarray(values, dtype=np.float64)
         plain = 2 * (listed - listed[0]) / (listed[-1] - listed[0]) - 1
-        columns.append(plain.astype(np.float32)[encoded[:, at]])
+        columns.append(plain.astype(np.float32)[encoded[:, index]])
         if len(values) > 2:
             log = np.log1p(listed)
             bent = 2 * (log - log[0]) / (log[-1] - log[0]) - 1 - plain
-            columns.append(bent.astype(np.float32)[encoded[:, at]])
+            columns.append(bent.astype(np.float32)[encoded[:, index]])
     return np.stack(columns, axis=1) if columns else np.zeros((len(encoded), 0), dtype=np.float32)

@@ -17,11 +17,12 @@ numbers wide and need not be as wide as the hidden state.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from subdit.core.errors import SpaceError
+from subdit.space._dimensions import STAGES
 from subdit.space._search_space import SearchSpace
-from subdit.space._search_space import TextInput
-from subdit.space._spec import STAGES
+from subdit.space._space_definition import TextInput
 from subdit.space._spec import SubDiTSpec
 
 NAME = "mobile-1k"
@@ -107,18 +108,7 @@ def _shallower(full: int, step: int) -> tuple[int, ...]:
     return tuple(depth for depth in (full - 2 * quarter, full - quarter, full) if depth >= max(step, full / 2))
 
 
-def _space(
-    name: str,
-    full_width: int,
-    layers: Layers,
-    *,
-    widths: tuple[int, ...],
-    depths: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
-    ffn_ratios: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
-    bna_blocks: tuple[int, ...],
-    bna_radii: tuple[int, ...],
-    kv_compressions: tuple[int, ...],
-) -> SearchSpace:
+def _space(name: str, full_width: int, layers: Layers, **elastic: Any) -> SearchSpace:
     def point(eighths: int) -> SubDiTSpec:
         return SubDiTSpec(name, full_width * eighths // 8, layers, (4, 3, 4), (16, 16), (1, 1), 2)
 
@@ -127,12 +117,7 @@ def _space(
         latent_size=128,
         latent_channels=16,
         patch_size=2,
-        widths=widths,
-        depths=depths,
-        ffn_ratios=ffn_ratios,
-        bna_blocks=bna_blocks,
-        bna_radii=bna_radii,
-        kv_compressions=kv_compressions,
+        **elastic,
         head_dim=32,
         full_heads=HEADS,
         kv_heads=8,

@@ -5,7 +5,7 @@ does:
 
 - weights as stored: LiteRT maps the file, whose pages are resident once they were read, until the kernel wants them
   back;
-- weights as computed with: both runtimes pack matrices anew for their kernels, as float32 where float16 was stored.
+- weights as computed with: both runtimes repack matrices for their kernels, as float32 where float16 was stored.
   What ONNX Runtime read of its file is free by then, but of float32 weights the heap keeps up to a half, of others all;
 - activations: LiteRT plans one arena, in which whatever is dead makes room. ONNX Runtime plans by `buffers`, and twice,
   since its second run takes a block for the whole plan beside the arena that the first run has left;
@@ -34,21 +34,19 @@ from subdit.space._components import all_components
 from subdit.space._components import component_columns
 from subdit.space._components import component_terms
 from subdit.space._components import sum_components
+from subdit.space._dimensions import STAGES
 from subdit.space._memory import activation_bytes
 from subdit.space._memory import largest_live_set
 from subdit.space._memory import weight_bytes
 from subdit.space._search_space import EncodedSpecs
 from subdit.space._search_space import SearchSpace
 from subdit.space._sizes import component_weights
-from subdit.space._spec import STAGES
 
 Bytes = npt.NDArray[np.int64]
 
 MEMORY_MODEL = "2: peak of a process, in ONNX Runtime or LiteRT"
 """Named in search.json; a change of what `peak_memory_bytes` says is a new number. 1, which no search named, was
 weights and one live set of activations."""
-
-RUNTIMES = ("onnxruntime", "litert")
 
 EXTERNAL_DATA_BYTES = 1_500_000_000
 """Of float32 parameters, above which an ONNX file has its weights beside it: a protobuf ends at 2 GB."""
@@ -94,6 +92,9 @@ MEMORY_TERMS = {
 }
 """By runtime and precision of the weights; `benchmarks/memory.py` fits the bytes."""
 
+MODELLED_RUNTIMES = tuple(dict.fromkeys(runtime for runtime, _ in MEMORY_TERMS))
+"""Those whose memory was measured; a runtime that is not here is taken to need what the hungrier of them does."""
+
 _PACKED = {"fp32": "fp32", "fp16": "fp32", "int8": "int8"}
 """How weights are computed with: half precision is only stored, on a processor."""
 
@@ -109,7 +110,7 @@ def peak_memory_bytes(
     Args:
         encoded: specs of shape (n, dimensions).
         precision: of the weights, one of `PRECISIONS`.
-        runtime: one of `RUNTIMES`; the one that takes more where none is given.
+        runtime: one of `MODELLED_RUNTIMES`; the one that takes more where none is given.
 
     Returns:
         Bytes, shape (n,).
@@ -120,7 +121,8 @@ def peak_memory_bytes(
     if precision == "palette4":
         return weight_bytes(space, encoded, precision) + activation_bytes(space, encoded, element_bytes=2)
     features = memory_features(space, encoded, precision)
-    each = [features[name] @ MEMORY_TERMS[name, precision].as_array() for name in ((runtime,) if runtime else RUNTIMES)]
+    runtimes = (runtime,) if runtime else MODELLED_RUNTIMES
+    each = [features[name] @ MEMORY_TERMS[name, precision].as_array() for name in runtimes]
     return np.rint(np.maximum.reduce(each)).astype(np.int64)
 
 
@@ -140,7 +142,7 @@ def memory_features(space: SearchSpace, encoded: EncodedSpecs, precision: str) -
         weights["onnxruntime"] = (stored + left, packed + left)
     return {
         runtime: np.column_stack([*weights[runtime], _FLOAT32 * alive[runtime], operators, np.ones(len(encoded))])
-        for runtime in RUNTIMES
+        for runtime in MODELLED_RUNTIMES
     }
 
 
@@ -161,7 +163,7 @@ def buffers(space: SearchSpace, encoded: EncodedSpecs) -> Bytes:
     and a whole sub-DiT has those of all its parts, not of the largest one.
     """
     labels = list(space.dimensions)
-    planned = _planned(space)[tuple(encoded[:, at] for at, label in enumerate(labels) if label not in _DEPTHS)]
+    planned = _planned(space)[tuple(encoded[:, index] for index, label in enumerate(labels) if label not in _DEPTHS)]
     width = np.asarray(space.widths)[encoded[:, labels.index("width")]]
     long_skips = np.asarray(space.depths[1])[encoded[:, labels.index("depth_middle")]] // 2
     waiting = long_skips * space.middle_grid**2 + space.tokens * space.down_up_skip

@@ -21,11 +21,13 @@ from subdit.space._components import Component
 from subdit.space._components import all_components
 from subdit.space._components import component_counts
 from subdit.space._components import component_terms
+from subdit.space._components import places
 from subdit.space._components import sum_components
+from subdit.space._dimensions import Matrix
+from subdit.space._dimensions import Operations
+from subdit.space._dimensions import known_dimensions
 from subdit.space._search_space import EncodedSpecs
 from subdit.space._search_space import SearchSpace
-from subdit.space._spec import ASSA_STAGES
-from subdit.space._spec import STAGES
 
 PRECISIONS = ("fp32", "fp16", "int8", "palette4")
 """How weights may be stored, see `WeightSizes.bytes`."""
@@ -81,77 +83,66 @@ def stored_bytes(precision: str, matrix_params: Any, vector_params: Any, matrice
     raise ValueError(f"no such precision {precision!r}; there is {', '.join(PRECISIONS)}")
 
 
-@dataclass(frozen=True)
-class _Matrix:
-    """A weight matrix of a linear, or of a convolution that does not overlap, and how often it is applied."""
-
-    inputs: int
-    outputs: int
-    positions: int
-    bias: bool = True
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """A component taken apart; `attended` counts pairs of query and key over all query heads."""
-
-    matrices: tuple[_Matrix, ...]
-    vectors: int = 0
-    attended: int = 0
-
-
 def visible_strip_pairs(blocks: int, radius: int) -> int:
     """Pairs of a query strip and a key strip in blockwise neighbourhood attention: 46 of 256 for B = 16, r = 1."""
     return sum(min(blocks, block + radius + 1) - max(0, block - radius) for block in range(blocks))
 
 
-def _parts(space: SearchSpace, component: Component) -> _Parts:
+def _plain_operations(space: SearchSpace, component: Component) -> Operations:
     width, head, tokens = component.width, space.head_dim, component.grid**2
     heads = space.heads(width)
     attention_width, kv_width = heads * head, space.kv_heads * head
     branch = 2 * width + 3 * width  # the norm, and the modulation table
-    queries, out = _Matrix(width, attention_width, tokens), _Matrix(attention_width, width, tokens)
-    keys = _Matrix(width, kv_width, tokens)
+    queries, out = Matrix(width, attention_width, tokens), Matrix(attention_width, width, tokens)
+    keys = Matrix(width, kv_width, tokens)
     match component.kind:
         case "patch_embed":
-            return _Parts((_Matrix(space.patch_width, width, tokens),))
+            return Operations((Matrix(space.patch_width, width, tokens),))
         case "time_embed":
-            mlp = _Matrix(space.time_width, space.time_width, 1)
-            return _Parts((mlp, mlp, _Matrix(space.time_width, 8 * width, 1)))
+            mlp = Matrix(space.time_width, space.time_width, 1)
+            return Operations((mlp, mlp, Matrix(space.time_width, 8 * width, 1)))
         case "text_projection":
-            return _Parts(
-                tuple(_Matrix(text.width, space.text_width, text.tokens) for text in space.text_inputs),
+            return Operations(
+                tuple(Matrix(text.width, space.text_width, text.tokens) for text in space.text_inputs),
                 vectors=sum(2 * text.width for text in space.text_inputs),
             )
         case "self_attention":
-            return _Parts((queries, keys, keys, out), branch + 3 * 2 * head, heads * tokens**2)
+            return Operations((queries, keys, keys, out), branch + 3 * 2 * head, heads * tokens**2)
         case "assa":
             stride, blocks = component.kv_compression, component.bna_blocks
             compressed = tokens // stride**2
-            compress = _Matrix(stride**2, kv_width, compressed)
-            gate = _Matrix(width, heads, tokens)
+            compress = Matrix(stride**2, kv_width, compressed)
+            gate = Matrix(width, heads, tokens)
             nearby = visible_strip_pairs(blocks, component.bna_radius) * (tokens // blocks) ** 2
-            return _Parts(
+            return Operations(
                 (queries, keys, keys, compress, compress, gate, out),
                 branch + 3 * 2 * head,
                 heads * (tokens * compressed + nearby),
             )
         case "cross_attention":
-            text = _Matrix(space.text_width, kv_width, space.text_tokens)
-            return _Parts((queries, text, text, out), 2 * 2 * head, heads * tokens * space.text_tokens)
+            text = Matrix(space.text_width, kv_width, space.text_tokens)
+            return Operations((queries, text, text, out), 2 * 2 * head, heads * tokens * space.text_tokens)
         case "ffn":
             hidden = component.ffn_ratio * width
-            return _Parts((_Matrix(width, hidden, tokens), _Matrix(hidden, width, tokens)), branch)
+            return Operations((Matrix(width, hidden, tokens), Matrix(hidden, width, tokens)), branch)
         case "downsample":
-            return _Parts((_Matrix(4 * width, width, tokens // 4, bias=False),))
+            return Operations((Matrix(4 * width, width, tokens // 4, bias=False),))
         case "upsample":
             # Each coarse token gives four fine ones: four times as many positions at a quarter of the inputs.
-            return _Parts((_Matrix(4 * width, width, tokens, bias=False),), int(space.down_up_skip))
+            return Operations((Matrix(4 * width, width, tokens, bias=False),), int(space.down_up_skip))
         case "skip_fusion":
-            return _Parts((_Matrix(2 * width, width, tokens),))
+            return Operations((Matrix(2 * width, width, tokens),))
         case "final_layer":
-            return _Parts((_Matrix(width, space.patch_width, tokens),), 2 * width + 2 * width)
+            return Operations((Matrix(width, space.patch_width, tokens),), 2 * width + 2 * width)
     raise AssertionError(component.kind)
+
+
+def _operations(space: SearchSpace, component: Component) -> Operations:
+    operations = _plain_operations(space, component)
+    for name, value in component.values.items():
+        effect = known_dimensions()[name].effect
+        operations = operations if effect is None else effect(operations, value)
+    return operations
 
 
 # Of one component ---------------------------------------------------------------------------------------------------
@@ -159,12 +150,12 @@ def _parts(space: SearchSpace, component: Component) -> _Parts:
 
 def component_weights(space: SearchSpace, component: Component) -> WeightSizes:
     """What decides the stored size of one component."""
-    parts = _parts(space, component)
+    operations = _operations(space, component)
     return WeightSizes(
-        matrix_params=sum(matrix.inputs * matrix.outputs for matrix in parts.matrices),
-        vector_params=parts.vectors + sum(matrix.outputs for matrix in parts.matrices if matrix.bias),
-        matrices=len(parts.matrices),
-        output_channels=sum(matrix.outputs for matrix in parts.matrices),
+        matrix_params=sum(matrix.inputs * matrix.outputs for matrix in operations.matrices),
+        vector_params=operations.vectors + sum(matrix.outputs for matrix in operations.matrices if matrix.bias),
+        matrices=len(operations.matrices),
+        output_channels=sum(matrix.outputs for matrix in operations.matrices),
     )
 
 
@@ -175,9 +166,9 @@ def component_params(space: SearchSpace, component: Component) -> int:
 
 def component_flops(space: SearchSpace, component: Component) -> int:
     """FLOPs of one component on one image, attention included: for each pair two products of `head_dim` numbers."""
-    parts = _parts(space, component)
-    products = sum(2 * matrix.positions * matrix.inputs * matrix.outputs for matrix in parts.matrices)
-    return products + 4 * space.head_dim * parts.attended
+    operations = _operations(space, component)
+    products = sum(2 * matrix.positions * matrix.inputs * matrix.outputs for matrix in operations.matrices)
+    return products + 4 * space.head_dim * operations.attended
 
 
 # Of whole sub-DiTs --------------------------------------------------------------------------------------------------
@@ -201,16 +192,15 @@ def components_up_to(space: SearchSpace, max_params: int | None) -> tuple[Compon
     if max_params is None:
         return all_components(space)
     # The smallest sub-DiT that has a component has the smallest value of every dimension that does not make it: nothing
-    # has fewer parameters with more of anything. An attention is made by three dimensions and the width, an FFN by one.
+    # has fewer parameters with more of anything.
     labels = list(space.dimensions)
-    together = [{f"bna_blocks_{stage}", f"bna_radius_{stage}", "kv_compression"} for stage in ASSA_STAGES]
-    together += [{f"ffn_ratio_{stage}"} for stage in STAGES]
+    makers = {frozenset(column.label for column in place.columns(space)) | {"width"} for place in places(space)}
     rows = [
         row
-        for free in together
+        for free in makers
         for row in itertools.product(
             *(
-                range(len(values) if label in free | {"width"} else 1)
+                range(len(values) if label in free else 1)
                 for label, values in zip(labels, space.dimensions.values(), strict=True)
             )
         )

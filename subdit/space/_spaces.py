@@ -9,8 +9,7 @@ from functools import partial
 from subdit.core.errors import SpaceError
 from subdit.space import _mobile
 from subdit.space._search_space import SearchSpace
-from subdit.space._search_space import TextInput
-from subdit.space._search_space import check_full
+from subdit.space._space_definition import TextInput
 from subdit.space._spec import SubDiTSpec
 
 
@@ -101,7 +100,7 @@ def register_space(space: SearchSpace) -> SearchSpace:
     in width, depth and FFN ratio, which is the network that the supernet holds. Raises `SpaceError` where that is
     missing or another space has the name.
     """
-    check_full(space)
+    _check_full(space)
     known = _find(space.name)
     if known is not None and known != space:
         raise SpaceError(f"There is another search space named {space.name!r} already; choose a name of its own.")
@@ -131,6 +130,21 @@ def _find(name: str) -> SearchSpace | None:
 @cache
 def _built(name: str) -> SearchSpace | None:
     if name in _SPACES:
-        return check_full(_SPACES[name]())
+        return _check_full(_SPACES[name]())
     layers = _mobile.layers_of(name)
-    return None if layers is None else check_full(_mobile.mobile_1k(layers))
+    return None if layers is None else _check_full(_mobile.mobile_1k(layers))
+
+
+def _check_full(space: SearchSpace) -> SearchSpace:
+    """The space, if it has a point `full` that holds all of its sub-DiTs; raises `SpaceError` otherwise."""
+    if "full" not in space.named:
+        raise SpaceError(f"Space {space.name!r} has no point named 'full', which its supernet would be; name one.")
+    full = space.values(space.named["full"])
+    for column in space.columns:
+        label, largest = column.label, column.values[-1]
+        if column.dimension.is_nested and full[label] < largest:
+            raise SpaceError(
+                f"Space {space.name!r} has a point 'full' with {label} {full[label]}, which cannot hold {label} "
+                f"{largest}; full is the largest."
+            )
+    return space

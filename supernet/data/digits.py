@@ -32,8 +32,9 @@ class CaptionedLatents:
 
     def take(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> CaptionedLatents:
         """The rows, in that order."""
-        at = np.asarray(rows)
-        return CaptionedLatents(self.latents[at], tuple(self.captions[row] for row in at.tolist()), self.labels[at])
+        index = np.asarray(rows)
+        captions = tuple(self.captions[row] for row in index.tolist())
+        return CaptionedLatents(self.latents[index], captions, self.labels[index])
 
     @property
     def hash(self) -> str:

@@ -8,6 +8,7 @@ go without it, is leaving its tokens out of the cross-attention.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,10 @@ import numpy.typing as npt
 
 from subdit.core.errors import SampleError
 from subdit.space import SearchSpace
+from subdit.space import get_space
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -56,12 +61,12 @@ class WordEncoder:
             words = prompt.lower().split()
             if len(words) > self.tokens:
                 raise SampleError(f"The prompt {prompt!r} has {len(words)} words; write at most {self.tokens}.")
-            for at, word in enumerate(words):
+            for index, word in enumerate(words):
                 if word not in self.vocabulary:
                     raise SampleError(
                         f"The prompt {prompt!r} has the unknown word {word!r}; known are {self._known()}."
                     )
-                row[at] = self.vocabulary.index(word)
+                row[index] = self.vocabulary.index(word)
         return self._words[rows] + self._positions
 
     def _known(self) -> str:
@@ -100,3 +105,12 @@ def drop_encoders(
 def encode_prompts(space: SearchSpace, prompts: Sequence[str]) -> tuple[Embeddings, ...]:
     """Per text encoder of the space the embeddings (len(prompts), tokens, width) of the prompts."""
     return tuple(encoder.encode(prompts) for encoder in text_encoders(space))
+
+
+def text_tensors(space_name: str, captions: tuple[str, ...]) -> tuple[Tensor, ...]:
+    """Per text encoder the embeddings (count, tokens, width) of the captions; each distinct one is encoded once."""
+    import torch
+
+    distinct = sorted(set(captions))
+    rows = [distinct.index(caption) for caption in captions]
+    return tuple(torch.from_numpy(encoded[rows]) for encoded in encode_prompts(get_space(space_name), distinct))

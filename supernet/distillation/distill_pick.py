@@ -27,10 +27,10 @@ from subdit.core.stale import set_aside_of_pick
 from subdit.core.training_record import STUDENT_FILE
 from subdit.core.training_record import TEACHER_FILE
 from subdit.core.training_record import TrainingRecord
+from subdit.core.weights import supernet_digest
 from subdit.space import SubDiTSpec
 from supernet.checkpoints import load_supernet
 from supernet.checkpoints import save_model
-from supernet.checkpoints import supernet_digest
 from supernet.data.digits import DataSplit
 from supernet.data.digits import load_data
 from supernet.distillation.few_step_teacher import SHIFT
@@ -64,7 +64,7 @@ def distill(
 
     The few-step teacher is made first and shared by all picks. Killed and called again, it goes on where it was, but
     never with what was begun from other weights than the run's: that goes to `stale/` of the run, with a warning. With
-    `force` and without a ceiling, a teacher that its ceiling cut short is made anew, too.
+    `force` and without a ceiling, a teacher that its ceiling cut short is made again, too.
 
     Raises:
         RunError: no such run, search or pick; a distilled sub-DiT is there and `force` is not given; or what was begun
@@ -108,6 +108,9 @@ def distill(
         made = distill_kdmd(student, teacher, data.train, state, config=kdmd, guidance_scale=scale, progress=second)
         facts = made.to_dict() | {"guidance_scale": scale, "guidance_tried_fd": tried, KEY: digest}
         write_json(folder / STUDENT_FILE, facts)
+        # An export or a picture that is there now is of the sub-DiT as it was before.
+        shutil.rmtree(folder / "exports", ignore_errors=True)
+        (folder / "samples.png").unlink(missing_ok=True)
         save_model(student, target, recipe=SamplingRecipe(STEPS, SHIFT))
         state.unlink(missing_ok=True)
     return target
@@ -138,10 +141,10 @@ def choose_guidance(
     captions = [caption for caption in data.validation.captions for _ in range(GUIDANCE_SAMPLES)]
     text = condition_on(teacher.spec.space, captions)
     tried = {}
-    for at, scale in enumerate(choices):
+    for index, scale in enumerate(choices):
         samples = generate(teacher, teacher.spec.space, text, steps=GUIDANCE_STEPS, seed=1, guidance_scale=scale)
         tried[f"{scale:g}"] = round(frechet_distance(samples, data.validation.latents), 4)
-        progress(0, 1, f"guidance {scale:g}: {at + 1} of {len(choices)}")
+        progress(0, 1, f"guidance {scale:g}: {index + 1} of {len(choices)}")
     best = min(choices, key=lambda scale: tried[f"{scale:g}"])
     return best, tried
 
@@ -165,10 +168,10 @@ def _refuse_distilled(run: Run, pick: str, target: Path) -> None:
     made_from, digest = origin(target), run_digest(run)
     match standing(made_from, digest):
         case Standing.FRESH:
-            raise RunError(f"The pick {pick!r} is distilled already, at {target}; pass --force to distil it anew.")
+            raise RunError(f"The pick {pick!r} is distilled already, at {target}; pass --force to distil it again.")
         case Standing.UNKNOWN:
             what = f"The pick {pick!r} is distilled already, but {target}"
-            raise RunError(of_others(what, made_from, digest, "pass --force to distil it anew"))
+            raise RunError(of_others(what, made_from, digest, "pass --force to distil it again"))
 
 
 def _set_aside_teacher(run: Run, digest: str) -> None:
@@ -185,4 +188,4 @@ def _set_aside_of_pick(run: Run, pick: str, folder: Path, digest: str) -> None:
     for made_from, names in moved.items():
         what = f"Of the pick {pick!r}, what was made before ({', '.join(names)})"
         lies = run.path / "stale" / (made_from or "unknown")
-        say(of_others(what, made_from, digest, f"it now lies in {lies}, and the distillation begins anew"))
+        say(of_others(what, made_from, digest, f"it now lies in {lies}, and the distillation starts over"))

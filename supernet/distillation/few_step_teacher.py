@@ -26,13 +26,16 @@ from subdit.core.progress import no_progress
 from subdit.core.training_record import TEACHER_FILE
 from subdit.core.training_record import TrainingRecord
 from supernet.data.digits import CaptionedLatents
-from supernet.evaluation.validation_loss import text_tensors
+from supernet.data.text import text_tensors
 from supernet.few_step_adapter import ADAPTER_FILE
 from supernet.few_step_adapter import adapter_tensors
 from supernet.few_step_adapter import add_few_step_adapter
 from supernet.few_step_adapter import load_few_step_adapter
 from supernet.flow_matching import mean_squared_error
 from supernet.model.dit import SubDiT
+from supernet.model.placement import device_of
+from supernet.model.placement import full_precision
+from supernet.model.placement import model_inputs
 from supernet.parallel import run_shards
 from supernet.parallel import shard_count
 from supernet.parallel import shard_slices
@@ -102,9 +105,12 @@ def segment_sigmas(substeps: int) -> list[float]:
 def draw_trajectories(
     teacher: nn.Module, text: tuple[Tensor, ...], rows: Tensor, shape: tuple[int, ...], *, substeps: int, seed: int
 ) -> Trajectories:
-    """Euler trajectories from noise, conditioned without guidance on the captions of `rows`, kept at segment ends."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(len(rows), *shape, generator=generator)
+    """Euler trajectories from noise, conditioned without guidance on the captions of `rows`, kept at segment ends.
+
+    The teacher's device computes them, and they come back on the processor's.
+    """
+    device, generator = device_of(teacher), torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(rows), *shape, generator=generator).to(device)
     sigmas = segment_sigmas(substeps)
 
     def draw(part: slice) -> Tensor:
@@ -112,13 +118,15 @@ def draw_trajectories(
         conditions = tuple(tokens[rows[part]] for tokens in text)
         points = [x]
         with torch.no_grad():
-            for at, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True), start=1):
-                x = x + (following - sigma) * teacher(x, torch.full((len(x),), 1000 * sigma), *conditions)
-                if at % substeps == 0:
+            for step, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True), start=1):
+                inputs = model_inputs(teacher, x, x.new_full((len(x),), 1000 * sigma), conditions)
+                x = x + (following - sigma) * full_precision(teacher(*inputs))
+                if step % substeps == 0:
                     points.append(x)
         return torch.stack(points, dim=1)
 
-    return Trajectories(torch.cat(run_shards(draw, shard_slices(len(rows), shard_count()))), rows)
+    parts = run_shards(draw, shard_slices(len(rows), shard_count(), device))
+    return Trajectories(torch.cat(parts).cpu(), rows)
 
 
 def train_few_step_teacher(
@@ -202,14 +210,16 @@ def _train(
     ema = EMAModel(learned, decay=0.99, use_ema_warmup=True, power=0.75)
     kept = ResumeState(folder / "state.safetensors", {"teacher": (teacher, [optimizer])}, {"teacher": ema})
     begun = kept.load(budget)
-    ends = torch.from_numpy(euler_sigmas(STEPS, shift=SHIFT)).float()
+    device = device_of(teacher)
+    ends = torch.from_numpy(euler_sigmas(STEPS, shift=SHIFT)).float().to(device)
+    points, text = drawn.points.to(device), tuple(tokens.to(device) for tokens in text)
     teacher.train()
 
     def work(state: StepState) -> str:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
         picked = torch.randint(len(drawn.rows), (config.batch_size,), generator=generator)
         segment = torch.randint(STEPS, (config.batch_size,), generator=generator)
-        x, following = drawn.points[picked, segment], drawn.points[picked, segment + 1]
+        x, following = points[picked, segment], points[picked, segment + 1]
         target = (following - x) / (ends[segment + 1] - ends[segment]).reshape(-1, 1, 1, 1)
         sigma, conditions = ends[segment], tuple(tokens[drawn.rows[picked]] for tokens in text)
 

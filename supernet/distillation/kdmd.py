@@ -23,19 +23,20 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.training_record import TrainingRecord
 from supernet.data.digits import CaptionedLatents
+from supernet.data.text import text_tensors
 from supernet.distillation.few_step_teacher import SHIFT
 from supernet.distillation.few_step_teacher import STEPS
 from supernet.distillation.losses import dmd_loss
 from supernet.distillation.losses import feature_loss
-from supernet.distillation.losses import guided
 from supernet.distillation.losses import output_loss
-from supernet.evaluation.validation_loss import text_tensors
 from supernet.flow_matching import add_noise
+from supernet.flow_matching import guided_velocity
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import predicted_x0
 from supernet.flow_matching import shift_sigma
 from supernet.flow_matching import velocity
 from supernet.model.dit import SubDiT
+from supernet.model.placement import device_of
 from supernet.parallel import run_shards
 from supernet.parallel import shard_count
 from supernet.parallel import shard_slices
@@ -100,7 +101,7 @@ class Scores:
             if scale == 1:
                 return conditional
             unconditional = self.teacher(x, 1000 * sigma, *(tokens.expand(len(x), -1, -1) for tokens in empty))
-            return guided(conditional, unconditional, scale)
+            return guided_velocity(conditional, unconditional, scale)
 
     def few_step(self, x: Tensor, sigma: Tensor, text: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """The few-step teacher's velocity and final-layer tokens."""
@@ -200,12 +201,14 @@ def distill_kdmd(
     """
     budget = StepBudget(config.steps, config.ceiling_s)
     space = student_model.spec.space
-    text, empty = text_tensors(space, data.captions), text_tensors(space, ("",))
-    latents = torch.from_numpy(data.latents)
+    device = device_of(student_model)
+    text = tuple(tokens.to(device) for tokens in text_tensors(space, data.captions))
+    empty = tuple(tokens.to(device) for tokens in text_tensors(space, ("",)))
+    latents = torch.from_numpy(data.latents).to(device)
     scores = Scores(teacher.requires_grad_(False).eval())
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        student = Student(student_model, teacher.config["width"]).train()
+        student = Student(student_model, teacher.config["width"]).to(device).train()
     critic = copy.deepcopy(student_model).train()
     learned = trainable(student)
     rate = config.learning_rate
@@ -224,7 +227,8 @@ def distill_kdmd(
         needs_critic = config.dmd_weight > 0
         if not needs_critic or step % config.student_every == config.student_every - 1:
             # The adapter is a switch in the one teacher, so its two modes run one after the other, never side by side.
-            parts = run_shards(partial(_few_step, scores, batch), shard_slices(config.batch_size, shard_count()))
+            slices = shard_slices(config.batch_size, shard_count(), device)
+            parts = run_shards(partial(_few_step, scores, batch), slices)
             target, tokens = (torch.cat([part[index] for part in parts]) for index in (0, 1))
             teacher.disable_adapters()
 
@@ -264,17 +268,21 @@ def _few_step(scores: Scores, batch: KDMDBatch, rows: slice) -> tuple[Tensor, Te
 
 
 def draw_batch(latents: Tensor, text: tuple[Tensor, ...], count: int, *, seed: int) -> KDMDBatch:
-    """Noised data at random sigmas of the 4-step schedule, and uniform tau, shifted by 3 and kept in [.02, .98]."""
-    generator = torch.Generator().manual_seed(seed)
+    """Noised data at random sigmas of the 4-step schedule, and uniform tau, shifted by 3 and kept in [.02, .98].
+
+    Random numbers are the processor's whatever the latents' device, on which the batch is.
+    """
+    device, generator = latents.device, torch.Generator().manual_seed(seed)
     rows = torch.randint(len(latents), (count,), generator=generator)
     schedule = torch.from_numpy(euler_sigmas(STEPS, shift=SHIFT)[:-1]).float()
-    sigma = schedule[torch.randint(STEPS, (count,), generator=generator)]
+    sigma = schedule[torch.randint(STEPS, (count,), generator=generator)].to(device)
     x0 = latents[rows]
-    tau = shift_sigma(torch.rand(count, generator=generator), SHIFT).clamp(0.02, 0.98)
+    tau = shift_sigma(torch.rand(count, generator=generator), SHIFT).clamp(0.02, 0.98).to(device)
+    first, second = (torch.randn(x0.shape, generator=generator).to(device) for _ in range(2))
     return KDMDBatch(
-        x_t=add_noise(x0, torch.randn(x0.shape, generator=generator), sigma),
+        x_t=add_noise(x0, first, sigma),
         sigma=sigma,
         tau=tau,
-        noise=torch.randn(x0.shape, generator=generator),
+        noise=second,
         text=tuple(tokens[rows] for tokens in text),
     )

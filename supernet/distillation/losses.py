@@ -37,8 +37,3 @@ def feature_loss(projected_features: Tensor, teacher_features: Tensor) -> Tensor
     """
     teacher = F.layer_norm(teacher_features, teacher_features.shape[-1:]).detach()
     return F.mse_loss(projected_features, teacher)
-
-
-def guided(conditional: Tensor, unconditional: Tensor, guidance_scale: float) -> Tensor:
-    """Classifier-free guidance; 1 is the conditional prediction alone."""
-    return unconditional + guidance_scale * (conditional - unconditional)

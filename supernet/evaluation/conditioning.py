@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from supernet.evaluation.validation_loss import text_tensors
+from supernet.data.text import text_tensors
 
 
 @dataclass(frozen=True)

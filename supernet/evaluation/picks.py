@@ -32,7 +32,7 @@ from supernet.evaluation.samples import Judgement
 from supernet.evaluation.samples import judge_plain_few_steps
 from supernet.evaluation.samples import judge_sampling
 from supernet.evaluation.samples import pixel_judge
-from supernet.export.exporter import student_origin
+from supernet.export.export_pick import student_origin
 from supernet.few_step_adapter import load_few_step_teacher
 
 FEW_STEPS = {"4_steps": 4, "2_steps": 2, "1_step": 1}
@@ -105,7 +105,7 @@ def _make_room(run: Run, path: Path, ways: dict[str, Callable[[], Judgement]], d
             say(of_others(what, made_from, digest, "to be sure delete the file and judge again"))
         case Standing.UNKNOWN | Standing.STALE:
             folder = set_aside(run, made_from, path)
-            say(of_others(what, made_from, digest, f"it now lies in {folder}, and the pick is judged anew"))
+            say(of_others(what, made_from, digest, f"it now lies in {folder}, and the pick is judged again"))
 
 
 def _judge(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +24,9 @@ from supernet.evaluation.judge import ACCURACY
 from supernet.evaluation.judge import FRECHET
 from supernet.evaluation.judge import NN_RATIO
 from supernet.evaluation.judge import Judge
-from supernet.evaluation.metrics import frechet_distance
 from supernet.evaluation.reference import Prompts
 from supernet.evaluation.reference import reference_of
+from supernet.flow_matching import guided_velocity
 from supernet.model.placement import device_of
 from supernet.model.placement import float_array
 from supernet.model.placement import full_precision
@@ -114,7 +115,7 @@ def generate(
                 predicted = _predict(model, *inputs, given)
                 if guidance_scale != 1:
                     unconditional = _predict(model, *inputs, without)
-                    predicted = unconditional + guidance_scale * (predicted - unconditional)
+                    predicted = guided_velocity(predicted, unconditional, guidance_scale)
                 made += 1
                 if rows.start == 0:
                     progress(start + len(x) * made / steps, count, "")
@@ -130,17 +131,6 @@ def generate(
 def _predict(model: nn.Module, x_t: Tensor, timestep: Tensor, text: Text) -> Tensor:
     options = {} if text.mask is None else {"encoder_attention_mask": text.mask.to(device_of(model))}
     return full_precision(model(*model_inputs(model, x_t, timestep, text.embeddings), **options))
-
-
-def bootstrap_fd(data: DataSplit, *, seeds: int = 3) -> tuple[float, ...]:
-    """Frechet distance to the judge half of draws from the training half, 90 per class: what memorising gives."""
-    seen = data.seen
-    found = []
-    for seed in range(seeds):
-        rng = np.random.default_rng([seed, 8])
-        rows = [rng.choice(np.flatnonzero(seen.labels == label), PER_CLASS) for label in np.unique(seen.labels)]
-        found.append(round(frechet_distance(seen.latents[np.concatenate(rows)], data.judge.latents), 4))
-    return tuple(found)
 
 
 def judge_sampling(
@@ -184,13 +174,9 @@ def judge_plain_few_steps(
     model: nn.Module, space_name: str, judge: Judge, *, seeds: int, per_class: int = PER_CLASS
 ) -> Judgement:
     """Plain Euler in 4 steps, the better of shift 1 and shift 3."""
-    return min(
-        (
-            judge_sampling(model, space_name, judge, steps=4, shift=shift, seeds=seeds, per_class=per_class)
-            for shift in (1.0, 3.0)
-        ),
-        key=lambda judgement: judgement.fd_mean,
-    )
+    how: dict[str, Any] = {"steps": 4, "seeds": seeds, "per_class": per_class}
+    judged = [judge_sampling(model, space_name, judge, shift=shift, **how) for shift in (1.0, 3.0)]
+    return min(judged, key=lambda judgement: judgement.fd_mean)
 
 
 def _number(figure: float | None) -> float:

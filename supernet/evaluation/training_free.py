@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch import nn
@@ -15,8 +14,8 @@ from supernet.evaluation.validation_loss import ValidationSet
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import velocity
-from supernet.model.dit import FeedForward
 from supernet.model.elastic import ElasticDiT
+from supernet.model.layers import FeedForward
 from supernet.model.placement import full_precision
 from supernet.model.placement import model_inputs
 
@@ -73,8 +72,3 @@ def _inputs(model: nn.Module, data: ValidationSet) -> tuple[Tensor | None, ...]:
 
 def _nuclear(matrix: Tensor) -> Tensor:
     return torch.linalg.svdvals(matrix).sum()
-
-
-def seeds_of(*numbers: int) -> int:
-    """One seed for torch from several numbers."""
-    return int(np.random.SeedSequence(list(numbers)).generate_state(1, np.uint64)[0]) >> 1

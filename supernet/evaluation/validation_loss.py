@@ -18,10 +18,11 @@ from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from supernet.data.digits import CaptionedLatents
 from supernet.data.digits import load_data
-from supernet.data.text import encode_prompts
+from supernet.data.text import text_tensors
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import velocity
+from supernet.model.dit import SubDiT
 from supernet.model.elastic import ElasticDiT
 from supernet.model.placement import device_of
 from supernet.model.placement import float_array
@@ -62,13 +63,6 @@ class ValidationSet:
         )
 
 
-def text_tensors(space_name: str, captions: tuple[str, ...]) -> tuple[Tensor, ...]:
-    """Per text encoder the embeddings (count, tokens, width) of the captions; each distinct one is encoded once."""
-    distinct = sorted(set(captions))
-    rows = [distinct.index(caption) for caption in captions]
-    return tuple(torch.from_numpy(encoded[rows]) for encoded in encode_prompts(get_space(space_name), distinct))
-
-
 def validation_set(
     space_name: str, *, seed: int = 0, data: CaptionedLatents | None = None, per_image: int = 2
 ) -> ValidationSet:
@@ -87,10 +81,10 @@ def validation_set(
 
 
 @torch.no_grad()
-def validation_loss(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet) -> float:
-    """Mean squared error of the velocity of the sub-network `spec` with inherited weights; lower is better."""
-    inputs = model_inputs(supernet, add_noise(data.latents, data.noise, data.sigma), 1000 * data.sigma, data.text)
-    predicted = supernet(*inputs, spec=spec)
+def validation_loss(model: ElasticDiT | SubDiT, data: ValidationSet, *, spec: SubDiTSpec | None = None) -> float:
+    """Mean squared error of a model's velocity, of a supernet's that of its sub-network `spec`; lower is better."""
+    inputs = model_inputs(model, add_noise(data.latents, data.noise, data.sigma), 1000 * data.sigma, data.text)
+    predicted = model(*inputs, **({} if spec is None else {"spec": spec}))
     return mean_squared_error(predicted, velocity(data.latents, data.noise).to(predicted.device)).item()
 
 

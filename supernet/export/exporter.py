@@ -1,11 +1,10 @@
-"""Export to ONNX, the check that the export computes what the model computes, and the verb `export`."""
+"""Export to ONNX and .tflite, and the check that an export computes what the model computes."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
 import io
-import shlex
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -23,21 +22,7 @@ from subdit.core.errors import MissingExtraError
 from subdit.core.errors import RunError
 from subdit.core.files import write_json
 from subdit.core.origin import KEY
-from subdit.core.origin import Standing
-from subdit.core.origin import artefact_paths
-from subdit.core.origin import name_search
-from subdit.core.origin import of_others
-from subdit.core.origin import origin
-from subdit.core.origin import run_digest
-from subdit.core.origin import say
-from subdit.core.origin import set_aside
-from subdit.core.origin import standing
-from subdit.core.run import Run
-from subdit.core.run import read_pick
 from subdit.space import EXTERNAL_DATA_BYTES
-from subdit.space import SubDiTSpec
-from supernet.checkpoints import load_sub_dit
-from supernet.checkpoints import load_supernet
 from supernet.export.onnx_graph import data_path
 from supernet.export.onnx_graph import parameter_bytes
 from supernet.export.onnx_graph import write_graph
@@ -45,7 +30,6 @@ from supernet.export.onnx_graph import write_with_external_data
 from supernet.model.dit import SubDiT
 from supernet.model_file import card
 from supernet.recipe import SamplingRecipe
-from supernet.recipe import read_recipe
 from supernet.tflite import PRECISIONS
 from supernet.tflite import run_tflite
 from supernet.tflite import write_tflite
@@ -56,101 +40,6 @@ OUTPUT = "output"
 # three times what sub-DiTs with redrawn weights show.
 TOLERANCES = {"fp32": 1e-4, "fp16": 2e-3, "int8": 0.1}
 _REMEDY = {"fp16": "export it as fp32", "int8": "export it as fp16 or fp32"}
-# Precisions of each.
-FORMATS = {"onnx": ("fp32",), "litert": PRECISIONS}
-
-
-def export(
-    run_path: Path,
-    *,
-    pick: str = "balanced",
-    search: str = "default",
-    format: str = "onnx",
-    precision: str = "fp32",
-    force: bool = False,
-) -> Path:
-    """Export a pick, distilled if it is and otherwise with the supernet's weights, and check it against torch.
-
-    An export of other weights than the run's is set aside, in `stale/` of the run, with a warning.
-
-    Writes picks/SPEC_HASH/exports/dit.onnx and beside it dit.json, which tells a sampler the space, steps and shift; or
-    for LiteRT dit-PRECISION.tflite with dit-PRECISION.json.
-
-    Args:
-        run_path: the run folder.
-        pick: name of the pick.
-        search: of which search.
-        format: onnx or litert.
-        precision: of the weights, see `export_tflite`; ONNX is written as fp32.
-        force: replace the export that is there.
-
-    Raises:
-        RunError: no such run, search or pick, the export is there and `force` is not given, or what is distilled is of
-            other weights than the run's.
-        CheckpointError: the weights are damaged.
-        ExportError: no such format or precision, or the export differs from torch by more than its limit.
-        MissingExtraError: the runtime of the format is not installed.
-    """
-    check_format(format, precision)
-    run = Run(run_path)
-    spec = SubDiTSpec.from_dict(read_pick(run, pick, search=search)["spec"])
-    folder = run.pick(spec.hash)
-    path = folder / "exports" / ("dit.onnx" if format == "onnx" else f"dit-{precision}.tflite")
-    digest = run_digest(run)
-    name_search(run, search, digest)
-    made_from = student_origin(run, pick, folder / "distilled", digest)
-    _make_room(run, pick, path, digest, force=force)
-    distilled = (folder / "distilled" / "config.json").exists()
-    model = load_sub_dit(folder / "distilled") if distilled else load_supernet(run.supernet).extract(spec)
-    recipe, _ = read_recipe(folder / "distilled" if distilled else run.supernet)
-    export_sub_dit(model, path, recipe=recipe, precision=precision, force=force, supernet=made_from)
-    write_json(folder / "spec.json", spec.to_dict())
-    return path
-
-
-def student_origin(run: Run, pick: str, distilled: Path, digest: str | None) -> str | None:
-    """The supernet that a pick's weights are of: what is distilled, or else the run's own.
-
-    Raises `RunError` where it is another than the run's; warns where it is unknown.
-    """
-    if not (distilled / "config.json").exists():
-        return digest
-    made_from = origin(distilled)
-    what = f"The distilled sub-DiT of pick {pick!r} at {distilled}"
-    match standing(made_from, digest):
-        case Standing.STALE:
-            raise RunError(of_others(what, made_from, digest, "distil the pick again with 'subdit distill'"))
-        case Standing.UNKNOWN:
-            command = f"subdit distill {shlex.quote(str(run.path))} --pick {shlex.quote(pick)} --force"
-            remedy = f"to be sure distil it again with '{command}'"
-            say(of_others(what, made_from, digest, remedy))
-    return made_from
-
-
-def _make_room(run: Run, pick: str, path: Path, digest: str | None, *, force: bool) -> None:
-    """Set aside an export of other weights; raise `RunError` on another one, where it is not to be replaced."""
-    if not path.exists():
-        return
-    made_from = origin(path)
-    match standing(made_from, digest):
-        case Standing.STALE:
-            folder = set_aside(run, made_from, *artefact_paths(path))
-            what = f"The export of pick {pick!r} that was at {path}"
-            say(of_others(what, made_from, digest, f"it now lies in {folder}, and the pick is exported anew"))
-        case Standing.UNKNOWN if not force:
-            what = f"The pick {pick!r} is exported already, but {path}"
-            raise RunError(of_others(what, made_from, digest, "pass --force to export it anew"))
-        case _ if not force:
-            raise RunError(f"The pick {pick!r} is exported already, at {path}; pass --force to export it anew.")
-
-
-def check_format(format: str, precision: str) -> None:
-    """Raise `ExportError` on a format or a precision of it that `export` has not."""
-    if format not in FORMATS:
-        raise ExportError(f"There is no format {format!r}; choose from {', '.join(FORMATS)}.")
-    if precision not in FORMATS[format]:
-        has = ", ".join(FORMATS[format])
-        raise ExportError(f"There is no {precision} for the format {format}; choose {has}, or another format.")
 
 
 def export_sub_dit(
@@ -205,7 +94,7 @@ def export_onnx(
     if external_data is None:
         external_data = parameter_bytes(module) > EXTERNAL_DATA_BYTES
     # Neither folded nor compared, parameters are not copied; `write_with_external_data` sees to both.
-    apart: dict[str, Any] = {"export_params": False, "do_constant_folding": False, "keep_initializers_as_inputs": True}
+    kept: dict[str, Any] = {"export_params": False, "do_constant_folding": False, "keep_initializers_as_inputs": True}
     written = io.BytesIO()
     try:
         # The TorchScript exporter is deprecated but takes a tenth of the other one's time on pieces this small, and the
@@ -220,7 +109,7 @@ def export_onnx(
                 input_names=list(inputs),
                 output_names=[OUTPUT],
                 opset_version=OPSET,
-                **(apart if external_data else {}),
+                **(kept if external_data else {}),
             )
     except torch.onnx.errors.OnnxExporterError as error:
         what = type(module).__name__

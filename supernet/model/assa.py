@@ -102,6 +102,10 @@ class AdaptiveSparseSelfAttention(SelfAttention):
         self.compress_k = KVCompression(channels=channels, grid=grid, stride=kv_compression)
         self.compress_v = KVCompression(channels=channels, grid=grid, stride=kv_compression)
         self.branch_gate = nn.Linear(self.to_q.in_features, self.heads)
+        self.reset_gate()
+
+    def reset_gate(self) -> None:
+        """Start the gate at one half, so that both branches take part; `SubDiT.initialize_weights` calls it, too."""
         nn.init.zeros_(self.branch_gate.weight)
         nn.init.zeros_(self.branch_gate.bias)
 

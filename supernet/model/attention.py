@@ -129,7 +129,7 @@ class SelfAttention(Modulated):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SelfAttention:
         """As torch's, which `to` and all its kin go through; tables follow to the device and stay float32.
 
-        They are made anew there, so that they are right, too, where `to_empty` brought a model from meta.
+        They are made again there, so that they are right, too, where `to_empty` brought a model from meta.
         """
         before = self.rope_cos
         super()._apply(fn, recurse)

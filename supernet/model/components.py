@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from subdit.core.errors import SpecError
+from subdit.space import STAGES
 from subdit.space import Component
 from subdit.space import SearchSpace
-from subdit.space import all_components
+from subdit.space import smallest_host
 from supernet.model.dit import SubDiT
 from supernet.model.dit import example_inputs
 from supernet.model.dit import redraw_
@@ -28,9 +27,8 @@ class ComponentModule:
 
 def component_module(space: SearchSpace, component: Component, *, seed: int = 0) -> ComponentModule:
     """The module of a component; raises `SpecError` where the space has no such component."""
-    if component not in all_components(space):
-        raise SpecError(f"Space {space.name!r} has no component {component.name!r}; 'subdit spaces show' lists them.")
-    model = _host(space, component)
+    host, part = smallest_host(space, component)
+    model = SubDiT.from_spec(space, host)
     tokens, width = component.grid**2, component.width
     generator = torch.Generator().manual_seed(seed)
     whole = example_inputs(space, seed=seed)
@@ -38,7 +36,7 @@ def component_module(space: SearchSpace, component: Component, *, seed: int = 0)
     def drawn(*shape: int) -> Tensor:
         return torch.randn(1, *shape, generator=generator)
 
-    block: Any = model.down[0] if component.grid == space.grid else model.middle[-1]
+    block: Any = getattr(model, part)[-1] if part in STAGES else None
     hidden_states = {"hidden_states": drawn(tokens, width)} if tokens and width else {}
     module: Any  # a sub-DiT of one stage has no `downsample`; none of a space is one
     match component.kind:
@@ -65,24 +63,3 @@ def component_module(space: SearchSpace, component: Component, *, seed: int = 0)
         case _:
             module, inputs = model.final_layer, {**hidden_states, "modulation": drawn(2, width)}
     return ComponentModule(redraw_(module, seed).eval(), inputs)
-
-
-def _host(space: SearchSpace, component: Component) -> SubDiT:
-    """The shallowest sub-DiT that contains the component."""
-    spec = space.decode(space.enumerate(0, 1))[0]
-    if component.width:
-        spec = replace(spec, width=component.width)
-    if component.kind == "assa":
-        spec = replace(
-            spec,
-            bna_blocks=(component.bna_blocks, component.bna_blocks),
-            bna_radius=(component.bna_radius, component.bna_radius),
-            kv_compression=component.kv_compression,
-        )
-    if component.kind == "ffn":
-        down, middle, up = spec.ffn_ratio
-        at_grid = (component.ffn_ratio, middle, up) if component.grid == space.grid else (down, component.ffn_ratio, up)
-        # Down may lack a ratio that Up has; the module is the same, so the host need not be a point of the space.
-        ratios = ((at_grid[0],), (at_grid[1],), (at_grid[2],))
-        return SubDiT.from_spec(replace(space, ffn_ratios=ratios, named={}), replace(spec, ffn_ratio=at_grid))
-    return SubDiT.from_spec(space, spec)

@@ -6,7 +6,6 @@ nothing of some of the fused kernels. Activation memory is the largest sum of li
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from subdit.space import WeightSizes
 from supernet.model.attention import as_exported
 
+_Live = TypeVar("_Live", bound="LiveSet")
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -40,24 +42,12 @@ class Costs:
             softmax, matrix product, each of which writes its output, as exporters write it.
         fused_activation_bytes: the same where attention never writes its scores, as torch's fused kernels.
         weights: parameters, split by what decides their stored size.
-        parts: for each submodule by its path, the FLOPs of all its calls and the largest live sets, of the whole
-            model, while it runs.
     """
 
     flops: int
     activation_bytes: int
     fused_activation_bytes: int
     weights: WeightSizes
-    parts: Mapping[str, PartCosts]
-
-
-@dataclass(frozen=True)
-class PartCosts:
-    """`Costs` of a submodule where it stands."""
-
-    flops: int
-    activation_bytes: int
-    fused_activation_bytes: int
 
 
 def measure_costs(
@@ -70,21 +60,27 @@ def measure_costs(
         inputs: positional inputs, or those by name in the order of `forward`.
         dtype: floating-point type that weights and inputs are taken to have; their own where none is given.
     """
+    flops, plain, fused = watch_forward(module, inputs, LiveSet(), LiveSet(), dtype=dtype)
+    return Costs(flops.get_total_flops(), plain.peak, fused.peak, weight_sizes(module))
+
+
+def watch_forward(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor] | Iterable[Tensor],
+    plain: _Live,
+    fused: _Live,
+    *,
+    dtype: torch.dtype | None = None,
+) -> tuple[FlopCounterMode, _Live, _Live]:
+    """Run on the meta device, and return FLOPs and the live sets with plain and with fused attention."""
     given = [_on_meta(value, dtype) for value in (inputs.values() if isinstance(inputs, Mapping) else inputs)]
     flops = FlopCounterMode(display=False)
-    plain, fused = _LiveSet(), _LiveSet()
     # The flop counter takes operators apart, so the live set stands below it and sees the pieces.
     with as_exported(), plain, flops, _Attention(_plain_attention):
         _run(module, given, plain, dtype)
     with as_exported(), fused, _Attention(_fused_attention):
         _run(module, given, fused, dtype)
-    root = type(module).__name__
-    counted = {name: sum(by_operator.values()) for name, by_operator in flops.get_flop_counts().items()}
-    parts = {
-        name: PartCosts(counted.get(f"{root}.{name}", 0), plain.peak_of[name], fused.peak_of[name])
-        for name in plain.peak_of
-    }
-    return Costs(flops.get_total_flops(), plain.peak, fused.peak, weight_sizes(module), parts)
+    return flops, plain, fused
 
 
 def weight_sizes(module: nn.Module) -> WeightSizes:
@@ -104,64 +100,30 @@ def weight_sizes(module: nn.Module) -> WeightSizes:
     )
 
 
-def part_costs(costs: Costs, stage: str, kind: str | None = None) -> PartCosts:
-    """Costs of a part of a sub-DiT by the names of `components_by_stage`, or of the components of a kind in it.
-
-    FLOPs are added up; of the live sets it is the largest one.
-    """
-    below = _MODULE_OF_STAGE.get(stage, stage)
-    pattern = rf"{below}(\.\d+)?"
-    if kind in _MODULE_OF_KIND:
-        pattern = rf"{below}\.\d+\.{_MODULE_OF_KIND[kind]}"
-    found = [part for name, part in costs.parts.items() if re.fullmatch(pattern, name)]
-    return PartCosts(
-        sum(part.flops for part in found),
-        max((part.activation_bytes for part in found), default=0),
-        max((part.fused_activation_bytes for part in found), default=0),
-    )
-
-
-_MODULE_OF_STAGE = {
-    "text": "text_projection",
-    "time": "time_embed",
-    "patch": "patch_embed",
-    "final": "final_layer",
-}
-_MODULE_OF_KIND = {
-    "assa": "attn",
-    "self_attention": "attn",
-    "cross_attention": "cross_attn",
-    "ffn": "ffn",
-    "skip_fusion": "skip",
-}
-
-
 def _on_meta(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return tensor.detach().to("meta", dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype)
 
 
 @torch.no_grad()
-def _run(module: nn.Module, inputs: list[Tensor], live: _LiveSet, dtype: torch.dtype | None) -> None:
+def _run(module: nn.Module, inputs: list[Tensor], live: LiveSet, dtype: torch.dtype | None) -> None:
     with live.paused():
         constants = {name: _on_meta(value, dtype) for name, value in module.named_parameters()}
         constants |= {name: _on_meta(value, dtype) for name, value in module.named_buffers()}
+    live.constants = {id(tensor.untyped_storage()) for tensor in constants.values()}
     for value in inputs:
         live.hold(value)
-    with live.watching(module, constants.values()):
-        functional_call(module, constants, tuple(inputs))
+    functional_call(module, constants, tuple(inputs))
 
 
-class _LiveSet(TorchDispatchMode):
+class LiveSet(TorchDispatchMode):
     """Adds up the storages that operators make, for as long as each lives."""
 
     def __init__(self) -> None:
         super().__init__()
         self.peak = 0
-        self.peak_of: dict[str, int] = {}
-        self._now = 0
+        self.now = 0
         self._held: set[int] = set()
-        self._constants: set[int] = set()
-        self._running: list[str] = []
+        self.constants: set[int] = set()
         self._paused = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -176,18 +138,16 @@ class _LiveSet(TorchDispatchMode):
         """Count the tensor's storage until it is freed; a view of one that is counted adds nothing."""
         storage = tensor.untyped_storage()
         key, size = id(storage), storage.nbytes()
-        if key in self._held or key in self._constants:
+        if key in self._held or key in self.constants:
             return
         self._held.add(key)
-        self._now += size
-        self.peak = max(self.peak, self._now)
-        for name in self._running:
-            self.peak_of[name] = max(self.peak_of.get(name, 0), self._now)
+        self.now += size
+        self.peak = max(self.peak, self.now)
         weakref.finalize(storage, self._release, key, size)
 
     def _release(self, key: int, size: int) -> None:
         self._held.discard(key)
-        self._now -= size
+        self.now -= size
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -195,28 +155,6 @@ class _LiveSet(TorchDispatchMode):
         self._paused = True
         yield
         self._paused = False
-
-    @contextmanager
-    def watching(self, module: nn.Module, constants: Iterable[Tensor]) -> Iterator[None]:
-        """Note the peak while each submodule runs; `constants` are no activations."""
-        self._constants = {id(tensor.untyped_storage()) for tensor in constants}
-        handles = []
-        for name, part in module.named_modules():
-            if name:
-                handles.append(part.register_forward_pre_hook(lambda *_, name=name: self._enter(name)))
-                handles.append(part.register_forward_hook(lambda *_, name=name: self._leave(name)))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _enter(self, name: str) -> None:
-        self._running.append(name)
-        self.peak_of[name] = max(self.peak_of.get(name, 0), self._now)
-
-    def _leave(self, name: str) -> None:
-        self._running.remove(name)
 
 
 class _Attention(TorchFunctionMode):

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  a pipeline looks for it beside its transformer
@@ -23,9 +22,9 @@ from torch import nn
 
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
+from subdit.space import spec_columns
 from supernet.model.assa import AdaptiveSparseSelfAttention
 from supernet.model.attention import CrossAttention
-from supernet.model.attention import Modulated
 from supernet.model.attention import SelfAttention
 from supernet.model.attention import share_tables
 from supernet.model.config_checks import check_config
@@ -35,116 +34,12 @@ from supernet.model.embeddings import PatchEmbed
 from supernet.model.embeddings import TextProjection
 from supernet.model.embeddings import TimeEmbed
 from supernet.model.embeddings import checked_mask
-
-# The block's last branch, and the layers between stages --------------------------------------------------------------
-
-
-class FeedForward(Modulated):
-    """Two linears with a tanh GELU between them (PixArt-alpha)."""
-
-    def __init__(self, *, width: int, ratio: int) -> None:
-        super().__init__(width)
-        self.fc1 = nn.Linear(width, ratio * width)
-        self.fc2 = nn.Linear(ratio * width, width)
-
-    def forward(self, hidden_states: Tensor, modulation: Tensor) -> Tensor:
-        """Tokens (batch, tokens, width) and modulation (batch, 3, width) to tokens."""
-        h, gate = self.modulated(hidden_states, modulation)
-        return hidden_states + gate * self.fc2(F.gelu(self.fc1(h), approximate="tanh"))
-
-
-class Downsample(nn.Module):
-    """Tokens of a grid to tokens of half the grid: space-to-depth and a bias-free linear, as one convolution."""
-
-    def __init__(self, *, width: int, grid: int) -> None:
-        super().__init__()
-        self.grid = grid
-        self.proj = nn.Conv2d(width, width, 2, stride=2, bias=False)
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        image = hidden_states.transpose(1, 2).unflatten(-1, (self.grid, self.grid))
-        return self.proj(image).flatten(2).transpose(1, 2)
-
-
-class Upsample(nn.Module):
-    """Tokens of a grid to tokens of twice the grid: a bias-free linear and depth-to-space, as one convolution.
-
-    With `down_up_skip` the tokens that left Down are mixed in by a learned factor (Hourglass DiT).
-    """
-
-    def __init__(self, *, width: int, grid: int, down_up_skip: bool) -> None:
-        super().__init__()
-        self.grid = grid
-        self.proj = nn.ConvTranspose2d(width, width, 2, stride=2, bias=False)
-        self.skip_factor = nn.Parameter(torch.full((1,), 0.5)) if down_up_skip else None
-
-    def forward(self, hidden_states: Tensor, skip: Tensor | None = None) -> Tensor:
-        image = hidden_states.transpose(1, 2).unflatten(-1, (self.grid, self.grid))
-        tokens = self.proj(image).flatten(2).transpose(1, 2)
-        if self.skip_factor is None or skip is None:
-            return tokens
-        return skip + self.skip_factor * (tokens - skip)
-
-
-class SkipFusion(nn.Module):
-    """U-ViT's long skip: concatenate, then a linear that lets the main path through unchanged at the start."""
-
-    def __init__(self, *, width: int) -> None:
-        super().__init__()
-        self.proj = nn.Linear(2 * width, width)
-
-    def forward(self, hidden_states: Tensor, skip: Tensor) -> Tensor:
-        return self.proj(torch.cat([hidden_states, skip], dim=-1))
-
-
-class FinalLayer(nn.Module):
-    """Tokens (batch, tokens, width) and modulation (batch, 2, width) to the velocity (batch, channels, size, size)."""
-
-    def __init__(self, *, width: int, grid: int, channels: int, patch_size: int) -> None:
-        super().__init__()
-        self.grid = grid
-        self.patch_size = patch_size
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.scale_shift_table = nn.Parameter(torch.zeros(2, width))
-        self.proj = nn.Linear(width, patch_size**2 * channels)
-
-    def forward(self, hidden_states: Tensor, modulation: Tensor) -> Tensor:
-        shift, scale = (self.scale_shift_table + modulation).chunk(2, dim=1)
-        patches = self.proj(self.norm(hidden_states) * (1 + scale) + shift)
-        image = patches.transpose(1, 2).unflatten(-1, (self.grid, self.grid))
-        return F.pixel_shuffle(image, self.patch_size) if self.patch_size > 1 else image
-
-
-class Block(nn.Module):
-    """Self-attention (full or ASSA), cross-attention to text, feed-forward; with a long skip into it where given."""
-
-    def __init__(
-        self, *, attn: SelfAttention, cross_attn: CrossAttention, ffn: FeedForward, skip: SkipFusion | None
-    ) -> None:
-        super().__init__()
-        self.skip = skip
-        self.attn = attn
-        self.cross_attn = cross_attn
-        self.ffn = ffn
-
-    def forward(
-        self,
-        x: Tensor,
-        modulation: Tensor,
-        text: Tensor,
-        text_mask: Tensor | None = None,
-        skip: Tensor | None = None,
-    ) -> Tensor:
-        if self.skip is not None:
-            x = self.skip(x, skip)
-        x = self.attn(x, modulation[:, 0:3])
-        x = self.cross_attn(x, text, text_mask)
-        return self.ffn(x, modulation[:, 3:6])
-
-
-# The model ----------------------------------------------------------------------------------------------------------
-
-ELASTIC_OPTIONS = ("width", "depth", "ffn_ratio", "bna_blocks", "bna_radius", "kv_compression")
+from supernet.model.layers import Block
+from supernet.model.layers import Downsample
+from supernet.model.layers import FeedForward
+from supernet.model.layers import FinalLayer
+from supernet.model.layers import SkipFusion
+from supernet.model.layers import Upsample
 
 
 class SubDiT(DiffusersModel, PeftAdapterMixin):
@@ -230,7 +125,7 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
 
         self.down = nn.ModuleList(block(0) for _ in range(depth[0]))
         self.downsample = Downsample(width=width, grid=grid) if three_stages else None
-        self.middle = nn.ModuleList(block(1, skip=middle_skips and at >= depth[1] // 2) for at in range(depth[1]))
+        self.middle = nn.ModuleList(block(1, skip=middle_skips and index >= depth[1] // 2) for index in range(depth[1]))
         self.upsample = Upsample(width=width, grid=grid // 2, down_up_skip=down_up_skip) if three_stages else None
         self.up = nn.ModuleList(block(2) for _ in range(depth[2]))
         self.final_layer = FinalLayer(width=width, grid=grid, channels=latent_channels, patch_size=patch_size)
@@ -244,7 +139,10 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
         return self
 
     def initialize_weights(self) -> None:
-        """Xavier for linears; zero where a residual branch or the output should start silent (adaLN-Zero, PixArt)."""
+        """Xavier for linears; zero where a residual branch or the output should start silent (adaLN-Zero, PixArt).
+
+        It replaces what the layers set themselves, but for ASSA's gates, which start at one half.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -255,7 +153,7 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
             if isinstance(module, CrossAttention):
                 nn.init.zeros_(module.to_out.weight)
             elif isinstance(module, AdaptiveSparseSelfAttention):
-                nn.init.zeros_(module.branch_gate.weight)
+                module.reset_gate()
             elif isinstance(module, SkipFusion):
                 width = module.proj.out_features
                 with torch.no_grad():
@@ -280,9 +178,9 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
             x = self.downsample(x)
         half = len(self.middle) // 2
         skips: list[Tensor] = []
-        for at, block in enumerate(self.middle):
-            x = self._run(block, x, modulation, text, mask, skips.pop() if at >= half and skips else None)
-            if at < half and self.config["middle_skips"]:
+        for index, block in enumerate(self.middle):
+            x = self._run(block, x, modulation, text, mask, skips.pop() if index >= half and skips else None)
+            if index < half and self.config["middle_skips"]:
                 skips.append(x)
         if self.upsample is not None:
             x = self.upsample(x, left_down)
@@ -334,8 +232,8 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
     def from_spec(cls, space: SearchSpace, spec: SubDiTSpec) -> SubDiT:
         """A freshly initialised sub-DiT; raises `SpecError` on a spec that is not of the space."""
         space.check(spec)
-        elastic = {key: getattr(spec, key) for key in ELASTIC_OPTIONS}
-        return cls(heads=space.heads(spec.width), **elastic, **fixed_options(space))
+        options: dict[str, Any] = {**spec.values, **fixed_options(space)}
+        return cls(heads=space.heads(spec.width), **options)
 
     def example_inputs(self, *, batch: int = 1, seed: int = 0) -> dict[str, Tensor]:
         """As the function `example_inputs`, from the model's own config."""
@@ -344,7 +242,7 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
     @property
     def spec(self) -> SubDiTSpec:
         """The point of the search space that this model is."""
-        return SubDiTSpec.from_dict({key: self.config[key] for key in ("space", *ELASTIC_OPTIONS)})
+        return SubDiTSpec.from_dict({key: self.config[key] for key in ("space", *spec_columns()) if key in self.config})
 
 
 def example_inputs(space: SearchSpace, *, batch: int = 1, seed: int = 0) -> dict[str, Tensor]:

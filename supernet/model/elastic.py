@@ -71,7 +71,7 @@ _PER_COMPRESSION = re.compile(r"\.compress_[kv]\.conv\.(weight|bias)$")
 
 
 @dataclass(frozen=True)
-class Share:
+class ParameterSlice:
     """Where a sub-DiT's parameter lies in the supernet.
 
     Attributes:
@@ -118,8 +118,9 @@ class ElasticDiT(DiffusersModel):
         super().__init__()
         self.space: SearchSpace = get_space(space)
         self.full = SubDiT.from_spec(self.space, self.full_spec)
-        self._templates = Templates(self.space, _shares)
+        self._templates = Templates(self.space, _slices)
         # Of a width or compression other than the full network's: its norms, modulation, convolutions.
+        # The attribute is part of the names in checkpoints, and so of digests.
         self.apart = nn.ParameterDict()
         for width in self.space.widths[:-1]:
             for name, parameter in self.full.named_parameters():
@@ -147,7 +148,7 @@ class ElasticDiT(DiffusersModel):
 
     # Sharing --------------------------------------------------------------------------------------------------------
 
-    def shares(self, spec: SubDiTSpec) -> Mapping[str, Share]:
+    def slices(self, spec: SubDiTSpec) -> Mapping[str, ParameterSlice]:
         """Where each parameter of the sub-DiT lies; raises `SpecError` on a spec that is not of the space."""
         return self._templates.plan(spec)
 
@@ -164,7 +165,7 @@ class ElasticDiT(DiffusersModel):
     def sub_parameters(self, spec: SubDiTSpec) -> dict[str, Tensor]:
         """The sub-DiT's parameters by its own names, as slices through which gradients flow to the supernet."""
         owners = dict(self.named_parameters())
-        return {name: share.read(owners[share.owner]) for name, share in self.shares(spec).items()}
+        return {name: part.read(owners[part.owner]) for name, part in self.slices(spec).items()}
 
     # Running --------------------------------------------------------------------------------------------------------
 
@@ -188,33 +189,32 @@ class ElasticDiT(DiffusersModel):
         made = self._templates.fresh(spec)
         owners = dict(self.named_parameters())
         made.load_state_dict(
-            {name: share.copy(owners[share.owner]) for name, share in self.shares(spec).items()}, assign=True
+            {name: part.copy(owners[part.owner]) for name, part in self.slices(spec).items()}, assign=True
         )
         share_tables(made, self.full)
         return made.train(self.training)
 
 
-def _shares(space: SearchSpace, spec: SubDiTSpec, template: SubDiT) -> dict[str, Share]:
+def _slices(space: SearchSpace, spec: SubDiTSpec, template: SubDiT) -> dict[str, ParameterSlice]:
     """Where each parameter of the sub-DiT lies in the supernet of its space."""
-    return {name: _share(space, spec, name, tuple(own.shape)) for name, own in template.named_parameters()}
+    return {name: _slice(space, spec, name, tuple(own.shape)) for name, own in template.named_parameters()}
 
 
-def _share(space: SearchSpace, spec: SubDiTSpec, name: str, shape: tuple[int, ...]) -> Share:
+def _slice(space: SearchSpace, spec: SubDiTSpec, name: str, shape: tuple[int, ...]) -> ParameterSlice:
     full = space.named_spec("full")
-    owner = _deep_name(space, spec, name)
-    if _PER_WIDTH.search(name) and spec.width != full.width:
-        return Share(f"apart.{_key(owner, f'width{spec.width}')}", tuple((1, length) for length in shape), shape)
+    owner, is_of_width = _deep_name(space, spec, name), _PER_WIDTH.search(name)
+    whole = tuple((1, length) for length in shape)
+    if is_of_width and spec.width != full.width:
+        return ParameterSlice(f"apart.{_key(owner, f'width{spec.width}')}", whole, shape)
     if _PER_COMPRESSION.search(name) and spec.kv_compression != full.kv_compression:
-        key = _key(owner, f"compression{spec.kv_compression}")
-        return Share(f"apart.{key}", tuple((1, length) for length in shape), shape)
-    if _PER_WIDTH.search(name):
-        return Share(f"full.{owner}", tuple((1, length) for length in shape), shape)
-    kinds = _kinds(name)
+        return ParameterSlice(f"apart.{_key(owner, f'compression{spec.kv_compression}')}", whole, shape)
+    if is_of_width:
+        return ParameterSlice(f"full.{owner}", whole, shape)
     groups = {"heads": space.kv_heads, "2 widths": 2}
     axes = tuple(
-        (groups.get(kind, 1), length // groups.get(kind, 1)) for kind, length in zip(kinds, shape, strict=False)
+        (groups.get(kind, 1), length // groups.get(kind, 1)) for kind, length in zip(_kinds(name), shape, strict=False)
     )
-    return Share(f"full.{owner}", axes, shape)
+    return ParameterSlice(f"full.{owner}", axes, shape)
 
 
 def _deep_name(space: SearchSpace, spec: SubDiTSpec, name: str) -> str:
@@ -223,10 +223,10 @@ def _deep_name(space: SearchSpace, spec: SubDiTSpec, name: str) -> str:
     if stage not in STAGES:
         return name
     number, _, rest = rest.partition(".")
-    place, at = STAGES.index(stage), int(number)
+    place, index = STAGES.index(stage), int(number)
     kept, full = spec.depth[place], space.named_spec("full").depth[place]
-    from_the_end = stage == "up" or (stage == "middle" and at >= kept // 2)
-    return f"{stage}.{at + full - kept if from_the_end else at}.{rest}"
+    from_the_end = stage == "up" or (stage == "middle" and index >= kept // 2)
+    return f"{stage}.{index + full - kept if from_the_end else index}.{rest}"
 
 
 @cache

@@ -59,13 +59,13 @@ class TextProjection(nn.Module):
             SpecError: not one entry per encoder, none of them given, or a mask of another shape.
         """
         self._check(encoder_hidden_states, mask)
-        projected, at = [], 0
+        projected, offset = [], 0
         for project, text in zip(self.encoders.values(), encoder_hidden_states, strict=True):
             if text is None:
                 continue
             if mask is not None:
-                text = text.masked_fill(~mask[:, at : at + text.shape[1], None], 0.0)
-                at += text.shape[1]
+                text = text.masked_fill(~mask[:, offset : offset + text.shape[1], None], 0.0)
+                offset += text.shape[1]
             projected.append(project(text))
         return torch.cat(projected, dim=1)
 

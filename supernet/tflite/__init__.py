@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from supernet.tflite._file import problem_of
 from supernet.tflite._flatbuffer import write_flatbuffer
 from supernet.tflite._graph import Graph
 from supernet.tflite._graph import Value
@@ -12,12 +11,14 @@ from supernet.tflite._graph import graph_of
 from supernet.tflite._interpreter import LIBRARIES
 from supernet.tflite._interpreter import Library
 from supernet.tflite._interpreter import interpreter_class
+from supernet.tflite._model import load_tflite
+from supernet.tflite._model import run_tflite
 from supernet.tflite._onnx import read_onnx
 from supernet.tflite._operators import Operators
-from supernet.tflite._quantize import PRECISIONS
-from supernet.tflite._run import load_tflite
-from supernet.tflite._run import run_tflite
-from supernet.tflite._silence import without_banners
+from supernet.tflite._quantization import PRECISIONS
+from supernet.tflite._silence import silence_libraries
+from supernet.tflite._tables import count_operators
+from supernet.tflite._tables import problem_of
 
 
 def write_tflite(onnx_path: Path, path: Path, *, precision: str = "fp32") -> None:
@@ -39,12 +40,13 @@ __all__ = [
     "Library",
     "Operators",
     "Value",
+    "count_operators",
     "graph_of",
     "interpreter_class",
     "load_tflite",
     "problem_of",
     "run_tflite",
-    "without_banners",
+    "silence_libraries",
     "write_flatbuffer",
     "write_tflite",
 ]

@@ -20,16 +20,19 @@ from supernet.tflite._graph import Graph
 from supernet.tflite._graph import Node
 from supernet.tflite._graph import Shape
 from supernet.tflite._graph import Value
-from supernet.tflite._quantize import INT8_VERSIONS
-from supernet.tflite._quantize import Stored
-from supernet.tflite._quantize import stored
-from supernet.tflite._quantize import weight_precision
+from supernet.tflite._quantization import INT8_VERSIONS
+from supernet.tflite._quantization import StoredConstant
+from supernet.tflite._quantization import store_constant
+from supernet.tflite._quantization import weight_precision
+from supernet.tflite._tables import BUFFER_DATA
+from supernet.tflite._tables import IDENTIFIER
+from supernet.tflite._tables import MODEL_BUFFERS
+from supernet.tflite._tables import Table
 
 # A flatbuffer's offsets are signed 32 bits.
 MAX_BYTES = 2**31 - 1
 # What XNNPACK and the kernels want weights aligned to.
 _ALIGNMENT = 64
-_IDENTIFIER = b"TFL3"
 
 # Operators whose options table has another name than the operator.
 _OPTIONS = {
@@ -54,22 +57,23 @@ def write_flatbuffer(graph: Graph, path: Path, *, precision: str = "fp32") -> No
         raise ExportError(
             f"The model takes {total / 1e9:.2f} GB as .tflite, which ends at 2.15 GB; export it as int8, or as ONNX."
         )
-    places = _data_fields(tables, len(buffers))
+    # Of each buffer but the empty one, where the offset of its data stands.
+    fields = [table.field(BUFFER_DATA) for table in Table.root(tables).tables(MODEL_BUFFERS)[1:]]
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(tables)
-        at = len(tables)
-        for place, data in zip(places, buffers, strict=True):
+        end = len(tables)
+        for field, data in zip(fields, buffers, strict=True):
             # The data, not its length before it, is what must be aligned.
-            start = -(-(at + 4) // _ALIGNMENT) * _ALIGNMENT
-            struct.pack_into("<I", tables, place, start - 4 - place)
-            file.write(b"\0" * (start - 4 - at) + struct.pack("<I", data.nbytes))
+            start = -(-(end + 4) // _ALIGNMENT) * _ALIGNMENT
+            struct.pack_into("<I", tables, field, start - 4 - field)
+            file.write(b"\0" * (start - 4 - end) + struct.pack("<I", data.nbytes))
             file.write(data.read().data)
-            at = start + data.nbytes
+            end = start + data.nbytes
         file.seek(0)
         file.write(tables)
 
 
-def _tables(graph: Graph, precision: str) -> tuple[bytearray, list[Stored]]:
+def _tables(graph: Graph, precision: str) -> tuple[bytearray, list[StoredConstant]]:
     """The file without its weights, and those; each buffer has one byte in place of them."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
@@ -84,20 +88,8 @@ def _tables(graph: Graph, precision: str) -> tuple[bytearray, list[Stored]]:
         buffers=[schema.BufferT(), *(schema.BufferT(data=[0]) for _ in writer.buffers)],
     )
     builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     return bytearray(builder.Output()), writer.buffers
-
-
-def _data_fields(tables: bytearray, count: int) -> list[int]:
-    """Where in the tables the offset of each buffer's data stands."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.Model.GetRootAs(tables)
-    found = []
-    for at in range(count):
-        table = model.Buffers(at + 1)._tab
-        found.append(int(table.Pos + table.Offset(4)))
-    return found
 
 
 class _Tables:
@@ -106,7 +98,7 @@ class _Tables:
     def __init__(self, graph: Graph, precision: str, schema: Any) -> None:
         self.schema = schema
         self.codes: list[Any] = []
-        self.buffers: list[Stored] = []
+        self.buffers: list[StoredConstant] = []
         self._tensors: list[Any] = []
         self._index: dict[int, int] = {}
         self._shared: dict[tuple[Any, ...], int] = {}
@@ -126,8 +118,8 @@ class _Tables:
     def _node(self, node: Node, precision: str) -> None:
         options, version = dict(node.options), _VERSIONS.get(node.kind, 1)
         inputs = [
-            self._constant(value, precision) if at == 1 and precision != "fp32" else self._tensor(value)
-            for at, value in enumerate(node.inputs)
+            self._constant(value, precision) if index == 1 and precision != "fp32" else self._tensor(value)
+            for index, value in enumerate(node.inputs)
         ]
         if precision == "fp16":
             half, inputs[1] = inputs[1], self._append("", node.inputs[1].shape, "FLOAT32")
@@ -168,7 +160,7 @@ class _Tables:
     def _constant(self, value: Value, precision: str = "fp32") -> int:
         """Index of a constant's tensor; equal small ones share one."""
         assert value.data is not None
-        kept = stored(value.data, precision)
+        kept = store_constant(value.data, precision)
         content = kept.read().tobytes() if kept.nbytes <= _SHARED_BYTES else id(value)
         key = (kept.type, value.shape, content)
         if key not in self._shared:
@@ -177,11 +169,11 @@ class _Tables:
         return self._shared[key]
 
     def _append(self, name: str, shape: Shape, kind: str, buffer: int = 0, scales: Array | None = None) -> int:
-        schema, at = self.schema, len(self._tensors)
+        schema, index = self.schema, len(self._tensors)
         number = getattr(schema.TensorType, kind)
-        tensor = schema.TensorT(name=name or f"t{at}", shape=list(shape), type=number, buffer=buffer)
+        tensor = schema.TensorT(name=name or f"t{index}", shape=list(shape), type=number, buffer=buffer)
         if scales is not None:
             zeros = np.zeros(len(scales), dtype=np.int64)
             tensor.quantization = schema.QuantizationParametersT(scale=scales, zeroPoint=zeros, quantizedDimension=0)
         self._tensors.append(tensor)
-        return at
+        return index

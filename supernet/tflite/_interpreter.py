@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from subdit.core.errors import MissingExtraError
-from supernet.tflite._silence import without_banners
+from supernet.tflite._silence import silence_libraries
 
 # A model without operators: what a runtime must be able to open.
 _EMPTY_MODEL = bytes.fromhex(
@@ -55,7 +55,7 @@ def interpreter_class(name: str) -> Any:
         where = " on Linux with Python 3.11" if name == "tflite" else ""
         raise MissingExtraError(f"{library.title} is not installed; install it with {remedy}{where}.")
     try:
-        with without_banners():
+        with silence_libraries():
             interpreter = importlib.import_module(library.module).Interpreter
             # Built for numpy 1, tflite-runtime can be imported beside numpy 2 and fails only here.
             interpreter(model_content=_EMPTY_MODEL)

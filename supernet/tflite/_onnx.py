@@ -103,10 +103,10 @@ class _Reader(Operators):
         starts, ends, axes, steps = held[:4]
         self._require(steps is None or all(steps == 1), "a slice with steps")
         begin, size = [0] * len(x.shape), list(x.shape)
-        for at, axis in enumerate(range(len(starts)) if axes is None else axes):
+        for index, axis in enumerate(range(len(starts)) if axes is None else axes):
             extent = x.shape[axis]
             first, last = (
-                int(np.clip(edge + extent if edge < 0 else edge, 0, extent)) for edge in (starts[at], ends[at])
+                int(np.clip(edge + extent if edge < 0 else edge, 0, extent)) for edge in (starts[index], ends[index])
             )
             begin[axis], size[axis] = first, last - first
         return self.slice(x, begin, size)
@@ -141,7 +141,7 @@ class _Reader(Operators):
 
 def _target_shape(shape: tuple[int, ...], wanted: Array) -> tuple[int, ...]:
     """The shape that ONNX's Reshape means by 0 and -1."""
-    sizes = [shape[at] if size == 0 else int(size) for at, size in enumerate(wanted)]
+    sizes = [shape[index] if size == 0 else int(size) for index, size in enumerate(wanted)]
     if -1 in sizes:
         rest = int(np.prod([size for size in sizes if size != -1]))
         sizes[sizes.index(-1)] = int(np.prod(shape)) // rest

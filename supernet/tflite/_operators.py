@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from supernet.tflite._build import MAX_TABLE
-from supernet.tflite._build import Builder
+from supernet.tflite._builder import MAX_TABLE
+from supernet.tflite._builder import Builder
 from supernet.tflite._graph import Array
 from supernet.tflite._graph import Value
 from supernet.tflite._graph import constant

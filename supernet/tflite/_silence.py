@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def without_banners() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """Keep what the libraries print while they load, greetings and errors that they raise as well, off the terminal.
 
     They print past Python, into the middle of a progress bar.

@@ -90,30 +90,30 @@ def elastic_step(
     batch = batch.on(device)
     owners = dict(supernet.named_parameters())
     full_parameters = dict(supernet.full.named_parameters())
-    shares = supernet.shares(spec)
+    slices = supernet.slices(spec)
     # Leaves of the sub-network's own shape: its gradients come compact, not as full tensors padded with zeros.
-    leaves = {name: share.copy(owners[share.owner].detach()).requires_grad_() for name, share in shares.items()}
+    leaves = {name: part.copy(owners[part.owner].detach()).requires_grad_() for name, part in slices.items()}
 
     def run(rows: slice) -> tuple[_Member, _Member]:
         latents, noise, sigma = batch.latents[rows], batch.noise[rows], batch.sigma[rows]
-        part = len(latents) / len(batch.latents)
+        fraction = len(latents) / len(batch.latents)
         target = velocity(latents, noise)
         x_t = add_noise(latents, noise, sigma)
         inputs = model_inputs(supernet, x_t, 1000 * sigma, [text[rows] for text in batch.text])
         options = {} if batch.text_mask is None else {"encoder_attention_mask": batch.text_mask[rows]}
         full_velocity = supernet.full(*inputs, **options)
-        full_loss = part * mean_squared_error(full_velocity, target)
+        full_loss = fraction * mean_squared_error(full_velocity, target)
         full = _Member((full_loss.detach(),), torch.autograd.grad(full_loss, list(full_parameters.values())))
         # Asked for here: a functional call swaps parameters in, so that no two threads may have one template.
         sub_velocity = functional_call(supernet.template(spec), leaves, inputs, options)
-        sub_loss = part * mean_squared_error(sub_velocity, target)
-        distill_loss = part * mean_squared_error(sub_velocity, full_velocity.detach())
+        sub_loss = fraction * mean_squared_error(sub_velocity, target)
+        distill_loss = fraction * mean_squared_error(sub_velocity, full_velocity.detach())
         total = sub_weight * (sub_loss + distill_weight * distill_loss)
         gradients = torch.autograd.grad(total, list(leaves.values()))
         return full, _Member((sub_loss.detach(), distill_loss.detach()), gradients)
 
     members = run_shards(run, shard_slices(len(batch.latents), shards, device))
-    full_gradients, sub_gradients = (_summed([pair[at].gradients for pair in members]) for at in (0, 1))
+    full_gradients, sub_gradients = (_summed([pair[index].gradients for pair in members]) for index in (0, 1))
     # Read at once, and at the end: a device works on until then.
     losses = torch.stack([torch.stack([*full.losses, *sub.losses]) for full, sub in members]).tolist()
     full_loss, sub_loss, distill_loss = (sum(values) for values in zip(*losses, strict=True))
@@ -122,13 +122,13 @@ def elastic_step(
     for parameter, gradient in zip(full_parameters.values(), full_gradients, strict=True):
         parameter.grad = gradient.to(parameter.dtype)
     full_norm = _norm(full_gradients)
-    for share, gradient in zip(shares.values(), sub_gradients, strict=True):
-        owner = owners[share.owner]
+    for part, gradient in zip(slices.values(), sub_gradients, strict=True):
+        owner = owners[part.owner]
         if owner.grad is None:
             owner.grad = torch.zeros_like(owner)
-        own, added = share.view(owner.grad), share.write_view(full_precision(gradient))
+        own, added = part.view(owner.grad), part.write_view(full_precision(gradient))
         # In float32 up to the one rounding that the sum takes where it lies.
-        own.add_(added if share.owner.startswith("apart.") else balanced_scale(own, added) * added)
+        own.add_(added if part.owner.startswith("apart.") else balanced_scale(own, added) * added)
     return StepLosses(
         full=full_loss,
         sub=sub_loss,

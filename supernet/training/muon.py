@@ -46,7 +46,7 @@ class Muon(torch.optim.Muon):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step, as torch's; `closure` computes the loss anew, and its value is returned."""
+        """One step, as torch's; `closure` recomputes the loss, and its value is returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

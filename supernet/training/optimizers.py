@@ -10,7 +10,9 @@ from torch import nn
 
 from subdit.space import STAGES
 from supernet.parallel import shard_count
+from supernet.training.config import TrainingConfig
 from supernet.training.muon import Muon
+from supernet.training.muon import muon_dtype
 
 
 def schedule(share: float, warmup: float) -> float:
@@ -21,13 +23,7 @@ def schedule(share: float, warmup: float) -> float:
 
 
 def optimizers_of(
-    model: nn.Module,
-    parameters: Sequence[nn.Parameter],
-    *,
-    learning_rate: float,
-    muon_learning_rate: float,
-    weight_decay: float,
-    iteration_dtype: torch.dtype,
+    model: nn.Module, parameters: Sequence[nn.Parameter], config: TrainingConfig
 ) -> list[tuple[torch.optim.Optimizer, float]]:
     """Optimisers with their peak learning rates; they own disjoint parameters and may step side by side.
 
@@ -42,11 +38,12 @@ def optimizers_of(
     ]
     inside = {id(parameter) for parameter in matrices}
     rest = [parameter for parameter in parameters if id(parameter) not in inside]
-    adamw = torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.99), weight_decay=weight_decay)
-    shards = 1 if parameters[0].device.type == "cuda" else shard_count()
+    decay, rate = config.weight_decay, config.learning_rate
+    adamw = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=decay)
+    device = parameters[0].device
+    shards = 1 if device.type == "cuda" else shard_count()
     alike = sorted(matrices, key=lambda matrix: tuple(matrix.shape))
     hands = [hand for index in range(shards) if (hand := alike[index::shards])]
-    muons = [
-        Muon(hand, lr=muon_learning_rate, weight_decay=weight_decay, iteration_dtype=iteration_dtype) for hand in hands
-    ]
-    return [*((muon, muon_learning_rate) for muon in muons), (adamw, learning_rate)]
+    muon_rate, dtype = config.muon_learning_rate, muon_dtype(config.muon_dtype, device)
+    muons = [Muon(hand, lr=muon_rate, weight_decay=decay, iteration_dtype=dtype) for hand in hands]
+    return [*((muon, muon_rate) for muon in muons), (adamw, rate)]

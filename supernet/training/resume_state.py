@@ -55,13 +55,13 @@ class ResumeState:
         """Write the state; a kill leaves the old file or the new one."""
         tensors: dict[str, Tensor] = {}
         for name, (module, optimizers) in self.modules.items():
-            for at, parameter in enumerate(trainable(module)):
-                tensors[f"{name}.{at}.weight"] = parameter.detach().clone()
+            for index, parameter in enumerate(trainable(module)):
+                tensors[f"{name}.{index}.weight"] = parameter.detach().clone()
                 for optimizer in optimizers:
                     for key, value in optimizer.state.get(parameter, {}).items():
-                        tensors[f"{name}.{at}.optimizer.{key}"] = value
+                        tensors[f"{name}.{index}.optimizer.{key}"] = value
         for name, ema in self.emas.items():
-            tensors |= {f"{name}.{at}.ema": shadow for at, shadow in enumerate(ema.shadow_params)}
+            tensors |= {f"{name}.{index}.ema": shadow for index, shadow in enumerate(ema.shadow_params)}
         facts = self.facts | {"step": str(state.step), "elapsed_s": repr(state.elapsed_s), "steps": str(budget.steps)}
         if state.cut is not None:
             facts |= {"cut_step": str(state.cut.step), "cut_last": str(state.cut.last)}
@@ -84,12 +84,12 @@ class ResumeState:
         if steps != budget.steps:
             raise RunError(
                 f"The training begun in {self.path} is one of {steps:,} steps, not {budget.steps:,}: the learning rate "
-                "depends on it; ask for as many, or delete that file to begin anew."
+                "depends on it; ask for as many, or delete that file to start over."
             )
         if state.cut is not None and budget.ceiling_s is None:
             raise RunError(
                 f"The training begun in {self.path} was cut after {state.cut.step:,} steps, and its learning rate has "
-                "fallen since; let it end without --no-ceiling, or delete that file to begin anew."
+                "fallen since; let it end without --no-ceiling, or delete that file to start over."
             )
         return state
 
@@ -98,16 +98,16 @@ class ResumeState:
             with safe_open(str(self.path), framework="pt") as file:
                 facts, keys = file.metadata(), set(file.keys())
                 for name, (module, optimizers) in self.modules.items():
-                    for at, parameter in enumerate(trainable(module)):
-                        parameter.data.copy_(file.get_tensor(f"{name}.{at}.weight"))
-                        prefix = f"{name}.{at}.optimizer."
+                    for index, parameter in enumerate(trainable(module)):
+                        parameter.data.copy_(file.get_tensor(f"{name}.{index}.weight"))
+                        prefix = f"{name}.{index}.optimizer."
                         moments = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
                         if moments:
                             owner = next(optimizer for optimizer in optimizers if _owns(optimizer, parameter))
                             owner.state[parameter] = {key: file.get_tensor(prefix + key) for key in moments}
                 for name, ema in self.emas.items():
-                    for at, shadow in enumerate(ema.shadow_params):
-                        shadow.copy_(file.get_tensor(f"{name}.{at}.ema"))
+                    for index, shadow in enumerate(ema.shadow_params):
+                        shadow.copy_(file.get_tensor(f"{name}.{index}.ema"))
                     ema.optimization_step = int(facts[f"ema_step.{name}"])
                 cut = Cut(int(facts["cut_step"]), int(facts["cut_last"])) if "cut_step" in facts else None
                 int(facts.get("steps", 1))
@@ -128,4 +128,4 @@ def resume_facts(path: Path) -> dict[str, str]:
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"The resume state {path} is damaged ({error}); delete it and start anew.")
+    return CheckpointError(f"The resume state {path} is damaged ({error}); delete it and start over.")

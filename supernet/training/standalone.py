@@ -1,4 +1,4 @@
-"""Training one sub-DiT on its own: what a proxy is to foretell."""
+"""Training one sub-DiT on its own: the quality that a proxy predicts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from subdit.core.progress import no_progress
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from supernet.data.digits import CaptionedLatents
-from supernet.evaluation.validation_loss import ValidationSet
-from supernet.evaluation.validation_loss import text_tensors
+from supernet.data.text import text_tensors
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import sample_sigma
@@ -20,10 +19,9 @@ from supernet.flow_matching import velocity
 from supernet.model.dit import SubDiT
 from supernet.model.elastic import ElasticDiT
 from supernet.model.placement import model_inputs
-from supernet.training.muon import muon_dtype
+from supernet.training.config import TrainingConfig
 from supernet.training.optimizers import optimizers_of
 from supernet.training.optimizers import schedule
-from supernet.training.trainer import TrainingConfig
 
 
 def train_alone(
@@ -36,7 +34,7 @@ def train_alone(
     config: TrainingConfig | None = None,
     progress: ProgressCallback = no_progress,
 ) -> SubDiT:
-    """The sub-DiT after so many updates on its own, EMA weights; from the supernet's weights, or without one from new.
+    """The EMA weights of a sub-DiT after `updates` steps on its own, from the supernet's weights or else from new ones.
 
     Same data, loss, optimisers and schedule as the supernet's training, without sub-networks and text dropping.
     Initialisation, batches and noise come from the seed, so equal calls give equal weights on equal machines.
@@ -49,14 +47,7 @@ def train_alone(
         model = SubDiT.from_spec(space, spec) if supernet is None else supernet.extract(spec)
     model.train()
     parameters = list(model.parameters())
-    optimizers = optimizers_of(
-        model,
-        parameters,
-        learning_rate=config.learning_rate,
-        muon_learning_rate=config.muon_learning_rate,
-        weight_decay=config.weight_decay,
-        iteration_dtype=muon_dtype(config.muon_dtype, parameters[0].device),
-    )
+    optimizers = optimizers_of(model, parameters, config)
     ema = EMAModel(model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
     text, latents = text_tensors(space.name, data.captions), torch.from_numpy(data.latents)
     gain = 1.0 if supernet is None else 0.2
@@ -81,11 +72,3 @@ def train_alone(
     if updates:
         ema.copy_to(model.parameters())
     return model.eval()
-
-
-@torch.no_grad()
-def loss_of(model: SubDiT, data: ValidationSet) -> float:
-    """Flow-matching loss of a model of its own on fixed triples."""
-    x_t = add_noise(data.latents, data.noise, data.sigma)
-    predicted = model(*model_inputs(model, x_t, 1000 * data.sigma, data.text))
-    return mean_squared_error(predicted, velocity(data.latents, data.noise).to(predicted.device)).item()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
-from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +24,7 @@ from subdit.core.run import record_step
 from subdit.core.run import start_manifest
 from subdit.core.stale import mark_reports
 from subdit.core.stale import set_aside_unknown
-from subdit.core.stale import told_before_training
+from subdit.core.stale import stale_after_training
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
@@ -34,14 +32,17 @@ from supernet.checkpoints import save_model
 from supernet.data.digits import CaptionedLatents
 from supernet.data.digits import load_data
 from supernet.data.text import drop_encoders
-from supernet.evaluation.validation_loss import text_tensors
+from supernet.data.text import text_tensors
 from supernet.flow_matching import sample_sigma
 from supernet.model.elastic import ElasticDiT
 from supernet.parallel import run_shards
 from supernet.parallel import shard_count
+from supernet.training.config import TrainingConfig
 from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
 from supernet.training.elastic_step import elastic_step
+from supernet.training.metrics_file import METRICS
+from supernet.training.metrics_file import drop_metrics_after
 from supernet.training.muon import muon_dtype
 from supernet.training.optimizers import optimizers_of
 from supernet.training.optimizers import schedule
@@ -55,51 +56,6 @@ from supernet.training.step_budget import record
 from supernet.training.step_loop import run_steps
 
 STATE = "state.safetensors"
-METRICS = "metrics.jsonl"
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a supernet is trained.
-
-    Attributes:
-        steps: of the optimisers; the learning rate is a function of them alone, and falls to zero by the last.
-        ceiling_s: seconds after which the training is cut short and cooled down, None for never. Where it does not
-            bind, the result depends on seed and threads alone.
-        batch_size: images per step, seen by the full network and by one sub-network.
-        muon_learning_rate: peak of Muon's, for the matrices inside blocks (scaled to AdamW's update size).
-        muon_dtype: of Muon's Newton-Schulz iterations, "float32", "bfloat16", or "auto": bfloat16 on CUDA, float32 on
-            a processor, many of which emulate bfloat16. A resumed training keeps the one that it began with.
-        learning_rate: peak of AdamW's, for everything else.
-        weight_decay: of both.
-        warmup: share of the training in which the learning rate rises.
-        ema_decay: of the weights that are saved.
-        max_grad_norm: where gradients are clipped.
-        text_drop: share of captions replaced by the empty prompt, so that guidance is possible.
-        encoder_drop: chance of each text encoder to be left out, where there are several (paper: each independently,
-            rate not given), so that a phone can go without the larger one.
-        sub_weight: weight of the sub-network's losses.
-        distill_weight: weight, within those, of the distance to the full network's output.
-        seed: of weights, batches, noise and sampled sub-networks.
-        save_every_s: seconds between resume states.
-    """
-
-    steps: int = 1235
-    ceiling_s: float | None = 495.0
-    batch_size: int = 64
-    muon_learning_rate: float = 1e-2
-    muon_dtype: str = "auto"
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.05
-    ema_decay: float = 0.99
-    max_grad_norm: float = 1.0
-    text_drop: float = 0.1
-    encoder_drop: float = 0.1
-    sub_weight: float = 1.0
-    distill_weight: float = 1.0
-    seed: int = 0
-    save_every_s: float = 10.0
 
 
 def train(
@@ -131,13 +87,13 @@ def train(
         # Finished is what the manifest says: a kill while the weights are written leaves the state to go on from.
         manifest = start_manifest(run, space=space_name)
         if "train" in manifest["steps"] and not force:
-            raise RunError(f"The run {run.path} holds a trained supernet; pass --force to train it anew.")
+            raise RunError(f"The run {run.path} holds a trained supernet; pass --force to train it again.")
         if state.exists() and not (resume or force):
             raise RunError(
-                f"The run {run.path} holds a begun training; pass --resume to go on or --force to start anew."
+                f"The run {run.path} holds a begun training; pass --resume to go on or --force to start over."
             )
         if force:
-            if told := told_before_training(run):
+            if told := stale_after_training(run):
                 say(told)
             set_aside_unknown(run)
             state.unlink(missing_ok=True)
@@ -170,7 +126,7 @@ def _muon_dtype(config: TrainingConfig, state: Path) -> str:
     if config.muon_dtype not in ("auto", kept):
         raise RunError(
             f"The training begun in {state} has Muon in {kept}, not {config.muon_dtype}; leave out --muon-dtype to go "
-            "on with it, or start anew with --force."
+            "on with it, or start over with --force."
         )
     return kept
 
@@ -181,7 +137,7 @@ def run_training(
     """Train to the end of the budget, keeping resume states and metrics; returns the full network's last mean loss."""
     run.training.mkdir(parents=True, exist_ok=True)
     metrics = run.training / METRICS
-    _drop_metrics_after(metrics, begun.step)
+    drop_metrics_after(metrics, begun.step)
     mean: float | None = None
     window: list[StepLosses] = []
     rises_and_falls = partial(schedule, warmup=trainer.config.warmup)
@@ -219,14 +175,7 @@ class Trainer:
             torch.manual_seed(config.seed)
             self.supernet = ElasticDiT(space=space.name)
         parameters = list(self.supernet.parameters())
-        made = optimizers_of(
-            self.supernet.full,
-            parameters,
-            learning_rate=config.learning_rate,
-            muon_learning_rate=config.muon_learning_rate,
-            weight_decay=config.weight_decay,
-            iteration_dtype=muon_dtype(config.muon_dtype, parameters[0].device),
-        )
+        made = optimizers_of(self.supernet.full, parameters, config)
         self.optimizers, self.peaks = [optimizer for optimizer, _ in made], [peak for _, peak in made]
         self.ema = EMAModel(self.supernet.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
         self.latents = torch.from_numpy(data.latents)
@@ -283,21 +232,3 @@ class Trainer:
         self.ema.step(self.supernet.parameters())
         self.step += 1
         return losses
-
-
-def read_metrics(path: Path) -> Iterator[dict[str, float]]:
-    """The lines of a metrics file; a torn last line, left by a kill, is passed over."""
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
-
-
-def _drop_metrics_after(path: Path, step: int) -> None:
-    kept = [line for line in read_metrics(path) if line["step"] <= step]
-    if path.exists():
-        write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
-
-
-__all__ = ["Trainer", "TrainingConfig", "read_metrics", "train"]

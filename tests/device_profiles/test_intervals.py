@@ -16,7 +16,7 @@ from device_profiles import LatencyEstimator
 from device_profiles import PlainSums
 from device_profiles import half_apart_ms
 from device_profiles import t_95
-from device_profiles._left_out import left_out_errors
+from device_profiles._cross_validation import prediction_interval
 from nas._costs import LATENCY
 from nas._costs import CostTable
 from nas.verification._verify import correct
@@ -43,7 +43,7 @@ def half_of(profile: DeviceProfile) -> np.ndarray:
 
 def test_students_t_is_scipys() -> None:
     degrees = np.arange(1, 300)
-    np.testing.assert_allclose([t_95(each) for each in degrees.tolist()], student.ppf(0.975, degrees), rtol=5e-4)
+    np.testing.assert_allclose([t_95(each) for each in degrees.tolist()], student.ppf(0.975, degrees), rtol=1e-9)
     with pytest.raises(ValueError, match="at least 1 degree"):
         t_95(0)
 
@@ -51,17 +51,17 @@ def test_students_t_is_scipys() -> None:
 def test_what_had_to_be_extrapolated_to_tells_of_what_is_beyond_and_of_nothing_else() -> None:
     measured = np.asarray([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
     errors = np.asarray([0.09, 0.01, -0.02, 0.02, -0.01, 0.05])
-    found = left_out_errors(measured * (1 + errors), measured, measured)
+    found = prediction_interval(measured * (1 + errors), measured, measured)
     inside = np.sqrt(np.mean(np.square(errors[1:5])))
-    assert found.std == pytest.approx(inside) and found.inside == pytest.approx(2.776 * inside)
-    assert found.outside == pytest.approx(4.303 * np.sqrt((0.09**2 + 0.05**2) / 2))
+    assert found.std == pytest.approx(inside) and found.inside == pytest.approx(student.ppf(0.975, 4) * inside)
+    assert found.outside == pytest.approx(student.ppf(0.975, 2) * np.sqrt((0.09**2 + 0.05**2) / 2))
     halves = [found.inside, found.inside, found.outside, found.outside]
     np.testing.assert_array_equal(found.half(np.asarray([1.0, 6.0, 0.9, 6.1])), halves)
     # Left out together with the smallest, the second smallest has to be extrapolated to as well.
-    pairs = left_out_errors(measured * (1 + errors), measured, measured, fold=np.asarray([0, 0, 1, 1, 2, 3]))
+    pairs = prediction_interval(measured * (1 + errors), measured, measured, fold=np.asarray([0, 0, 1, 1, 2, 3]))
     assert pairs.std == pytest.approx(np.sqrt(np.mean(np.square(errors[2:5]))))
     with pytest.raises(ValueError, match="3 sub-DiTs between others, not 2"):
-        left_out_errors(measured[:4], measured[:4], measured[:4])
+        prediction_interval(measured[:4], measured[:4], measured[:4])
 
 
 @pytest.mark.parametrize("profile", [made_up_profile(), whole_profile(20)], ids=["calibrated", "fitted"])

@@ -10,7 +10,7 @@ import pytest
 from device_profiles import Latency
 from device_profiles import LatencyEstimate
 from device_profiles import LatencyEstimator
-from device_profiles import check_physics
+from device_profiles import check_plausibility
 from device_profiles import pipeline_latency
 from subdit.core.errors import ProfileError
 from subdit.space import get_space
@@ -66,9 +66,9 @@ def test_no_step_is_no_picture() -> None:
         pipeline_latency(PROFILE, MID, STEP, steps=0)
 
 
-def test_physics_knows_what_a_picture_takes() -> None:
+def test_the_check_knows_which_models_a_picture_takes() -> None:
     profile = dataclasses.replace(made_up_profile(latency_ms=lifelike_ms()), pipeline=PARTS)
-    found = check_physics(profile)
+    found = check_plausibility(profile)
     assert [finding.rule for finding in found] == ["pipeline", "pipeline"]
-    strange = check_physics(dataclasses.replace(profile, pipeline={"camera": PARTS["decoder"]}))
+    strange = check_plausibility(dataclasses.replace(profile, pipeline={"camera": PARTS["decoder"]}))
     assert "'camera' is no part of a pipeline" in strange[0].message

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import unmeasured_profiles
 from device_profiles import LatencyEstimator
-from device_profiles import check_physics
+from device_profiles import check_plausibility
 from device_profiles import load_profile
 from device_profiles import read_profile
 from device_profiles._registry import SHIPPED
@@ -25,7 +25,7 @@ PROFILES = sorted(SHIPPED.glob("*.json"))
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_a_shipped_profile_passes_the_check_that_all_others_pass(path: Path) -> None:
     profile = read_profile(path)
-    assert check_physics(profile) == ()
+    assert check_plausibility(profile) == ()
     assert path.stem == f"{profile.id.replace('/', '--')}--{profile.space}"
     assert profile.provenance == "measured" or len(profile.source) > 40
     assert profile.noisy is False

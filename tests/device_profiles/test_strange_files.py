@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from device_profiles import DeviceProfile
-from device_profiles import check_physics
+from device_profiles import check_plausibility
 from device_profiles import read_profile
 from device_profiles import user_registry
 from device_profiles._registry import _MAX_BYTES
@@ -62,7 +62,7 @@ def put(values: Any, at: tuple[Any, ...], value: Any) -> None:
 def ends_in_a_sentence(path: Path) -> bool:
     """Whether the file is no profile, and if so, that it is said in one sentence."""
     try:
-        found = check_physics(read_profile(path))
+        found = check_plausibility(read_profile(path))
     except SubditError as error:
         assert str(error).isprintable() and len(str(error)) < 1000
         return True
@@ -128,7 +128,7 @@ def test_latencies_of_all_magnitudes_are_judged(profile: DeviceProfile, tmp_path
             latency.update(latency_ms=latency_ms, low_ms=0.0, high_ms=drawn.choice([latency_ms, 1e9]))
         (tmp_path / "wide.json").write_text(json.dumps(values))
         assert not ends_in_a_sentence(tmp_path / "wide.json")
-        assert check_physics(read_profile(tmp_path / "wide.json"))
+        assert check_plausibility(read_profile(tmp_path / "wide.json"))
 
 
 TEXTS = {

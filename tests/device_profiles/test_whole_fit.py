@@ -15,11 +15,13 @@ from device_profiles import WholeFit
 from device_profiles import WholeRows
 from device_profiles import fit_whole
 from device_profiles import summarize_errors
-from device_profiles._additive import fit_additive
+from device_profiles._additive_fit import fit_additive
+from device_profiles._changepoints import find_segments
 from device_profiles._gaussian_process import Kernel
-from device_profiles._gaussian_process import _log_likelihood
+from device_profiles._gaussian_process import _prior
 from device_profiles._gaussian_process import condition
-from device_profiles._stretches import find_stretches
+from device_profiles._gaussian_process import fit_kernel
+from device_profiles._gaussian_process import log_likelihood
 from device_profiles._whole_fit import _relative_median
 
 NOISE = 0.01
@@ -53,7 +55,7 @@ def test_drift_is_found_where_it_is_and_taken_out() -> None:
     validation = made_up(40, 2)
     fit = fit_whole(rows, validation=validation)
     assert fit.drift.corrected
-    first, middle, last = fit.drift.stretches
+    first, middle, last = fit.drift.segments
     assert (abs(first.last - 39) <= 1, abs(last.first - 160) <= 1) == (True, True)
     assert first.factor / middle.factor == pytest.approx(1.25, rel=0.02)
     assert last.factor / middle.factor == pytest.approx(1.1, rel=0.02)
@@ -61,7 +63,7 @@ def test_drift_is_found_where_it_is_and_taken_out() -> None:
     assert error_of(fit) < 0.01
     assert fit.drift.likelihood_ratio > 100
     assert fit.drift.error_with < 0.5 * fit.drift.error_without
-    assert "3 stretches, corrected" in fit.drift.statement()[0]
+    assert "3 segments, corrected" in fit.drift.statement()[0]
     assert len(fit.drift.statement()) == 4
 
 
@@ -88,7 +90,7 @@ def test_no_drift_no_alarm() -> None:
 def test_pure_noise_is_rarely_cut(rows: int) -> None:
     """A stated rate: at most one sequence of a hundred, counted over 400 with room for chance."""
     rng = np.random.default_rng(rows)
-    cut = sum(find_stretches(rng.normal(0, 1, rows), 1.0).any() for _ in range(400))
+    cut = sum(find_segments(rng.normal(0, 1, rows), 1.0).any() for _ in range(400))
     assert cut <= 10
 
 
@@ -128,7 +130,7 @@ def test_units_of_latency_change_nothing(factor: float, seed: int) -> None:
     scaled = dataclasses.replace(rows, latency_ms=factor * rows.latency_ms)
     one, other = fit_whole(rows), fit_whole(scaled)
     np.testing.assert_allclose(other.predict(rows.features), factor * one.predict(rows.features), rtol=1e-3)
-    assert [s.first for s in one.drift.stretches] == [s.first for s in other.drift.stretches]
+    assert [s.first for s in one.drift.segments] == [s.first for s in other.drift.segments]
 
 
 @settings(max_examples=8, deadline=None)
@@ -146,7 +148,7 @@ def test_order_need_not_be_without_gaps() -> None:
     rows = made_up(400, 13, np.repeat([1.3, 1.0], 200))
     drawn = np.sort(np.random.default_rng(1).choice(400, 80, replace=False))
     part = WholeRows(rows.features[drawn], rows.latency_ms[drawn], order=drawn.astype(np.float64))
-    first, second = fit_whole(part).drift.stretches
+    first, second = fit_whole(part).drift.segments
     assert first.last < 200 <= second.first
 
 
@@ -186,7 +188,7 @@ def test_too_few_rows_are_refused() -> None:
 
 
 def test_a_cut_is_the_cheapest_of_all_cuts() -> None:
-    """Against every way to cut a short sequence into stretches of at least four rows."""
+    """Against every way to cut a short sequence into segments of at least four rows."""
     rng = np.random.default_rng(3)
     values = np.repeat([0.0, 3.0, 1.0], [5, 5, 6]) + rng.normal(0, 0.5, 16)
     price = 3.0 * np.log(16)
@@ -198,22 +200,41 @@ def test_a_cut_is_the_cheapest_of_all_cuts() -> None:
         return sum(float(np.sum(np.square(part - part.mean()))) for part in parts) / 0.25 + price * len(cuts)
 
     best = min((cuts for count in range(4) for cuts in itertools.combinations(range(1, 16), count)), key=cost)
-    found = find_stretches(values, 0.5)
+    found = find_segments(values, 0.5)
     assert tuple(np.flatnonzero(np.diff(found)) + 1) == best == (5, 10)
 
 
 def test_the_gradient_of_the_likelihood_is_its_slope() -> None:
     rng = np.random.default_rng(5)
     features, target, order = rng.normal(size=(15, 3)), rng.normal(0, 0.1, 15), np.arange(15.0)
-    stretch, scale = np.repeat([0, 1], [7, 8]), rng.uniform(0.5, 2, 15)
+    segment, scale = np.repeat([0, 1], [7, 8]), rng.uniform(0.5, 2, 15)
     vector = Kernel.start(3).to_vector() + rng.normal(0, 0.3, 10)
 
     def value(at: np.ndarray) -> float:
-        return _log_likelihood(Kernel.from_vector(at), features, target, order, stretch, scale)[0]
+        return log_likelihood(Kernel.from_vector(at), features, target, order, segment, scale)[0]
 
-    _, gradient = _log_likelihood(Kernel.from_vector(vector), features, target, order, stretch, scale)
+    _, gradient = log_likelihood(Kernel.from_vector(vector), features, target, order, segment, scale)
     steps = 1e-5 * np.eye(10)
     np.testing.assert_allclose(gradient, [(value(vector + s) - value(vector - s)) / 2e-5 for s in steps], rtol=1e-4)
+
+
+def test_the_kernel_that_is_found_is_the_most_probable_one() -> None:
+    """No parameter is more probable a little further on, but at the bounds of the search."""
+    rng = np.random.default_rng(6)
+    features, order, scale = rng.normal(size=(40, 3)), np.arange(40.0), np.ones(40)
+    segment = np.zeros(40, dtype=np.int64)
+    target = features @ [0.3, 0.1, 0.0] + 0.05 * np.sin(3 * features[:, 0]) + rng.normal(0, 0.02, 40)
+    found = fit_kernel(features, target, order, segment, scale=scale, start=Kernel.start(3)).to_vector()
+    mean, std = _prior(3)
+
+    def log_posterior(vector: np.ndarray) -> float:
+        value, _ = log_likelihood(Kernel.from_vector(vector), features, target, order, segment, scale)
+        return value - 0.5 * float(np.sum(np.square((vector - mean) / std)))
+
+    steps = np.vstack([np.eye(10), -np.eye(10)]) * 0.1
+    inside = (np.abs(found + steps - mean) <= 4 * std).all(axis=1)
+    assert inside.sum() >= 18
+    assert max(log_posterior(found + step) for step in steps[inside]) < log_posterior(found) + 1e-3
 
 
 def test_left_out_residuals_are_those_of_a_fit_without_the_row() -> None:
@@ -222,7 +243,7 @@ def test_left_out_residuals_are_those_of_a_fit_without_the_row() -> None:
     one, noise, kernel = (
         np.zeros(9, dtype=np.int64),
         np.full(9, 0.05),
-        dataclasses.replace(Kernel.start(2), wander=1e-9),
+        dataclasses.replace(Kernel.start(2), drift_std=1e-9),
     )
     posterior = condition(kernel, features, target, order, one, noise)
     rest = np.arange(9) != 4

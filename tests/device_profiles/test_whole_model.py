@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from device_profiles import MIN_WHOLE_ROWS
 from device_profiles import DeviceProfile
 from device_profiles import LatencyEstimator
-from device_profiles import check_physics
+from device_profiles import check_plausibility
 from device_profiles import fit_whole_model
 from device_profiles import noise_floor
 from device_profiles import profile_from_dict
@@ -71,7 +71,7 @@ def test_errors_are_of_sub_dits_that_were_left_out() -> None:
     spread = np.std(np.log([entry.latency.latency_ms for entry in shuffled]))
     assert model.error.mean > 0.5 * spread
     assert abs(model.error.kendall_tau) < 0.4
-    assert any(finding.rule == "whole" for finding in check_physics(dataclasses.replace(profile, whole=shuffled)))
+    assert any(finding.rule == "whole" for finding in check_plausibility(dataclasses.replace(profile, whole=shuffled)))
 
 
 def test_same_profile_same_estimates_also_from_its_file() -> None:
@@ -81,16 +81,16 @@ def test_same_profile_same_estimates_also_from_its_file() -> None:
     fresh = fit_whole_model(SPACE, again.whole, parts_ms=lifelike_ms(), split=0.01)
     estimate = LatencyEstimator(profile, SPACE).estimate(UNSEEN)
     np.testing.assert_array_equal(estimate.latency_ms, fresh.predict(UNSEEN))
-    assert check_physics(profile) == ()
+    assert check_plausibility(profile) == ()
 
 
 def test_too_few_whole_sub_dits_and_no_table_are_refused() -> None:
     profile = whole_profile(MIN_WHOLE_ROWS - 1, parts=False)
     with pytest.raises(ProfileError, match=f"no table of components and {MIN_WHOLE_ROWS - 1} whole sub-DiTs"):
         LatencyEstimator(profile, SPACE)
-    assert [finding.rule for finding in check_physics(profile)] == ["whole"]
+    assert [finding.rule for finding in check_plausibility(profile)] == ["whole"]
     reported = dataclasses.replace(profile, provenance="reported", noise=None, source="a paper")
-    assert check_physics(reported) == ()
+    assert check_plausibility(reported) == ()
 
 
 def test_what_a_restricted_table_does_not_cover_is_infinite() -> None:
@@ -110,13 +110,13 @@ def test_what_a_restricted_table_does_not_cover_is_infinite() -> None:
     # The same table is full of gaps where nothing excuses them.
     with pytest.raises(ProfileError, match="lacks"):
         LatencyEstimator(dataclasses.replace(small, max_params=None), SPACE)
-    assert not [finding for finding in check_physics(small) if finding.rule == "gap"]
+    assert not [finding for finding in check_plausibility(small) if finding.rule == "gap"]
 
 
 def test_whole_sub_dits_above_the_limit_are_found() -> None:
     profile = whole_profile(20)
     limit = int(count_params(SPACE, SPACE.encode([entry.spec for entry in profile.whole])).max()) - 1
-    found = check_physics(dataclasses.replace(profile, max_params=limit))
+    found = check_plausibility(dataclasses.replace(profile, max_params=limit))
     assert any("the profile covers at most" in finding.message for finding in found)
 
 

@@ -8,6 +8,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -17,8 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nas._costs import Constraints
+from nas._config import SearchConfig
 from nas._costs import CostTable
+from nas._problem import Objectives
+from nas._problem import SearchProblem
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
@@ -29,8 +33,8 @@ LIMIT_MS = 3.0
 
 def columns(space: SearchSpace, encoded: EncodedSpecs) -> dict[str, npt.NDArray[np.float64]]:
     return {
-        label: np.asarray(allowed, dtype=np.float64)[encoded[:, at]]
-        for at, (label, allowed) in enumerate(space.dimensions.items())
+        label: np.asarray(allowed, dtype=np.float64)[encoded[:, index]]
+        for index, (label, allowed) in enumerate(space.dimensions.items())
     }
 
 
@@ -92,9 +96,30 @@ class Loss:
         return loss * (1 + 0.01 * (rough - 0.5))
 
 
-def tables(limits: Constraints | None = None) -> CostTable:
+def tables(constraints: Mapping[str, float] | None = None) -> CostTable:
     space = get_space("digits")
-    return CostTable(space, Latency(space), params, limits or Constraints())
+    return CostTable(space, Latency(space), params, constraints or {})
+
+
+def problem(
+    constraints: Mapping[str, float] | None = None,
+    *,
+    losses: Sequence[Loss] = (),
+    table: CostTable | None = None,
+    costs: tuple[str, ...] = ("latency_ms",),
+    **settings: Any,
+) -> SearchProblem:
+    """A search of `table` with these settings of `SearchConfig`; limits on losses go by their ids."""
+    table = tables() if table is None else table
+    proxies = {loss.id: loss for loss in losses or [Loss(table.space)]}
+    limits = dict(constraints or {})
+    on_costs = {name: limit for name, limit in limits.items() if name not in proxies}
+    return SearchProblem(
+        SearchConfig(("analytic",), (*costs, *proxies), limits, **settings),
+        dataclasses.replace(table, constraints={**table.constraints, **on_costs}),
+        proxies,
+        Objectives(costs, tuple(proxies), {name: limit for name, limit in limits.items() if name in proxies}),
+    )
 
 
 def little_space() -> SearchSpace:
@@ -115,15 +140,14 @@ def main() -> None:
 
     With $HOLDS_AFTER it waits for its end after so many evaluations.
     """
-    from nas._config import Budget
-    from nas._config import Question
     from nas._loop import run_search
     from nas.study._location import StudyLocation
+    from nas.study._location import StudyOptions
     from subdit.core.run import Run
 
     path, trials, pause_s, log, *shared = sys.argv[1:]
     run = Run(Path(path))
-    limits = Constraints(max_latency_ms=float(shared[2]) if shared else LIMIT_MS)
+    limit_ms = float(shared[2]) if shared else LIMIT_MS
     holds_after = os.environ.get("HOLDS_AFTER")
     loss = Loss(
         get_space("digits"),
@@ -131,14 +155,13 @@ def main() -> None:
         holds_after=None if holds_after is None else int(holds_after),
         log=Path(log),
     )
-    question = Question("analytic", limits=limits, surrogate=not shared)
+    asked = problem({"latency_ms": limit_ms}, losses=[loss], trials=int(trials), surrogate=not shared)
     location = None
     if shared:
         storage, stale_s, _ = shared
-        location = StudyLocation.of(
-            run, "default", storage=storage, study_name=None, worker=True, stale_s=float(stale_s)
-        )
-    run_search(run, "default", tables(limits), loss, question, Budget(int(trials)), location=location, resume=True)
+        options = StudyOptions(storage=storage, worker=True, stale_s=float(stale_s))
+        location = StudyLocation.of(run, "default", options)
+    run_search(run, "default", asked, location=location, resume=True)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas._costs import Constraints
 from nas._costs import CostTable
 from nas._feasible_region import find_feasible_region
-from nas.samplers._nsga2 import NEIGHBOUR_SHARE
+from nas.samplers._nsga2 import NEIGHBOUR_FRACTION
 from nas.samplers._nsga2 import evaluated_from
 from nas.samplers._nsga2 import initial_rows
 from nas.samplers._nsga2 import mutate
@@ -37,7 +36,7 @@ def run(tables: CostTable, count: int, seed: int = 0) -> list[np.ndarray]:
 
 def test_proposals_are_new_and_keep_tight_limits() -> None:
     tightest = find_feasible_region(analytic.tables()).fastest.latency_ms
-    tables = analytic.tables(Constraints(max_latency_ms=1.3 * tightest))
+    tables = analytic.tables({"latency_ms": 1.3 * tightest})
     rows = run(tables, 80)
     assert len({row.tobytes() for row in rows}) == 80
 
@@ -62,7 +61,7 @@ def test_initial_points_are_the_ends_and_the_named_ones_within_limits() -> None:
     reach = find_feasible_region(free)
     initial = set(free.space.decode(initial_rows(free.space, free, reach)))
     assert {reach.fastest.spec, reach.slowest.spec, *free.space.named.values()} <= initial
-    tight = analytic.tables(Constraints(max_latency_ms=1.1 * reach.fastest.latency_ms))
+    tight = analytic.tables({"latency_ms": 1.1 * reach.fastest.latency_ms})
     kept = initial_rows(tight.space, tight, find_feasible_region(tight))
     assert tight.look_up(kept).feasible.all()
     assert free.space.named_spec("full") not in tight.space.decode(kept)
@@ -81,4 +80,4 @@ def test_mutations_stay_inside_and_go_mostly_to_neighbours() -> None:
     # Where there are values that are no neighbours, the share is as set, plus what chance brings to a neighbour.
     widths = changed[:, 0]
     steps = np.abs(children - parents)[widths, 0]
-    assert NEIGHBOUR_SHARE - 0.05 < (steps == 1).mean() < 1.0
+    assert NEIGHBOUR_FRACTION - 0.05 < (steps == 1).mean() < 1.0

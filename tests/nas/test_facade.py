@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import subdit
 import subdit.space
 from device_profiles import Conditions
 from device_profiles import DeviceProfile
 from device_profiles import Latency
 from device_profiles import save_profile
+from nas import StudyOptions
 from nas import load_search
-from nas import search
 from nas.proxies import PROXIES
 from subdit.cli import group
 from subdit.core.errors import InfeasibleError
@@ -73,7 +74,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def ask(run: Path, **options):  # type: ignore[no-untyped-def]
-    return search(run, **{"device": made_profile(), "trials": 12, "proxy": analytic.Loss(SPACE), **options})
+    """A search; what is a setting of the study is given as one."""
+    study = StudyOptions(**{key: options.pop(key) for key in ("storage", "worker", "stale_s") if key in options})
+    settings = {"device": made_profile(), "trials": 12, "objectives": ("latency_ms", analytic.Loss(SPACE)), **options}
+    return subdit.search(run, study=study, **settings)
 
 
 def test_importing_nas_loads_nothing_heavy() -> None:
@@ -110,13 +114,17 @@ def test_a_profile_of_another_space_is_refused(run: Path) -> None:
     [
         ({"trials": 0}, "trials"),
         ({"budget_s": 0.0}, "budget_s"),
-        ({"max_latency_ms": -1.0}, "max_latency_ms"),
-        ({"max_latency_ms": float("nan")}, "max_latency_ms"),
-        ({"max_latency_ms": float("inf")}, "max_latency_ms"),
+        ({"constraints": {"latency_ms": -1.0}}, "limit on latency_ms is -1.0"),
+        ({"constraints": {"latency_ms": float("nan")}}, "limit on latency_ms is nan"),
+        ({"constraints": {"latency_ms": float("inf")}}, "limit on latency_ms is inf"),
+        (
+            {"max_latency_ms": 1.0},
+            r'no setting .max_latency_ms.; .* a limit is written as constraints={"latency_ms": 20}',
+        ),
         ({"budget_s": float("inf")}, "budget_s"),
-        ({"limits": {"file_mb": float("inf")}}, "file_mb"),
-        ({"limits": {"params": float("inf")}}, "limit on params"),
-        ({"max_params": 0}, "max_params"),
+        ({"constraints": {"file_mb": float("inf")}}, "file_mb"),
+        ({"constraints": {"params": float("inf")}}, "limit on params"),
+        ({"constraints": {"params": 0}}, "limit on params"),
         ({"stale_s": 0.0}, "stale_s"),
         ({"stale_s": -1.0, "worker": True}, "stale_s"),
         ({"stale_s": float("nan")}, "stale_s"),
@@ -133,17 +141,17 @@ def test_senseless_options_are_refused(run: Path, options: dict[str, object], sa
     assert not (run / "searches").exists()
 
 
-@pytest.mark.parametrize("option", ["max_latency_ms", "budget_s"])
-def test_a_number_that_cannot_be_written_replaces_nothing(run: Path, option: str) -> None:
+@pytest.mark.parametrize("option", [{"constraints": {"latency_ms": float("inf")}}, {"budget_s": float("inf")}])
+def test_a_number_that_cannot_be_written_replaces_nothing(run: Path, option: dict[str, object]) -> None:
     first = ask(run)
     with pytest.raises(SearchError, match="finite number"):
-        ask(run, force=True, **{option: float("inf")})
+        ask(run, force=True, **option)
     assert load_search(run) == first
 
 
 def test_impossible_limits_and_unknown_runs_leave_nothing_behind(run: Path) -> None:
     with pytest.raises(InfeasibleError, match="tightest reachable latency"):
-        ask(run, max_latency_ms=0.001)
+        ask(run, constraints={"latency_ms": 0.001})
     assert not (run / "searches").exists()
     with pytest.raises(RunError, match="no run folder"):
         ask(run.parent / "nowhere")
@@ -157,7 +165,7 @@ def test_a_damaged_supernet_replaces_nothing(run: Path) -> None:
             return float("inf")
 
     with pytest.raises(SearchError, match="train it again"):
-        ask(run, proxy=Damaged(SPACE, supernet_digest="ffff"), force=True)
+        ask(run, objectives=("latency_ms", Damaged(SPACE, supernet_digest="ffff")), force=True)
     assert load_search(run) == first
 
 
@@ -173,11 +181,12 @@ def test_the_verb_prints_picks_and_refuses_in_one_line(run: Path, monkeypatch: p
     assert again.stderr.splitlines()[-1].startswith("Error: The search 'default' is finished already")
     read = json.loads(CliRunner().invoke(group, [*command, "--resume", "--json"]).stdout)
     assert set(read["picks"]) == {"fastest", "balanced", "best"}
-    impossible = CliRunner().invoke(group, [*command, "--name", "x", "--max-latency-ms", "0.001"])
+    impossible = CliRunner().invoke(group, [*command, "--name", "x", "--limit", "latency_ms=0.001"])
     assert impossible.exit_code == 2 and "tightest reachable latency is" in impossible.stderr
     unknown = CliRunner().invoke(group, ["search", str(run), "--device", "nokia-3310"])
     assert unknown.exit_code == 2 and "nokia-3310" in unknown.stderr
-    assert "Examples:" in CliRunner().invoke(group, ["search", "--help"]).stdout
+    helped = CliRunner().invoke(group, ["search", "--help"]).stdout
+    assert "Examples:" in helped and "--limit NAME=VALUE" in helped and "--max-" not in helped
 
 
 def test_devices_figures_and_limits_by_name(run: Path) -> None:
@@ -185,9 +194,8 @@ def test_devices_figures_and_limits_by_name(run: Path) -> None:
     found = ask(
         run,
         device=[made_profile(), other],
-        objectives=["latency", "params", "analytic"],
-        max_latency_ms=[0.9, 0.8],
-        limits={"file_mb": 1.0, "gflops": 1.0},
+        objectives=["latency_ms", "params", analytic.Loss(SPACE)],
+        constraints={"latency_ms": 0.9, "latency_ms@tablet": 0.8, "file_mb": 1.0, "gflops": 1.0},
         pick_at={"file_mb": 0.9},
         trials=20,
     )
@@ -195,23 +203,24 @@ def test_devices_figures_and_limits_by_name(run: Path) -> None:
         "latency_ms",
         "latency_ms@tablet/onnxruntime/fp32/t1",
         "params",
-        "quality",
+        "analytic",
     ]
     assert found.config["other_devices"] == ["tablet/onnxruntime/fp32/t1"]
-    assert found.config["limits"]["max_latency_ms@tablet/onnxruntime/fp32/t1"] == 0.8
+    limits = {"latency_ms": 0.9, "latency_ms@tablet/onnxruntime/fp32/t1": 0.8, "file_mb": 1.0, "gflops": 1.0}
+    assert found.config["constraints"] == limits
     for row in found.front:
-        assert row.latency_ms == pytest.approx(row.more["latency_ms@tablet/onnxruntime/fp32/t1"])
+        assert row.latency_ms == pytest.approx(row.value("latency_ms@tablet/onnxruntime/fp32/t1"))
         assert row.latency_ms <= 0.8
-        assert row.more["file_mb"] <= 1.0 and row.more["gflops"] <= 1.0
+        assert row.value("file_mb") <= 1.0 and row.value("gflops") <= 1.0
     assert (found.folder / "device_2.json").exists()
     assert "file_mb=0.9" in found.picks
 
 
 def test_a_pick_that_the_front_lacks_is_said_when_all_else_is_written(run: Path) -> None:
     limits = {"gflops": 1.0}
-    least = ask(run, limits=limits, trials=40).config["reach"]["tightest"]["gflops"]["value"]
+    least = ask(run, constraints=limits, trials=40).config["feasible_region"]["tightest"]["gflops"]["value"]
     with pytest.raises(SearchError, match="No point of the front has gflops.*finished without that pick"):
-        ask(run, limits=limits, trials=40, name="picky", pick_at={"gflops": least})
+        ask(run, constraints=limits, trials=40, name="picky", pick_at={"gflops": least})
     found = load_search(run, "picky")
     assert found.config["trials"] == 40 and (found.folder / "device.json").exists()
 
@@ -219,14 +228,16 @@ def test_a_pick_that_the_front_lacks_is_said_when_all_else_is_written(run: Path)
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"objectives": ["latency", "beauty"]}, "no objective 'beauty'"),
-        ({"objectives": ["latency", "params"]}, "name no quality"),
-        ({"objectives": ["analytic"]}, "name no cost"),
-        ({"objectives": ["latency", "latency", "analytic"]}, "named twice"),
-        ({"objectives": ["pipeline", "analytic"], "steps": 0}, "0 steps"),
-        ({"limits": {"weight_kg": 1.0}}, "no figure 'weight_kg' to limit"),
-        ({"limits": {"file_mb": -1.0}}, "max_file_mb"),
-        ({"max_latency_ms": [1.0, 2.0]}, "2 latency limits for 1 devices"),
+        ({"objectives": ["latency_ms", "beauty"]}, "no objective 'beauty'"),
+        ({"objectives": ["latency", "analytic"]}, "'latency' is now called latency_ms"),
+        ({"objectives": ["latency_ms", "params"]}, "name no quality"),
+        ({"objectives": ["validation_loss"]}, "name no cost"),
+        ({"objectives": ["latency_ms", "latency_ms", "validation_loss"]}, "named twice"),
+        ({"objectives": ["pipeline_ms", "validation_loss"], "steps": 0}, "0 steps"),
+        ({"constraints": {"weight_kg": 1.0}}, "no 'weight_kg' to limit; there is latency_ms,"),
+        ({"constraints": {"file_mb": -1.0}}, "limit on file_mb"),
+        ({"constraints": {"latency_ms@tablet": 1.0}}, "no 'latency_ms@tablet' in this search; .*: slate/onnxruntime"),
+        ({"constraints": {"file_mb@slate": 1.0}}, "no 'file_mb@slate' in this search"),
         ({"sampler": "guess"}, "no sampler 'guess'"),
         ({"sampler": "exhaustive"}, "too many to evaluate each"),
         ({"pick_at": {"weight_kg": 1.0}}, "no figure 'weight_kg' to pick at"),
@@ -248,12 +259,12 @@ def test_the_same_device_twice_is_refused(run: Path) -> None:
 
 
 def test_a_whole_picture_takes_its_steps(run: Path) -> None:
-    found = ask(run, objectives=["pipeline", "analytic"], steps=3, limits={"pipeline_ms": 2.5})
+    found = ask(run, objectives=["pipeline_ms", analytic.Loss(SPACE)], steps=3, constraints={"pipeline_ms": 2.5})
     # Without the steps nobody who reads the results can tell what keeps the limit.
     assert found.config["steps"] == 3
     for row in found.front:
         # The digits need neither a text encoder nor a decoder.
-        assert row.more["pipeline_ms"] == pytest.approx(3 * row.latency_ms) and row.more["pipeline_ms"] <= 2.5
+        assert row.value("pipeline_ms") == pytest.approx(3 * row.latency_ms) and row.value("pipeline_ms") <= 2.5
 
 
 def test_the_verb_takes_limits_and_shows_what_they_leave(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,24 +277,28 @@ def test_the_verb_takes_limits_and_shows_what_they_leave(run: Path, monkeypatch:
         "slate",
         "--trials",
         "34",
-        "--max-latency-ms",
-        "0.8",
-        "--max-file-mb",
-        "1",
-        "--max-gflops",
-        "0.5",
+        "--limit",
+        "latency_ms=0.8",
+        "--limit",
+        "file_mb=1",
+        "--limit",
+        "gflops=0.5",
     ]
     shown = CliRunner().invoke(group, [*command, "--pick-at", "latency_ms=0.7"])
     assert shown.exit_code == 0, shown.output
     for said in (
         "tightest reachable file_mb",
         "tightest reachable gflops",
-        "ruled out, without a trial",
+        "rejected without a trial",
         "Kendall tau",
         "latency_ms=0.7: The lowest",
     ):
         assert said in shown.stdout
     plain = CliRunner().invoke(group, [*command, "--name", "plain", "--no-surrogate"])
     assert plain.exit_code == 0 and "surrogate" not in plain.stdout
+    # The options of earlier versions ask the same question, and name the new form.
+    earlier = ["--max-latency-ms", "0.8", "--max-file-mb", "1", "--max-gflops", "0.5", "--resume"]
+    again = CliRunner().invoke(group, [*command[:6], *earlier])
+    assert again.exit_code == 0 and "now written as --limit latency_ms=0.8;" in again.stderr
     wrong = CliRunner().invoke(group, [*command, "--pick-at", "latency_ms"])
-    assert wrong.exit_code == 2 and "is no FIGURE=VALUE" in wrong.stderr
+    assert wrong.exit_code == 2 and "is no NAME=VALUE" in wrong.stderr

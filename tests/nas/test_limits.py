@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas._costs import CHUNK
-from nas._costs import Constraints
+from nas._costs import exact_cost
 from nas._feasible_region import find_feasible_region
 from nas._feasible_region import round_up
 from subdit.core.errors import InfeasibleError
@@ -19,7 +19,7 @@ from tests.nas import analytic
 
 
 def test_reach_is_what_a_look_at_all_at_once_finds() -> None:
-    limits = Constraints(max_latency_ms=1.5, max_params=90_000)
+    limits = {"latency_ms": 1.5, "params": 90_000}
     tables = analytic.tables(limits)
     space = tables.space
     assert space.size > 2 * CHUNK
@@ -35,14 +35,14 @@ def test_reach_is_what_a_look_at_all_at_once_finds() -> None:
     assert reach.slowest.latency_ms == latency_ms[kept].max()
     assert reach.smallest.params == params[kept].min()
     assert reach.largest.params == params[kept].max()
-    assert reach.fastest_of_all.latency_ms == latency_ms.min()
+    assert reach.tightest["latency_ms"].latency_ms == latency_ms.min()
     for extreme in (reach.fastest, reach.slowest, reach.smallest, reach.largest):
         known = tables.look_up(space.encode([extreme.spec]))
         assert (known.latency_ms[0], known.params[0]) == (extreme.latency_ms, extreme.params)
 
 
-@pytest.mark.parametrize("limits", [Constraints(max_latency_ms=0.2), Constraints(max_latency_ms=0.2, max_params=10**9)])
-def test_impossible_latency_names_the_tightest_and_its_spec(limits: Constraints) -> None:
+@pytest.mark.parametrize("limits", [{"latency_ms": 0.2}, {"latency_ms": 0.2, "params": 10**9}])
+def test_impossible_latency_names_the_tightest_and_its_spec(limits: dict[str, float]) -> None:
     free = find_feasible_region(analytic.tables()).fastest
     with pytest.raises(InfeasibleError) as caught:
         find_feasible_region(analytic.tables(limits))
@@ -50,15 +50,15 @@ def test_impossible_latency_names_the_tightest_and_its_spec(limits: Constraints)
     assert round_up(free.latency_ms) + " ms" in str(caught.value)
     assert free.spec.hash in str(caught.value) and str(free.spec) in str(caught.value)
     # The printed figure works.
-    printed = Constraints(max_latency_ms=float(round_up(free.latency_ms)))
+    printed = {"latency_ms": float(round_up(free.latency_ms))}
     assert find_feasible_region(analytic.tables(printed)).feasible >= 1
 
 
 def test_impossible_size_names_the_smallest() -> None:
     smallest = find_feasible_region(analytic.tables()).smallest
     with pytest.raises(InfeasibleError, match=f"fewest are {smallest.params:,}"):
-        find_feasible_region(analytic.tables(Constraints(max_params=smallest.params - 1)))
-    assert find_feasible_region(analytic.tables(Constraints(max_params=smallest.params))).feasible >= 1
+        find_feasible_region(analytic.tables({"params": smallest.params - 1}))
+    assert find_feasible_region(analytic.tables({"params": smallest.params})).feasible >= 1
 
 
 def test_limits_that_only_exclude_each_other_say_so() -> None:
@@ -70,7 +70,7 @@ def test_limits_that_only_exclude_each_other_say_so() -> None:
             return estimate
 
     tables = analytic.tables()
-    limits = Constraints(max_latency_ms=7.0, max_params=int(find_feasible_region(tables).smallest.params * 1.01))
+    limits = {"latency_ms": 7.0, "params": int(find_feasible_region(tables).smallest.params * 1.01)}
     slowed = type(tables)(tables.space, Slowed(tables.space), tables.count_params, limits)
     with pytest.raises(InfeasibleError, match="keeps both limits"):
         find_feasible_region(slowed)
@@ -83,20 +83,18 @@ def test_rounding_up_never_tightens(latency_ms: float) -> None:
 
 
 def test_three_limits_of_which_two_exclude_each_other_name_the_two() -> None:
-    from nas._cost_functions import file_column
-
     space = analytic.tables().space
-    file_mb = file_column(space, "fp32")
+    file_mb = exact_cost("file_mb", space, "fp32")
     least = float(file_mb(space.enumerate()).values.min())
 
     def upside_down(encoded):  # type: ignore[no-untyped-def]
         found = file_mb(encoded)
         return dataclasses.replace(found, values=10 - found.values)
 
-    limits = Constraints(max_latency_ms=100.0, others={"file_mb": 1.05 * least, "memory_mb": 10 - 2 * least})
+    limits = {"latency_ms": 100.0, "file_mb": 1.05 * least, "memory_mb": 10 - 2 * least}
     tables = dataclasses.replace(
         analytic.tables(limits),
-        columns={"file_mb": file_mb, "memory_mb": upside_down},
+        functions={"file_mb": file_mb, "memory_mb": upside_down},
         latencies=analytic.Latency(space),
     )
     with pytest.raises(InfeasibleError) as caught:
@@ -106,8 +104,8 @@ def test_three_limits_of_which_two_exclude_each_other_name_the_two() -> None:
     assert said.count("the tightest reachable") == 2 and "file size" in said and "peak memory" in said
     # Each figure that is named can be kept with the other limit: loosen one to it and the search may begin.
     tightest = float(re.search(r"tightest reachable file size is ([0-9.]+) MB", said)[1])  # type: ignore[index]
-    loosened = Constraints(max_latency_ms=100.0, others={"file_mb": tightest, "memory_mb": 10 - 2 * least})
-    assert find_feasible_region(dataclasses.replace(tables, limits=loosened)).feasible >= 1
+    loosened = limits | {"file_mb": tightest}
+    assert find_feasible_region(dataclasses.replace(tables, constraints=loosened)).feasible >= 1
 
 
 def test_what_a_profile_does_not_cover_is_never_feasible() -> None:
@@ -128,12 +126,11 @@ def test_what_a_profile_does_not_cover_is_never_feasible() -> None:
 
 def test_limits_that_each_fail_alone_are_all_named() -> None:
     with pytest.raises(InfeasibleError, match="runs within 0.1 ms.*; and none has at most 10 parameters") as caught:
-        find_feasible_region(analytic.tables(Constraints(max_latency_ms=0.1, max_params=10)))
+        find_feasible_region(analytic.tables({"latency_ms": 0.1, "params": 10}))
     assert str(caught.value).count("(") == 2
 
 
 def test_file_size_is_that_of_the_weights() -> None:
-    from nas._cost_functions import file_column
     from subdit.space import PRECISIONS
     from subdit.space import component_weights
     from subdit.space import components
@@ -141,7 +138,7 @@ def test_file_size_is_that_of_the_weights() -> None:
     space = analytic.tables().space
     encoded = space.sample(np.random.default_rng(0), 20)
     for precision in PRECISIONS:
-        found = file_column(space, precision)(encoded).values
+        found = exact_cost("file_mb", space, precision)(encoded).values
         for spec, value in zip(space.decode(encoded), found, strict=True):
             parts = [component_weights(space, part) * count for part, count in components(space, spec).items()]
             whole = parts[0]

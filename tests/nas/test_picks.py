@@ -9,16 +9,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas._config import Budget
-from nas._config import Question
-from nas._cost_functions import file_column
+from nas._costs import exact_cost
 from nas._loop import run_search
-from nas._picks import ACCEPTABLE_LOSS_SHARE
-from nas._picks import PICK_NAMES
+from nas._picks import ACCEPTABLE_LOSS_FRACTION
 from nas._picks import choose_picks
 from nas._picks import mark_ties
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
+from subdit.results import PICK_NAMES
 from tests.nas import analytic
 
 
@@ -38,7 +36,7 @@ def test_picks_keep_their_promises(front: np.ndarray) -> None:
     if len(front) >= 3:
         assert fastest < balanced < best
     share = (front[:, 1] - front[-1, 1]) / max(front[0, 1] - front[-1, 1], 1e-300)
-    acceptable = np.flatnonzero(share <= ACCEPTABLE_LOSS_SHARE)[0]
+    acceptable = np.flatnonzero(share <= ACCEPTABLE_LOSS_FRACTION)[0]
     # Nothing acceptable is faster; it is not acceptable itself only where the front ends too soon after.
     assert fastest <= acceptable
     assert fastest == acceptable or acceptable > len(front) - 3
@@ -66,11 +64,11 @@ def test_what_is_no_latency_is_not_called_fast() -> None:
 
 
 def test_a_search_for_small_files_says_so(tmp_path: Path) -> None:
-    tables = dataclasses.replace(analytic.tables(), columns={"file_mb": file_column(analytic.tables().space, "fp32")})
+    functions = {"file_mb": exact_cost("file_mb", analytic.tables().space, "fp32")}
+    table = dataclasses.replace(analytic.tables(), functions=functions)
     start_manifest(Run(tmp_path / "run"), space="digits")
-    question = Question("analytic", objectives=("file_mb", "quality"), surrogate=False)
-    loss = analytic.Loss(tables.space)
-    found = run_search(Run(tmp_path / "run"), "default", tables, loss, question, Budget(25))
+    problem = analytic.problem(table=table, costs=("file_mb",), surrogate=False, trials=25)
+    found = run_search(Run(tmp_path / "run"), "default", problem)
     assert "lower file size than the best pick" in found.picks["balanced"].why
 
 

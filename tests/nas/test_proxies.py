@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 from scipy import stats
 
+from device_profiles import kendall_tau
 from nas import measure_proxies
 from nas.proxies import PROXIES
 from nas.proxies import Evaluation
@@ -19,11 +20,9 @@ from nas.proxies import QualityStore
 from nas.proxies import ValidationLoss
 from nas.proxies import VelocityDistance
 from nas.proxies import make_proxy
-from nas.proxy_benchmark._benchmark import Training
 from nas.proxy_benchmark._correlation import agreement
 from nas.proxy_benchmark._correlation import expected_agreement
-from nas.proxy_benchmark._correlation import kendall
-from nas.proxy_benchmark._correlation import spearman
+from nas.proxy_benchmark._truth import Training
 from subdit.cli import group
 from subdit.core.errors import SearchError
 from subdit.core.run import Run
@@ -75,7 +74,7 @@ def test_validation_loss_is_the_mean_over_triples_with_its_paired_error(run: Run
     found = ValidationLoss(run.supernet, "digits", data=data).evaluate(TINY)
     assert isinstance(found, Evaluation)
     tiny = supernet.extract(TINY)
-    assert found.value == pytest.approx(validation_loss(supernet, TINY, data), rel=1e-5)
+    assert found.value == pytest.approx(validation_loss(supernet, data, spec=TINY), rel=1e-5)
     # The spread of differences over resampled triples is what the error foretells.
     each = [
         (tiny(x, t, *text) - target).square().mean().item() - (supernet(x, t, *text) - target).square().mean().item()
@@ -158,15 +157,6 @@ def test_activation_codes_against_a_slow_reference(supernet: ElasticDiT) -> None
     assert activation_code_score(supernet, TINY, data) == pytest.approx(expected, rel=1e-6)
 
 
-def test_rank_correlations_are_those_of_scipy() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        first, second = rng.integers(0, 6, 15).astype(float), rng.integers(0, 6, 15).astype(float)
-        assert kendall(first, second) == pytest.approx(stats.kendalltau(first, second).statistic)
-        assert spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
-    assert spearman(np.ones(5), np.arange(5.0)) == 0.0
-
-
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     rng = np.random.default_rng(1)
     # Of two normal variables with correlation rho, tau is 2/pi asin(rho).
@@ -174,7 +164,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     for seed in range(60):
         first = rng.standard_normal(40)
         second = rho * first + np.sqrt(1 - rho**2) * rng.standard_normal(40)
-        found = agreement(kendall, first, second, seed=seed, draws=200)
+        found = agreement(kendall_tau, first, second, seed=seed, draws=200)
         assert found.low <= found.value <= found.high and found.count == 40
         held += found.low <= 2 / np.pi * np.arcsin(rho) <= found.high
     assert held >= 50
@@ -210,6 +200,11 @@ def test_proxies_are_measured_once_and_go_on(run: Run) -> None:
     store = QualityStore(run.quality, make_proxy("validation_loss", run.supernet, "digits"))
     pairs = [(store.value(spec), truth[spec.hash]["fd"]) for spec in report.specs["random"]]
     assert figures.kendall["fd"]["random"].value == pytest.approx(stats.kendalltau(*zip(*pairs, strict=True)).statistic)
+    frame = report.to_frame()
+    assert list(frame.proxy) == ["validation_loss"] * 2 + ["parameters"] * 2 and set(frame.truth) == {"loss", "fd"}
+    (row,) = frame[(frame.proxy == "validation_loss") & (frame.truth == "fd")].itertuples()
+    assert (row.kendall_tau, row.specs, row.set) == (figures.kendall["fd"]["random"].value, 4, "random")
+    assert row.spearman_rho_low <= row.spearman_rho <= row.spearman_rho_high and row.seconds_per_query > 0
     # Killed in the middle of the last line: that one is trained again, to the same end.
     (run.proxies / "truth.jsonl").write_text("\n".join(lines)[:-9])
     again = measure_proxies(run.path, proxies=names, count=4, front=0, twice=2, training=SMALL)
@@ -237,11 +232,10 @@ def test_the_verb_measures_from_scratch_too(run: Run) -> None:
 
 def test_training_alone_is_repeatable_and_learns() -> None:
     from supernet.data.digits import load_data
-    from supernet.training.standalone import loss_of
     from supernet.training.standalone import train_alone
 
     data = load_data("digits")
     triples = validation_set("digits", data=data.judge.take(range(64)), per_image=1)
-    losses = [loss_of(train_alone(TINY, data.train, updates=count, seed=1), triples) for count in (0, 15, 15)]
+    losses = [validation_loss(train_alone(TINY, data.train, updates=count, seed=1), triples) for count in (0, 15, 15)]
     assert losses[1] < 0.9 * losses[0]
     assert losses[1] == losses[2]

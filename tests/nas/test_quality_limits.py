@@ -10,23 +10,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from nas._config import Budget
-from nas._config import Question
-from nas._config import default_trials
-from nas._costs import Constraints
+from nas._config import SearchConfig
 from nas._loop import run_search
 from nas._pareto import on_front
-from nas._results import SearchResult
+from nas._problem import Objectives
 from nas.samplers._nsga2 import POPULATION
 from nas.samplers._nsga2 import children
 from nas.samplers._nsga2 import evaluated_from
-from nas.samplers._proposal import Way
 from nas.samplers._proposal import check_sampler
 from subdit.cli import group
 from subdit.core.errors import InfeasibleError
 from subdit.core.errors import SearchError
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
+from subdit.results import SearchResult
 from subdit.space import get_space
 from tests.nas import analytic
 
@@ -40,26 +37,26 @@ def new_run(path: Path) -> Run:
 
 
 def ask(run: Run, trials: int, limit: float | None, **rest: object) -> SearchResult:
-    limits = Constraints(max_latency_ms=3.0, qualities={} if limit is None else {"quality": limit})
-    question = Question("analytic", limits=limits)
-    loss = analytic.Loss(SPACE)
-    return run_search(run, "default", analytic.tables(limits), loss, question, Budget(trials), **rest)  # type: ignore[arg-type]
+    limits = {"latency_ms": 3.0} | ({} if limit is None else {"analytic": limit})
+    return run_search(run, "default", analytic.problem(limits, trials=trials), **rest)  # type: ignore[arg-type]
 
 
 def test_nothing_beyond_the_limit_is_on_the_front_and_the_search_turns_away_from_it(tmp_path: Path) -> None:
     free = ask(new_run(tmp_path / "free"), 120, None)
-    limit = float(np.median([row.quality for row in free.front]))
+    limit = float(np.median([row.value("analytic") for row in free.front]))
     found = ask(new_run(tmp_path / "limited"), 120, limit)
-    assert found.config["limits"] == {"max_latency_ms": 3.0, "max_params": None, "max_quality": limit}
-    assert all(row.quality <= limit for row in found.front)
+    assert found.config["constraints"] == {"latency_ms": 3.0, "analytic": limit}
+    assert all(row.value("analytic") <= limit for row in found.front)
     lines = (found.folder / "trials.csv").read_text().splitlines()
     at = {name: column for column, name in enumerate(lines[0].split(","))}
     rows = [line.split(",") for line in lines[1:]]
-    qualities = np.asarray([float(row[at["quality"]]) for row in rows])
+    qualities = np.asarray([float(row[at["analytic"]]) for row in rows])
     kept = qualities <= limit
     assert [row[at["feasible"]] == "true" for row in rows] == kept.tolist()
-    points = np.asarray([[float(row[at["latency_ms"]]), float(row[at["quality"]])] for row in rows])[kept]
-    assert sorted(map(tuple, points[on_front(points)])) == [(row.latency_ms, row.quality) for row in found.front]
+    points = np.asarray([[float(row[at["latency_ms"]]), float(row[at["analytic"]])] for row in rows])[kept]
+    assert sorted(map(tuple, points[on_front(points)])) == [
+        (row.latency_ms, row.value("analytic")) for row in found.front
+    ]
     # Evaluations are spent where the limit is kept.
     assert kept[40:].mean() > kept[:20].mean() and kept[40:].mean() > 0.8
 
@@ -72,7 +69,7 @@ def test_each_trial_says_by_how_much_it_exceeds_the_limit(tmp_path: Path) -> Non
     result = ask(new_run(tmp_path / "run"), 30, 0.28)
     storage = JournalStorage(JournalFileBackend(str(result.folder / "study.journal")))
     trials = optuna.load_study(study_name=None, storage=storage).trials
-    exceeded = [trial.constraints["max_quality"] for trial in trials]
+    exceeded = [trial.constraints["analytic"] for trial in trials]
     assert exceeded == [trial.values[1] - 0.28 for trial in trials]
     assert min(exceeded) <= 0 < max(exceeded), "otherwise the limit was not tested"
 
@@ -107,15 +104,18 @@ def test_parents_keep_the_limit_before_they_are_good() -> None:
 
 
 def test_the_bound_of_a_proxy_may_be_negative() -> None:
-    way = Way(objectives=("latency_ms", "quality"), bounds=(np.inf, -2.0))
-    assert way.excess(np.asarray([[1.0, -3.0], [9.0, -1.0], [1.0, np.nan]])).tolist() == [0.0, 0.5, 0.0]
-    assert Way().excess(np.ones((3, 2))).tolist() == [0.0, 0.0, 0.0]
+    objectives = Objectives(limits={"validation_loss": -2.0})
+    assert objectives.excess(np.asarray([[1.0, -3.0], [9.0, -1.0], [1.0, np.nan]])).tolist() == [0.0, 0.5, 0.0]
+    assert Objectives().excess(np.ones((3, 2))).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_an_exhaustive_search_is_exhaustive() -> None:
-    assert default_trials("exhaustive") >= 3049 and default_trials("nsga2") == 400
-    check_sampler("exhaustive", 3049, default_trials("exhaustive"))
-    with pytest.raises(SearchError, match="3,049 sub-DiTs within the limits and exhaustive evaluates each, which 35"):
+    exhaustive = SearchConfig(("any",), sampler="exhaustive")
+    assert exhaustive.trial_limit >= 3049 and SearchConfig(("any",)).trial_limit == 400
+    check_sampler("exhaustive", 3049, exhaustive.trial_limit)
+    with pytest.raises(
+        SearchError, match="3,049 sub-DiTs within the constraints and exhaustive evaluates each, which 35"
+    ):
         check_sampler("exhaustive", 3049, 35)
 
 
@@ -123,8 +123,10 @@ def test_an_exhaustive_search_is_exhaustive() -> None:
     ("option", "says"),
     [
         (["--pick-at", "latency_ms=1", "--pick-at", "latency_ms=2"], "latency_ms is there twice"),
-        (["--max-quality", "validation_loss"], "is no PROXY=VALUE"),
-        (["--max-quality", "activation_codes=1"], "of quality proxies those that are objectives"),
+        (["--limit", "validation_loss"], "is no NAME=VALUE"),
+        (["--limit", "activation_codes=1"], "of quality proxies those that are objectives"),
+        (["--max-quality", "activation_codes=1"], "now written as --limit activation_codes=1"),
+        (["--limit", "latency_ms=1", "--max-latency-ms", "2"], "latency_ms is there twice"),
     ],
 )
 def test_the_verb_refuses_what_it_cannot_take(tmp_path: Path, option: list[str], says: str) -> None:

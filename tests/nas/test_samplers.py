@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas._costs import Constraints
+from nas._config import SearchConfig
 from nas._costs import CostTable
 from nas._feasible_region import find_feasible_region
 from nas._pareto import hypervolume
 from nas._pareto import on_front
+from nas._problem import Objectives
 from nas.samplers._nsga2 import cross
 from nas.samplers._nsga2 import evaluated_from
 from nas.samplers._nsga2 import initial_rows
 from nas.samplers._nsga2 import stages_of
 from nas.samplers._proposal import REFERENCE
-from nas.samplers._proposal import Way
 from nas.samplers._proposal import check_sampler
 from nas.samplers._proposal import hypervolume_improvement
 from nas.samplers._proposal import nearest_usable
@@ -30,47 +32,56 @@ from subdit.space import spec_features
 from tests.nas import analytic
 
 
-def run(tables: CostTable, way: Way, count: int) -> tuple[np.ndarray, np.ndarray, int]:
+def asked(**settings: Any) -> SearchConfig:
+    return SearchConfig(("analytic",), **settings)
+
+
+def run(
+    tables: CostTable, config: SearchConfig, count: int, objectives: Objectives | None = None
+) -> tuple[np.ndarray, np.ndarray, int]:
+    objectives = objectives or Objectives()
     loss = analytic.Loss(tables.space)
     initial = initial_rows(tables.space, tables, find_feasible_region(tables))
     rows: list[np.ndarray] = []
     points: list[list[float]] = []
-    looked_at = 0
+    scored = 0
     for number in range(count):
-        evaluated = evaluated_from(tables.space, rows, points, len(way.objectives))
-        found = next_spec(tables, way, initial=initial, evaluated=evaluated, number=number)
+        evaluated = evaluated_from(tables.space, rows, points, len(objectives.names))
+        found = next_spec(tables, config, objectives, initial=initial, evaluated=evaluated, number=number)
         assert found is not None
         known = tables.look_up(found.row[None])
         assert known.feasible[0]
         rows.append(found.row)
-        looked_at += found.looked_at
+        scored += found.candidates_scored
         points.append(
-            [*(known.figures[name][0] for name in way.figures), loss.evaluate(tables.space.decode(found.row[None])[0])]
+            [
+                *(known.figures[name][0] for name in objectives.costs),
+                loss.evaluate(tables.space.decode(found.row[None])[0]),
+            ]
         )
-    return np.asarray(rows), np.asarray(points), looked_at
+    return np.asarray(rows), np.asarray(points), scored
 
 
-@pytest.mark.parametrize("way", [Way(), Way(surrogate=False), Way(sampler="random")], ids=["nsga2", "plain", "random"])
-def test_what_is_proposed_is_new_and_within_limits(way: Way) -> None:
+@pytest.mark.parametrize("settings", [{}, {"surrogate": False}, {"sampler": "random"}], ids=str)
+def test_what_is_proposed_is_new_and_within_limits(settings: dict[str, Any]) -> None:
     fastest = find_feasible_region(analytic.tables()).fastest
-    tables = analytic.tables(Constraints(max_latency_ms=1.3 * fastest.latency_ms))
-    rows, _, _ = run(tables, way, 45)
+    tables = analytic.tables({"latency_ms": 1.3 * fastest.latency_ms})
+    rows, _, _ = run(tables, asked(**settings), 45)
     assert len({row.tobytes() for row in rows}) == 45
 
 
 def test_a_surrogate_looks_at_far_more_than_is_evaluated_and_finds_more() -> None:
     tables = analytic.tables()
-    _, guided, looked_at = run(tables, Way(), 130)
-    _, plain, none = run(tables, Way(surrogate=False), 130)
-    assert looked_at > 100_000 and none == 0
+    _, guided, scored = run(tables, asked(), 130)
+    _, plain, none = run(tables, asked(surrogate=False), 130)
+    assert scored > 100_000 and none == 0
     worst = tuple(np.concatenate([guided, plain]).max(axis=0) * 1.1)
     assert hypervolume(guided, worst) > hypervolume(plain, worst)
 
 
 def test_more_than_two_objectives() -> None:
     tables = analytic.tables()
-    way = Way(objectives=("latency_ms", "params", "quality"))
-    _, points, _ = run(tables, way, 45)
+    _, points, _ = run(tables, asked(), 45, Objectives(costs=("latency_ms", "params")))
     assert points.shape == (45, 3)
     assert on_front(points).sum() >= on_front(points[:, [0, 2]]).sum()
 
@@ -78,15 +89,15 @@ def test_more_than_two_objectives() -> None:
 def test_everything_is_evaluated_where_that_is_asked_for() -> None:
     space = analytic.little_space()
     tables = CostTable(space, analytic.Latency(space), analytic.params)
-    rows, _, _ = run(tables, Way(sampler="exhaustive"), space.size)
+    rows, _, _ = run(tables, asked(sampler="exhaustive"), space.size)
     assert len({row.tobytes() for row in rows}) == space.size
-    with pytest.raises(SearchError, match="147,456 sub-DiTs within the limits, too many"):
+    with pytest.raises(SearchError, match="147,456 sub-DiTs within the constraints, too many"):
         check_sampler("exhaustive", analytic.tables().space.size)
 
 
 @given(st.integers(0, 10_000))
 def test_what_may_not_be_evaluated_is_repaired_to_something_near(seed: int) -> None:
-    tight = analytic.tables(Constraints(max_latency_ms=2.0))
+    tight = analytic.tables({"latency_ms": 2.0})
     row = tight.space.sample(np.random.default_rng(seed), 1)[0]
     none = evaluated_from(tight.space, [], [])
     found = nearest_usable(tight, row, none, [seed])
@@ -94,7 +105,7 @@ def test_what_may_not_be_evaluated_is_repaired_to_something_near(seed: int) -> N
     feasible = bool(tight.look_up(row[None]).feasible[0])
     assert (found.row == row).all() == feasible
     assert tight.look_up(found.row[None]).feasible[0]
-    assert found.redrawn == int(not feasible)
+    assert found.rejected == int(not feasible)
 
 
 def test_a_crossover_by_stage_never_splits_a_stage() -> None:
@@ -112,22 +123,29 @@ def test_a_crossover_by_stage_never_splits_a_stage() -> None:
     assert 0.5 < whole.mean() < 0.6
 
 
-@given(st.integers(0, 1000))
-def test_hypervolume_gained_is_the_difference_of_hypervolumes(seed: int) -> None:
+@pytest.mark.parametrize("objectives", [2, 3, 4])
+@given(seed=st.integers(0, 1000))
+def test_hypervolume_improvement_is_the_difference_of_hypervolumes(objectives: int, seed: int) -> None:
+    """Against the share of random points that a candidate alone dominates, and against whole hypervolumes."""
     rng = np.random.default_rng(seed)
-    points = rng.random((12, 2))
+    points = rng.random((12, objectives))
     front = points[on_front(points)]
-    candidates = rng.random((20, 2)) * 1.4 - 0.2
-    reference = (REFERENCE, REFERENCE)
+    candidates = rng.random((20, objectives)) * 1.4 - 0.2
+    reference = [REFERENCE] * objectives
+    gain = hypervolume_improvement(candidates, front)
     expected = [hypervolume(np.r_[front, one[None]], reference) - hypervolume(front, reference) for one in candidates]
-    np.testing.assert_allclose(hypervolume_improvement(candidates, front, rng), expected, atol=1e-12)
+    np.testing.assert_allclose(gain, expected, atol=1e-12)
+    thrown = rng.random((4000, objectives)) * (REFERENCE + 0.2) - 0.2
+    thrown = thrown[~(front[None] <= thrown[:, None]).all(axis=2).any(axis=1)]
+    alone = (candidates[:, None] <= thrown[None]).all(axis=2).sum(axis=1) / 4000 * (REFERENCE + 0.2) ** objectives
+    np.testing.assert_allclose(gain, alone, atol=0.15)
 
 
-def test_hypervolume_gained_with_three_objectives_is_zero_for_what_is_dominated() -> None:
+def test_hypervolume_improvement_with_three_objectives_is_zero_for_what_is_dominated() -> None:
     front = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
-    candidates = np.array([[0.6, 0.6, 0.6], [0.1, 0.1, 0.1], [0.3, 0.3, 0.3]])
-    gain = hypervolume_improvement(candidates, front, np.random.default_rng(0))
-    assert gain[0] == 0 and gain[1] > gain[2] > 0
+    candidates = np.array([[0.6, 0.6, 0.6], [0.1, 0.1, 0.1], [0.3, 0.3, 0.3], [0.0, 0.5, 0.5]])
+    gain = hypervolume_improvement(candidates, front)
+    assert gain[0] == gain[3] == 0 and gain[1] > gain[2] > 0
 
 
 def test_a_surrogate_recovers_a_quadratic() -> None:
@@ -140,7 +158,7 @@ def test_a_surrogate_recovers_a_quadratic() -> None:
     np.testing.assert_allclose(fitted.predict(encoded[400:]), quality[400:], atol=0.02 * quality.std())
     np.testing.assert_allclose(
         fitted.predict_drawn(encoded, fitted.weights),
-        fitted.middle + fitted.scale * (columns @ fitted.weights + fitted.intercept),
+        fitted.mean + fitted.std * (columns @ fitted.weights + fitted.intercept),
         rtol=1e-4,
     )
 

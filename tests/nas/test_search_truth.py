@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas._config import Budget
-from nas._config import Question
-from nas._costs import Constraints
 from nas._costs import CostTable
 from nas._loop import run_search
 from nas._pareto import on_front
@@ -20,7 +17,7 @@ from subdit.core.run import start_manifest
 from tests.nas import analytic
 
 SPACE = analytic.little_space()
-TABLES = CostTable(SPACE, analytic.Latency(SPACE), analytic.params, Constraints())
+TABLES = CostTable(SPACE, analytic.Latency(SPACE), analytic.params)
 
 
 @pytest.fixture
@@ -61,7 +58,7 @@ def test_every_method_finds_everything_in_the_end(truth: Any, points: np.ndarray
 def test_the_default_method_is_the_default_search(truth: Any, points: np.ndarray, tmp_path: Path) -> None:
     run = Run(tmp_path / "search")
     start_manifest(run, space="digits")
-    result = run_search(run, "default", TABLES, analytic.Loss(SPACE), Question("analytic"), Budget(40))
+    result = run_search(run, "default", analytic.problem(table=TABLES, trials=40))
     lines = (result.folder / "trials.csv").read_text().splitlines()[1:]
     hashes = [line.split(",")[1] for line in lines]
     found, _ = truth.trace(TABLES, points, truth.search_by_subdit, 40, 0)

@@ -11,18 +11,17 @@ from typing import Any
 
 import pytest
 
-from nas._config import Budget
-from nas._config import Question
 from nas._loop import run_search
-from nas._results import SearchResult
 from nas.study._database import retry_on_conflict
 from nas.study._location import StudyLocation
+from nas.study._location import StudyOptions
 from nas.study._storage import open_storage
 from nas.study._url import redact
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
+from subdit.results import SearchResult
 from tests.nas import analytic
 from tests.nas import postgres
 
@@ -41,12 +40,11 @@ def ask(
     study_name: str | None = None, worker: bool = False, **rest: Any,
 ) -> SearchResult:  # fmt: skip
     going_on = {key: rest.get(key, False) for key in ("resume", "force")}
-    location = StudyLocation.of(
-        run, name, storage=storage, study_name=study_name, worker=worker, stale_s=None, **going_on
-    )
-    question = Question("analytic", seed=seed)
-    loss = rest.pop("loss", None) or analytic.Loss(TABLES.space)
-    return run_search(run, name, TABLES, loss, question, Budget(trials), location=location, **rest)
+    options = StudyOptions(storage=storage, study_name=study_name, worker=worker)
+    location = StudyLocation.of(run, name, options, **going_on)
+    losses = [rest.pop("loss", None) or analytic.Loss(TABLES.space)]
+    problem = analytic.problem(losses=losses, seed=seed, trials=trials)
+    return run_search(run, name, problem, location=location, **rest)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -69,7 +67,7 @@ def test_a_study_about_another_question_costs_nothing_either(tmp_path: Path) -> 
     run = new_run(tmp_path / "run")
     shared = f"journal://{tmp_path}/shared.journal"
     ask(run, name="a", storage=shared, study_name="s")
-    with pytest.raises(SearchError, match="another question"):
+    with pytest.raises(SearchError, match="of another search"):
         ask(run, name="b", storage=shared, study_name="s", seed=1)
     assert ask(run, name="b", seed=1).config["seed"] == 1
 
@@ -134,11 +132,14 @@ def test_another_storage_or_name_than_the_studys_is_refused(tmp_path: Path) -> N
         ):
             with pytest.raises(SearchError, match=says):
                 ask(run, trials=trials, resume=True, **options)  # type: ignore[arg-type]
-    # A study of the same name there is not the same study for that.
-    ask(new_run(tmp_path / "third"), storage=second, study_name="one-default")
+    # A study of the same name about another question is another study.
+    ask(new_run(tmp_path / "third"), storage=second, study_name="one-default", seed=1)
     with pytest.raises(SearchError, match="it is not in"):
         ask(one, storage=second, resume=True)
+    # One about the same question is the same study, wherever it is.
+    ask(new_run(tmp_path / "fourth"), storage=second, study_name="four")
     assert (contents(one.search("default")), contents(other.search("default"))) == before
+    assert ask(other, storage=second, study_name="four", resume=True).config["study"]["storage"] is None
     # To begin anew it may be where one likes.
     assert ask(one, storage=second, study_name="new", force=True).config["study"]["storage"] == second
 
@@ -183,8 +184,8 @@ def test_addresses_that_are_none(storage: str, says: str) -> None:
         ("postgresql://me:sec/r@e?t@db:5432/optuna", "postgresql://me:***@db:5432/optuna"),
         ("postgresql://me@db:5432/optuna", "postgresql://me@db:5432/optuna"),
         ("postgresql://db:5432", "postgresql://db:5432"),
-        ("postgresql://me:secret", "postgresql://me:***"),
-        ("postgresql://db/x?user=me&password=secret&a=b", "postgresql://db/x?user=me&password=***&a=b"),
+        ("postgresql://me:secret", "postgresql://***"),
+        ("postgresql://db/x?user=me&password=secret&a=b", "postgresql://db/x?a=b&password=***&user=me"),
         ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
         ("grpc://proxy:13000", "grpc://proxy:13000"),
         ("journal:////tmp/a:b@c", "journal:////tmp/a:b@c"),

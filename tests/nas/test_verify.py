@@ -7,6 +7,7 @@ import json
 import platform
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +16,10 @@ from device_profiles import CorrectedLatencies
 from device_profiles import DeviceProfile
 from device_profiles import LatencyEstimator
 from device_profiles import read_profile
-from nas._config import Budget
-from nas._config import Question
-from nas._cost_functions import pipeline_column
-from nas._costs import Constraints
-from nas._costs import CostTable
+from nas._costs import pipeline_cost
 from nas._feasible_region import find_feasible_region
 from nas._loop import run_search
 from nas._problem import SearchProblem
-from nas._results import load_search
 from nas.verification._same_machine import check_same_machine
 from nas.verification._verify import Measure
 from nas.verification._verify import correct
@@ -38,6 +34,8 @@ from subdit.core.errors import SearchError
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
+from subdit.results import SearchResult
+from subdit.results import load_search
 from subdit.space import get_space
 from tests.nas import analytic
 from tests.nas.test_facade import made_profile
@@ -65,10 +63,24 @@ def measure(specs):  # type: ignore[no-untyped-def]
 
 @pytest.fixture
 def asked() -> SearchProblem:
-    limits = Constraints(max_latency_ms=3.0)
-    tables = CostTable(SPACE, analytic.Latency(SPACE), analytic.params, limits)
-    question = Question("slate", limits=limits, surrogate=False)
-    return SearchProblem(question, tables, {"quality": analytic.Loss(SPACE)}, (made_profile(),))
+    problem = analytic.problem({"latency_ms": 3.0}, surrogate=False)
+    return dataclasses.replace(problem, profiles=(made_profile(),))
+
+
+def searched(run: Run, problem: SearchProblem, trials: int) -> SearchResult:
+    return run_search(run, "default", having(problem, trials=trials))
+
+
+def having(problem: SearchProblem, **settings: Any) -> SearchProblem:
+    """The same search with other settings."""
+    return dataclasses.replace(problem, config=dataclasses.replace(problem.config, **settings))
+
+
+def verified(run: Run, first: SearchResult, problem: SearchProblem, *, count: int, **options: Any) -> SearchResult:
+    """Verified, with as many trials as the first search had."""
+    settings = {key: options.pop(key) for key in ("pick_at", "allow_noisy") if key in options}
+    asked = having(problem, verify=count, trials=first.config["budget"]["trials"], **settings)
+    return verify_search(run, first, asked, progress=no_progress, **options)
 
 
 def test_a_correction_learns_a_factor_and_a_tendency() -> None:
@@ -143,10 +155,10 @@ def test_a_tendency_is_believed_as_far_as_measurements_left_out_support_it() -> 
 def test_a_search_is_corrected_and_says_how_wrong_it_was(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
-    first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(60))
+    first = searched(run, asked, 60)
     chosen = most_promising(first, 8)
     assert len(chosen) == 8 and {pick.spec for pick in first.picks.values()} <= {row.spec for row in chosen}
-    second = verify_search(run, first, asked, count=8, pick_at=None, progress=no_progress, measure=measure)
+    second = verified(run, first, asked, count=8, measure=measure)
     said = json.loads((first.folder / "verify.json").read_text())
     real = measure({row.spec.hash: row.spec for row in chosen})
     errors = [row.latency_ms / real[row.spec.hash].latency_ms - 1 for row in chosen]
@@ -160,14 +172,14 @@ def test_a_search_is_corrected_and_says_how_wrong_it_was(tmp_path: Path, asked: 
     assert all(kept[row.spec.hash].latency_ms < row.latency_high_ms for row in second.front)
     assert "break the latency limit" in said["said"] and said["said"].count(".") >= 2
     # Asked for again, it is measured and searched again.
-    again = verify_search(run, first, asked, count=8, pick_at=None, progress=no_progress, measure=measure)
+    again = verified(run, first, asked, count=8, measure=measure)
     assert again.front == second.front
 
 
 def test_a_machine_that_is_slower_as_a_whole_is_no_error_of_the_table(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
-    first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(25))
+    first = searched(run, asked, 25)
     conditions = dataclasses.replace(made_profile().conditions, reference_ms=2.0)
     known = dataclasses.replace(asked, profiles=(dataclasses.replace(made_profile(), conditions=conditions),))
 
@@ -178,7 +190,7 @@ def test_a_machine_that_is_slower_as_a_whole_is_no_error_of_the_table(tmp_path: 
             for name, value in zip(specs, exact.tolist(), strict=True)
         }
 
-    second = verify_search(run, first, known, count=4, pick_at=None, progress=no_progress, measure=slowed)
+    second = verified(run, first, known, count=4, measure=slowed)
     said = second.config["verified"]
     assert (
         said["machine_slower"] == pytest.approx(1.2)
@@ -204,7 +216,7 @@ def test_a_noisy_machine_corrects_nothing_unless_allowed(
 ) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
-    first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(25))
+    first = searched(run, asked, 25)
     conditions = dataclasses.replace(made_profile().conditions, reference_ms=1.0)
     known = dataclasses.replace(asked, profiles=(dataclasses.replace(made_profile(), conditions=conditions),))
     half, split, reference_ms = (
@@ -218,13 +230,13 @@ def test_a_noisy_machine_corrects_nothing_unless_allowed(
             for name, value in zip(specs, exact.tolist(), strict=True)
         }
 
-    options = {"count": 3, "pick_at": None, "progress": no_progress, "measure": noisy}
+    options = {"count": 3, "measure": noisy}
     with pytest.raises(SearchError, match=re.escape(said)) as caught:
-        verify_search(run, first, known, **options)
+        verified(run, first, known, **options)
     assert "--allow-noisy" in str(caught.value) and not run.search("default-verified").exists()
     kept = json.loads((first.folder / "verify.json").read_text())
     assert kept["noisy"] and said in kept["said"] and len(kept["measured"]) == 3 and "second_search" not in kept
-    allowed = verify_search(run, first, known, allow_noisy=True, **options).config["verified"]
+    allowed = verified(run, first, known, allow_noisy=True, **options).config["verified"]
     assert allowed["noisy"] and said in allowed["said"] and allowed["second_search"] == "default-verified"
 
 
@@ -246,9 +258,9 @@ def test_the_corrected_search_keeps_what_its_latencies_are_from(tmp_path: Path, 
     tablet = dataclasses.replace(made_profile(), device="tablet")
     tables = dataclasses.replace(asked.tables, latencies=LatencyEstimator(made_profile(), SPACE))
     real = dataclasses.replace(asked, tables=tables, profiles=(made_profile(), tablet))
-    first = run_search(run, "default", real.tables, real.proxies, real.question, Budget(40))
-    options = {"count": 8, "pick_at": None, "progress": no_progress}
-    second = verify_search(run, first, real, measure=measure, **options)
+    first = searched(run, real, 40)
+    options = {"count": 8}
+    second = verified(run, first, real, measure=measure, **options)
     stored = json.loads((second.folder / "correction.json").read_text())
     assert stored["first_search"] == "default" and stored["latency_hash"] == second.config["latency_hash"]
     assert stored["verified"] == json.loads((first.folder / "verify.json").read_text())
@@ -275,10 +287,10 @@ def test_a_pick_that_the_corrected_table_puts_out_of_reach_is_left_out(tmp_path:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
     pick_at = {"latency_ms": 1.1 * find_feasible_region(asked.tables).fastest.latency_ms}
-    first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(25), pick_at=pick_at)
+    first = searched(run, having(asked, pick_at=pick_at), 25)
     (name,) = set(first.picks) - {"fastest", "balanced", "best"}
-    options = {"count": 4, "pick_at": pick_at, "progress": no_progress}
-    second = verify_search(run, first, asked, measure=slower_by(1.5), **options)
+    options = {"count": 4, "pick_at": pick_at}
+    second = verified(run, first, asked, measure=slower_by(1.5), **options)
     assert name not in second.picks and "No sub-DiT within the limits" in second.config["missed_picks"][name]
     assert load_search(run.path, "default-verified").picks == second.picks
     said = json.loads((first.folder / "verify.json").read_text())
@@ -308,48 +320,46 @@ def test_regret_is_in_the_objectives_of_the_question(tmp_path: Path, asked: Sear
     """By area counted on a grid, of parameters against quality; latency counts only as far as it is limited."""
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
-    small = dataclasses.replace(asked, question=dataclasses.replace(asked.question, objectives=("params", "quality")))
-    first = run_search(run, "default", small.tables, small.proxies, small.question, Budget(60))
-    options = {"count": 6, "pick_at": None, "progress": no_progress}
-    second = verify_search(run, first, small, measure=slower_by(1.3), **options)
+    small = dataclasses.replace(asked, objectives=dataclasses.replace(asked.objectives, costs=("params",)))
+    first = searched(run, small, 60)
+    options = {"count": 6}
+    second = verified(run, first, small, measure=slower_by(1.3), **options)
     said = second.config["verified"]
     kept = [row for row in first.front if 1.3 * row.latency_ms <= 3.0]
     assert 0 < len(kept) < len(first.front)
-    fronts = [[(float(row.params), row.quality) for row in rows] for rows in (kept, second.front)]
+    fronts = [[(float(row.params), row.value("analytic")) for row in rows] for rows in (kept, second.front)]
     assert said["regret"] == pytest.approx(1 - slow_share(fronts), abs=0.004) and said["regret"] > 0.01
-    assert said["regret_in"] == ["params", "quality"]
-    assert "of the hypervolume of both fronts together, in number of parameters and quality loss." in said["said"]
+    assert said["regret_in"] == ["params", "analytic"]
+    assert "of the hypervolume of both fronts together, in number of parameters and analytic." in said["said"]
     assert "neither an objective nor limited" not in said["said"]
 
 
 def test_a_search_without_latency_says_that_correcting_it_changes_nothing(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
-    free = Constraints(max_params=90_000)
     small = dataclasses.replace(
         asked,
-        tables=dataclasses.replace(asked.tables, limits=free),
-        question=dataclasses.replace(asked.question, limits=free, objectives=("params", "quality")),
+        tables=dataclasses.replace(asked.tables, constraints={"params": 90_000}),
+        objectives=dataclasses.replace(asked.objectives, costs=("params",)),
     )
-    first = run_search(run, "default", small.tables, small.proxies, small.question, Budget(25))
-    options = {"count": 3, "pick_at": None, "progress": no_progress}
-    said = verify_search(run, first, small, measure=slower_by(1.3), **options).config["verified"]
+    first = searched(run, small, 25)
+    options = {"count": 3}
+    said = verified(run, first, small, measure=slower_by(1.3), **options).config["verified"]
     assert said["regret"] == 0 and "correcting it changes nothing" in said["said"]
 
 
 def test_pictures_are_corrected_too(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
-    limits = Constraints(others={"pipeline_ms": 10.0})
-    column = pipeline_column(asked.profiles[0], SPACE, 4, analytic.Latency(SPACE))
+    functions = {"pipeline_ms": pipeline_cost(asked.profiles[0], SPACE, 4, analytic.Latency(SPACE))}
     pictures = dataclasses.replace(
         asked,
-        tables=dataclasses.replace(asked.tables, limits=limits, columns={"pipeline_ms": column}),
-        question=dataclasses.replace(asked.question, limits=limits, objectives=("pipeline_ms", "quality")),
+        tables=dataclasses.replace(asked.tables, constraints={"pipeline_ms": 10.0}, functions=functions),
+        objectives=dataclasses.replace(asked.objectives, costs=("pipeline_ms",)),
     )
-    first = run_search(run, "default", pictures.tables, pictures.proxies, pictures.question, Budget(40))
-    options = {"count": 6, "pick_at": None, "progress": no_progress}
-    second = verify_search(run, first, pictures, measure=slower_by(1.5), **options)
+    first = searched(run, pictures, 40)
+    options = {"count": 6}
+    second = verified(run, first, pictures, measure=slower_by(1.5), **options)
     said = second.config["verified"]
     # A picture of the digits is four steps and nothing else.
     exact = [1.5 * 4 * row.latency_ms for row in most_promising(first, 6)]
@@ -357,21 +367,17 @@ def test_pictures_are_corrected_too(tmp_path: Path, asked: SearchProblem) -> Non
     assert "break the latency limit" in said["said"] and said["regret"] > 0
     for row in second.front:
         slow = 1.5 * 4 * float(analytic.Latency(SPACE).estimate(SPACE.encode([row.spec])).latency_ms[0])
-        assert row.more["pipeline_ms"] == pytest.approx(slow, rel=1e-6) and slow <= 10.0
+        assert row.value("pipeline_ms") == pytest.approx(slow, rel=1e-6) and slow <= 10.0
 
 
 def test_measurements_are_kept_where_nothing_keeps_the_limits_any_more(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
-    limits = Constraints(max_latency_ms=1.3 * find_feasible_region(asked.tables).fastest.latency_ms)
-    tight = dataclasses.replace(
-        asked,
-        tables=dataclasses.replace(asked.tables, limits=limits),
-        question=dataclasses.replace(asked.question, limits=limits),
-    )
-    first = run_search(run, "default", tight.tables, tight.proxies, tight.question, Budget(12))
+    limits = {"latency_ms": 1.3 * find_feasible_region(asked.tables).fastest.latency_ms}
+    tight = dataclasses.replace(asked, tables=dataclasses.replace(asked.tables, constraints=limits))
+    first = searched(run, tight, 12)
     with pytest.raises(InfeasibleError, match="as corrected in .*verify.json: No sub-DiT of space"):
-        verify_search(run, first, tight, count=3, pick_at=None, progress=no_progress, measure=slower_by(2.0))
+        verified(run, first, tight, count=3, measure=slower_by(2.0))
     said = json.loads((first.folder / "verify.json").read_text())
     assert [entry["spec_hash"] for entry in said["measured"]] == [row.spec.hash for row in most_promising(first, 3)]
     assert said["violations"] == 3 and not run.search("default-verified").exists()
@@ -408,9 +414,9 @@ def test_a_profile_of_this_machine_can_be_verified_here(profile: DeviceProfile) 
         (here(device="my-laptop", machine="another-host"), "was measured on another-host, not on this one"),
         (here(machine="another-host", cpu=""), "was measured on another-host, not on this one"),
         (here(machine="", cpu=""), "on a machine that it does not name"),
-        (dataclasses.replace(here(), runtime="litert"), "is not of ONNX Runtime in fp32"),
-        (dataclasses.replace(here(), precision="int8"), "is not of ONNX Runtime in fp32"),
-        (dataclasses.replace(here(), delegate="xnnpack"), "is not of ONNX Runtime in fp32"),
+        (dataclasses.replace(here(), runtime="abacus"), "cannot measure from here .There is no runtime 'abacus'"),
+        (dataclasses.replace(here(), precision="int4"), "cannot measure from here .ONNX Runtime runs no int4"),
+        (dataclasses.replace(here(), delegate="xnnpack"), "cannot measure from here .ONNX Runtime has no delegate"),
     ],
 )
 def test_another_machine_is_not_verified_here(profile: DeviceProfile, said: str) -> None:
@@ -422,6 +428,6 @@ def test_another_machine_is_not_verified_here(profile: DeviceProfile, said: str)
 def test_another_machine_measures_nothing(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
-    first = run_search(run, "default", asked.tables, asked.proxies, asked.question, Budget(25))
+    first = searched(run, asked, 25)
     with pytest.raises(SearchError, match="another processor"):
-        verify_search(run, first, asked, count=3, pick_at=None, progress=no_progress)
+        verified(run, first, asked, count=3)

@@ -18,18 +18,15 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas._config import Budget
-from nas._config import Question
-from nas._costs import Constraints
+from nas._config import SearchConfig
 from nas._feasible_region import find_feasible_region
 from nas._loop import run_search
-from nas._results import SearchResult
-from nas._results import load_search
+from nas._problem import Objectives
 from nas.proxies import Evaluation
 from nas.proxies import QualityStore
 from nas.samplers._nsga2 import initial_rows
-from nas.samplers._proposal import Way
 from nas.study._location import StudyLocation
+from nas.study._location import StudyOptions
 from nas.study._storage import open_storage
 from nas.study._trials import SubDiTSampler
 from nas.study._trials import open_study
@@ -38,6 +35,8 @@ from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
+from subdit.results import SearchResult
+from subdit.results import load_search
 from tests.nas import analytic
 from tests.nas import postgres
 from tests.programs import require_module
@@ -100,8 +99,9 @@ def crowd(study: optuna.Study, sampler: SubDiTSampler, stale_s: float = 60.0) ->
 @pytest.fixture
 def shared(tmp_path: Path) -> tuple[optuna.Study, SubDiTSampler]:
     tables = analytic.tables()
-    sampler = SubDiTSampler(tables, initial_rows(tables.space, tables, find_feasible_region(tables)), Way())
-    study = open_study(tmp_path / "study.journal", "s", sampler, ("latency_ms", "quality"))
+    initial = initial_rows(tables.space, tables, find_feasible_region(tables))
+    sampler = SubDiTSampler(tables, initial, SearchConfig(("analytic",)), Objectives())
+    study = open_study(tmp_path / "study.journal", "s", sampler, Objectives().names)
     return study, sampler
 
 
@@ -158,7 +158,7 @@ def test_a_living_worker_keeps_its_trial(shared: tuple[optuna.Study, SubDiTSampl
     def signs() -> object:
         return study.user_attrs.get(f"alive:{slow.name}")
 
-    with slow.alive(lambda: open_study(tmp_path / "study.journal", "s", sampler, ("latency_ms", "quality"))):
+    with slow.alive(lambda: open_study(tmp_path / "study.journal", "s", sampler, Objectives().names)):
         held = slow.next_trial(5)
         assert held is not None
         # For longer than a dead worker would be waited for, however slow this machine is to let the other one live:
@@ -195,19 +195,20 @@ class Unsure(analytic.Loss):
 
 def test_machines_with_stores_of_their_own_pay_once_for_a_trial(tmp_path: Path) -> None:
     """A copy of the run on each, one study: nothing is evaluated again to write down what others found."""
-    tables, question = analytic.tables(), Question("analytic")
+    space = analytic.tables().space
     location = StudyLocation(tmp_path / "shared.journal", "s", shared=True)
     runs = [new_run(tmp_path / name) for name in ("here", "there")]
-    losses = [{"quality": Unsure(tables.space), "quality_two": Unsure(tables.space, id="two")} for _ in runs]
+    losses = [[Unsure(space), Unsure(space, id="two")] for _ in runs]
 
-    def work(at: int, trials: int) -> SearchResult:
-        return run_search(runs[at], "default", tables, losses[at], question, Budget(trials), location=location)
+    def work(machine: int, trials: int) -> SearchResult:
+        problem = analytic.problem(losses=losses[machine], trials=trials)
+        return run_search(runs[machine], "default", problem, location=location)
 
     work(0, 12)
     found = [work(1, 20), work(0, 20)]
-    for label in ("quality", "quality_two"):
+    for number in range(2):
         # Beyond the goal each machine tries its supernet out on one sub-DiT, the first.
-        assert [len(loss[label].asked) for loss in losses] == [12, 9]
+        assert [len(each[number].asked) for each in losses] == [12, 9]
     files = [[(run.search("default") / file).read_bytes() for file in TABLES] for run in runs]
     assert files[0] == files[1]
     assert found[0].front == found[1].front and any(row.tie for row in found[0].front)
@@ -216,17 +217,16 @@ def test_machines_with_stores_of_their_own_pay_once_for_a_trial(tmp_path: Path) 
 def test_a_worker_with_another_question_is_refused(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
     location = StudyLocation(tmp_path / "shared.journal", "s", shared=True)
-    tables, loss = analytic.tables(), analytic.Loss(analytic.tables().space)
-    run_search(run, "a", tables, loss, Question("analytic"), Budget(8), location=location)
-    with pytest.raises(SearchError, match="another question.*seed 0 instead of 1"):
-        run_search(run, "b", tables, loss, Question("analytic", seed=1), Budget(8), location=location)
-    joined = run_search(run, "c", tables, loss, Question("analytic"), Budget(8), location=location)
+    run_search(run, "a", analytic.problem(trials=8), location=location)
+    with pytest.raises(SearchError, match="of another search .seed 0 instead of 1"):
+        run_search(run, "b", analytic.problem(trials=8, seed=1), location=location)
+    joined = run_search(run, "c", analytic.problem(trials=8), location=location)
     assert joined.config["trials"] == 8
 
 
 def test_who_works_alone_lets_nobody_in(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
-    tables, loss = analytic.tables(), analytic.Loss(analytic.tables().space)
+    space = analytic.tables().space
     location = StudyLocation(run.search("default") / "study.journal", "default", shared=True)
     says = []
 
@@ -234,17 +234,17 @@ def test_who_works_alone_lets_nobody_in(tmp_path: Path) -> None:
         def evaluate(self, spec):  # type: ignore[no-untyped-def]
             if len(self.asked) == 3:
                 with pytest.raises(RunError, match="in use by another") as caught:
-                    run_search(run, "default", tables, loss, Question("analytic"), Budget(8), location=location)
+                    run_search(run, "default", analytic.problem(trials=8), location=location)
                 says.append(str(caught.value))
             return super().evaluate(spec)
 
-    run_search(run, "default", tables, Nosy(tables.space), Question("analytic"), Budget(8))
+    run_search(run, "default", analytic.problem(losses=[Nosy(space)], trials=8))
     assert len(says) == 1
 
 
 def test_a_search_is_not_replaced_beneath_living_workers(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run")
-    tables, loss = analytic.tables(), analytic.Loss(analytic.tables().space)
+    space = analytic.tables().space
     address = f"journal://{tmp_path}/shared.journal"
     location = StudyLocation(address, "s", shared=True)
     says = []
@@ -253,12 +253,11 @@ def test_a_search_is_not_replaced_beneath_living_workers(tmp_path: Path) -> None
         def evaluate(self, spec):  # type: ignore[no-untyped-def]
             if len(self.asked) == 3:
                 with pytest.raises(RunError, match="in use by another") as caught:
-                    question = Question("analytic")
-                    run_search(run, "default", tables, loss, question, Budget(8), location=location, force=True)
+                    run_search(run, "default", analytic.problem(trials=8), location=location, force=True)
                 says.append(str(caught.value))
             return super().evaluate(spec)
 
-    run_search(run, "default", tables, Nosy(tables.space), Question("analytic"), Budget(8), location=location)
+    run_search(run, "default", analytic.problem(losses=[Nosy(space)], trials=8), location=location)
     assert len(says) == 1 and "before you replace it" in says[0]
     check_study(study_at(address, "s"), 8)
     # When they are gone it is, and others may join what replaces it.
@@ -268,13 +267,12 @@ def test_a_search_is_not_replaced_beneath_living_workers(tmp_path: Path) -> None
         def evaluate(self, spec):  # type: ignore[no-untyped-def]
             if len(self.asked) == 3:
                 # Two are done already, so it need not wait for the one that is evaluated here.
-                joined.append(run_search(run, "default", tables, loss, question, Budget(2), location=location))
+                problem = analytic.problem(losses=[analytic.Loss(space, data_hash="dead")], seed=1, trials=2)
+                joined.append(run_search(run, "default", problem, location=location))
             return super().evaluate(spec)
 
-    question = Question("analytic", seed=1)
-    fresh = Friendly(tables.space, data_hash="dead")
-    loss = analytic.Loss(tables.space, data_hash="dead")
-    replaced = run_search(run, "default", tables, fresh, question, Budget(9), location=location, force=True)
+    fresh = analytic.problem(losses=[Friendly(space, data_hash="dead")], seed=1, trials=9)
+    replaced = run_search(run, "default", fresh, location=location, force=True)
     assert len(joined) == 1 and replaced.config["seed"] == 1
     check_study(study_at(address, "s"), 9)
 
@@ -293,11 +291,9 @@ def test_of_two_first_workers_one_prepares(tmp_path: Path) -> None:
     first, second = Slow(tables.space), analytic.Loss(tables.space)
 
     def work(loss: analytic.Loss, came: threading.Event) -> SearchResult:
-        location = StudyLocation.of(run, "default", storage=None, study_name=None, worker=True, stale_s=None)
-        question = Question("analytic", surrogate=False)
-        return run_search(
-            run, "default", tables, loss, question, Budget(12), location=location, progress=lambda *_: came.set()
-        )  # fmt: skip
+        location = StudyLocation.of(run, "default", StudyOptions(worker=True))
+        problem = analytic.problem(losses=[loss], surrogate=False, trials=12)
+        return run_search(run, "default", problem, location=location, progress=lambda *_: came.set())
 
     with ThreadPoolExecutor(2) as pool:
         results = [pool.submit(work, first, threading.Event())]
@@ -321,7 +317,7 @@ def test_eight_workers_on_postgresql_lose_nothing(tmp_path: Path) -> None:
     latency_ms = np.sort(free.latencies.estimate(free.space.enumerate()).latency_ms)
     limit_ms = float(latency_ms[49])
     goal = int((latency_ms <= limit_ms).sum())
-    tables = analytic.tables(Constraints(max_latency_ms=limit_ms))
+    tables = analytic.tables({"latency_ms": limit_ms})
     # Whoever comes first tries the supernet out on the first sub-DiT, which is no trial.
     first = tables.space.decode(initial_rows(tables.space, tables, find_feasible_region(tables))[:1])[0]
     QualityStore(run.quality, analytic.Loss(tables.space)).value(first)
@@ -349,7 +345,7 @@ def test_eight_workers_on_postgresql_lose_nothing(tmp_path: Path) -> None:
         # The quality of each is paid for once, but for those begun twice because of a death or in the same instant.
         assert sum(evaluations.values()) <= goal + len(lost) + 8
         result = load_search(run.path)
-        assert all(row.latency_ms <= tables.limits.max_latency_ms for row in result.front)
+        assert all(row.latency_ms <= limit_ms for row in result.front)
         with pytest.raises(RunError, match="No database answers at postgresql://me:"):
             open_storage("postgresql://me:secret@127.0.0.1:1/none")
 

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-import profilers._from_timings
-import profilers._kit
-import profilers._profile
-import profilers.adb._profile
-import profilers.browser._serve
-import profilers.runtimes._torch
+import profilers
+from profilers.kits import export_kit
+from profilers.measuring import build_profile
+from profilers.measuring import kit_selection
+from profilers.runtimes import _source_model
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
@@ -35,8 +34,7 @@ def small_space() -> SearchSpace:
     )
 
 
-ROOMS = (profilers._kit, profilers._profile, profilers._from_timings, profilers.runtimes._torch)
-ROOMS += (profilers.adb._profile, profilers.browser._serve)
+ROOMS = (export_kit, kit_selection, build_profile, _source_model)
 """Modules that look a space up by its name."""
 
 

@@ -18,8 +18,9 @@ from click.testing import CliRunner
 import profilers
 from benchmarks import latency_accuracy
 from device_profiles import load_profile
-from profilers._measure_kit import load_checked
-from profilers._models import read_static_inputs
+from profilers.kits import export_kit
+from profilers.kits.kit import digest_of
+from profilers.measuring.measure_kit import load_checked
 from subdit.cli import group
 from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
@@ -38,7 +39,7 @@ WHOLE = 6
 @pytest.fixture(scope="module")
 def kit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profilers._kit, "get_space", lambda name: small_space())
+        patch.setattr(export_kit, "get_space", lambda name: small_space())
         return profilers.kit("digits", tmp_path_factory.mktemp("kit") / "kit", whole=WHOLE)
 
 
@@ -68,11 +69,12 @@ def test_a_kit_holds_every_component_with_what_torch_computes(kit_folder: Path) 
     kit = profilers.open_kit(kit_folder)
     assert [entry.name for entry in kit.components] == [component.name for component in all_components(small_space())]
     assert len(kit.whole) == WHOLE == len({entry.spec for entry in kit.whole})
-    sessions = load_checked(kit, profilers.get_runtime("onnxruntime"), threads=1)
+    runtime = profilers.get_runtime("onnxruntime")
+    sessions = load_checked(kit, runtime, threads=1)
     for entry in kit.components + kit.whole:
         inputs, expected = entry.arrays()
         assert np.abs(expected).max() > 0.1, "an output of zero would agree with anything"
-        drawn = read_static_inputs(entry.model)
+        drawn = runtime.draw_inputs(entry.model)
         assert list(drawn) == list(inputs)
         assert all((drawn[name].shape, drawn[name].dtype) == (a.shape, a.dtype) for name, a in inputs.items())
         sessions[entry.name].run()
@@ -239,11 +241,11 @@ def test_force_replaces_the_profile_and_goes_on_with_what_was_interrupted(kit_co
 
 
 def test_what_cannot_be_profiled_is_said_before_measuring(kit_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="no runtime 'abacus'; there is onnxruntime"):
+    with pytest.raises(ProfileError, match="no runtime 'abacus'; there is litert, onnxruntime, tflite, torch"):
         profilers.profile(kit_folder, runtime="abacus")
     with pytest.raises(ProfileError, match="'My Phone' cannot name a device"):
         profilers.profile(kit_folder, device="My Phone")
-    profilers._kit.get_space = get_space  # type: ignore[assignment]
+    export_kit.get_space = get_space  # type: ignore[assignment]
     with pytest.raises(SpaceError, match="no search space 'letters'"):
         profilers.kit("letters", tmp_path / "kit")
 
@@ -281,9 +283,9 @@ def test_calibration_specs_reach_the_corners_and_differ() -> None:
 def test_weights_beside_a_large_model_are_watched_too(tmp_path: Path) -> None:
     model, weights = tmp_path / "model.onnx", tmp_path / "model.onnx.data"
     model.write_bytes(b"graph")
-    alone = profilers._kit.digest_of(model)
+    alone = digest_of(model)
     assert alone == hashlib.sha256(b"graph").hexdigest()
     weights.write_bytes(b"weights")
-    beside = profilers._kit.digest_of(model)
+    beside = digest_of(model)
     weights.write_bytes(b"weighty")
-    assert len({alone, beside, profilers._kit.digest_of(model)}) == 3
+    assert len({alone, beside, digest_of(model)}) == 3

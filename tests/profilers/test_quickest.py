@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profilers._rounds import BATCH_MS
-from profilers._rounds import LONG_MS
-from profilers._rounds import QUICKER
-from profilers._rounds import SHORT_MS
-from profilers._rounds import STEADY_BATCHES
-from profilers._rounds import VISIT_MS
-from profilers._rounds import Runs
-from profilers._rounds import plan_runs
-from profilers._rounds import quickest
 from profilers.runtimes import Timing
+from profilers.runtimes.timing import BATCH_MS
+from profilers.runtimes.timing import LONG_MS
+from profilers.runtimes.timing import QUICKER
+from profilers.runtimes.timing import SHORT_MS
+from profilers.runtimes.timing import STEADY_BATCHES
+from profilers.runtimes.timing import VISIT_MS
+from profilers.runtimes.timing import Runs
+from profilers.runtimes.timing import plan_runs
+from profilers.runtimes.timing import quickest
 
 SHORT = Runs(untimed=0, timed=1, steady=STEADY_BATCHES)
 # Made up, in milliseconds: runs that get quicker while weights come into a cache, and then no more.
@@ -93,6 +93,8 @@ class Sleepless:
 def test_how_often_a_model_runs_follows_from_its_length(
     run_ms: float, expected: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("profilers._rounds.time_runs", lambda session, times: Timing(session.run_ms, session.run_ms))
+    monkeypatch.setattr(
+        "profilers.runtimes.timing.time_runs", lambda session, times: Timing(session.run_ms, session.run_ms)
+    )
     assert plan_runs(Sleepless(run_ms)) == expected  # type: ignore[arg-type]
     assert expected.timed * run_ms >= BATCH_MS * 0.999

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profilers._affinity import pinned
-from profilers._affinity import read_cpus
-from profilers._rounds import FEWEST_TIMINGS
-from profilers._rounds import FULL_ROUNDS
-from profilers._rounds import REFERENCE
-from profilers._rounds import TimingLog
-from profilers._rounds import Timings
-from profilers._rounds import measure_rounds
-from profilers._rounds import timings_of_full_rounds
-from profilers._sessions import SessionPool
-from profilers._statistics import latency_of
+from profilers.measuring.affinity import pinned
+from profilers.measuring.affinity import read_cpus
+from profilers.measuring.rounds import measure_rounds
+from profilers.measuring.session_pool import SessionPool
+from profilers.measuring.statistics import latency_of
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import TimingLog
+from profilers.measuring.timings import Timings
+from profilers.runtimes.timing import FEWEST_TIMINGS
+from profilers.runtimes.timing import FULL_ROUNDS
+from profilers.runtimes.timing import timings_of_full_rounds
 from subdit.core.errors import ProfileError
 from tests.profilers.small import Doubling
 
@@ -62,7 +62,7 @@ class Process:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sessions: weakref.WeakSet[Growing] = weakref.WeakSet()
         self.other = 7
-        monkeypatch.setattr("profilers._sessions._resident_bytes", self.resident)
+        monkeypatch.setattr("profilers.measuring.session_pool._resident_bytes", self.resident)
 
     def resident(self) -> int:
         return self.other + sum(session.bytes for session in self.sessions)

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profilers._rounds import REFERENCE
-from profilers._rounds import TimingLog
-from profilers._rounds import Timings
-from profilers._rounds import is_finished
-from profilers._rounds import measure_rounds
-from profilers._rounds import pooled
-from profilers._statistics import QUANTILE
-from profilers._statistics import corrected_ms
-from profilers._statistics import is_noisy
-from profilers._statistics import latencies
-from profilers._statistics import latency_of
-from profilers._statistics import noise_of
-from profilers._statistics import within
+from profilers.measuring.rounds import measure_rounds
+from profilers.measuring.statistics import QUANTILE
+from profilers.measuring.statistics import corrected_ms
+from profilers.measuring.statistics import is_noisy
+from profilers.measuring.statistics import latencies
+from profilers.measuring.statistics import latency_of
+from profilers.measuring.statistics import noise_of
+from profilers.measuring.statistics import within
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import TimingLog
+from profilers.measuring.timings import Timings
+from profilers.measuring.timings import is_finished
+from profilers.measuring.timings import pooled
 from profilers.runtimes import Timing
 from tests.profilers.small import Doubling
 
@@ -211,10 +211,13 @@ def test_the_log_goes_on_after_a_torn_line_and_begins_anew_for_another_measureme
     assert again.attempt(0).wall_ms == [0.1, 0.2]
     assert (again.attempt(0).rounds, again.attempt(0).seconds) == (2, 1.0)
     again.finish()
-    assert TimingLog(path, header).finished
+    assert is_finished(path, header)
     assert [json.loads(line) for line in path.read_text().splitlines()][-1] == "finished"
     other = TimingLog(path, {"kit": "b"})
-    assert other.attempts == [] and not other.finished
+    assert other.attempts == [] and not is_finished(path, {"kit": "b"})
+    other.finish()
+    # A finished measurement is not gone on with: the next one begins.
+    assert TimingLog(path, {"kit": "b"}).attempts == [] and not is_finished(path, {"kit": "b"})
 
 
 def test_a_log_is_not_written_again_but_for_a_torn_line_and_then_in_one_step(tmp_path: Path) -> None:

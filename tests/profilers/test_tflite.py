@@ -10,13 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profilers._reference_files import write_reference_model
-from profilers._reference_files import write_reference_tflite
-from profilers._reference_kernel import reference_inputs
 from profilers.runtimes import get_runtime
-from profilers.runtimes._tflite import TfliteRuntime
+from profilers.runtimes import reference_inputs
 from subdit.core.errors import KitError
-from subdit.core.errors import ProfileError
 from subdit.space import all_components
 from subdit.space import get_space
 from supernet.export.exporter import export_tflite
@@ -51,6 +47,11 @@ def arrays(component: ComponentModule) -> dict[str, np.ndarray]:
     return {key: value.numpy() for key, value in component.inputs.items()}
 
 
+def reference_file(name: str, path: Path) -> Path:
+    get_runtime(name).export_reference(path)
+    return path
+
+
 def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
     return float(np.sqrt(np.mean((actual - expected) ** 2)) / expected.std())
 
@@ -62,22 +63,12 @@ def expected_of(component: ComponentModule) -> np.ndarray:
 # What they compute ----------------------------------------------------------------------------------------------------
 
 
-def test_the_reference_kernel_is_the_same_everywhere(name: str, tmp_path: Path) -> None:
-    inputs = reference_inputs()
-    here = TfliteRuntime(name).load(write_reference_tflite(tmp_path / "r.tflite"), inputs, threads=1)
-    there = get_runtime("onnxruntime").load(write_reference_model(tmp_path / "r.onnx"), inputs, threads=1)
-    for session in (here, there):
-        session.run(2)
-    assert here.output().std() > 0.5
-    np.testing.assert_allclose(here.output(), there.output(), atol=1e-5)
-
-
 @pytest.mark.parametrize("kind", ["assa", "ffn", "time_embed", "text_projection", "upsample", "final_layer"])
 def test_components_equal_torch_run_after_run(kind: str, name: str, tmp_path: Path) -> None:
     """Inputs are bound once: no run may spoil them for the next."""
     component = made(kind)
     path = export_tflite(component.module, component.inputs, tmp_path / "component.tflite")
-    session = TfliteRuntime(name).load(path, arrays(component), threads=1)
+    session = get_runtime(name).load(path, arrays(component), threads=1)
     session.run()
     first = session.output()
     assert np.abs(first - expected_of(component)).max() <= 1e-4
@@ -88,12 +79,12 @@ def test_components_equal_torch_run_after_run(kind: str, name: str, tmp_path: Pa
 def test_half_precision_weights_are_computed_with_as_float32(name: str, tmp_path: Path) -> None:
     component = made("ffn")
     path = export_tflite(component.module, component.inputs, tmp_path / "ffn.tflite", precision="fp16")
-    runtime = TfliteRuntime(name, "fp16")
+    runtime = get_runtime(name, precision="fp16")
     session = runtime.load(path, arrays(component), threads=1)
     session.run()
     assert 1e-6 < relative_error(session.output(), expected_of(component)) < 2e-3
     assert runtime.compute_precision == "fp32"
-    assert TfliteRuntime(name).compute_precision is None
+    assert get_runtime(name).compute_precision is None
 
 
 # What they say --------------------------------------------------------------------------------------------------------
@@ -103,20 +94,20 @@ def test_the_share_that_xnnpack_took_is_known(name: str, tmp_path: Path) -> None
     """LiteRT's XNNPACK has every operator of ours; tflite-runtime's lacks MEAN, GELU and products of activations."""
     component = made("self_attention")
     path = export_tflite(component.module, component.inputs, tmp_path / "attention.tflite")
-    runtime = TfliteRuntime(name)
+    runtime = get_runtime(name)
     assert runtime.delegated_share is None
     runtime.load(path, arrays(component), threads=1)
     share = runtime.delegated_share
     assert share is not None and (share == 1.0 if name == "litert" else 0.5 < share < 0.95)
-    runtime.load(write_reference_tflite(tmp_path / "r.tflite"), reference_inputs(), threads=1)
+    runtime.load(reference_file(name, tmp_path / "r.tflite"), reference_inputs(), threads=1)
     assert (runtime.delegated_share == share) == (name == "litert")
-    assert (runtime.name, runtime.delegate, runtime.model_suffix) == (name, None, ".tflite")
+    assert (runtime.name, runtime.delegate, runtime.suffix) == (name, None, ".tflite")
     assert runtime.version.split(".")[0] == "2"
 
 
 def test_loading_prints_nothing(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = write_reference_tflite(tmp_path / "r.tflite")
-    TfliteRuntime(name).load(path, reference_inputs(), threads=1).run()
+    path = reference_file(name, tmp_path / "r.tflite")
+    get_runtime(name).load(path, reference_inputs(), threads=1).run()
     assert "".join(capfd.readouterr()) == ""
 
 
@@ -127,7 +118,7 @@ def test_int8_runs_on_litert_and_is_refused_by_tflite_runtime(name: str, tmp_pat
     """Per-channel weights came to FULLY_CONNECTED with version 12, which the file claims and tflite-runtime lacks."""
     component = made("ffn")
     path = export_tflite(component.module, component.inputs, tmp_path / "ffn.tflite", precision="int8")
-    runtime = TfliteRuntime(name, "int8")
+    runtime = get_runtime(name, precision="int8")
     if name == "tflite":
         with pytest.raises(KitError, match="tflite-runtime 2.14.0 cannot run .*FULLY_CONNECTED' version '12'.*choose"):
             runtime.load(path, arrays(component), threads=1)
@@ -143,15 +134,15 @@ def test_a_file_that_claims_old_operators_is_computed_wrong_by_tflite_runtime(na
     component = made("ffn")
     path = export_tflite(component.module, component.inputs, tmp_path / "ffn.tflite", precision="int8")
     hide_new_operators(path)
-    session = TfliteRuntime(name, "int8").load(path, arrays(component), threads=1)
+    session = get_runtime(name, precision="int8").load(path, arrays(component), threads=1)
     session.run()
     error = relative_error(session.output(), expected_of(component))
     assert error > 0.3 if name == "tflite" else error < 0.05
 
 
 def test_damaged_files_are_refused_and_crash_nothing(name: str, tmp_path: Path) -> None:
-    runtime, inputs = TfliteRuntime(name), reference_inputs()
-    path = write_reference_tflite(tmp_path / "r.tflite")
+    runtime, inputs = get_runtime(name), reference_inputs()
+    path = reference_file(name, tmp_path / "r.tflite")
     whole = path.read_bytes()
     with pytest.raises(KitError, match="no model at"):
         runtime.load(tmp_path / "none.tflite", inputs, threads=1)
@@ -165,23 +156,16 @@ def test_damaged_files_are_refused_and_crash_nothing(name: str, tmp_path: Path) 
 
 
 def test_other_inputs_are_refused(name: str, tmp_path: Path) -> None:
-    runtime, path = TfliteRuntime(name), write_reference_tflite(tmp_path / "r.tflite")
+    runtime, path = get_runtime(name), reference_file(name, tmp_path / "r.tflite")
     with pytest.raises(KitError, match="it reads input and was given x"):
         runtime.load(path, {"x": reference_inputs()["input"]}, threads=1)
     with pytest.raises(KitError, match="Dimension mismatch"):
         runtime.load(path, {"input": np.zeros(3, np.float32)}, threads=1)
 
 
-def test_what_a_runtime_has_not_is_refused(name: str) -> None:
-    with pytest.raises(ProfileError, match="runs no int4 here; choose fp32, fp16, int8"):
-        TfliteRuntime(name, "int4")
-    with pytest.raises(ProfileError, match="has no delegate 'gpu'"):
-        TfliteRuntime(name, "fp32", "gpu")
-
-
 def test_a_runtime_that_is_not_there_or_does_not_run_is_told_from_one_that_does(tmp_path: Path) -> None:
     """An import proves nothing: tflite-runtime beside numpy 2 fails when its interpreter is made."""
-    code = "from profilers.runtimes._tflite import TfliteRuntime\nTfliteRuntime('tflite')"
+    code = "from profilers import get_runtime\nget_runtime('tflite')"
 
     def refusal() -> str:
         path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])

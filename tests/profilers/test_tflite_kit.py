@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import profilers
-from profilers.importers._to_profile import _stem
+from profilers.importers._import_logs import model_name
 from subdit.core.errors import KitError
 from tests.profilers.test_tflite import needs
 from tests.profilers.wrong_values import hide_new_operators
@@ -32,7 +32,7 @@ def test_one_kit_serves_both_runtimes(tmp_path: Path) -> None:
         out = tmp_path / f"{runtime}.json"
         made = profilers.profile(folder, runtime=runtime, device="bench", out=out, budget_s=1.0)
         assert made.id == f"bench/{runtime}/fp32/t1"
-        assert set(made.components) == {_stem(entry.model.name) for entry in kit.components}
+        assert set(made.components) == {model_name(entry.model.name) for entry in kit.components}
         shares.append(made.delegated_share or 0.0)
     # Over all operators of all models; the older runtime hands less to XNNPACK.
     assert 1.0 >= shares[0] > shares[1] > 0.5

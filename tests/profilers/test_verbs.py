@@ -86,7 +86,7 @@ def test_a_damaged_profile_fails_the_check_and_hides_no_other() -> None:
     ("arguments", "said"),
     [
         (["kit", "letters"], "no search space 'letters'"),
-        (["kit", "digits", "--runtime", "abacus"], "no runtime 'abacus'; there is onnxruntime"),
+        (["kit", "digits", "--runtime", "abacus"], "no runtime 'abacus'; there is litert, onnxruntime"),
         (["kit", "digits", "--out", "mine"], "holds no kit"),
         (["profile", "nowhere"], "There is no kit at nowhere"),
         (["profile", "mine"], "There is no kit at mine"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -108,15 +107,15 @@ def write_search(
     home.mkdir(parents=True)
     (folder / "manifest.json").write_text(json.dumps({"subdit_run": 1, "space": "digits", "steps": {}}))
     config = {
-        "subdit_search": 1,
+        "subdit_search": 2,
         "subdit_version": "0.1.0",
         "space": "digits",
         "device": device,
         "device_facts": {"provenance": "measured", "noisy": False},
-        "limits": {"max_latency_ms": limit_ms, "max_params": None},
+        "constraints": {} if limit_ms is None else {"latency_ms": limit_ms},
         "seed": 0,
-        "proxy": {"id": "validation_loss", "unit": "flow-matching loss on the validation images, inherited weights"},
-        "objectives": ["latency_ms", "quality"],
+        "proxies": {"validation_loss": {"unit": "flow-matching loss on the validation images, inherited weights"}},
+        "objectives": ["latency_ms", "validation_loss"],
         "state": "finished",
     }
     (home / "search.json").write_text(json.dumps(config))
@@ -128,22 +127,22 @@ def write_search(
             "latency_ms": float(latency[at]),
             "latency_low_ms": float(0.96 * latency[at]),
             "latency_high_ms": float(1.04 * latency[at]),
-            "quality": float(quality[at]),
             "params": int(20_000 + 90 * spec.width * sum(spec.depth)),
+            "validation_loss": float(quality[at]),
         }
         for name in names:
             why = f"Because it is the {name} <of all>."
             stored[name] = {"spec": spec.to_dict(), "spec_hash": spec.hash, **figures, "why": why}
-        dimensions = {key: value for key, value in dataclasses.asdict(spec).items() if key != "space"}
         rows.append(
             {
                 "number": at,
                 "spec_hash": spec.hash,
-                **{k: "/".join(map(str, v)) if isinstance(v, tuple) else v for k, v in dimensions.items()},
+                **spec.to_cells(),
                 **figures,
                 "feasible": str(bool(feasible[at])).lower(),
                 "on_front": str(at in front).lower(),
-                "pick": "/".join(names),
+                "pick": ";".join(names),
+                "tie": "",
             }
         )
     (home / "picks.json").write_text(json.dumps(stored))
@@ -157,7 +156,7 @@ def write_search(
 def add_search(folder: Path, name: str, *, device: str, slower: str = "", trials: int = 300) -> None:
     """Another finished search over the same sub-DiTs and qualities, where components of the kind `slower` take thrice
     as long."""
-    known = {row["spec_hash"]: float(row["quality"]) for row in read_rows(folder / "searches" / "default")}
+    known = {row["spec_hash"]: float(row["validation_loss"]) for row in read_rows(folder / "searches" / "default")}
     rng = np.random.default_rng(7)
     encoded = np.unique(SPACE.sample(rng, trials), axis=0)
     latency = LatencyEstimator(make_profile(slower=slower), SPACE).estimate(encoded).latency_ms

@@ -53,7 +53,7 @@ def test_what_was_cut_is_said_with_what_all_steps_take(run: Run) -> None:
     for page in said(run):
         assert (
             "Few-step teacher trained 160 of 320 steps; K-DMD of balanced trained 450 of 2,000 steps: a ceiling in "
-            "seconds cut them short, and figures are worse than README's; training anew in another run folder with "
+            "seconds cut them short, and figures are worse than README's; training again in another run folder with "
             "--no-ceiling takes 33 minutes here."
         ) in page
 

@@ -13,16 +13,16 @@ import pytest
 
 from device_profiles import LatencyEstimator
 from device_profiles import save_profile
-from nas._problem import _column
+from nas._costs import cost_function
 from reports import report
 from reports._figures import other_device_lines
 from reports._other_devices import OtherPick
 from reports._other_devices import other_devices
-from reports._results import Pick
-from reports._results import Trial
+from reports._results import ReportedPick
 from reports._results import read_results
 from subdit.core.quantities import noun
 from subdit.core.run import Run
+from subdit.results import Trial
 from subdit.space import MEMORY_MODEL
 from tests.reports.run_folder import DEVICE
 from tests.reports.run_folder import SPACE
@@ -32,7 +32,7 @@ from tests.reports.run_folder import make_run
 from tests.reports.run_folder import read_rows
 
 OTHER = "other-phone/tflite/int8/t4"
-TRIAL = Trial(SPACE.named_spec("full"), 1.0, 0.9, 1.1, 0.5, 1_000_000, True, True, {})
+TRIAL = Trial(0, SPACE.named_spec("full"), 1.0, 0.9, 1.1, 1_000_000, {"validation_loss": 0.5}, on_front=True)
 
 
 @pytest.fixture
@@ -47,13 +47,15 @@ def test_every_figure_is_what_its_definition_says(run: Path) -> None:
     (other,) = other_devices(read_results(Run(run), "default"), profile)
     assert (other.search, other.device, other.provenance) == ("on-other", OTHER, "measured")
     mine = {
-        row["spec_hash"]: (float(row["latency_ms"]), float(row["quality"]))
+        row["spec_hash"]: (float(row["latency_ms"]), float(row["validation_loss"]))
         for row in read_rows(run / "searches" / "default")
         if row["on_front"] == "true"
     }
     theirs = read_results(Run(run), "on-other").front
     latency = LatencyEstimator(profile, SPACE).estimate(SPACE.encode([trial.spec for trial in theirs])).latency_ms
-    here = {trial.spec.hash: (float(ms), trial.quality) for trial, ms in zip(theirs, latency, strict=True)}
+    here = {
+        trial.spec.hash: (float(ms), trial.value("validation_loss")) for trial, ms in zip(theirs, latency, strict=True)
+    }
     beaten = [
         spec_hash
         for spec_hash, (ms, quality) in here.items()
@@ -78,7 +80,7 @@ def test_every_figure_is_what_its_definition_says(run: Path) -> None:
 def test_noise_is_looked_for_on_both_sides() -> None:
     def pick(own_ms: float) -> OtherPick:
         trial = dataclasses.replace(TRIAL, latency_ms=own_ms)
-        return OtherPick(Pick(("best",), ("",), TRIAL), 0.70, 0.60, 0.90, 0.02, trial, trial)
+        return OtherPick(ReportedPick(("best",), ("",), TRIAL), "validation_loss", 0.70, 0.60, 0.90, 0.02, trial, trial)
 
     assert not pick(0.6).within_noise and pick(0.69).within_noise and pick(0.715).within_noise
     # Faster than anything on this front by more than noise.
@@ -89,8 +91,8 @@ def test_a_pick_over_this_searchs_limit_is_no_bargain(run: Path) -> None:
     (free,) = other_devices(read_results(Run(run), "default"), make_profile())
     limit_ms = sorted(pick.latency_ms for pick in free.picks)[1]
     file = run / "searches" / "default" / "search.json"
-    limits = {"max_latency_ms": limit_ms, "max_params": None}
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"limits": limits}))
+    limits = {"latency_ms": limit_ms}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"constraints": limits}))
     (bound,) = other_devices(read_results(Run(run), "default"), make_profile())
     assert [pick.allowed for pick in bound.picks] == [pick.latency_ms <= limit_ms for pick in bound.picks]
     assert sorted(pick.allowed for pick in bound.picks) == [False, True, True]
@@ -105,8 +107,7 @@ FURTHER = "tablet/onnxruntime/fp32/t1"
 def limit(run: Path, **limits: float) -> list[OtherPick]:
     """The other search's picks where this one has these limits, on pictures of three steps."""
     file = run / "searches" / "default" / "search.json"
-    stated = {"max_latency_ms": None, "max_params": None, **limits}
-    also = {"limits": stated, "steps": 3, "memory_model": MEMORY_MODEL}
+    also = {"constraints": limits, "steps": 3, "memory_model": MEMORY_MODEL}
     file.write_text(json.dumps(json.loads(file.read_text()) | also))
     (found,) = other_devices(read_results(Run(run), "default"), make_profile())
     return list(found.picks)
@@ -121,9 +122,9 @@ def test_every_limit_is_checked_as_the_search_keeps_it(run: Path, name: str) -> 
     save_profile(tablet, run / "searches" / "default" / "device_2.json")
     picks = limit(run)
     encoded = SPACE.encode([pick.pick.trial.spec for pick in picks])
-    values = _column(name, SPACE, (make_profile(), tablet), steps=3)(encoded).values
+    values = cost_function(name, SPACE, (make_profile(), tablet), steps=3)(encoded).values
     middle = float(np.sort(values)[1])
-    bound = limit(run, **{f"max_{name}": middle})
+    bound = limit(run, **{name: middle})
     # Closed forms here and there add up in another order.
     assert [pick.allowed for pick in bound] == (values <= middle * (1 + 1e-9)).tolist()
     assert sum(pick.allowed for pick in bound) == 2
@@ -134,15 +135,17 @@ def test_every_limit_is_checked_as_the_search_keeps_it(run: Path, name: str) -> 
 
 
 def test_a_limit_on_quality_is_checked_too(run: Path) -> None:
-    qualities = [pick.pick.trial.quality for pick in limit(run)]
+    qualities = [pick.loss for pick in limit(run)]
     middle = sorted(qualities)[1]
-    bound = limit(run, max_quality=middle)
-    assert [pick.broken for pick in bound] == [() if quality <= middle else ("quality",) for quality in qualities]
+    bound = limit(run, validation_loss=middle)
+    assert [pick.broken for pick in bound] == [
+        () if quality <= middle else ("validation_loss",) for quality in qualities
+    ]
     assert not any(pick.unchecked for pick in bound)
 
 
 def test_a_limit_that_cannot_be_checked_is_said_to_be_unchecked(run: Path) -> None:
-    bound = limit(run, **{f"max_latency_ms@{FURTHER}": 1e-9, "max_file_mb": 1e9})
+    bound = limit(run, **{f"latency_ms@{FURTHER}": 1e-9, "file_mb": 1e9})
     assert all(pick.allowed and pick.unchecked == (f"latency_ms@{FURTHER}",) for pick in bound)
     (other,) = other_devices(read_results(Run(run), "default"), make_profile())
     assert all(
@@ -151,7 +154,7 @@ def test_a_limit_that_cannot_be_checked_is_said_to_be_unchecked(run: Path) -> No
 
 
 def test_a_limit_on_memory_of_an_earlier_version_is_unchecked(run: Path) -> None:
-    limit(run, max_memory_mb=1e-9)
+    limit(run, memory_mb=1e-9)
     file = run / "searches" / "default" / "search.json"
     config = json.loads(file.read_text())
     del config["memory_model"]
@@ -171,7 +174,7 @@ def test_the_page_and_the_table_say_so(run: Path, monkeypatch: pytest.MonkeyPatc
         assert OTHER in text and "rounding its weights" in text
         for pick in other.picks:
             assert f"{round(100 * (pick.latency_paid or 0), 1) + 0.0:+.1f} %" in text
-            assert f"{pick.pick.trial.quality:.4f}" in text
+            assert f"{pick.loss:.4f}" in text
     # Each row of the Markdown table has as many cells as its head.
     lines = paths.markdown.read_text().splitlines()
     head = next(at for at, line in enumerate(lines) if "paid in latency" in line)
@@ -186,7 +189,7 @@ def test_what_cannot_be_compared_is_left_out(run: Path) -> None:
     add_search(run, "damaged", device="phone-e")
     for name, change in (
         ("unfinished", {"state": "searching"}),
-        ("other-quality", {"proxy": {"id": "velocity_distance", "unit": "distance"}}),
+        ("other-quality", {"proxies": {"validation_loss": {"unit": "another loss"}}}),
     ):
         file = run / "searches" / name / "search.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | change))

@@ -60,12 +60,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SUBDIT_HOME", str(tmp_path / "home"))
     folder = make_run(tmp_path / "run", measured=False, limit_ms=1.1)
     add_search(folder, "on-other", device="other-phone/tflite/int8/t4", slower="ffn")
-    said = record(folder, regret=0.0321, regret_in=["latency_ms", "quality"], second_search="default-verified")
+    said = record(folder, regret=0.0321, regret_in=["latency_ms", "validation_loss"], second_search="default-verified")
     (folder / "searches" / "default" / "verify.json").write_text(json.dumps(said))
     trials = read_results(Run(folder), "default").trials
     encoded = SPACE.encode([trial.spec for trial in trials])
     latency = CORRECTED.estimate(encoded).latency_ms
-    quality = np.asarray([trial.quality for trial in trials])
+    quality = np.asarray([trial.value("validation_loss") for trial in trials])
     front = slow_front(latency, quality, latency <= 1.1)
     picks = dict(zip(PICKS, (front[0], front[len(front) // 2], front[-1]), strict=True))
     write_search(folder, encoded, latency, quality, latency <= 1.1, front, picks, 1.1, "default-verified")

@@ -24,10 +24,14 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from subdit.space import get_space
 from supernet import pipeline as pipeline_module
+from supernet.data.text import text_tensors
+from supernet.distillation.few_step_teacher import draw_trajectories
+from supernet.distillation.kdmd import Student
+from supernet.distillation.kdmd import critic_loss
+from supernet.distillation.kdmd import draw_batch
 from supernet.evaluation.conditioning import condition_on
 from supernet.evaluation.samples import generate
 from supernet.evaluation.validation_loss import predicted_velocities
-from supernet.evaluation.validation_loss import text_tensors
 from supernet.evaluation.validation_loss import validation_loss
 from supernet.evaluation.validation_loss import validation_set
 from supernet.evaluation.validation_loss import velocity_function
@@ -115,6 +119,23 @@ def shards(supernet: ElasticDiT) -> None:
     assert seen == [slice(0, 6)], "shards are for a processor"
 
 
+def few_steps(supernet: ElasticDiT) -> None:
+    model, text = supernet.extract(SPEC), text_tensors("digits", ("", ""))
+    drawn = draw_trajectories(model, text, torch.arange(2), (1, 8, 8), substeps=1, seed=0)
+    assert (drawn.points.device.type, drawn.points.shape) == ("cpu", (2, 5, 1, 8, 8))
+
+
+def distilled(supernet: ElasticDiT) -> None:
+    # Distillation is in float32 throughout.
+    plain = made(torch.float32)
+    with torch.device(DEVICE):
+        student = Student(plain.extract(SPEC), 96)
+    text = tuple(tokens.to(DEVICE) for tokens in text_tensors("digits", ("", "")))
+    drawn = draw_batch(torch.zeros(2, 1, 8, 8, device=DEVICE), text, 2, seed=0)
+    assert {drawn.x_t.device.type, drawn.tau.device.type, drawn.noise.device.type} == {DEVICE}
+    assert critic_loss(student, plain.extract(SPEC), drawn).device.type == DEVICE
+
+
 def mixed(supernet: ElasticDiT) -> None:
     """Not what anything does: that a tensor left on the processor is noticed at all."""
     supernet(torch.zeros(2, 1, 8, 8), torch.zeros(2), *text_tensors("digits", ("", "")), spec=SPEC)
@@ -123,12 +144,14 @@ def mixed(supernet: ElasticDiT) -> None:
 SCENARIOS: dict[str, Callable[[ElasticDiT], Any]] = {
     "elastic step": step,
     "forward and extract": forward,
-    "validation loss": lambda supernet: validation_loss(supernet, SPEC, validation_set("digits", per_image=1)),
+    "validation loss": lambda supernet: validation_loss(supernet, validation_set("digits", per_image=1), spec=SPEC),
     "validation velocities": lambda supernet: predicted_velocities(supernet, SPEC, validation_set("digits")),
     "sampling": sample,
     "judging": judged,
     "pipeline": pipeline,
     "sharded backward": shards,
+    "few-step trajectories": few_steps,
+    "K-DMD": distilled,
     "mixed": mixed,
 }
 

@@ -17,14 +17,14 @@ from safetensors.torch import save
 
 from subdit.core.errors import CheckpointError
 from subdit.core.errors import SpecError
+from subdit.core.weights import INDEX
+from subdit.core.weights import WEIGHTS
+from subdit.core.weights import supernet_digest
 from subdit.space import get_space
-from supernet.checkpoints import INDEX
-from supernet.checkpoints import WEIGHTS
 from supernet.checkpoints import load_model
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.checkpoints import save_model
-from supernet.checkpoints import supernet_digest
 from supernet.model.dit import SubDiT
 from supernet.model.dit import example_inputs
 from supernet.model.dit import redraw_

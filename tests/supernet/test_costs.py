@@ -22,10 +22,11 @@ from subdit.space import count_flops
 from subdit.space import get_space
 from supernet.model.components import component_module
 from supernet.model.costs import measure_costs
-from supernet.model.costs import part_costs
 from supernet.model.costs import weight_sizes
 from supernet.model.dit import SubDiT
 from supernet.model.dit import example_inputs
+from tests.supernet.part_costs import measure_parts
+from tests.supernet.part_costs import part_costs
 from tests.supernet.shrunk import SHIPPED
 
 
@@ -42,18 +43,18 @@ def test_closed_forms_equal_what_torch_counts(space: SearchSpace) -> None:
     """Whole sub-DiTs at their real size, and every stage and kind of component in them."""
     for spec in space.decode(space.sample(np.random.default_rng(3), 1 if space.latent_size == 128 else 2)):
         model = on_meta(space, spec)
-        costs = measure_costs(model, example_inputs(space))
+        costs, parts = measure_costs(model, example_inputs(space)), measure_parts(model, example_inputs(space))
         assert costs.flops == count_flops(space, space.encode([spec]))[0]
         weights = WeightSizes(0, 0, 0, 0)
         for stage, count in components_by_stage(space, spec).items():
             for component, times in count.items():
                 weights = weights + component_weights(space, component) * times
-                counted = part_costs(costs, stage, component.kind).flops
+                counted = part_costs(parts, stage, component.kind).flops
                 assert counted == times * component_flops(space, component), (stage, component.name)
             expected = sum(times * component_flops(space, component) for component, times in count.items())
-            assert part_costs(costs, stage).flops == expected, stage
+            assert part_costs(parts, stage).flops == expected, stage
         assert costs.weights == weights == weight_sizes(model)
-        assert all(part.fused_activation_bytes <= part.activation_bytes for part in costs.parts.values())
+        assert all(part.fused_activation_bytes <= part.activation_bytes for part in parts.values())
         assert 0 < costs.fused_activation_bytes <= costs.activation_bytes
 
 
@@ -110,7 +111,7 @@ def test_live_set_of_a_feed_forward_by_hand() -> None:
     costs = measure_costs(module, [torch.zeros(2, 4)])
     assert costs.activation_bytes == 4 * (8 + 16 + 16)
     # While a layer runs, its input and output live, and the model's own input.
-    peaks = {name: part.activation_bytes for name, part in costs.parts.items()}
+    peaks = {name: part.activation_bytes for name, part in measure_parts(module, [torch.zeros(2, 4)]).items()}
     assert peaks == {"0": 4 * (8 + 16), "1": 4 * (8 + 16 + 16), "2": 4 * (8 + 16 + 8)}
     assert costs.flops == 2 * (2 * 4 * 8) * 2
     assert measure_costs(module, [torch.zeros(2, 4)], dtype=torch.float16).activation_bytes == 2 * (8 + 16 + 16)

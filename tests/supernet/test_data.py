@@ -14,7 +14,7 @@ from supernet.data.digits import load_data
 from supernet.data.text import WordEncoder
 from supernet.data.text import encode_prompts
 from supernet.data.text import text_encoders
-from supernet.evaluation.validation_loss import text_tensors
+from supernet.data.text import text_tensors
 
 DATA = load_data("digits")
 PARTS = {"train": DATA.train, "validation": DATA.validation, "judge": DATA.judge}

@@ -81,7 +81,7 @@ def test_gradients_are_those_of_plain_autograd_balanced(spec: SubDiTSpec, shards
     teacher = torch.tensor(full.detach().numpy())
     sub_loss, distill_loss = (sub - target).square().mean(), (sub - teacher).square().mean()
     from_sub = gradients(model, sub_weight * (sub_loss + distill_weight * distill_loss))
-    reads = {name: share for name, share in ((s.owner, s) for s in model.shares(spec).values())}
+    reads = {name: share for name, share in ((s.owner, s) for s in model.slices(spec).values())}
 
     losses = elastic_step(model, spec, batch, sub_weight=sub_weight, distill_weight=distill_weight, shards=shards)
 
@@ -147,7 +147,7 @@ def test_distillation_teaches_the_sub_network_alone() -> None:
     spec = SPECS[2]
     model, batch = redrawn(), drawn_batch()
     from_full = gradients(model, (outputs(model, batch, spec)[0] - (batch.noise - batch.latents)).square().mean())
-    outside = {name for name in from_full if name not in {share.owner for share in model.shares(spec).values()}}
+    outside = {name for name in from_full if name not in {share.owner for share in model.slices(spec).values()}}
     assert outside, "a shallower sub-network leaves blocks to the full one"
     elastic_step(model, spec, batch, distill_weight=100.0)
     found = taken(model)

@@ -22,13 +22,12 @@ from subdit.space import get_space
 from subdit.space import space_names
 from supernet.checkpoints import save_model
 from supernet.export import exporter as export_module
+from supernet.export.export_pick import export
 from supernet.export.exporter import deviation
-from supernet.export.exporter import export
 from supernet.export.exporter import export_onnx
 from supernet.export.exporter import export_sub_dit
 from supernet.export.onnx_graph import parameter_bytes
 from supernet.model.components import component_module
-from supernet.model.dit import ELASTIC_OPTIONS
 from supernet.model.dit import SubDiT
 from supernet.model.dit import example_inputs
 from supernet.model.dit import fixed_options
@@ -218,10 +217,9 @@ def small_sub_dit(name: str) -> SubDiT:
     config = {**fixed_options(space), "latent_size": size, "text_width": 32, "time_width": 32}
     texts = tuple((text.name, 16, 4) for text in space.text_inputs)
     blocks = tuple(min(count, 4) for count in spec.bna_blocks)
-    elastic = {key: getattr(spec, key) for key in ELASTIC_OPTIONS}
     changed = {"width": 64, "depth": (1, 2, 1), "bna_blocks": blocks, "text_inputs": texts}
     heads = {"heads": 2 * space.kv_heads, "head_dim": 8}
-    model = SubDiT(**{**config, **elastic, **changed, **heads})
+    model = SubDiT(**{**config, **spec.values, **changed, **heads})
     redraw_(model, 0)
     return model.eval()
 

@@ -22,12 +22,12 @@ from torch.func import functional_call
 
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
+from supernet.data.text import text_tensors
 from supernet.evaluation.conditioning import condition_on
 from supernet.evaluation.samples import generate
 from supernet.evaluation.training_free import activation_code_score
 from supernet.evaluation.training_free import synaptic_diversity_score
 from supernet.evaluation.validation_loss import predicted_velocities
-from supernet.evaluation.validation_loss import text_tensors
 from supernet.evaluation.validation_loss import validation_loss
 from supernet.evaluation.validation_loss import validation_losses
 from supernet.evaluation.validation_loss import validation_set
@@ -172,8 +172,8 @@ def step_by_fresh_templates(supernet: ElasticDiT, spec: SubDiTSpec, batch: Batch
     """The step as it was when each shard built its own template, with real tables; float32 on a processor alone."""
     owners = dict(supernet.named_parameters())
     full_parameters = dict(supernet.full.named_parameters())
-    shares = supernet.shares(spec)
-    leaves = {name: share.read(owners[share.owner].detach()).clone().requires_grad_() for name, share in shares.items()}
+    slices = supernet.slices(spec)
+    leaves = {name: part.read(owners[part.owner].detach()).clone().requires_grad_() for name, part in slices.items()}
     count = len(batch.latents)
     ends = [round(count * at / shards) for at in range(shards + 1)]
     parts = []
@@ -202,13 +202,13 @@ def step_by_fresh_templates(supernet: ElasticDiT, spec: SubDiTSpec, batch: Batch
     for parameter, gradient in zip(full_parameters.values(), of_full, strict=True):
         parameter.grad = gradient
     norms = [torch.stack(torch._foreach_norm(of_full)).norm().item()]
-    for share, gradient in zip(shares.values(), of_sub, strict=True):
-        owner = owners[share.owner]
+    for part, gradient in zip(slices.values(), of_sub, strict=True):
+        owner = owners[part.owner]
         if owner.grad is None:
             owner.grad = torch.zeros_like(owner)
-        own, added = share.view(owner.grad), share.write_view(gradient)
+        own, added = part.view(owner.grad), part.write_view(gradient)
         scale = (own.norm() / added.norm().clamp_min(1e-12)).clamp(max=1.0)
-        own.add_(added if share.owner.startswith("apart.") else scale * added)
+        own.add_(added if part.owner.startswith("apart.") else scale * added)
     return StepLosses(*losses, *norms, torch.stack(torch._foreach_norm(of_sub)).norm().item())
 
 
@@ -303,10 +303,10 @@ def test_a_sub_network_in_bfloat16_equals_its_extraction(space: str) -> None:
 def test_a_bfloat16_supernet_is_validated_probed_and_sampled() -> None:
     plain, half, spec = redrawn().eval(), redrawn().to(HALF).eval(), SPECS[1]
     data = validation_set("digits", per_image=1).spread(12)
-    assert validation_loss(half, spec, data) == pytest.approx(validation_loss(plain, spec, data), rel=0.02)
+    assert validation_loss(half, data, spec=spec) == pytest.approx(validation_loss(plain, data, spec=spec), rel=0.02)
     found, expected = predicted_velocities(half, spec, data), predicted_velocities(plain, spec, data)
     assert found.dtype == np.float32 and np.linalg.norm(found - expected) < 0.03 * np.linalg.norm(expected)
-    assert validation_losses(half, spec, data).mean() == pytest.approx(validation_loss(half, spec, data), rel=0.01)
+    assert validation_losses(half, spec, data).mean() == pytest.approx(validation_loss(half, data, spec=spec), rel=0.01)
     assert activation_code_score(half, spec, data) == pytest.approx(activation_code_score(plain, spec, data), rel=0.05)
     score = synaptic_diversity_score(plain, spec, data)
     assert synaptic_diversity_score(half, spec, data) == pytest.approx(score, abs=0.1)
@@ -346,7 +346,7 @@ def test_nothing_stays_on_the_processor() -> None:
     assert ran.returncode == 0, ran.stderr[-2000:]
     found = json.loads(ran.stdout)
     assert "FakeTensorDeviceMismatchError" in found.pop("mixed"), "otherwise nothing would have been noticed"
-    assert len(found) == 8 and not {name: error for name, error in found.items() if error}
+    assert len(found) == 10 and not {name: error for name, error in found.items() if error}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -359,6 +359,7 @@ def test_a_step_on_cuda_is_the_processors(spec: SubDiTSpec, dtype: torch.dtype, 
     assert distance(gradients(there), gradients(plain)) < tolerance
     assert all(each.rope_cos.is_cuda for each in attentions(there.template(spec)))
     data = validation_set("digits", per_image=1).spread(8)
-    assert validation_loss(there, spec, data) == pytest.approx(validation_loss(plain, spec, data), rel=tolerance)
+    expected = validation_loss(plain, data, spec=spec)
+    assert validation_loss(there, data, spec=spec) == pytest.approx(expected, rel=tolerance)
     assert np.isfinite(activation_code_score(there, spec, data))
     assert np.isfinite(synaptic_diversity_score(there, spec, data))

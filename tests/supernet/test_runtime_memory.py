@@ -17,8 +17,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from subdit.cli import group
+from subdit.space import MODELLED_RUNTIMES
 from subdit.space import PRECISIONS
-from subdit.space import RUNTIMES
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import activation_bytes
@@ -132,7 +132,7 @@ def test_the_larger_runtime_decides_and_weights_are_in() -> None:
     space = get_space("mid-256")
     encoded = space.sample(np.random.default_rng(5), 200)
     for precision in ("fp32", "fp16", "int8"):
-        each = [peak_memory_bytes(space, encoded, precision, runtime=runtime) for runtime in RUNTIMES]
+        each = [peak_memory_bytes(space, encoded, precision, runtime=runtime) for runtime in MODELLED_RUNTIMES]
         both = peak_memory_bytes(space, encoded, precision)
         np.testing.assert_array_equal(both, np.maximum(*each))
         assert (both > weight_bytes(space, encoded, precision)).all()
@@ -151,7 +151,7 @@ def held_out() -> list[tuple[str, SubDiTSpec, float, float]]:
         spec = SubDiTSpec.from_dict(model["spec"])
         space = get_space(spec.space)
         for precision in set(model["peaks"]) & set(PRECISIONS):
-            runs = [model["peaks"][precision][runtime]["runs"] for runtime in RUNTIMES]
+            runs = [model["peaks"][precision][runtime]["runs"] for runtime in MODELLED_RUNTIMES]
             peaks = [[max(value for key, value in run.items() if "peak" in key) for run in each] for each in runs]
             larger = float(max(map(max, peaks)))
             found.append(

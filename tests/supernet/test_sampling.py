@@ -367,3 +367,11 @@ def test_pictures_have_a_cell_for_every_sample(tmp_path: Path) -> None:
         pixels = np.asarray(sheet)
     cells = [pixels[54 * row + 30, 54 * column + 30] for row in range(3) for column in range(5)]
     assert cells == [255] * 12 + [0] + [255] * 2, "light is -1, ink is 1"
+
+
+def test_pictures_of_three_channels_have_colours(tmp_path: Path) -> None:
+    samples = np.full((1, 3, 4, 4), -1, dtype=np.float32)
+    samples[0, 0], samples[0, 1] = 1, 0
+    with Image.open(save_contact_sheet(samples, tmp_path / "sheet.png", columns=1)) as sheet:
+        assert sheet.mode == "RGB"
+        assert sheet.getpixel((10, 10)) == (255, 127, 0)

@@ -103,9 +103,9 @@ def test_few_are_kept() -> None:
 
 def test_slices_are_looked_up_once() -> None:
     supernet = redrawn()
-    assert supernet.shares(TINY) is supernet.shares(TINY)
+    assert supernet.slices(TINY) is supernet.slices(TINY)
     other = redrawn()
-    assert other.shares(TINY) == supernet.shares(TINY) and other.shares(TINY) is not supernet.shares(TINY)
+    assert other.slices(TINY) == supernet.slices(TINY) and other.slices(TINY) is not supernet.slices(TINY)
 
 
 def test_a_foreign_spec_is_refused_each_time() -> None:

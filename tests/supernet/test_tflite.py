@@ -27,7 +27,7 @@ from subdit.space import SubDiTSpec
 from subdit.space import all_components
 from subdit.space import get_space
 from supernet.export import exporter as export_module
-from supernet.export.exporter import export
+from supernet.export.export_pick import export
 from supernet.export.exporter import export_tflite
 from supernet.model.components import component_module
 from supernet.model.dit import SubDiT
@@ -36,12 +36,12 @@ from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
 from supernet.tflite import Operators
 from supernet.tflite import Value
-from supernet.tflite import _build
+from supernet.tflite import _builder
 from supernet.tflite import _operators
 from supernet.tflite import graph_of
 from supernet.tflite import write_flatbuffer
-from supernet.tflite._moves import moved_up
-from supernet.tflite._moves import shape_of_concat
+from supernet.tflite._layout import reshape_first
+from supernet.tflite._layout import shape_of_concat
 from tests.programs import require_module
 from tests.supernet.shrunk import named_spaces
 from tests.supernet.shrunk import shrunk
@@ -119,7 +119,7 @@ def test_components_equal_torch_where_rotations_are_too_large_to_be_made_anew(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on large grids: the tables are those of the model, shared, and the scale goes into the norm's weights."""
-    monkeypatch.setattr(_build, "MAX_TABLE", 64)
+    monkeypatch.setattr(_builder, "MAX_TABLE", 64)
     monkeypatch.setattr(_operators, "MAX_TABLE", 64)
     made = component_module(SPACE, next(entry for entry in all_components(SPACE) if entry.kind == kind))
     check(made.module, made.inputs, tmp_path / "component.tflite")
@@ -330,7 +330,7 @@ def reshaped_transposes(draw: st.DrawFn) -> tuple[np.ndarray, tuple[int, ...], t
 def test_a_reshape_passes_a_transpose_only_where_the_values_stay(case: Any) -> None:
     array, order, target = case
     expected = array.transpose(order).reshape(target)
-    found = moved_up(array.shape, order, target)
+    found = reshape_first(array.shape, order, target)
     if found is not None:
         np.testing.assert_array_equal(array.reshape(found[0]).transpose(found[1]), expected)
     if list(order) == sorted(order):

@@ -35,16 +35,16 @@ from subdit.core.training_record import SUPERNET
 from subdit.core.training_record import TrainingRecord
 from subdit.core.training_record import cut_sentence
 from subdit.core.training_record import training_records
+from subdit.core.weights import WEIGHTS
 from subdit.space import get_space
-from supernet.checkpoints import WEIGHTS
 from supernet.checkpoints import load_supernet
 from supernet.data.digits import load_data
 from supernet.model.elastic import ElasticDiT
+from supernet.training.config import TrainingConfig
 from supernet.training.elastic_step import StepLosses
+from supernet.training.metrics_file import read_metrics
 from supernet.training.optimizers import schedule
 from supernet.training.trainer import Trainer
-from supernet.training.trainer import TrainingConfig
-from supernet.training.trainer import read_metrics
 from supernet.training.trainer import train
 from tests.supernet.two_encoders import two_encoder_space
 

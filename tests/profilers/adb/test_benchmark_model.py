@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from profilers.adb._adb import Ran
+from profilers.adb._adb import ShellResult
 from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import Setting
-from profilers.adb._benchmark_model import read_run
-from profilers.adb._benchmark_model import recognise
+from profilers.adb._benchmark_model import command_line
+from profilers.adb._benchmark_model import identify_program
+from profilers.adb._benchmark_model import read_result
 from profilers.adb._benchmark_model import require_abi
-from profilers.adb._benchmark_model import words
 from profilers.importers import delegated_share
 from profilers.importers import make_log
 from subdit.core.errors import DeviceError
@@ -32,10 +32,12 @@ def elf(machine: int) -> bytes:
     return b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 3, machine) + bytes(40)
 
 
-def usage(*flags: str) -> Ran:
+def usage(*flags: str) -> ShellResult:
     """Flags::Usage of command_line_flags.cc, as it comes with --help: on stderr, with exit code 1."""
     lines = "".join(f"\t--{flag}=0        \tint32\toptional\twhat --{flag} does\n" for flag in flags)
-    return Ran(1, "INFO: STARTING!\n", f"ERROR: usage: x <flags>\nFlags:\n{lines}\nERROR: Benchmarking failed.\n")
+    return ShellResult(
+        1, "INFO: STARTING!\n", f"ERROR: usage: x <flags>\nFlags:\n{lines}\nERROR: Benchmarking failed.\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,67 +66,72 @@ def test_a_program_for_this_processor_is_taken(content: bytes, tmp_path: Path) -
 
 def test_the_two_programs_are_told_apart_by_their_flags() -> None:
     for runtime, flags in FLAGS.items():
-        found = recognise(usage(*flags), "p", "d", Path("x"))
+        found = identify_program(usage(*flags), "p", "d", Path("x"))
         assert (found.runtime, found.flags) == (runtime, frozenset(flags))
-    assert recognise(usage(*FLAGS["tflite"]), "p", "d", Path("x")).writes_outputs
-    assert not recognise(usage(*FLAGS["litert"]), "p", "d", Path("x")).writes_outputs
+    assert identify_program(usage(*FLAGS["tflite"]), "p", "d", Path("x")).writes_outputs
+    assert not identify_program(usage(*FLAGS["litert"]), "p", "d", Path("x")).writes_outputs
     # An old build that cannot write outputs.
-    old = recognise(usage("graph", "num_runs", "use_xnnpack"), "p", "d", Path("x"))
+    old = identify_program(usage("graph", "num_runs", "use_xnnpack"), "p", "d", Path("x"))
     assert old.runtime == "tflite" and not old.writes_outputs
 
 
 @pytest.mark.parametrize(
     ("helped", "said"),
     [
-        (Ran(126, "", "sh: x: not executable: 64-bit ELF file\n"), r"not executable: 64-bit ELF file\); give the And"),
-        (Ran(127, "", ""), "exit code 127"),
+        (
+            ShellResult(126, "", "sh: x: not executable: 64-bit ELF file\n"),
+            r"not executable: 64-bit ELF file\); give the And",
+        ),
+        (ShellResult(127, "", ""), "exit code 127"),
         (usage("graph"), "does not run as benchmark_model"),
         (usage("graph", "num_runs"), "the flags of neither"),
         (usage("graph", "num_runs", "use_cpu", "use_xnnpack"), "the flags of neither"),
     ],
 )
-def test_what_is_neither_is_refused(helped: Ran, said: str) -> None:
+def test_what_is_neither_is_refused(helped: ShellResult, said: str) -> None:
     with pytest.raises(DeviceError, match=said):
-        recognise(helped, "p", "d", Path("x"))
+        identify_program(helped, "p", "d", Path("x"))
 
 
 def test_what_each_program_is_told() -> None:
-    plain = words(program("tflite"), "/data/local/tmp/subdit/m.tflite", PLAIN, runs=40, max_s=60.0)
+    plain = command_line(program("tflite"), "/data/local/tmp/subdit/m.tflite", PLAIN, runs=40, max_s=60.0)
     assert plain[:3] == ["taskset", "f0", "/data/local/tmp/subdit/bin/1/benchmark_model"]
     assert {"--num_threads=2", "--num_runs=40", "--min_secs=0", "--max_secs=60", "--use_xnnpack=true"} < set(plain)
     assert "--use_gpu=true" not in plain
-    gpu = words(program("tflite"), "m", GPU, runs=3, max_s=60.0)
+    gpu = command_line(program("tflite"), "m", GPU, runs=3, max_s=60.0)
     assert {"--use_gpu=true", "--gpu_precision_loss_allowed=false", "--require_full_delegation=false"} < set(gpu)
     assert gpu[0] != "taskset"
-    plain = words(program("litert"), "m", PLAIN, runs=3, max_s=60.0)
+    plain = command_line(program("litert"), "m", PLAIN, runs=3, max_s=60.0)
     assert "--use_cpu=true" in plain and not any("xnnpack" in word for word in plain)
-    gpu = words(program("litert"), "m", Setting(1, "gpu", True, ""), runs=3, max_s=60.0)
+    gpu = command_line(program("litert"), "m", Setting(1, "gpu", True, ""), runs=3, max_s=60.0)
     assert {"--use_gpu=true", "--use_cpu=true", "--allow_fp16=true"} < set(gpu)
     lacking = BenchmarkModel("litert", "p", frozenset(FLAGS["litert"]) - {"allow_fp16"}, "d")
     with pytest.raises(DeviceError, match="has no flag --allow_fp16; give a newer build"):
-        words(lacking, "m", GPU, runs=3, max_s=60.0)
+        command_line(lacking, "m", GPU, runs=3, max_s=60.0)
 
 
-def litert(count: str) -> Ran:
+def litert(count: str) -> ShellResult:
     """Both streams of LiteRT's program, with this line of its run loop."""
     warm = "INFO: count=1 curr=98760\n"
     block = (GOLDEN / "litert_cpp.txt").read_text()
-    return Ran(0, f"INFO: STARTING!\nINFO: Running benchmark for ...\n{warm}\nINFO: {count}\n", block)
+    return ShellResult(0, f"INFO: STARTING!\nINFO: Running benchmark for ...\n{warm}\nINFO: {count}\n", block)
 
 
-def sample_ms(ran: Ran, runtime: str) -> float:
-    run = read_run(ran, program(runtime), PLAIN, "x")
+def sample_ms(ran: ShellResult, runtime: str) -> float:
+    run = read_result(ran, program(runtime), PLAIN, "x")
     return run.sample_ms(mean=run.wants_mean)
 
 
 def test_samples_are_medians_or_finer_means() -> None:
-    assert sample_ms(Ran(0, (GOLDEN / "tflite_gpu.txt").read_text(), ""), "tflite") == 2.012
+    assert sample_ms(ShellResult(0, (GOLDEN / "tflite_gpu.txt").read_text(), ""), "tflite") == 2.012
     times = "first=90000 curr=84000 min=83100 max=120440 avg=85230 std=9920"
     # The block has hundredths of a millisecond and no median; the loop's line has both.
     assert sample_ms(litert(f"count=50 {times} p5=83200 median=84900 p95=101000"), "litert") == 84.9
     # An older build.
     assert sample_ms(litert(f"count=50 {times}"), "litert") == 85.23
-    tiny = Ran(0, log_of(counts=(20, "first=31 curr=20 min=19 max=31 avg=20.4375 std=1 p5=19 median=20 p95=30")), "")
+    tiny = ShellResult(
+        0, log_of(counts=(20, "first=31 curr=20 min=19 max=31 avg=20.4375 std=1 p5=19 median=20 p95=30")), ""
+    )
     # Whole microseconds are too coarse for what takes twenty of them.
     assert sample_ms(tiny, "tflite") == 0.0204375
 
@@ -145,20 +152,28 @@ def log_of(counts: tuple[int, str]) -> str:
 @pytest.mark.parametrize(
     ("ran", "setting", "said"),
     [
-        (Ran(1, "INFO: STARTING!\n", "ERROR: Failed to load model m\n"), PLAIN, "exit code 1: ERROR: Failed to load"),
-        (Ran(1, "", "ERROR: Failed to apply GPU delegate.\n"), GPU, "measure the processor, without --delegate"),
-        (Ran(139, "INFO: STARTING!\n", ""), PLAIN, "exit code 139: INFO: STARTING!"),
-        (Ran(0, "hello\n", ""), PLAIN, "no log of a known format"),
+        (
+            ShellResult(1, "INFO: STARTING!\n", "ERROR: Failed to load model m\n"),
+            PLAIN,
+            "exit code 1: ERROR: Failed to load",
+        ),
+        (
+            ShellResult(1, "", "ERROR: Failed to apply GPU delegate.\n"),
+            GPU,
+            "measure the processor, without --delegate",
+        ),
+        (ShellResult(139, "INFO: STARTING!\n", ""), PLAIN, "exit code 139: INFO: STARTING!"),
+        (ShellResult(0, "hello\n", ""), PLAIN, "no log of a known format"),
         (litert("count=50 curr=85230(all same)"), PLAIN, ""),
         (litert("count=49 curr=85230(all same)"), PLAIN, "count= and Inference"),
     ],
 )
-def test_runs_that_fail_or_contradict_themselves(ran: Ran, setting: Setting, said: str) -> None:
+def test_runs_that_fail_or_contradict_themselves(ran: ShellResult, setting: Setting, said: str) -> None:
     if not said:
         assert sample_ms(ran, "litert") == 85.23
         return
     with pytest.raises(DeviceError, match=said):
-        read_run(ran, program("tflite"), setting, "x")
+        read_result(ran, program("tflite"), setting, "x")
 
 
 GPU_SPLIT = "82 operations will run on the GPU, and the remaining 55 operations will run on the CPU."

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profilers._rounds import REFERENCE
-from profilers._rounds import Timings
 from profilers.adb._adb import Phone
 from profilers.adb._adb import choose_phones
 from profilers.adb._adb import find_adb
@@ -21,6 +19,8 @@ from profilers.adb._phone import fastest_cores
 from profilers.adb._phone import fixed_performance
 from profilers.adb._phone import read_facts
 from profilers.adb._phone import read_state
+from profilers.measuring.timings import REFERENCE
+from profilers.measuring.timings import Timings
 from profilers.runtimes import Timing
 from subdit.core.errors import DeviceError
 from tests.profilers.adb.phones import Bench

@@ -20,8 +20,11 @@ from click.testing import Result
 from device_profiles import DeviceProfile
 from device_profiles import load_profile
 from device_profiles import read_profile
+from profilers.adb import _measure
+from profilers.adb import _profile
 from profilers.adb import profile_over_adb
-from profilers.adb._profile import names_apart
+from profilers.adb._workers import distinct_names
+from profilers.measuring import kit_selection
 from subdit.cli import group
 from subdit.core.errors import DeviceError
 from tests.profilers.adb.phones import ROOT
@@ -53,11 +56,10 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def _tiny_space(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, names in ((tiny.profilers.adb._profile, ("get_space", "components_up_to")),):
-        for name in names:
-            monkeypatch.setattr(module, name, getattr(module, name))
+    for name in ("get_space", "components_up_to"):
+        monkeypatch.setattr(kit_selection, name, getattr(kit_selection, name))
     for name in ("MIN_ROUNDS", "CALL_MS"):
-        monkeypatch.setattr(tiny.profilers.adb._measure, name, getattr(tiny.profilers.adb._measure, name))
+        monkeypatch.setattr(_measure, name, getattr(_measure, name))
     tiny.use_tiny_space()
 
 
@@ -102,14 +104,14 @@ def test_the_whole_way(desk: Bench, kit: Path, programs: dict[str, Path], tmp_pa
 
 def test_names_of_several_phones_carry_no_serial() -> None:
     serials = ["R58M123ABCD", "192.168.1.11:5555", "192.168.1.111:5555", "192.168.11.1:5555"]
-    names = names_apart([("acme-kettle-9", serial) for serial in serials])
+    names = distinct_names([("acme-kettle-9", serial) for serial in serials])
     assert len(set(names)) == len(serials)
     assert all(re.fullmatch(r"acme-kettle-9-[0-9a-f]{6}", name) for name in names)
     for name, serial in zip(names, serials, strict=True):
         assert re.sub(r"[^a-z0-9]+", "", serial.lower())[-6:] not in name
     # The same the next time, so that an interrupted measurement goes on; and nothing where there is nothing to tell.
-    assert names_apart([("acme-kettle-9", serials[3]), ("acme-kettle-9", serials[0])]) == [names[3], names[0]]
-    assert names_apart([("acme-kettle-9", "a"), ("acme-pot-1", "b")]) == ["acme-kettle-9", "acme-pot-1"]
+    assert distinct_names([("acme-kettle-9", serials[3]), ("acme-kettle-9", serials[0])]) == [names[3], names[0]]
+    assert distinct_names([("acme-kettle-9", "a"), ("acme-pot-1", "b")]) == ["acme-kettle-9", "acme-pot-1"]
 
 
 @pytest.mark.slow
@@ -260,13 +262,13 @@ def test_sub_dits_left_out_decide_what_predicts_as_on_this_machine(
 ) -> None:
     desk.plug_in(make_phone(tmp_path / "phone"))
     asked: list[object] = []
-    make = tiny.profilers.adb._profile.profile_from_timings
+    make = _profile.build_profile
 
     def watch(*arguments: Any, **options: Any) -> DeviceProfile:
         asked.append(options["by_whole"])
         return make(*arguments, **options)
 
-    monkeypatch.setattr(tiny.profilers.adb._profile, "profile_from_timings", watch)
+    monkeypatch.setattr(_profile, "build_profile", watch)
     for at, calibrate in enumerate((None, 0)):
         out = tmp_path / f"{at}.json"
         options = {"cooling_s": 0.01, "budget_s": 0.1, "calibrate": calibrate}
@@ -295,7 +297,7 @@ def test_wrong_outputs_are_refused_by_name(desk: Bench, programs: dict[str, Path
         (["--adb", "--benchmark-model", "PROGRAM", "--pin", "0"], "give --cores MASK instead of --pin"),
         (
             ["--adb", "--benchmark-model", "PROGRAM", "--precision", "int8"],
-            "is of fp32, not int8; make one with --precision int8",
+            "was made in fp32, not in int8; make another with --precision int8",
         ),
         (["--adb", "--benchmark-model", "PROGRAM", "--delegate", "npu"], "There is no delegate 'npu' over adb"),
         (["--adb", "--benchmark-model", "PROGRAM", "--device", "My Phone"], "cannot name a device"),

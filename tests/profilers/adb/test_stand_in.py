@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from profilers.adb._adb import Ran
+from profilers.adb._adb import ShellResult
 from profilers.adb._benchmark_model import BenchmarkModel
-from profilers.adb._benchmark_model import Run
+from profilers.adb._benchmark_model import BenchmarkResult
 from profilers.adb._benchmark_model import Setting
-from profilers.adb._benchmark_model import read_run
+from profilers.adb._benchmark_model import read_result
 from profilers.importers import delegated_share
 from profilers.importers import make_log
 from subdit.core.errors import DeviceError
@@ -53,7 +53,7 @@ def test_forms_that_the_source_has_and_no_published_log() -> None:
     )
 
 
-def printed(layout: str, warm: list[int], timed: list[int], *, percentiles: bool) -> Ran:
+def printed(layout: str, warm: list[int], timed: list[int], *, percentiles: bool) -> ShellResult:
     """Both streams of a program that took these times."""
     bounds = "at least 1 iterations and at least 0 seconds but terminate if exceeding 9 seconds."
     running = f"INFO: Running benchmark for {bounds}"
@@ -61,13 +61,13 @@ def printed(layout: str, warm: list[int], timed: list[int], *, percentiles: bool
     for taken in (warm, timed):
         out += [running, f"INFO: {stand_in.counted(taken, percentiles=percentiles)}", ""]
     if layout == "tflite":
-        return Ran(0, "\n".join([*out, f"INFO: {stand_in.timings(7, warm, timed)}", ""]), "")
+        return ShellResult(0, "\n".join([*out, f"INFO: {stand_in.timings(7, warm, timed)}", ""]), "")
     err = "".join(f"INFO: [benchmark_litert_model.h:9] {line}\n" for line in stand_in.results(7, warm, timed))
-    return Ran(0, "\n".join([*out, ""]), err)
+    return ShellResult(0, "\n".join([*out, ""]), err)
 
 
-def understood(layout: str, ran: Ran) -> Run:
-    return read_run(ran, BenchmarkModel(layout, "p", frozenset(), "d"), PLAIN, "x")
+def understood(layout: str, ran: ShellResult) -> BenchmarkResult:
+    return read_result(ran, BenchmarkModel(layout, "p", frozenset(), "d"), PLAIN, "x")
 
 
 @pytest.mark.parametrize("percentiles", [False, True])

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-import profilers.adb._measure
-import profilers.adb._profile
+from profilers.adb import _measure
+from profilers.measuring import kit_selection
 from subdit.space import all_components
 from tests.profilers.adb.models import run_chain
 from tests.profilers.adb.models import write_chain
@@ -27,20 +27,20 @@ LAYERS = (40, 80)
 
 def use_tiny_space() -> None:
     """Let this process know a space of two components, and be content with few rounds."""
-    profilers.adb._profile.get_space = lambda name: small_space()  # type: ignore[assignment]
-    profilers.adb._profile.components_up_to = lambda space, limit: COMPONENTS  # type: ignore[assignment]
-    profilers.adb._measure.MIN_ROUNDS = 2  # type: ignore[misc]
-    profilers.adb._measure.CALL_MS = 5.0  # type: ignore[misc]
+    kit_selection.get_space = lambda name: small_space()  # type: ignore[assignment]
+    kit_selection.components_up_to = lambda space, limit: COMPONENTS  # type: ignore[assignment]
+    _measure.MIN_ROUNDS = 2  # type: ignore[misc]
+    _measure.CALL_MS = 5.0  # type: ignore[misc]
 
 
 def make_kit(folder: Path, *, wrong: str = "") -> Path:
     """Write the kit; `wrong` names a model whose expected output is another."""
     digests: dict[str, dict[str, dict[str, str]]] = {"components": {}, "whole": {}}
     write_chain(folder / "reference.tflite", tokens=64, width=96, layers=20, seed=0)
-    for at, component in enumerate(COMPONENTS):
+    for index, component in enumerate(COMPONENTS):
         model = folder / "components" / f"{component.name}.tflite"
-        matrices = write_chain(model, tokens=64, width=96, layers=LAYERS[at], seed=at)
-        x = np.random.default_rng(at).standard_normal((64, 96)).astype(np.float32)
+        matrices = write_chain(model, tokens=64, width=96, layers=LAYERS[index], seed=index)
+        x = np.random.default_rng(index).standard_normal((64, 96)).astype(np.float32)
         tensors = model.with_suffix(".npz")
         np.savez(tensors, x=x, output=run_chain(matrices, x) + (component.name == wrong))
         digests["components"][component.name] = {"model": digest(model), "tensors": digest(tensors)}

@@ -14,7 +14,7 @@ import pytest
 from profilers.browser import find_ort_web
 from profilers.browser import install_ort_web
 from profilers.browser._ort_web import cache_folder
-from profilers.browser._ort_web import wanted
+from profilers.browser._ort_web import pinned_ort_web
 from subdit.core.errors import MissingExtraError
 from subdit.core.errors import ProfileError
 
@@ -25,14 +25,14 @@ def copy(ort_web: Path, tmp_path: Path) -> Path:
 
 
 def test_the_right_files_are_taken(copy: Path, tmp_path: Path) -> None:
-    assert {path.name for path in find_ort_web(copy).values()} == set(wanted().files)
+    assert {path.name for path in find_ort_web(copy).values()} == set(pinned_ort_web().files)
     # As npm unpacks it.
     (tmp_path / "package").mkdir()
     copy.rename(tmp_path / "package" / "dist")
-    assert len(find_ort_web(tmp_path / "package")) == len(wanted().files)
+    assert len(find_ort_web(tmp_path / "package")) == len(pinned_ort_web().files)
 
 
-@pytest.mark.parametrize("name", wanted().files)
+@pytest.mark.parametrize("name", pinned_ort_web().files)
 def test_a_changed_or_missing_file_is_refused(copy: Path, name: str) -> None:
     path = copy / name
     whole = path.read_bytes()
@@ -99,4 +99,4 @@ def test_what_is_there_is_not_fetched_again(ort_web: Path, monkeypatch: pytest.M
 
 def test_no_address_of_a_registry_is_stated() -> None:
     stated = files("profilers.browser").joinpath("ort_web.json").read_text(encoding="utf-8")
-    assert "//" not in stated.replace(wanted().integrity, "")
+    assert "//" not in stated.replace(pinned_ort_web().integrity, "")

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import profilers
 from device_profiles import read_profile
 from profilers import Kit
 from profilers.browser._phones import MAX_RUNS
@@ -69,7 +68,7 @@ def test_a_profile_has_the_times_that_were_sent(
     client: Client, small_web: WebKit, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # This machine has a sensor, whatever it is.
-    monkeypatch.setattr(profilers._conditions, "temperature_c", lambda: 77.0)
+    monkeypatch.setattr("profilers.measuring.conditions.temperature_c", lambda: 77.0)
     state = measure(client, small_web, range(1, 5))
     assert (state["state"], state["id"], state["noisy"]) == ("done", "kettle/onnxruntime-web/fp32/t1", False)
     assert order.out is not None

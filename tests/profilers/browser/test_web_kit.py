@@ -52,7 +52,7 @@ def test_expected_outputs_are_those_of_a_model_with_the_weights_inside(
         inputs = {name: generate(recipe).reshape(shape) for name, (shape, recipe) in model.inputs.items()}
         session = get_runtime("onnxruntime").load(tmp_path / "inside.onnx", inputs, threads=1)
         session.run()
-        assert model.expected.off(statistics(session.output(), model.places)) < 1e-5
+        assert model.expected.difference(statistics(session.output(), model.places)) < 1e-5
 
 
 def test_outputs_are_of_order_one_and_vary(small_web: WebKit) -> None:
@@ -67,7 +67,7 @@ def test_weights_that_are_slightly_wrong_are_noticed(small_web: WebKit) -> None:
         if not model.weights:
             continue
         wrong = tuple(dataclasses.replace(recipe, scale=recipe.scale * 1.05) for recipe in model.weights)
-        off = model.expected.off(statistics(run_natively(model.graph, wrong, model.inputs), model.places))
+        off = model.expected.difference(statistics(run_natively(model.graph, wrong, model.inputs), model.places))
         assert off > TOLERANCE, model.name
 
 

@@ -108,4 +108,4 @@ def test_the_page_computes_the_same_statistics() -> None:
     """
     told = dict(run_in_node(code))  # type: ignore[call-overload]
     found = OutputStatistics(**{**told, "samples": tuple(told["samples"])})
-    assert statistics(generate(recipe), places).off(found) < 1e-12
+    assert statistics(generate(recipe), places).difference(found) < 1e-12

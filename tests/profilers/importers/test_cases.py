@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from profilers.adb._adb import Ran
+from profilers.adb._adb import ShellResult
 from profilers.adb._benchmark_model import BenchmarkModel
 from profilers.adb._benchmark_model import Setting
-from profilers.adb._benchmark_model import read_run
+from profilers.adb._benchmark_model import read_result
 from profilers.importers import ImportedLog
 from profilers.importers import read_log
 from subdit.core.errors import ImportLogError
@@ -69,13 +69,14 @@ def test_a_case_is_refused_for_its_reason(name: str) -> None:
 
 
 def test_an_accelerator_that_ran_nothing_is_noted() -> None:
-    assert "nnapi was asked for and ran nothing: all ran on the processor" in understood(
-        "c10-nothing-delegated.txt"
-    ).warnings
+    assert (
+        "nnapi was asked for and ran nothing: all ran on the processor"
+        in understood("c10-nothing-delegated.txt").warnings
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in RIGHT if name.startswith(("c01", "c02", "c03"))])
 def test_what_a_phone_prints_is_read_over_adb(name: str) -> None:
     program = BenchmarkModel("tflite", "/data/local/tmp/benchmark_model", frozenset(), "0" * 8)
-    run = read_run(Ran(0, (CASES / name).read_text(), ""), program, Setting(2, None, False, ""), "block-a")
+    run = read_result(ShellResult(0, (CASES / name).read_text(), ""), program, Setting(2, None, False, ""), "block-a")
     assert (run.mean_ms, run.median_ms) == (RIGHT[name]["mean_ms"], RIGHT[name]["median_ms"])

@@ -14,11 +14,11 @@ from scipy import stats
 
 import subdit
 from device_profiles import LatencyEstimator
-from device_profiles import check_physics
+from device_profiles import check_plausibility
 from device_profiles import load_profile
 from device_profiles import profile_from_dict
-from profilers._kit import Kit
-from profilers._kit import KitEntry
+from profilers.kits.kit import Kit
+from profilers.kits.kit import KitEntry
 from subdit.cli import group
 from subdit.core.errors import ImportLogError
 from subdit.core.errors import RunError
@@ -225,7 +225,7 @@ def test_quiet_logs_of_a_whole_space_make_a_profile_that_can_be_true(write_logs:
         assert latency.low_ms < latency.latency_ms < latency.high_ms and latency.rounds == 30
     covered = [one.low_ms <= shipped.latency_ms[name] <= one.high_ms for name, one in made.components.items()]
     assert sum(covered) >= 0.9 * len(NAMES)
-    assert not check_physics(made)
+    assert not check_plausibility(made)
 
 
 def test_runs_that_are_all_equal_are_so_to_half_a_microsecond(write_logs: WriteLogs) -> None:
@@ -233,7 +233,7 @@ def test_runs_that_are_all_equal_are_so_to_half_a_microsecond(write_logs: WriteL
     assert not made.noisy
     for latency in made.components.values():
         assert latency.high_ms - latency.low_ms == pytest.approx(1e-3)
-    assert not [one for one in check_physics(made) if one.rule == "noise"]
+    assert not [one for one in check_plausibility(made) if one.rule == "noise"]
 
 
 def test_nothing_is_overwritten_without_force(write_logs: WriteLogs, tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_whole_sub_dits_of_the_kit_calibrate(
     entries = [KitEntry(name, tmp_path, tmp_path) for name in NAMES]
     wholes = [KitEntry(spec.hash, tmp_path, tmp_path, spec) for spec in specs]
     kit = Kit(tmp_path, "digits", "litert", "int8", "0123456789abcdef", tuple(entries), tuple(wholes))
-    monkeypatch.setattr("profilers.importers._to_profile.open_kit", lambda folder: kit)
+    monkeypatch.setattr("profilers.importers._import_logs.open_kit", lambda folder: kit)
     latency_ms = LATENCY_MS | {spec.hash: ms for spec, ms in zip(specs, whole_ms.tolist(), strict=True)}
     with pytest.raises(ImportLogError, match="made in int8, not in fp32"):
         subdit.import_logs(write_logs(latency_ms), device="phone", kit=tmp_path, precision="fp32")
@@ -272,11 +272,11 @@ def test_a_restricted_kit_needs_the_logs_of_its_components_alone(
     assert len(names) < len(NAMES)
     entries = tuple(KitEntry(name, tmp_path, tmp_path) for name in names)
     kit = Kit(tmp_path, "digits", "litert", "fp32", "0123456789abcdef", entries, (), "tflite", limit)
-    monkeypatch.setattr("profilers.importers._to_profile.open_kit", lambda folder: kit)
+    monkeypatch.setattr("profilers.importers._import_logs.open_kit", lambda folder: kit)
     logs = write_logs({name: LATENCY_MS[name] for name in names})
     profile = subdit.import_logs(logs, device="phone", kit=tmp_path)
     assert profile.max_params == limit and set(profile.components) == set(names)
-    assert not [one for one in check_physics(profile) if one.rule == "gap"]
+    assert not [one for one in check_plausibility(profile) if one.rule == "gap"]
     (smallest,) = SPACE.decode(SPACE.enumerate(0, 1))
     by_hand = sum(count * LATENCY_MS[one.name] for one, count in components(SPACE, smallest).items())
     estimate = LatencyEstimator(profile, SPACE).estimate(SPACE.encode([smallest]))
@@ -289,7 +289,7 @@ def test_logs_of_whole_sub_dits_alone_make_a_profile(
     specs = SPACE.decode(SPACE.sample(np.random.default_rng(3), 10))
     entries = tuple(KitEntry(spec.hash, tmp_path, tmp_path, spec) for spec in specs)
     kit = Kit(tmp_path, "digits", "litert", "fp32", "0123456789abcdef", (), entries, "tflite")
-    monkeypatch.setattr("profilers.importers._to_profile.open_kit", lambda folder: kit)
+    monkeypatch.setattr("profilers.importers._import_logs.open_kit", lambda folder: kit)
     latency_ms = {spec.hash: 1.0 + at for at, spec in enumerate(specs)}
     logs = write_logs(latency_ms)
     profile = subdit.import_logs(logs, device="phone", kit=tmp_path)
@@ -332,7 +332,7 @@ def test_the_kit_says_how_many_operators_its_models_have(
         write_chain(tmp_path / f"{name}.tflite", tokens=1, width=2, layers=layers, seed=0)
     entries = tuple(KitEntry(name, tmp_path / f"{name}.tflite", tmp_path) for name in names)
     kit = Kit(tmp_path, "digits", "litert", "fp32", "0123456789abcdef", entries, (), "tflite", limit)
-    monkeypatch.setattr("profilers.importers._to_profile.open_kit", lambda folder: kit)
+    monkeypatch.setattr("profilers.importers._import_logs.open_kit", lambda folder: kit)
     made = subdit.import_logs(
         write_gpu_logs(dict.fromkeys(names, split(1, 3)) | {names[-1]: ""}), device="phone", kit=tmp_path
     )

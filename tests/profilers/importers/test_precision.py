@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 import subdit
-from profilers._kit import Kit
-from profilers._kit import KitEntry
 from profilers.importers import make_log
 from profilers.importers import read
 from profilers.importers import read_log
+from profilers.kits.kit import Kit
+from profilers.kits.kit import KitEntry
 from subdit.cli import group
 from subdit.core.errors import ImportLogError
 from subdit.space import all_components
@@ -74,7 +74,7 @@ def test_a_kit_of_another_precision_is_not_the_one_that_was_measured(
 ) -> None:
     entries = tuple(KitEntry(name, tmp_path, tmp_path) for name in NAMES)
     kit = Kit(tmp_path, "digits", "onnxruntime", "fp32", "0123456789abcdef", entries, ())
-    monkeypatch.setattr("profilers.importers._to_profile.open_kit", lambda folder: kit)
+    monkeypatch.setattr("profilers.importers._import_logs.open_kit", lambda folder: kit)
     logs = [minibench(tmp_path, "q8", NAMES)]
     with pytest.raises(
         ImportLogError, match="models are in int8, and the kit .* was made in fp32; name the kit that was"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import subdit
-from device_profiles import check_physics
+from device_profiles import check_plausibility
 from profilers.importers import ImportedLog
 from profilers.importers import make_log
 from profilers.importers import read
@@ -198,7 +198,7 @@ def test_the_share_of_xnnpack_is_kept_and_is_no_part_of_the_id(write_logs: Write
     made = subdit.import_logs(write_logs(said), device="phone")
     assert made.delegated_share == pytest.approx((500 + len(NAMES) - 1) / (500 + 10 * (len(NAMES) - 1)))
     assert made.id == "phone/tflite/fp32/t4"
-    assert not [one for one in check_physics(made) if one.rule == "identity"]
+    assert not [one for one in check_plausibility(made) if one.rule == "identity"]
     # Where it differs and the logs do not say of how many operators, it is left out.
     complete = "Explicitly applied XNNPACK delegate, and the model graph will be completely executed by the delegate."
     said[NAMES[0]] = processor(NAMES[0], complete)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,25 +13,30 @@ from click.testing import CliRunner
 from subdit._demo import CEILING_S
 from subdit._demo import QUICK
 from subdit._demo import DemoBudget
-from subdit._demo import ceiling_of
 from subdit._demo import demo
-from subdit._demo import duration_lines
+from subdit._demo._budget import ceiling_of
+from subdit._demo._budget import duration_lines
+from subdit._demo._context import Demo
+from subdit._demo._preconditions import require_same_demo
 from subdit.cli import group
 from subdit.cli._demo import command as demo_command
 from subdit.cli._distill import command as distill_command
 from subdit.cli._train import command as train_command
 from subdit.core.errors import RunError
+from subdit.core.errors import SearchError
+from subdit.core.progress import no_progress
 from subdit.core.run import Run
+from subdit.core.run import read_manifest
 from subdit.core.run import record_step
 from subdit.core.run import start_manifest
 from subdit.core.training_record import STUDENT
 from subdit.core.training_record import SUPERNET
 from subdit.core.training_record import TEACHER
 from subdit.core.training_record import TrainingRecord
-from supernet.distillation import FewStepConfig
-from supernet.distillation import KDMDConfig
+from supernet.distillation.few_step_teacher import FewStepConfig
+from supernet.distillation.kdmd import KDMDConfig
 from supernet.step_times import StepTimes
-from supernet.training.trainer import TrainingConfig
+from supernet.training.config import TrainingConfig
 
 
 @pytest.mark.parametrize(
@@ -84,6 +90,24 @@ def begun(folder: Path, budget: dict[str, object], **steps: dict[str, object]) -
     for name, left in {"demo": {"budget": budget, "seed": 0, "max_latency_ms": None}, **steps}.items():
         record_step(run, name, left)
     return folder
+
+
+def test_a_limit_that_no_search_takes_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match="no 'weight_kg' to limit"):
+        demo(tmp_path / "run", budget=QUICK, constraints={"weight_kg": 1.0})
+    assert read_manifest(Run(tmp_path / "run"))["steps"] == {}
+
+
+def test_a_demo_of_an_earlier_version_has_the_same_limits(tmp_path: Path) -> None:
+    def options(constraints: dict[str, float]) -> Demo:
+        return Demo(Run(run), QUICK, 0, None, constraints, lambda text: None, lambda title: nullcontext(no_progress))
+
+    run = begun(tmp_path / "run", asdict(QUICK))
+    require_same_demo(options({}))
+    with pytest.raises(RunError, match="a demo with other options"):
+        require_same_demo(options({"latency_ms": 2.0}))
+    record_step(Run(run), "demo", {"budget": asdict(QUICK), "seed": 0, "max_latency_ms": 2.0})
+    require_same_demo(options({"latency_ms": 2.0}))
 
 
 def test_a_demo_that_was_cut_does_not_go_on_without_a_ceiling(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from subdit.space import components_by_stage
 from subdit.space import get_space
 from subdit.space import part_activation_bytes
 from supernet.model.costs import measure_costs
-from supernet.model.costs import part_costs
 from supernet.model.dit import SubDiT
 from supernet.model.dit import example_inputs
+from tests.supernet.part_costs import measure_parts
+from tests.supernet.part_costs import part_costs
 from tests.supernet.shrunk import SHIPPED
 from tests.supernet.shrunk import shrunk
 
@@ -35,9 +36,9 @@ def watched_parts(space: SearchSpace, spec: SubDiTSpec, *, fused: bool) -> dict[
     """Live bytes of the whole model while each part of it runs, in float32."""
     with torch.device("meta"), no_init_weights():
         model = SubDiT.from_spec(space, spec)
-    costs = measure_costs(model, example_inputs(space))
+    parts = measure_parts(model, example_inputs(space))
     found = {
-        (stage, component.kind): part_costs(costs, stage, component.kind)
+        (stage, component.kind): part_costs(parts, stage, component.kind)
         for stage, count in components_by_stage(space, spec).items()
         for component in count
     }
@@ -54,7 +55,8 @@ def computed(space: SearchSpace, spec: SubDiTSpec, element_bytes: int = 4) -> tu
 
 def shallow(space: SearchSpace) -> SearchSpace:
     """With fewer blocks; of every block but those that wait for a long skip there is another just like it."""
-    return dataclasses.replace(space, depths=((1,), (2, 4, 8), (1,)), named={}) if max(space.full_depth) > 4 else space
+    deepest = max(depths[-1] for depths in space.depths)
+    return dataclasses.replace(space, depths=((1,), (2, 4, 8), (1,)), named={}) if deepest > 4 else space
 
 
 # The long loops over strips of mobile-1k take torch seconds each.

@@ -154,7 +154,7 @@ def test_the_papers_space_is_elastic_in_width_alone() -> None:
 @pytest.mark.parametrize("layers", [(8, 10, 10), (6, 20, 8), (6, 20, 10), (1, 2, 1), (3, 28, 5), (64, 64, 64)])
 def test_layer_counts_are_part_of_a_name(layers: tuple[int, int, int]) -> None:
     space = get_space("mobile-1k-" + "-".join(map(str, layers)))
-    assert space.full_depth == space.named["full"].depth == layers
+    assert tuple(depths[-1] for depths in space.depths) == space.named["full"].depth == layers
     assert all(2 * depths[0] >= depths[-1] for depths in space.depths)
     assert get_space(space.name) == space
     assert (space == MOBILE) == (layers == (8, 10, 10))

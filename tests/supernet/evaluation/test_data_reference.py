@@ -20,6 +20,7 @@ from subdit.core.run import start_manifest
 from subdit.space import get_space
 from supernet.checkpoints import save_model
 from supernet.data.digits import load_data
+from supernet.data.text import text_tensors
 from supernet.evaluation.conditioning import Conditioning
 from supernet.evaluation.conditioning import Text
 from supernet.evaluation.conditioning import condition_on
@@ -28,7 +29,6 @@ from supernet.evaluation.data_reference import class_values
 from supernet.evaluation.data_reference import reference_of_data_set
 from supernet.evaluation.reference import reference_of
 from supernet.evaluation.samples import generate
-from supernet.evaluation.validation_loss import text_tensors
 from supernet.model.dit import SubDiT
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT

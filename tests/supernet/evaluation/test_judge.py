@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn.svm import SVC
 
+from benchmarks.quality import bootstrap_fd
 from subdit.core.errors import EvaluationError
 from supernet.data.digits import digit_caption
 from supernet.data.digits import load_data
@@ -25,7 +26,6 @@ from supernet.evaluation.metrics import nearest_neighbor_distances
 from supernet.evaluation.reference import RealImages
 from supernet.evaluation.reference import Reference
 from supernet.evaluation.reference import reference_of
-from supernet.evaluation.samples import bootstrap_fd
 from supernet.evaluation.samples import judge_samples
 from supernet.evaluation.samples import pixel_judge
 

@@ -44,8 +44,8 @@ def test_validation_set_is_fixed_and_of_the_validation_images() -> None:
 def test_validation_loss_by_hand(supernet: ElasticDiT) -> None:
     spec = SPACE.named["tiny"]
     data = validation_set("digits", data=DATA.validation.take(range(5)), per_image=1)
-    found = validation_loss(supernet, spec, data)
-    assert found == validation_loss(supernet, spec, data)
+    found = validation_loss(supernet, data, spec=spec)
+    assert found == validation_loss(supernet, data, spec=spec)
     alone = supernet.extract(spec)
     errors = []
     for row in range(5):
@@ -55,7 +55,7 @@ def test_validation_loss_by_hand(supernet: ElasticDiT) -> None:
             predicted = alone(x_t, 1000 * sigma[None], data.text[0][row : row + 1])[0]
         errors.append(float(np.mean((predicted - (noise - clean)).numpy() ** 2)))
     assert found == pytest.approx(np.mean(errors), rel=1e-5)
-    assert validation_loss(supernet, SPACE.named["full"], data) != found
+    assert validation_loss(supernet, data, spec=SPACE.named["full"]) != found
 
 
 @pytest.mark.parametrize("name", ["tiny", "full"])
@@ -83,7 +83,7 @@ def test_predictions_are_the_sub_networks_within_the_supernet_on_any_number_of_t
 def test_a_silent_model_has_the_loss_of_the_target_itself() -> None:
     data = validation_set("digits")
     target = (data.noise - data.latents).square().mean().item()
-    assert validation_loss(ElasticDiT(space="digits"), SPACE.named["tiny"], data) == pytest.approx(target)
+    assert validation_loss(ElasticDiT(space="digits"), data, spec=SPACE.named["tiny"]) == pytest.approx(target)
 
 
 def test_generation_is_seeded_and_guided(supernet: ElasticDiT) -> None:

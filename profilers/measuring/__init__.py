@@ -1,0 +1,1 @@
+"""Measuring: rounds and sessions, statistics of raw timings, conditions, and the profile that they make."""

@@ -1,0 +1,107 @@
+"""`demo`: the whole road on real handwriting, with this machine as the device. It only strings the verbs together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from subdit._demo import _preconditions
+from subdit._demo import _steps
+from subdit._demo._budget import CEILING_S
+from subdit._demo._budget import QUICK
+from subdit._demo._budget import DemoBudget
+from subdit._demo._context import SPACE
+from subdit._demo._context import Bar
+from subdit._demo._context import Demo
+from subdit.core.progress import no_progress
+from subdit.core.run import Run
+from subdit.core.run import start_manifest
+from subdit.core.training_record import TrainingRecord
+from subdit.core.training_record import cut_sentence
+
+__all__ = ["CEILING_S", "QUICK", "SPACE", "DemoBudget", "DemoResult", "demo"]
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made.
+
+    Attributes:
+        run: the run folder.
+        picks: per pick what was predicted and what was measured, and where it lies.
+        teacher: quality of the few-step teacher.
+        noisy: whether the machine was too noisy to rank close sub-DiTs.
+        speed: of the machine while the picks were measured, over that while the kit was.
+        trained: how far supernet, few-step teacher and K-DMD came.
+        cut: the sentence about those that the ceiling cut short, empty where none was.
+        report: the page.
+        samples: the picture.
+    """
+
+    run: Path
+    picks: dict[str, dict[str, Any]]
+    teacher: dict[str, Any]
+    noisy: bool
+    speed: float
+    trained: dict[str, TrainingRecord]
+    cut: str
+    report: Path
+    samples: Path
+
+
+def demo(
+    run_path: Path = Path("runs/demo"),
+    *,
+    budget: DemoBudget | None = None,
+    seed: int = 0,
+    ceiling_s: float | None = CEILING_S,
+    constraints: Mapping[str, float] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    bar: Bar = lambda title: nullcontext(no_progress),
+) -> DemoResult:
+    """Data, supernet, device profile, search, K-DMD, export, measured picks, report; a killed demo resumes.
+
+    `ceiling_s` is of all training together and does not identify the demo: until something is cut short, it may be
+    another one each time, or None.
+
+    Raises:
+        RunError: the folder holds a demo of other budgets, another seed or an earlier version, or one that was cut
+            short, and there is to be no ceiling.
+        SubditError: whatever a step raises.
+    """
+    run = Run(run_path)
+    start_manifest(run, space=SPACE)
+    made = Demo(run, DemoBudget() if budget is None else budget, seed, ceiling_s, constraints or {}, say, bar)
+    _preconditions.require_same_demo(made)
+    _preconditions.refuse_cut(made)
+    _steps.describe_data(made)
+    _steps.tell_duration(made)
+    _steps.train_supernet(made)
+    _preconditions.set_aside_stale(made)
+    noisy = _steps.profile_machine(made)
+    _steps.search_front(made)
+    _steps.distill_pick(made)
+    exports = _steps.export_picks(made)
+    _steps.measure_picks(made, exports)
+    samples = _steps.draw_samples(made, exports["balanced"])
+    qualities, teacher = _steps.judge_samples(made)
+    say("Report: one page for the team, a picture, a table")
+    from reports import report
+
+    written = report(run.path, force=True)
+    trained = _preconditions.training_records_of(run)
+    return DemoResult(
+        run=run.path,
+        picks=_steps.closing_rows(run, exports, qualities),
+        teacher=teacher,
+        noisy=noisy,
+        speed=_steps.machine_speed(run, exports["balanced"]),
+        trained=trained,
+        cut=cut_sentence(trained, space=SPACE),
+        report=written.html,
+        samples=samples,
+    )

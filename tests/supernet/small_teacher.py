@@ -1,0 +1,76 @@
+"""For tests of distillation: a redrawn supernet, its few-step teacher, a few digits, and what stands for a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from subdit.space import get_space
+from supernet.data.digits import load_data
+from supernet.data.text import text_tensors
+from supernet.distillation.kdmd import KDMDBatch
+from supernet.distillation.kdmd import draw_batch
+from supernet.few_step_adapter import add_few_step_adapter
+from supernet.model.dit import SubDiT
+from supernet.model.dit import redraw_
+from supernet.model.elastic import ElasticDiT
+
+SPACE = get_space("digits")
+TINY = SPACE.decode(SPACE.enumerate(0, 1))[0]
+TRAIN = load_data("digits").train.take(range(40))
+TEXT = text_tensors("digits", TRAIN.captions)
+EMPTY = text_tensors("digits", ("",))
+
+
+class KilledError(Exception):
+    """Stands for a kill: work stops in the middle."""
+
+
+def redrawn_supernet() -> ElasticDiT:
+    model = ElasticDiT(space="digits")
+    redraw_(model, seed=0)
+    return model.eval()
+
+
+def teacher_with_adapter() -> SubDiT:
+    teacher = redrawn_supernet().full
+    add_few_step_adapter(teacher, rank=2)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, parameter in teacher.named_parameters():
+            if "lora" in name:
+                parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return teacher.eval()
+
+
+def drawn_batch(count: int = 8) -> KDMDBatch:
+    return draw_batch(torch.from_numpy(TRAIN.latents), TEXT, count, seed=5)
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def leaping_clock() -> Any:
+    """A clock by which every step takes so long that a resume state is written after it."""
+    now = iter(range(0, 10**6, 20))
+    return SimpleNamespace(perf_counter=lambda: float(next(now)))
+
+
+def stop_after(calls: int) -> Callable[..., None]:
+    left = iter(range(calls - 1))
+
+    def stop(*_: object) -> None:
+        if next(left, None) is None:
+            raise KilledError
+
+    return stop

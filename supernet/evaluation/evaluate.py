@@ -18,9 +18,9 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
 from subdit.core.run import read_manifest
+from subdit.core.weights import supernet_digest
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
-from supernet.checkpoints import supernet_digest
 from supernet.data.digits import load_data
 from supernet.evaluation.feature_spaces import make_feature_space
 from supernet.evaluation.figures import REAL

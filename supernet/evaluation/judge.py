@@ -58,7 +58,7 @@ class Judge:
     def features(self, latents: Images) -> Features:
         """Features (count, dims) of latents (count, ...); raises `EvaluationError` where there are no finite ones."""
         if not np.isfinite(latents).all():
-            raise EvaluationError("The samples are not finite, so the weights are broken; train the supernet anew.")
+            raise EvaluationError("The samples are not finite, so the weights are broken; train the supernet again.")
         parts = []
         for start in range(0, len(latents), _IMAGES_AT_ONCE):
             images = latents[start : start + _IMAGES_AT_ONCE]

@@ -14,11 +14,11 @@ from subdit.core.errors import RunError
 from subdit.core.origin import name_search
 from subdit.core.run import Run
 from subdit.core.run import read_pick
+from subdit.core.weights import supernet_digest
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet_of
-from supernet.checkpoints import supernet_digest
 from supernet.export.exporter import student_origin
 from supernet.model.dit import SubDiT
 from supernet.recipe import SamplingRecipe

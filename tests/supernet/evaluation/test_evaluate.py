@@ -25,11 +25,11 @@ from subdit.core.origin import origin
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
 from subdit.core.stale import told_before_training
+from subdit.core.weights import supernet_digest
 from subdit.space import get_space
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.checkpoints import save_model
-from supernet.checkpoints import supernet_digest
 from supernet.data.digits import load_data
 from supernet.evaluation import evaluate as module
 from supernet.evaluation import samples as samples_module

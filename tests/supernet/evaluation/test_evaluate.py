@@ -24,7 +24,7 @@ from subdit.core.files import write_json
 from subdit.core.origin import origin
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
-from subdit.core.stale import told_before_training
+from subdit.core.stale import stale_after_training
 from subdit.core.weights import supernet_digest
 from subdit.space import get_space
 from supernet.checkpoints import load_sub_dit
@@ -247,7 +247,7 @@ def test_figures_of_other_weights_are_named_set_aside_and_made_again(run: Run) -
     before = supernet_digest(run.supernet)
     old = evaluate(run.path, points=["tiny", "full"], **FAST)
     content = {path.name: path.read_bytes() for path in run.evaluation.glob("*.json")}
-    assert "2 evaluations" in told_before_training(run)
+    assert "2 evaluations" in stale_after_training(run)
     after = save(run, 4)
     with pytest.warns(UserWarning, match=f"evaluation of 'tiny' at .* is of the supernet {before}, and .* {after}"):
         new = evaluate(run.path, points=["tiny"], **FAST)

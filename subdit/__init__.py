@@ -19,6 +19,7 @@ __version__ = VERSION
 
 _VERBS = {
     "spaces": "subdit.space:space_names",
+    "data": "supernet.data.encoding:encode",
     "train": "supernet.training.trainer:train",
     "evaluate": "supernet.evaluation.evaluate:evaluate",
     "kit": "profilers:kit",

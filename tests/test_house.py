@@ -48,6 +48,7 @@ def test_a_room_loads_nothing_heavy(room: str) -> None:
 
 SUBVERBS = [["spaces", "list"], ["spaces", "show"]]
 SUBVERBS += [["devices", name] for name in ("list", "show", "check", "compare")]
+SUBVERBS += [["data", name] for name in ("encode", "show", "train-vae")]
 PROFILE = "device_profiles/shipped/linux-amd-epyc--litert--int8--t1--mobile-1k.json"
 # What only looks; each answers at once, since it loads nothing that takes long to load.
 READ_ONLY = [

@@ -16,6 +16,7 @@ __all__ = ["VERBS", "group", "main"]
 VERBS = {
     "demo": "Walk the whole road on handwriting, on this machine.",
     "spaces": "List the search spaces, or show one.",
+    "data": "Encode your own captioned pictures for a space, or show what was encoded.",
     "train": "Train a supernet: every sub-DiT of a space in one set of weights.",
     "evaluate": "Judge sub-DiTs of a run by their samples, against real images.",
     "kit": "Export the components of a space, to be measured on a device.",

@@ -26,6 +26,8 @@ EXTRA_OF = {
     "accelerate": "torch",
     "transformers": "diffusion",
     "peft": "diffusion",
+    "PIL": "data",
+    "pyarrow": "parquet",
     "aiohttp": "serve",
     "cryptography": "serve",
     "segno": "serve",

@@ -47,6 +47,10 @@ class ExportError(SubditError):
     """A model that could not be exported, or whose export does not compute what the model computes."""
 
 
+class DataError(SubditError):
+    """Pictures, captions or an encoded data set that are missing, damaged, or made for another space or encoder."""
+
+
 class SampleError(SubditError):
     """A prompt or a model that cannot be sampled from."""
 

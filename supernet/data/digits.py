@@ -6,15 +6,29 @@ Real latents and captions come through the same `CaptionedLatents`; the digits o
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from functools import cached_property
+from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from subdit.core.errors import SpaceError
+from subdit.space import get_space
+from supernet.data.data_set import DataBatch
+from supernet.data.data_set import TextBatch
+from supernet.data.data_set import space_key
 from supernet.data.text import NUMERALS
+from supernet.data.text import text_encoders
+from supernet.data.text_encoder import EncodedText
+from supernet.data.text_encoder import null_text
+
+if TYPE_CHECKING:
+    from supernet.data.shards import Record
 
 SPLIT_SEED = 20260123
 
@@ -86,3 +100,60 @@ def load_data(space_name: str) -> DataSplit:
     if space_name != "digits":
         raise SpaceError(f"Space {space_name!r} has no data set of its own; train space 'digits', which has.")
     return digits()
+
+
+class DigitsDataSet:
+    """The digits as a `DataSet` in memory; the plug-in `digits` of `subdit.data_sets`."""
+
+    name = "digits"
+
+    def __init__(self) -> None:
+        self._space = get_space("digits")
+        self._parts = {part: getattr(digits(), part) for part in ("train", "validation", "judge")}
+        self._encoders = text_encoders(self._space)
+        self.references = {encoder.name: "words" for encoder in self._encoders}
+        self.key: dict[str, Any] = {
+            "space": space_key(self._space),
+            "latents": {"class": "pixels", "channels": 1},
+            "text": {encoder.name: encoder.key for encoder in self._encoders},
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        content = [self.key, *(part.hash for part in self._parts.values())]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def count(self, split: str) -> int:
+        return len(self._parts[split])
+
+    def read(self, split: str, rows: Sequence[int]) -> DataBatch:
+        import torch
+
+        taken = self._parts[split].take(rows)
+        text = _text_batch([encoder.encode(taken.captions) for encoder in self._encoders])
+        return DataBatch(tuple(_ids(split, rows)), torch.from_numpy(taken.latents), text)
+
+    def records(self, split: str, rows: Sequence[int]) -> list[Record]:
+        from supernet.data.shards import Record
+
+        taken = self._parts[split].take(rows)
+        return [
+            Record(id=identity, caption=caption, split=split, group=identity, columns={"label": str(label)})
+            for identity, caption, label in zip(_ids(split, rows), taken.captions, taken.labels.tolist(), strict=True)
+        ]
+
+    def null_text(self) -> TextBatch:
+        return _text_batch([null_text(encoder) for encoder in self._encoders])
+
+
+def _ids(split: str, rows: Sequence[int]) -> list[str]:
+    return [f"{split}/{row}" for row in rows]
+
+
+def _text_batch(encoded: Sequence[EncodedText]) -> TextBatch:
+    import torch
+
+    return TextBatch(
+        tuple(torch.from_numpy(text.embeddings) for text in encoded),
+        torch.from_numpy(np.concatenate([text.mask for text in encoded], axis=1)),
+    )

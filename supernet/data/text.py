@@ -9,32 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from subdit.core.errors import DataError
 from subdit.core.errors import SampleError
 from subdit.space import SearchSpace
+from subdit.space import TextInput
 from subdit.space import get_space
+from supernet.data.text_encoder import PLAIN_TEMPLATE
+from supernet.data.text_encoder import PRECISION
+from supernet.data.text_encoder import Embeddings
+from supernet.data.text_encoder import EncodedText
+from supernet.data.text_encoder import TextEncoder
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Embeddings = npt.NDArray[np.float32]
-
-
-class TextEncoder(Protocol):
-    """A frozen encoder; `name`, `width` and `tokens` are those of the space's `TextInput` that it serves."""
-
-    name: str
-    width: int
-    tokens: int
-
-    def encode(self, prompts: Sequence[str]) -> Embeddings:
-        """Embeddings (len(prompts), tokens, width); raises `SampleError` on a prompt that it cannot read."""
-        ...
-
 
 NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -51,11 +43,31 @@ class WordEncoder:
         self.width = width
         self.tokens = tokens
         self.vocabulary = ("", *vocabulary)
+        self.seed = seed
         rng = np.random.default_rng(seed)
         self._words = rng.standard_normal((len(self.vocabulary), width)).astype(np.float32)
         self._positions = 0.5 * rng.standard_normal((tokens, width)).astype(np.float32)
 
-    def encode(self, prompts: Sequence[str]) -> Embeddings:
+    @property
+    def key(self) -> dict[str, Any]:
+        return {
+            "encoder": "words",
+            "name": self.name,
+            "width": self.width,
+            "tokens": self.tokens,
+            "vocabulary": list(self.vocabulary),
+            "seed": self.seed,
+        }
+
+    def encode(self, prompts: Sequence[str]) -> EncodedText:
+        embeddings = self.embed(prompts)
+        return EncodedText(embeddings, np.ones(embeddings.shape[:2], dtype=np.bool_))
+
+    def truncated(self, prompts: Sequence[str]) -> npt.NDArray[np.bool_]:
+        return np.zeros(len(prompts), dtype=np.bool_)
+
+    def embed(self, prompts: Sequence[str]) -> Embeddings:
+        """Embeddings (len(prompts), tokens, width); raises `SampleError` on a prompt that it cannot read."""
         rows = np.zeros((len(prompts), self.tokens), dtype=np.int64)
         for row, prompt in zip(rows, prompts, strict=True):
             words = prompt.lower().split()
@@ -73,14 +85,31 @@ class WordEncoder:
         return ", ".join(self.vocabulary[1:])
 
 
-def text_encoders(space: SearchSpace) -> tuple[TextEncoder, ...]:
-    """The text encoders of a space, in the order of its `text_inputs`."""
-    return tuple(
-        WordEncoder(
-            name=text.name, width=text.width, tokens=text.tokens, vocabulary=("a", "handwritten", "digit", *NUMERALS)
-        )
-        for text in space.text_inputs
+def digit_words(
+    text_input: TextInput,
+    argument: str = "",
+    *,
+    template: str = PLAIN_TEMPLATE,
+    device: str = "auto",
+    precision: str = PRECISION,
+) -> WordEncoder:
+    """The word encoder of the digits for a space's text input; the plug-in `words` of `subdit.text_encoders`.
+
+    It computes nothing, so that device and precision are all one to it.
+    """
+    if argument or template != PLAIN_TEMPLATE:
+        raise DataError("The text encoder 'words' has neither an argument nor a template; leave them out.")
+    return WordEncoder(
+        name=text_input.name,
+        width=text_input.width,
+        tokens=text_input.tokens,
+        vocabulary=("a", "handwritten", "digit", *NUMERALS),
     )
+
+
+def text_encoders(space: SearchSpace) -> tuple[TextEncoder, ...]:
+    """The word encoders of a space's text inputs, in their order."""
+    return tuple(digit_words(text) for text in space.text_inputs)
 
 
 def drop_encoders(
@@ -104,7 +133,7 @@ def drop_encoders(
 
 def encode_prompts(space: SearchSpace, prompts: Sequence[str]) -> tuple[Embeddings, ...]:
     """Per text encoder of the space the embeddings (len(prompts), tokens, width) of the prompts."""
-    return tuple(encoder.encode(prompts) for encoder in text_encoders(space))
+    return tuple(encoder.encode(prompts).embeddings for encoder in text_encoders(space))
 
 
 def text_tensors(space_name: str, captions: tuple[str, ...]) -> tuple[Tensor, ...]:

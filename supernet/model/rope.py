@@ -26,7 +26,8 @@ class RotaryGrid:
         grid: tokens per side.
         head_dim: of the heads that are rotated.
         theta: base of the frequencies.
-        stride: fine tokens per side of one of these, see `rope_angles`.
+        stride: fine tokens per side of one of these, which stands at their centre, so that positions mean the same
+            in every stage.
     """
 
     grid: int
@@ -35,19 +36,14 @@ class RotaryGrid:
     stride: int = 1
 
     def table(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-        """`rope_angles` of the grid on a device, by default where torch makes new tensors."""
+        """Cosines and signed sines of every token's rotation, each of shape (grid * grid, 1, head_dim), float32.
+
+        Half of the frequencies turn with the row, half with the column. `device` is by default where torch makes new
+        tensors.
+        """
         # Copied, since a tensor that shared the arrays' memory could change those of all models.
         cos, sin = _angles(self)
         return torch.tensor(cos, device=device), torch.tensor(sin, device=device)
-
-
-def rope_angles(grid: int, head_dim: int, *, theta: float, stride: int = 1) -> tuple[Tensor, Tensor]:
-    """Cosines and signed sines of every token's rotation, each of shape (grid * grid, 1, head_dim), float32.
-
-    Half of the frequencies turn with the row, half with the column. A coarse token stands at the centre of the
-    `stride` x `stride` fine tokens that it replaces, so that positions mean the same in every stage.
-    """
-    return RotaryGrid(grid, head_dim, theta, stride).table()
 
 
 # Every block of every sub-DiT asks; a space has two grids.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from dataclasses import replace
 from functools import partial
@@ -41,8 +42,6 @@ from supernet.training.config import TrainingConfig
 from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
 from supernet.training.elastic_step import elastic_step
-from supernet.training.metrics_file import METRICS
-from supernet.training.metrics_file import drop_metrics_after
 from supernet.training.muon import muon_dtype
 from supernet.training.optimizers import optimizers_of
 from supernet.training.optimizers import schedule
@@ -56,6 +55,7 @@ from supernet.training.step_budget import record
 from supernet.training.step_loop import run_steps
 
 STATE = "state.safetensors"
+METRICS = "metrics.jsonl"
 
 
 def train(
@@ -232,3 +232,19 @@ class Trainer:
         self.ema.step(self.supernet.parameters())
         self.step += 1
         return losses
+
+
+def read_metrics(path: Path) -> Iterator[dict[str, float]]:
+    """The lines of a metrics file; a torn last line, left by a kill, is skipped."""
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def drop_metrics_after(path: Path, step: int) -> None:
+    """Remove the lines of later steps, which a resumed training will write again."""
+    if path.exists():
+        kept = [line for line in read_metrics(path) if line["step"] <= step]
+        write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -23,7 +23,7 @@ from supernet.model.attention import group_queries
 from supernet.model.attention import grouped_attention
 from supernet.model.attention import ungroup_queries
 from supernet.model.dit import redraw_
-from supernet.model.rope import rope_angles
+from supernet.model.rope import RotaryGrid
 from supernet.model.rope import rotate
 
 Array = npt.NDArray[np.float64]
@@ -310,7 +310,7 @@ def test_sequences_that_do_not_cut_are_refused() -> None:
 def turned_dots(grid: int, *, stride: int = 1) -> Array:
     """q_i . k_j over all pairs of tokens for one q and one k that are laid on every token."""
     q, k = drawn(9, (1, 1, 1, 16), (1, 1, 1, 16))
-    cos, sin = (table.double() for table in rope_angles(grid, 16, theta=50.0, stride=stride))
+    cos, sin = (table.double() for table in RotaryGrid(grid, 16, theta=50.0, stride=stride).table())
     spread = [rotate(x.expand(-1, grid * grid, -1, -1), cos, sin)[0, :, 0] for x in (q, k)]
     return np.asarray(spread[0] @ spread[1].T)
 
@@ -327,14 +327,15 @@ def test_rotated_dot_products_depend_on_the_offset_alone() -> None:
 
 def test_rotation_keeps_lengths_and_leaves_the_origin() -> None:
     (x,) = drawn(10, (1, 9, 1, 8))
-    turned = rotate(x, *(table.double() for table in rope_angles(3, 8, theta=10.0)))
+    turned = rotate(x, *(table.double() for table in RotaryGrid(3, 8, theta=10.0).table()))
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1), rtol=1e-6, atol=0)
     assert torch.equal(turned[:, 0], x[:, 0])
 
 
 def angles(grid: int, *, theta: float, stride: int = 1) -> Array:
     """Every token's angles (grid, grid, head_dim = 8), read off the tables; none may exceed half a turn."""
-    cos, sin = (np.asarray(table, dtype=np.float64) for table in rope_angles(grid, 8, theta=theta, stride=stride))
+    tables = RotaryGrid(grid, 8, theta=theta, stride=stride).table()
+    cos, sin = (np.asarray(table, dtype=np.float64) for table in tables)
     sin[..., :4] *= -1
     return np.arctan2(sin, cos).reshape(grid, grid, 8)
 

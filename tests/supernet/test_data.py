@@ -92,12 +92,12 @@ def encoder(**changes: object) -> WordEncoder:
 
 
 def test_embeddings_are_of_words_and_places() -> None:
-    one = encoder().encode(["a b", "b a", "A  b", ""])
+    one = encoder().embed(["a b", "b a", "A  b", ""])
     assert one.shape == (4, 3, 16) and one.dtype == np.float32
-    assert np.array_equal(one, encoder().encode(["a b", "b a", "a b", ""]))
+    assert np.array_equal(one, encoder().embed(["a b", "b a", "a b", ""]))
     assert not np.allclose(one[0], one[1])
     np.testing.assert_allclose(one[0, 0] - one[1, 1], one[3, 0] - one[3, 1], atol=1e-6, err_msg="word a, two places")
-    assert not np.array_equal(one, encoder(seed=1).encode(["a b", "b a", "a b", ""]))
+    assert not np.array_equal(one, encoder(seed=1).embed(["a b", "b a", "a b", ""]))
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ from supernet.model.dit import example_inputs
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
 from supernet.model.placement import model_inputs
-from supernet.model.rope import rope_angles
+from supernet.model.rope import RotaryGrid
 from supernet.model.rope import rotate
 from supernet.model.templates import empty_sub_dit
 from supernet.sampling import sample_euler
@@ -116,9 +116,9 @@ def test_there_is_one_table_a_grid_and_it_stays_float32(name: str) -> None:
     model = CONVERSIONS[name](redrawn())
     assert len(attentions(model)) > 5 and len(tables(model)) == 4, "cosines and sines of the grid and of half of it"
     for each in attentions(model):
-        cos, sin = rope_angles(
+        cos, sin = RotaryGrid(
             each.rotary_grid.grid, SPACE.head_dim, theta=SPACE.rope_theta, stride=each.rotary_grid.stride
-        )
+        ).table()
         assert torch.equal(each.rope_cos, cos) and torch.equal(each.rope_sin, sin)
         assert cos.dtype == torch.float32 and each.rotary_grid.grid**2 == len(cos)
     assert {each.rotary_grid.grid for each in attentions(model)} == {SPACE.grid, SPACE.grid // 2}
@@ -149,7 +149,7 @@ def test_a_file_is_the_same_with_a_table_for_each_block(tmp_path: Path) -> None:
 
 def test_heads_in_bfloat16_are_rotated_with_one_rounding() -> None:
     """Against float64; bfloat16 tables, which a cast of the model would leave, are further off."""
-    exact = rope_angles(8, 16, theta=100.0)
+    exact = RotaryGrid(8, 16, theta=100.0).table()
     x = torch.randn(2, 64, 3, 16, generator=torch.Generator().manual_seed(0)).to(HALF)
     reference = rotate(x.double(), *(table.double() for table in exact))
     # Half a unit in the last of eight bits is at most 1/256, and float32 adds a little before.

@@ -42,9 +42,9 @@ from supernet.data.digits import load_data
 from supernet.model.elastic import ElasticDiT
 from supernet.training.config import TrainingConfig
 from supernet.training.elastic_step import StepLosses
-from supernet.training.metrics_file import read_metrics
 from supernet.training.optimizers import schedule
 from supernet.training.trainer import Trainer
+from supernet.training.trainer import read_metrics
 from supernet.training.trainer import train
 from tests.supernet.two_encoders import two_encoder_space
 

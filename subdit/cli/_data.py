@@ -1,0 +1,326 @@
+"""`subdit data`: encode pictures and captions, show what was encoded, train an autoencoder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import TypeVar
+
+import click
+
+from subdit.cli._progress import progress_bar
+from subdit.cli._table import echo_json
+from subdit.cli._table import echo_table
+
+if TYPE_CHECKING:
+    from supernet.data.splits import SplitRule
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@click.group()
+def command() -> None:
+    """Encode captioned pictures for a space, or show what was encoded.
+
+    Pictures are a folder with a .txt file beside each or a metadata.jsonl or metadata.csv, WebDataset's .tar files, or
+    Parquet files.
+
+    \b
+    Examples:
+        subdit data train-vae pictures/ --space my-space --out vaes/mine
+        subdit data encode pictures/ --space my-space --vae vaes/mine --text clip=models/clip --out data/mine
+        subdit data show data/mine
+    """
+
+
+def _source_options(verb: _Command) -> _Command:
+    """Options that say how pictures are read and divided; the same ones for all verbs that read pictures."""
+    options = (
+        click.option("--space", required=True, help="Search space whose latents are made."),
+        click.option("--caption-column", default="text", show_default=True, help="Of metadata, JSON or Parquet."),
+        click.option("--validation", type=float, default=0.05, show_default=True, help="Fraction that validates."),
+        click.option("--judge", type=float, default=0.1, show_default=True, help="Fraction that only judges."),
+        click.option("--split-seed", type=int, default=0, show_default=True, help="Another one divides otherwise."),
+        click.option("--group-by", metavar="COLUMN", help="Pictures with one value are in one split."),
+        click.option("--background", default="#ffffff", show_default=True, help="Where a picture is transparent."),
+        click.option("--upscale", is_flag=True, help="Enlarge pictures that are too small; else they are rejected."),
+        click.option("--max-megapixels", type=float, default=64.0, show_default=True, help="Of a picture."),
+        click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps; auto: what there is."),
+    )
+    for option in reversed(options):
+        verb = option(verb)
+    return verb
+
+
+@command.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@_source_options
+@click.option("--vae", type=click.Path(path_type=Path), help="Folder of a diffusers autoencoder; none: pixels.")
+@click.option("--text", multiple=True, metavar="NAME=ENCODER", help="A text input and its encoder's folder or plug-in.")
+@click.option("--template", multiple=True, metavar="NAME=TEXT", help="What captions are put into, at its {}.")
+@click.option(
+    "--text-precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of the text encoders; bfloat16 halves their memory.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the data set.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float16", "bfloat16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="Stored.",
+)
+@click.option("--licence", help="Of all pictures, written into the manifest.")
+@click.option("--licence-column", metavar="COLUMN", help="Column with the licence of each picture.")
+@click.option("--scaling-factor", type=float, help="In place of the constants in the VAE's config.json.")
+@click.option("--shift-factor", type=float, help="Likewise.")
+@click.option(
+    "--statistics-bound",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="How far a VAE's latents may be off mean 0 and deviation 1.",
+)
+@click.option("--shard-size", type=click.IntRange(min=1), help="Pictures per shard; by default what is 128 MiB.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Encoded at once.")
+@click.option("--force", is_flag=True, help="Encode anew over what the folder holds.")
+def encode(
+    source: Path,
+    space: str,
+    vae: Path | None,
+    text: tuple[str, ...],
+    template: tuple[str, ...],
+    text_precision: str,
+    out: Path,
+    dtype: str,
+    licence: str | None,
+    licence_column: str | None,
+    scaling_factor: float | None,
+    shift_factor: float | None,
+    statistics_bound: float,
+    shard_size: int | None,
+    batch_size: int,
+    force: bool,
+    **reading: Any,
+) -> None:
+    """Encode the pictures of SOURCE, once, into latents and token embeddings that training reads.
+
+    The shorter side of a picture is resized to the space's picture size and the longer one cropped around the centre;
+    what cannot be used is counted and listed in rejected.jsonl. Stopped at any moment, the same command goes on.
+
+    \b
+    Examples:
+        subdit data encode pictures/ --space my-space --vae vaes/mine --text clip=models/clip --out data/mine
+        subdit data encode shards/ --space my-space --vae vaes/mine --text clip=models/clip --text t5=models/t5 \\
+            --group-by artist --licence CC-BY-4.0 --out data/mine
+    """
+    from subdit.space import get_space
+    from supernet.data.encoding import EncodingConfig
+    from supernet.data.encoding import encode as encode_pictures
+    from supernet.data.manifest import REJECTED
+    from supernet.data.summary import counts
+
+    config = EncodingConfig(
+        caption_column=reading["caption_column"],
+        split=_split(reading),
+        background=_colour(reading["background"]),
+        upscale=reading["upscale"],
+        max_megapixels=reading["max_megapixels"],
+        templates=_named(template, "--template"),
+        text_precision=text_precision,
+        dtype=dtype,
+        licence=licence,
+        licence_column=licence_column,
+        scaling_factor=scaling_factor,
+        shift_factor=shift_factor,
+        statistics_bound=statistics_bound,
+        shard_examples=shard_size,
+        batch_size=batch_size,
+        device=reading["device"],
+    )
+    found, encoders = get_space(space), _named(text, "--text")
+    with progress_bar("Encoding") as progress:
+        manifest = encode_pictures(
+            source, out, space=found, text=encoders, vae=vae, config=config, force=force, progress=progress
+        )
+    _echo_counts(counts(manifest), str(out / REJECTED))
+    click.echo(out)
+
+
+@command.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--split", type=click.Choice(["train", "validation", "judge"]), default="train", show_default=True)
+@click.option("--pictures", type=click.IntRange(min=0), default=64, show_default=True, help="On the contact sheet.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="Contact sheet to write; default: in the data set.")
+@click.option("--vae", type=click.Path(path_type=Path), help="Where the data set's VAE lies now.")
+@click.option("--verify", is_flag=True, help="Read everything, and check it against its checksums.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(
+    data: Path, split: str, pictures: int, sheet: Path | None, vae: Path | None, verify: bool, as_json: bool
+) -> None:
+    """Show an encoded data set: counts, captions, latent statistics, and a contact sheet decoded back.
+
+    \b
+    Examples:
+        subdit data show data/mine
+        subdit data show data/mine --split judge --sheet judge.png
+        subdit data show data/mine --verify --json
+    """
+    from supernet.data.encoded import EncodedDataSet
+    from supernet.data.summary import describe
+
+    data_set = EncodedDataSet(data)
+    if verify:
+        with progress_bar("Checking") as progress:
+            data_set.verify(progress=progress)
+    described = describe(data_set)
+    if pictures and data_set.count(split):
+        from supernet.data.contact_sheet import decoded_pictures
+        from supernet.data.contact_sheet import evenly
+        from supernet.data.contact_sheet import manifest_codec
+        from supernet.data.contact_sheet import write_contact_sheet
+
+        codec = manifest_codec(data_set.manifest, vae=vae)
+        rows = evenly(data_set.count(split), pictures)
+        pixels = decoded_pictures(data_set, codec, split, rows)
+        described["contact_sheet"] = str(write_contact_sheet(pixels, sheet or data / f"{split}.png"))
+    if as_json:
+        echo_json(described)
+        return
+    _echo_described(described)
+
+
+@command.command("train-vae")
+@click.argument("source", type=click.Path(path_type=Path))
+@_source_options
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the autoencoder.")
+@click.option("--kind", type=click.Choice(["tiny", "kl"]), default="tiny", show_default=True, help="Its class.")
+@click.option("--factor", type=int, default=8, show_default=True, help="Pixels per latent element and side.")
+@click.option("--width", type=click.IntRange(min=8), default=32, show_default=True, help="Channels of its layers.")
+@click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Steps of training.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures per step.")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--force", is_flag=True, help="Train anew over what the folder holds.")
+def train_vae(
+    source: Path,
+    space: str,
+    out: Path,
+    kind: str,
+    factor: int,
+    width: int,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    force: bool,
+    **reading: Any,
+) -> None:
+    """Train a small autoencoder on the training split of SOURCE, for latents without a download.
+
+    Give `data encode` the same options of the split: what judges must not have trained the autoencoder either. Stopped
+    at any moment, the same command goes on.
+
+    \b
+    Example:
+        subdit data train-vae pictures/ --space my-space --factor 4 --out vaes/mine
+    """
+    from subdit.space import get_space
+    from supernet.training.autoencoder import AutoencoderConfig
+    from supernet.training.autoencoder import train_autoencoder
+
+    config = AutoencoderConfig(
+        kind=kind,
+        factor=factor,
+        width=width,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        caption_column=reading["caption_column"],
+        split=_split(reading),
+        background=_colour(reading["background"]),
+        upscale=reading["upscale"],
+        max_megapixels=reading["max_megapixels"],
+        device=reading["device"],
+    )
+    with progress_bar("Training the autoencoder") as progress:
+        trained = train_autoencoder(source, out, space=get_space(space), config=config, force=force, progress=progress)
+    click.echo(f"Validation pictures come back at {trained['validation_psnr_db']:.1f} dB.", err=True)
+    click.echo(out)
+
+
+def _split(reading: dict[str, Any]) -> SplitRule:
+    from supernet.data.splits import SplitRule
+
+    return SplitRule(reading["validation"], reading["judge"], reading["split_seed"], reading["group_by"])
+
+
+def _named(values: Sequence[str], option: str) -> dict[str, str]:
+    """Values NAME=VALUE by their names."""
+    found: dict[str, str] = {}
+    for value in values:
+        name, separator, rest = value.partition("=")
+        if not (name and separator and rest) or name in found:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE with a name of its own.", param_hint=option)
+        found[name] = rest
+    return found
+
+
+def _colour(value: str) -> tuple[int, int, int]:
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+        raise click.BadParameter(f"{value!r} is not a colour such as #ffffff.", param_hint="--background")
+    return int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)
+
+
+def _echo_counts(counts: dict[str, Any], rejected_list: str) -> None:
+    """What was encoded and what was not, on stderr."""
+    splits = ", ".join(f"{count:,} {split}" for split, count in counts["splits"].items())
+    click.echo(f"Of {counts['examples']:,} examples: {splits}.", err=True)
+    if counts["cropped"]:
+        area = f"{counts['mean_cropped_area']:.0%} of their area"
+        click.echo(f"Cropped: {counts['cropped']:,} pictures, by {area} on average.", err=True)
+    if counts["rejected"]:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts["rejected"].items())
+        click.echo(f"Rejected: {kinds}; they are listed in {rejected_list}.", err=True)
+    for name, count in counts["truncated_captions"].items():
+        if count:
+            click.echo(f"Cut short: {count:,} captions, to what the text input {name!r} takes.", err=True)
+    for note, count in counts["notes"].items():
+        click.echo(f"Of {count:,} pictures: {note}.", err=True)
+
+
+def _echo_described(described: dict[str, Any]) -> None:
+    counts, latents, key = described["counts"], described["latents"], described["key"]
+    click.echo(f"{described['data_set']}: digest {described['digest']}, {described['bytes'] / 1e6:,.1f} MB")
+    size, latent = key["picture"]["size"], key["space"]
+    click.echo(
+        f"pictures of {size}x{size} as {key['dtype']} latents of {latent['latent_channels']}x{latent['latent_size']}x"
+        f"{latent['latent_size']} by {key['latents']['class']}\n"
+    )
+    rows = [(split, f"{count:,}") for split, count in counts["splits"].items()]
+    rows += [(f"rejected: {kind}", f"{count:,}") for kind, count in counts["rejected"].items()]
+    rows += [("resized", f"{counts['resized']:,}"), ("cropped", f"{counts['cropped']:,}")]
+    rows += [(f"captions cut short for {name}", f"{count:,}") for name, count in counts["truncated_captions"].items()]
+    rows += [(note, f"{count:,}") for note, count in counts["notes"].items()]
+    rows += [(f"licence: {name}", f"{count:,}") for name, count in counts["licences"].items()]
+    echo_table(("pictures", "count"), rows)
+    click.echo()
+    channels = zip(latents["channel_mean"], latents["channel_std"], strict=True)
+    rows3 = [(str(index), f"{mean:.3f}", f"{std:.3f}") for index, (mean, std) in enumerate(channels)]
+    echo_table(("channel", "mean", "std"), [*rows3, ("all", f"{latents['mean']:.3f}", f"{latents['std']:.3f}")])
+    click.echo()
+    text = key["text"].items()
+    click.echo("text: " + ", ".join(f"{name} ({entry['tokens']} tokens of {entry['width']})" for name, entry in text))
+    click.echo(f"captions of at most {described['captions']['longest']} characters, such as")
+    for caption in described["captions"]["examples"]:
+        click.echo(f"    {caption}")
+    if "contact_sheet" in described:
+        click.echo(f"\n{described['contact_sheet']}")

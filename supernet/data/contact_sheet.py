@@ -1,0 +1,67 @@
+"""Pictures of a data set side by side, decoded back from its latents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from subdit.core.errors import DataError
+from subdit.core.files import replacing
+from supernet.data.encoded import EncodedDataSet
+from supernet.data.latents import LatentCodec
+from supernet.data.latents import PixelCodec
+from supernet.data.manifest import Manifest
+from supernet.data.manifest import key_difference
+from supernet.data.picture import Pixels
+
+GAP = 4
+PAPER = 255
+
+
+def manifest_codec(manifest: Manifest, *, vae: Path | None = None) -> LatentCodec:
+    """What turns a data set's latents back into pixels; raises `DataError` where it is not there or another one.
+
+    `vae` is where its autoencoder lies now, None for where it was when the data set was made.
+    """
+    key = manifest.key["latents"]
+    if key["class"] == "pixels":
+        return PixelCodec(key["channels"])
+    from supernet.data.vae import LatentConstants
+    from supernet.data.vae import load_vae
+    from supernet.data.vae import torch_device
+
+    codec = load_vae(vae or Path(manifest.places["vae"]), device=torch_device("auto"))
+    # The data set's own, which may have been given in place of the configuration's.
+    codec.constants = LatentConstants(tuple(key["mean"]), tuple(key["std"]))
+    if difference := key_difference({"latents": codec.key}, {"latents": key}):
+        raise DataError(f"The VAE at {codec.path} is not the one of the data set: {difference}; name that with --vae.")
+    return codec
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of the rows 0 to `count`, spread evenly."""
+    return [index * count // min(count, most) for index in range(min(count, most))]
+
+
+def decoded_pictures(data_set: EncodedDataSet, codec: LatentCodec, split: str, rows: Sequence[int]) -> Pixels:
+    """Pixels (count, channels, size, size) of rows."""
+    return codec.decode(data_set.read(split, rows).latents.numpy())
+
+
+def write_contact_sheet(pixels: Pixels, path: Path) -> Path:
+    """Write pictures (count, 1 or 3 channels, size, size) as one PNG, about as wide as it is high."""
+    from PIL import Image
+
+    count, _, height, width = pixels.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), PAPER, dtype=np.uint8)
+    for index, picture in enumerate(pixels):
+        top, left = index // columns * (height + GAP) + GAP, index % columns * (width + GAP) + GAP
+        sheet[top : top + height, left : left + width] = picture.transpose(1, 2, 0)
+    with replacing(path) as temporary:
+        Image.fromarray(sheet).save(temporary, format="PNG")
+    return path

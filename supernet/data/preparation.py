@@ -1,0 +1,143 @@
+"""Examples of a source as pictures and records, decoded in threads, or why they cannot be used."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections import deque
+from collections.abc import Generator
+from collections.abc import Iterable
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from subdit.core.errors import DataError
+from subdit.core.files import replacing
+from subdit.core.progress import ProgressCallback
+from supernet.data.picture import MAX_FILE_BYTES
+from supernet.data.picture import Picture
+from supernet.data.picture import PictureRejected
+from supernet.data.picture import PictureRule
+from supernet.data.picture import Pixels
+from supernet.data.picture import load_picture
+from supernet.data.shards import Record
+from supernet.data.source import Example
+from supernet.data.source import Rejection
+from supernet.data.source import Source
+from supernet.data.splits import SplitRule
+
+AHEAD = 64
+"""Pictures that are decoded and not yet taken, at most."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An example that can be used: its picture, and its record."""
+
+    picture: Picture
+    record: Record
+
+
+def prepare(example: Example, rule: PictureRule, split: SplitRule) -> Prepared | Rejection:
+    """Read and decode an example, or say why it cannot be used; raises `DataError` where the source is damaged."""
+    if example.rejection is not None:
+        return example.rejection
+    if not example.caption:
+        return Rejection("no caption")
+    if example.size_bytes > MAX_FILE_BYTES:
+        return Rejection("file too large", f"{example.size_bytes:,} bytes")
+    if split.group_by is not None and not example.columns.get(split.group_by):
+        return Rejection("no group", f"no value in column {split.group_by!r}")
+    try:
+        data = example.read()
+        picture = load_picture(data, rule)
+    except PictureRejected as error:
+        return error.rejection
+    except OSError as error:
+        return Rejection("unreadable file", error.strerror or str(error))
+    digest = hashlib.sha256(data).hexdigest()
+    group = digest if split.group_by is None else example.columns[split.group_by]
+    record = Record(
+        id=example.id,
+        caption=example.caption,
+        split=split.split(group),
+        group=group,
+        file_sha256=digest,
+        width=picture.width,
+        height=picture.height,
+        resized=picture.resized,
+        cropped=picture.cropped,
+        note=picture.note,
+        columns=dict(example.columns),
+    )
+    return Prepared(picture, record)
+
+
+def prepare_all(
+    examples: Iterable[Example], rule: PictureRule, split: SplitRule
+) -> Generator[tuple[Example, Prepared | Rejection], None, None]:
+    """Examples in order, each with what `prepare` makes of it."""
+    work = partial(prepare, rule=rule, split=split)
+    with ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="picture") as pool:
+        waiting: deque[tuple[Example, Future[Prepared | Rejection]]] = deque()
+        try:
+            for example in examples:
+                waiting.append((example, pool.submit(work, example)))
+                if len(waiting) >= AHEAD:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+@dataclass(frozen=True)
+class SplitPixels:
+    """Pixels (count, channels, size, size) of two splits, mapped from files."""
+
+    train: Pixels
+    validation: Pixels
+
+
+def write_split_pixels(
+    source: Source, rule: PictureRule, split: SplitRule, folder: Path, *, progress: ProgressCallback
+) -> SplitPixels:
+    """Decode the pictures of the splits train and validation into files of a folder, unless they lie there.
+
+    Raises `DataError` where there is nothing to train on.
+    """
+    files = {name: folder / f"{name}.u8" for name in ("train", "validation")}
+    if not all(file.exists() for file in files.values()):
+        count = source.count()
+        with contextlib.ExitStack() as stack:
+            # Both appear together, at the end.
+            opened = {
+                name: stack.enter_context(stack.enter_context(replacing(file)).open("wb"))
+                for name, file in files.items()
+            }
+            prepared = prepare_all(source.examples(), rule, split)
+            for done, (_, outcome) in enumerate(stack.enter_context(contextlib.closing(prepared)), start=1):
+                if isinstance(outcome, Prepared) and outcome.record.split in opened:
+                    opened[outcome.record.split].write(outcome.picture.pixels.tobytes())
+                progress(done, count, "decoding pictures")
+            for file in opened.values():
+                file.flush()
+    shape = (rule.channels, rule.size, rule.size)
+    if not files["train"].stat().st_size:
+        raise DataError(f"None of the pictures at {source.path} can be trained on; 'subdit data encode' lists why.")
+    found = {name: _mapped(file, shape) for name, file in files.items()}
+    return SplitPixels(found["train"], found["validation"])
+
+
+def _mapped(file: Path, shape: tuple[int, int, int]) -> Pixels:
+    if not file.stat().st_size:
+        return np.zeros((0, *shape), dtype=np.uint8)
+    return np.memmap(file, dtype=np.uint8, mode="r").reshape(-1, *shape)

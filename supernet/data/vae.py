@@ -1,0 +1,215 @@
+"""Latents of the autoencoders of diffusers, normalised by each one's own constants.
+
+Conventions differ: `scaling_factor` and `shift_factor` (Stable Diffusion, SD3, Flux), per-channel `latents_mean` and
+`latents_std` (Qwen-Image, and some of SDXL's), latents that need nothing (AutoencoderTiny). All are one affine map
+here: normalised = (latents - mean) / std.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch import nn
+
+from subdit.core.errors import DataError
+from supernet.data.latents import Latents
+from supernet.data.picture import Pixels
+from supernet.data.picture import to_pixels
+from supernet.data.picture import to_unit_range
+
+VAE_TRAINING = "subdit_vae.json"
+"""Beside an autoencoder that `data train-vae` made: what it was trained on."""
+
+PROBE_PIXELS = 64
+"""Side of the picture that finds an autoencoder's factor; a multiple of every factor that diffusers has."""
+
+
+@dataclass(frozen=True)
+class LatentConstants:
+    """Per channel what is subtracted from an autoencoder's latents, and what they are then divided by."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, config: Any, channels: int) -> LatentConstants:
+        """Those that an autoencoder's configuration states, by diffusers' conventions."""
+        scale = config.get("scaling_factor") or 1.0
+        if config.get("latents_mean") is not None and config.get("latents_std") is not None:
+            mean = tuple(map(float, _flat(config["latents_mean"])))
+            std = tuple(float(value) / scale for value in _flat(config["latents_std"]))
+            if not len(mean) == len(std) == channels or min(std) <= 0:
+                raise DataError(
+                    f"The VAE states {len(mean)} means and {len(std)} deviations of its {channels} channels; mend "
+                    "latents_mean and latents_std in its config.json."
+                )
+            return cls(mean, std)
+        return cls((config.get("shift_factor") or 0.0,) * channels, (1 / scale,) * channels)
+
+
+def _flat(values: Any) -> Sequence[float]:
+    return np.asarray(values, dtype=np.float64).ravel().tolist()
+
+
+class VaeCodec:
+    """A diffusers autoencoder as a `LatentCodec`: the mode of its posterior, computed in float32."""
+
+    def __init__(
+        self, vae: nn.Module, *, path: Path, device: torch.device, constants: LatentConstants | None = None
+    ) -> None:
+        self.vae = vae.eval().requires_grad_(False).to(device)
+        self.path = path
+        self.device = device
+        config: Any = vae.config
+        self.picture_channels = int(config.get("in_channels") or config.get("input_channels") or 3)
+        probe = self._raw(torch.zeros(1, self.picture_channels, PROBE_PIXELS, PROBE_PIXELS))
+        self.latent_channels = probe.shape[1]
+        self.factor = PROBE_PIXELS // probe.shape[-1]
+        self.constants = constants or LatentConstants.of(config, self.latent_channels)
+        self._weights = module_digest(vae)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        return {
+            "class": type(self.vae).__name__,
+            "weights": self._weights,
+            "mean": list(self.constants.mean),
+            "std": list(self.constants.std),
+            "posterior": "mode",
+        }
+
+    def encode(self, pixels: Pixels) -> Latents:
+        raw = self._raw(torch.from_numpy(to_unit_range(pixels)))
+        return np.asarray(((raw - self._channels("mean")) / self._channels("std")).cpu().numpy(), dtype=np.float32)
+
+    @torch.no_grad()
+    def decode(self, latents: Latents) -> Pixels:
+        raw = torch.from_numpy(latents).to(self.device) * self._channels("std") + self._channels("mean")
+        video = _is_video(self.vae)
+        decoded = self.vae.decode(raw[:, :, None] if video else raw, return_dict=False)[0]  # type: ignore[operator]
+        return to_pixels((decoded[:, :, 0] if video else decoded).float().cpu().numpy())
+
+    @torch.no_grad()
+    def _raw(self, values: Tensor) -> Tensor:
+        """Latents as the autoencoder gives them, of values (count, channels, size, size) from -1 to 1."""
+        values = values.to(self.device)
+        video = _is_video(self.vae)
+        # A picture is a video of one frame.
+        latents = raw_latents(self.vae, values[:, :, None] if video else values)
+        return (latents[:, :, 0] if video else latents).float()
+
+    def _channels(self, name: str) -> Tensor:
+        return torch.tensor(getattr(self.constants, name), device=self.device)[:, None, None]
+
+
+def raw_latents(vae: nn.Module, values: Tensor) -> Tensor:
+    """The mode of the posterior, or the latents of an autoencoder that has none."""
+    encoded = vae.encode(values)  # type: ignore[operator]
+    if hasattr(encoded, "latent_dist"):
+        return encoded.latent_dist.mode()
+    for name in ("latent", "latents"):
+        if hasattr(encoded, name):
+            return getattr(encoded, name)
+    raise DataError(f"The VAE {type(vae).__name__} gives no latents that are known here; use another class.")
+
+
+def _is_video(vae: nn.Module) -> bool:
+    """Whether the first layer is one over time, too, as of Qwen-Image and Wan."""
+    return any(isinstance(module, nn.Conv3d) for module in vae.modules())
+
+
+def load_vae(
+    path: Path,
+    *,
+    device: torch.device,
+    scaling_factor: float | None = None,
+    shift_factor: float | None = None,
+) -> VaeCodec:
+    """An autoencoder that diffusers saved in a folder, or in the folder `vae` of a pipeline.
+
+    `scaling_factor` and `shift_factor` replace all constants of its configuration where one of them is given.
+
+    Raises:
+        DataError: there is none, or its files are damaged or no safetensors.
+    """
+    import diffusers
+
+    folder = path / "vae" if (path / "vae" / "config.json").exists() else path
+    name = _class_name(folder)
+    vae_class = getattr(diffusers, name, None) if name.startswith("Autoencoder") else None
+    if vae_class is None:
+        raise DataError(f"The model at {folder} is of class {name!r}, which is no autoencoder of diffusers; name one.")
+    try:
+        # Weights in pickles would run what they say.
+        with _silence():
+            vae, told = vae_class.from_pretrained(
+                str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        said = str(error).partition("\n")[0].rstrip(". ")
+        raise DataError(f"The VAE at {folder} cannot be loaded ({said}); name a folder of diffusers.") from error
+    if told["missing_keys"]:
+        raise DataError(f"The VAE at {folder} lacks the weights {told['missing_keys'][0]!r}; name a whole one.")
+    codec = VaeCodec(vae, path=folder.resolve(), device=device)
+    if scaling_factor is not None or shift_factor is not None:
+        given = {"scaling_factor": scaling_factor, "shift_factor": shift_factor}
+        codec.constants = LatentConstants.of(given, codec.latent_channels)
+    return codec
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Without diffusers' warnings, such as of entries that it wrote into a configuration itself."""
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _class_name(folder: Path) -> str:
+    from subdit.core.files import read_json
+
+    if not (folder / "config.json").is_file():
+        raise DataError(f"There is no VAE at {folder} (no config.json); name a folder that diffusers saved.")
+    config = read_json(folder / "config.json", "VAE's config.json")
+    return str(config.get("_class_name", "")) if isinstance(config, dict) else ""
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of a name; "auto" is CUDA, then Apple's MPS, then the processor. Raises `DataError`."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        # A device that is not there fails at its first tensor.
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        said = str(error).partition("\n")[0].rstrip(". ")
+        raise DataError(f"There is no device {name!r} here ({said}); name another, such as cpu.") from error
+
+
+def module_digest(module: nn.Module, *, without: str | None = None) -> str:
+    """Sixteen hexadecimal digits of a module's weights, whatever files they came from.
+
+    Weights whose name begins with `without` are left out.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        if without and name.startswith(without):
+            continue
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        # As bytes: numpy has no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,127 @@
+"""WebDataset shards: tar files in which files with the same name before the first dot are one example."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from functools import cached_property
+from functools import partial
+from pathlib import Path
+
+from subdit.core.errors import DataError
+from supernet.data.folder import as_columns
+from supernet.data.folder import decode_caption
+from supernet.data.source import PICTURE_SUFFIXES
+from supernet.data.source import Example
+from supernet.data.source import Rejection
+from supernet.data.source import file_fingerprint
+from supernet.data.source import inner_path
+from supernet.data.source import one_line
+
+CAPTION_SUFFIXES = (".txt", ".caption", ".text")
+MAX_TEXT_BYTES = 1 << 20
+
+
+class WebDatasetSource:
+    """Examples of tar files, in the order in which they lie; one header at a time is in memory."""
+
+    kind = "webdataset"
+
+    def __init__(self, path: Path, files: tuple[Path, ...], *, caption_column: str) -> None:
+        self.path = path
+        self.files = files
+        self.caption_column = caption_column
+
+    def count(self) -> int:
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
+        return sum(1 for file in self.files for _ in _groups(file))
+
+    def fingerprint(self) -> str:
+        return file_fingerprint((self._name(file), file) for file in self.files)
+
+    def examples(self, start: int = 0) -> Iterator[Example]:
+        number = 0
+        for file in self.files:
+            for key, members in _groups(file):
+                if number >= start:
+                    yield self._example(file, key, members)
+                number += 1
+        if not number:
+            raise DataError(f"There are no examples in {self.path}; put pictures and captions into its .tar files.")
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.path).as_posix() if self.path.is_dir() else file.name
+
+    def _example(self, file: Path, key: str, members: dict[str, tarfile.TarInfo]) -> Example:
+        identity = f"{self._name(file)}/{key}"
+        pictures = [member for suffix, member in members.items() if suffix in PICTURE_SUFFIXES]
+        columns: dict[str, str] = {}
+        rejection = None
+        if ".json" in members:
+            data = _read(file, members[".json"], most=MAX_TEXT_BYTES)
+            try:
+                columns = as_columns(json.loads(data), f"{key}.json in {file}")
+            except (ValueError, RecursionError) as error:
+                rejection = Rejection("damaged metadata", str(error))
+        caption = columns.pop(self.caption_column, "")
+        for suffix in CAPTION_SUFFIXES:
+            if suffix in members:
+                caption, undecoded = decode_caption(_read(file, members[suffix], most=MAX_TEXT_BYTES))
+                rejection = rejection or undecoded
+                break
+        if len(pictures) != 1:
+            kind = "several pictures" if pictures else "no picture format"
+            return Example(identity, bytes, 0, rejection=Rejection(kind, ", ".join(sorted(members))))
+        (picture,) = pictures
+        return Example(identity, partial(_read, file, picture), picture.size, one_line(caption), columns, rejection)
+
+
+def _groups(file: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
+    """Runs of members with one key, by suffix; raises `DataError` on members that a data set has no use for."""
+    key, members = "", dict[str, tarfile.TarInfo]()
+    try:
+        # Compressed files are refused: their members cannot be read out of order.
+        with tarfile.open(file, mode="r:") as opened:
+            while (member := opened.next()) is not None:
+                # Kept by tarfile, all headers would be in memory.
+                opened.members.clear()  # type: ignore[attr-defined]
+                if member.isdir():
+                    continue
+                _check(member, file)
+                path = inner_path(member.name, source=file)
+                stem, dot, suffix = path.name.partition(".")
+                this = (path.parent / stem).as_posix()
+                suffix = (dot + suffix).lower()
+                if this != key and members:
+                    yield key, members
+                    members = {}
+                key = this
+                if suffix in members:
+                    raise DataError(f"{file} holds {member.name!r} twice; give each example a name of its own.")
+                members[suffix] = member
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DataError(f"{file} cannot be read as a plain tar file ({error}); make it again, uncompressed.") from error
+    if members:
+        yield key, members
+
+
+def _check(member: tarfile.TarInfo, file: Path) -> None:
+    if member.issym() or member.islnk():
+        raise DataError(f"{file} holds the link {member.name!r}; make it again with plain files alone.")
+    if not member.isreg() or member.issparse():
+        raise DataError(f"{file} holds {member.name!r}, which is no plain file; make it again with plain files alone.")
+
+
+def _read(file: Path, member: tarfile.TarInfo, *, most: int | None = None) -> bytes:
+    # By its place, so that several threads can read at once.
+    with file.open("rb") as opened:
+        opened.seek(member.offset_data)
+        size = member.size if most is None else min(member.size, most)
+        data = opened.read(size)
+    if len(data) < size:
+        raise DataError(f"{file} is cut off within {member.name!r}; make it again.")
+    return data

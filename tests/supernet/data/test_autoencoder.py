@@ -1,0 +1,124 @@
+"""`data train-vae`: small autoencoders that learn, are normalised, go on exactly, and have not seen what judges."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from subdit.core.errors import DataError
+from subdit.space import TextInput
+from supernet.data.encoding import EncodingConfig
+from supernet.data.encoding import encode
+from supernet.data.splits import SplitRule
+from supernet.data.vae import LatentConstants
+from supernet.data.vae import load_vae
+from supernet.training.autoencoder import AutoencoderConfig
+from supernet.training.autoencoder import make_autoencoder
+from supernet.training.autoencoder import train_autoencoder
+from tests.supernet.data.pictures import small_space
+from tests.supernet.data.pictures import write_folder
+from tests.supernet.data.test_encoding import Stop
+from tests.supernet.data.test_encoding import stopping_after
+from tests.supernet.data.tiny_models import save_clip
+
+SPACE = small_space(TextInput("clip", 16, 12), channels=4, latent_size=8)
+CONFIG = AutoencoderConfig(
+    factor=2, width=8, steps=40, batch_size=8, learning_rate=3e-3, split=SplitRule(0.1, 0.2), device="cpu"
+)
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "pictures", 40)
+
+
+@pytest.mark.parametrize("kind", ["tiny", "kl"])
+def test_latents_that_it_makes_can_be_trained_on(kind: str, pictures: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, kind=kind)
+    first = train_autoencoder(pictures, tmp_path / "one", space=SPACE, config=replace(config, steps=1))
+    record = train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=config)
+    assert record["validation_psnr_db"] > first["validation_psnr_db"] + 1
+    assert sorted(file.name for file in (tmp_path / "vae").iterdir()) == [
+        ".lock",
+        "config.json",
+        WEIGHTS,
+        "subdit_vae.json",
+    ]
+    codec = load_vae(tmp_path / "vae", device=torch.device("cpu"))
+    assert (codec.factor, codec.latent_channels) == (2, 4)
+    std, mean = record["latents"]["std"], record["latents"]["mean"]
+    assert codec.constants.std == pytest.approx((std,) * 4) and codec.constants.mean == pytest.approx((mean,) * 4)
+    manifest = encode(
+        pictures,
+        tmp_path / "data",
+        space=SPACE,
+        text={"clip": str(save_clip(tmp_path / "clip"))},
+        vae=tmp_path / "vae",
+        config=EncodingConfig(split=config.split, device="cpu", dtype="float32"),
+    )
+    assert manifest.statistics.mean == pytest.approx(0, abs=1e-3)
+    assert manifest.statistics.std == pytest.approx(1, abs=1e-3)
+
+
+def test_stopped_anywhere_it_ends_the_same(pictures: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=6, save_every_s=0.0)
+    train_autoencoder(pictures, tmp_path / "whole", space=SPACE, config=config)
+    # Within the decoding of 40 pictures, after two steps, and after one or two more.
+    for calls in (20, 42, 1):
+        with pytest.raises(Stop):
+            train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=config, progress=stopping_after(calls))
+    train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=config)
+    whole, stopped = (load_file(tmp_path / name / WEIGHTS) for name in ("whole", "vae"))
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+
+
+def test_another_training_and_a_finished_one_are_refused(pictures: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=3)
+    with pytest.raises(Stop):
+        train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=config, progress=stopping_after(41))
+    with pytest.raises(DataError, match="training seed 0, not 1"):
+        train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=replace(config, seed=1))
+    train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=replace(config, seed=1), force=True)
+    with pytest.raises(DataError, match="holds an autoencoder"):
+        train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=config)
+
+
+def test_pictures_that_judge_must_not_have_trained_it(pictures: Path, tmp_path: Path) -> None:
+    train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=replace(CONFIG, steps=2))
+    text = {"clip": str(save_clip(tmp_path / "clip"))}
+    for split in (SplitRule(0.1, 0.3), SplitRule(0.1, 0.2, seed=1)):
+        config = EncodingConfig(split=split, device="cpu")
+        with pytest.raises(DataError, match="trained with another split"):
+            encode(pictures, tmp_path / "data", space=SPACE, text=text, vae=tmp_path / "vae", config=config)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8, 16])
+@pytest.mark.parametrize("kind", ["tiny", "kl"])
+def test_every_factor_is_what_it_says(kind: str, factor: int) -> None:
+    from supernet.data.vae import VaeCodec
+
+    model = make_autoencoder(replace(CONFIG, kind=kind, factor=factor), latent_channels=6)
+    codec = VaeCodec(model, path=Path(), device=torch.device("cpu"), constants=LatentConstants((0.0,) * 6, (1.0,) * 6))
+    assert (codec.factor, codec.latent_channels) == (factor, 6)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"kind": "vq"}, "no autoencoder kind"), ({"factor": 6}, "no power of two"), ({"width": 12}, "multiple of 8")],
+)
+def test_autoencoders_that_cannot_be_are_refused(options: dict[str, object], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        AutoencoderConfig(**options)  # type: ignore[arg-type]
+
+
+def test_without_pictures_nothing_is_trained(tmp_path: Path) -> None:
+    pictures = write_folder(tmp_path / "pictures", 3, (8, 8))
+    with pytest.raises(DataError, match="lies in the source"):
+        train_autoencoder(pictures, pictures / "vae", space=SPACE, config=CONFIG)
+    with pytest.raises(DataError, match="None of the pictures"):
+        train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=CONFIG)

@@ -1,0 +1,155 @@
+"""`subdit data` as a user meets it: what it prints, and one sentence and exit code 2 for what is bad."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from click.testing import Result
+from PIL import Image
+
+from subdit.cli import group
+from supernet.data.contact_sheet import evenly
+from supernet.data.contact_sheet import write_contact_sheet
+from tests.supernet.data.pictures import png_bomb
+from tests.supernet.data.pictures import write_folder
+from tests.supernet.data.test_sources import add
+from tests.supernet.data.tiny_models import save_clip
+
+COMMON = ["--space", "mid-256", "--device", "cpu", "--validation", "0.1", "--judge", "0.2"]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(group, ["data", *map(str, arguments)])
+
+
+def refused(result: Result) -> str:
+    """What was said, in one sentence and without a traceback."""
+    assert result.exit_code == 2, result.output
+    (said,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert "Traceback" not in result.output
+    return said
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures, an autoencoder and a CLIP for `mid-256`, and the data set of them."""
+    folder = tmp_path_factory.mktemp("made")
+    pictures = write_folder(folder / "pictures", 40, (72, 64))
+    (pictures / "bomb.png").write_bytes(png_bomb(50_000, 50_000))
+    (pictures / "bomb.txt").write_text("a bomb")
+    (pictures / "large.png").write_bytes(png_bomb(10_000, 10_000))
+    (pictures / "large.txt").write_text("a picture of 100 megapixels")
+    (pictures / "00001.txt").write_bytes(b"caf\xe9")
+    save_clip(folder / "clip", width=512, positions=77)
+    options = ["--factor", 2, "--width", 8, "--steps", 2, "--batch-size", 4]
+    trained = run("train-vae", pictures, *COMMON, *options, "--out", folder / "vae")
+    assert trained.exit_code == 0, trained.output
+    assert "dB" in trained.stderr
+    assert trained.stdout == f"{folder / 'vae'}\n"
+    encoded = run("encode", pictures, *COMMON, *models(folder), "--out", folder / "data")
+    assert encoded.exit_code == 0, encoded.output
+    assert encoded.stdout == f"{folder / 'data'}\n"
+    assert "Of 42 examples" in encoded.stderr
+    assert "Rejected: 1 caption not UTF-8, 2 too many pixels; they are listed in" in encoded.stderr
+    assert "Cropped: 39 pictures, by 11% of their area on average." in encoded.stderr
+    return folder
+
+
+def models(folder: Path) -> list[object]:
+    return ["--vae", folder / "vae", "--text", f"clip={folder / 'clip'}"]
+
+
+def test_a_data_set_is_shown_with_its_pictures(made: Path, tmp_path: Path) -> None:
+    shown = run("show", made / "data", "--sheet", tmp_path / "sheet.png", "--pictures", 9, "--verify")
+    assert shown.exit_code == 0, shown.output
+    assert "pictures of 64x64 as float16 latents of 4x32x32 by AutoencoderTiny" in shown.stdout
+    for told in ("train", "rejected: too many pixels", "channel", "licence: not stated", " circle word"):
+        assert told in shown.stdout
+    assert Image.open(tmp_path / "sheet.png").size == (3 * 68 + 4, 3 * 68 + 4)
+
+
+def test_it_is_shown_as_json(made: Path) -> None:
+    shown = run("show", made / "data", "--pictures", 0, "--json")
+    told = json.loads(shown.stdout)
+    assert sum(told["counts"]["splits"].values()) == 39
+    assert told["counts"]["examples"] == 42
+    assert told["latents"]["std"] == pytest.approx(1, abs=0.05)
+    assert len(told["latents"]["channel_mean"]) == 4
+    assert told["key"]["text"]["clip"]["class"] == "CLIPTextModel"
+    assert "contact_sheet" not in told
+
+
+def test_a_vae_that_lies_elsewhere_or_is_another_one(made: Path, tmp_path: Path) -> None:
+    moved = (made / "vae").rename(tmp_path / "moved")
+    try:
+        assert "no VAE at" in refused(run("show", made / "data"))
+        assert run("show", made / "data", "--vae", moved, "--sheet", tmp_path / "a.png").exit_code == 0
+        other = tmp_path / "other"
+        pictures, options = made / "pictures", ["--factor", 2, "--width", 8, "--steps", 1, "--seed", 1]
+        assert run("train-vae", pictures, *COMMON, *options, "--out", other).exit_code == 0
+        assert "latents weights" in refused(run("show", made / "data", "--vae", other))
+    finally:
+        moved.rename(made / "vae")
+
+
+def test_what_is_finished_is_refused_and_kept(made: Path) -> None:
+    before = (made / "data" / "manifest.json").read_bytes()
+    said = refused(run("encode", made / "pictures", *COMMON, *models(made), "--out", made / "data"))
+    assert "--force" in said
+    assert (made / "data" / "manifest.json").read_bytes() == before
+
+
+def test_bad_sources_get_one_sentence(made: Path, tmp_path: Path) -> None:
+    def encode(source: Path) -> str:
+        return refused(run("encode", source, *COMMON, *models(made), "--out", tmp_path / "out"))
+
+    (tmp_path / "empty").mkdir()
+    assert "no pictures in" in encode(tmp_path / "empty")
+    assert "no pictures at" in encode(tmp_path / "nowhere")
+    link, absolute = tmp_path / "link.tar", tmp_path / "absolute.tar"
+    with tarfile.open(link, "w") as tar:
+        add(tar, "a.png", type=tarfile.SYMTYPE, linkname="/etc/passwd")
+    with tarfile.open(absolute, "w") as tar:
+        add(tar, "/etc/a.png", b"x")
+    assert "holds the link" in encode(link)
+    assert "outside it" in encode(absolute)
+    captions = write_folder(tmp_path / "captions", 2)
+    (captions / "metadata.csv").write_bytes(b"file_name,text\n00000.png,caf\xe9\n")
+    assert "not UTF-8" in encode(captions)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--text", "clip"], "is not NAME=VALUE"),
+        (["--background", "white"], "is not a colour"),
+        (["--judge", "1"], "leave nothing to train on"),
+        (["--device", "nonsense"], "no device 'nonsense'"),
+        (["--space", "nonsense"], "no search space 'nonsense'"),
+    ],
+)
+def test_bad_options_get_one_sentence(options: list[str], said: str, made: Path, tmp_path: Path) -> None:
+    arguments = ["encode", made / "pictures", *COMMON, *models(made), "--out", tmp_path / "out", *options]
+    assert said in refused(run(*arguments))
+
+
+def test_a_contact_sheet_has_every_picture_in_its_place(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 6, 6), dtype=np.uint8)
+    sheet = np.asarray(Image.open(write_contact_sheet(pixels, tmp_path / "sheet.png")))
+    assert sheet.shape == (24, 34, 3)
+    for index, picture in enumerate(pixels):
+        top, left = 4 + 10 * (index // 3), 4 + 10 * (index % 3)
+        assert np.array_equal(sheet[top : top + 6, left : left + 6], picture.transpose(1, 2, 0))
+    grey = write_contact_sheet(pixels[:1, :1], tmp_path / "grey.png")
+    assert np.array_equal(np.asarray(Image.open(grey))[4:10, 4:10, 2], pixels[0, 0])
+
+
+def test_rows_are_spread_evenly() -> None:
+    assert evenly(10, 5) == [0, 2, 4, 6, 8]
+    assert evenly(3, 5) == [0, 1, 2]
+    assert evenly(0, 5) == []

@@ -39,7 +39,8 @@ class DataRecord(Protocol):
 class SplitData(Protocol):
     """What judging reads of a data set: the splits train, validation and judge, by row."""
 
-    digest: str
+    @property
+    def digest(self) -> str: ...
 
     def count(self, split: str) -> int:
         """Rows of a split."""

@@ -45,6 +45,7 @@ _HEADINGS = {
     "--seed", "seeds", type=click.IntRange(min=0), multiple=True, default=(0,), show_default=True, help="Repeat."
 )
 @click.option("--features", help="What images are compared by; default: pixels of small ones, else convolutional.")
+@click.option("--data", help="A data set whose judge split is compared with; default: that of the run's space.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     run: Path,
@@ -59,6 +60,7 @@ def command(
     samples: int | None,
     seeds: tuple[int, ...],
     features: str | None,
+    data: str | None,
     as_json: bool,
 ) -> None:
     """Judge sub-DiTs of RUN by their samples, against real images that nothing learned from.
@@ -92,6 +94,7 @@ def command(
             samples=samples,
             seeds=seeds,
             features=features,
+            data=data,
             progress=progress,
         )
     if as_json:

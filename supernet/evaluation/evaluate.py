@@ -19,9 +19,12 @@ from subdit.core.progress import no_progress
 from subdit.core.run import Run
 from subdit.core.run import read_manifest
 from subdit.core.weights import supernet_digest
+from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
+from supernet.data.data_sets import open_data_set
 from supernet.data.digits import load_data
+from supernet.evaluation.data_reference import reference_of_data_set
 from supernet.evaluation.feature_spaces import make_feature_space
 from supernet.evaluation.figures import REAL
 from supernet.evaluation.figures import Conditions
@@ -36,6 +39,7 @@ from supernet.evaluation.models import chosen_models
 from supernet.evaluation.plot import save_plot
 from supernet.evaluation.reference import Reference
 from supernet.evaluation.reference import reference_of
+from supernet.evaluation.reference import same_images
 from supernet.evaluation.samples import generate
 
 MOST_SAMPLES = 5000
@@ -59,6 +63,7 @@ def evaluate(
     samples: int | None = None,
     seeds: Sequence[int] = (0,),
     features: str | None = None,
+    data: str | Path | None = None,
     reference: Reference | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Evaluations:
@@ -81,13 +86,15 @@ def evaluate(
         seeds: of noise and prompts; everything is evaluated with each.
         features: name of a feature space; by default the numbers of small images themselves, `pixels` or `latents`, and
             `convolutional` from `LARGE_IMAGE` numbers on.
-        reference: real images to compare with; by default those of the data set of the run's space.
+        data: a data set by name or folder, whose judge split is compared with; by default that of the run's space.
+        reference: real images to compare with, instead.
         progress: reports samples.
 
     Raises:
         EvaluationError: a value that nothing can be evaluated with, an unknown feature space, or broken weights.
         SpecError: a point or a spec that is not of the run's space.
-        SpaceError: the space has no data.
+        SpaceError: the space has no data of its own, and `data` names none.
+        DataError: there is no such data set, or it is damaged or of another space.
         RunError: no such run, search or pick; a pick that is not distilled or of other weights; a damaged evaluation.
         CheckpointError: no supernet, or a damaged one.
     """
@@ -98,7 +105,7 @@ def evaluate(
     models = chosen_models(
         run, digest, space, points=points, specs=specs, picks=picks, distilled=distilled, search=search
     )
-    reference = reference or reference_of(load_data(space.name), space.name)
+    reference = reference or _reference(space, data)
     count = min(len(reference.judge), MOST_SAMPLES) if samples is None else samples
     total = len(models) * len(seeds) * count
     features = features or _default_features(reference)
@@ -178,6 +185,14 @@ class _Work:
         what = f"The evaluation of {known.point!r} at {path}"
         say(of_others(what, known.supernet, self._digest, f"it now lies in {folder}, and a new one is made"))
         return None
+
+
+def _reference(space: SearchSpace, data: str | Path | None) -> Reference:
+    if data is None:
+        return reference_of(load_data(space.name), space.name)
+    data_set = open_data_set(data, space=space)
+    pixels = data_set.key.get("latents", {}).get("class") == "pixels"
+    return reference_of_data_set(data_set, decode=same_images if pixels else None)
 
 
 def _default_features(reference: Reference) -> str:

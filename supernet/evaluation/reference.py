@@ -122,12 +122,15 @@ def reference_of(data: DataSplit, space_name: str) -> Reference:
         return condition_on(space_name, prompts.captions)
 
     pixels = "decoder" not in get_space(space_name).pipeline
-    return Reference(_real_images(data.seen), _real_images(data.judge), condition, decode=_same if pixels else None)
+    return Reference(
+        _real_images(data.seen), _real_images(data.judge), condition, decode=same_images if pixels else None
+    )
 
 
 def _real_images(part: CaptionedLatents) -> RealImages:
     return RealImages(part.latents, part.captions, {"label": part.labels}, part.hash)
 
 
-def _same(images: Images) -> Images:
+def same_images(images: Images) -> Images:
+    """Of latents that are pictures: no decoder is needed."""
     return images

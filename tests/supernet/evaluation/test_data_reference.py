@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from subdit import evaluate
+from subdit.cli import group
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
 from subdit.space import get_space
@@ -147,6 +149,22 @@ def test_a_run_is_evaluated_against_data_of_ones_own(tmp_path: Path) -> None:
     found = evaluate(run.path, points=["tiny"], steps=1, samples=20, reference=reference)
     assert found.models[0].conditions.reference_hash == reference.hash
     assert found.models[0].conditions.feature_space == "latents", "no decoder is at hand"
+
+
+def test_a_data_set_is_named_or_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    supernet = ElasticDiT(space="digits").eval()
+    redraw_(supernet, seed=3)
+    save_model(supernet, run.supernet)
+    own, named = (evaluate(run.path, points=["tiny"], steps=2, samples=30, data=data) for data in (None, "digits"))
+    assert named.models[0].conditions.feature_space == "pixels"
+    assert named.models[0].conditions.reference_hash != own.models[0].conditions.reference_hash
+    # Text of the data set has a mask, without which sums are taken in another order.
+    assert named.models[0].figures == pytest.approx(own.models[0].figures, rel=1e-3, abs=1e-4)
+    assert named.real[0].figures == own.real[0].figures
+    shown = CliRunner().invoke(group, ["evaluate", str(run.path), "--data", str(tmp_path / "nowhere")])
+    assert shown.exit_code == 2 and "There is no data set" in shown.stderr
 
 
 # Columns of classes ---------------------------------------------------------------------------------------------------

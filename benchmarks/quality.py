@@ -36,18 +36,18 @@ from supernet.data.digits import load_data
 from supernet.distillation.kdmd import KDMDConfig
 from supernet.distillation.kdmd import distill_kdmd
 from supernet.evaluation.metrics import frechet_distance
-from supernet.evaluation.samples import CLASSES
 from supernet.evaluation.samples import PER_CLASS
 from supernet.evaluation.samples import Judgement
 from supernet.evaluation.samples import judge_sampling
+from supernet.evaluation.samples import pixel_judge
 from supernet.few_step_adapter import load_few_step_teacher
 
 SEEDS = 3
 RESULTS = Path(__file__).parent / "results"
 
 
-def judged(model, data, *, steps: int, shift: float = 1.0) -> Judgement:  # type: ignore[no-untyped-def]
-    return judge_sampling(model, "digits", data, steps=steps, shift=shift, seeds=SEEDS)
+def judged(model, judge, *, steps: int, shift: float = 1.0) -> Judgement:  # type: ignore[no-untyped-def]
+    return judge_sampling(model, "digits", judge, steps=steps, shift=shift, seeds=SEEDS)
 
 
 def line(name: str, judgement: Judgement) -> str:
@@ -64,7 +64,7 @@ def bootstrap_fd(data: DataSplit, *, seeds: int = 3) -> tuple[float, ...]:
     found = []
     for seed in range(seeds):
         rng = np.random.default_rng([seed, 8])
-        rows = [rng.choice(np.flatnonzero(seen.labels == label), PER_CLASS) for label in range(CLASSES)]
+        rows = [rng.choice(np.flatnonzero(seen.labels == label), PER_CLASS) for label in np.unique(seen.labels)]
         found.append(round(frechet_distance(seen.latents[np.concatenate(rows)], data.judge.latents), 4))
     return tuple(found)
 
@@ -91,6 +91,7 @@ def main() -> None:
     arguments = parser.parse_args()
     run = Run(arguments.run).require()
     space, data = get_space("digits"), load_data("digits")
+    judge = pixel_judge(data, "digits")
     supernet = load_supernet(run.supernet)
     spec = SubDiTSpec.from_dict(read_pick(run, "balanced")["spec"])
     distilled = read_json(run.pick(spec.hash) / "distilled.json", "distilled pick")
@@ -98,19 +99,19 @@ def main() -> None:
 
     found: dict[str, Judgement] = {}
     for name in ("full", "small", "tiny"):
-        found[f"{name}, 28 steps"] = judged(supernet.extract(space.named_spec(name)), data, steps=28)
+        found[f"{name}, 28 steps"] = judged(supernet.extract(space.named_spec(name)), judge, steps=28)
     plain = supernet.extract(spec)
-    found["balanced, 28 steps"] = judged(plain, data, steps=28)
-    shifts = {shift: judged(plain, data, steps=4, shift=shift) for shift in (1.0, 3.0)}
+    found["balanced, 28 steps"] = judged(plain, judge, steps=28)
+    shifts = {shift: judged(plain, judge, steps=4, shift=shift) for shift in (1.0, 3.0)}
     for shift, judgement in shifts.items():
         found[f"balanced, plain 4 steps, shift {shift:g}"] = judgement
     student = load_sub_dit(run.pick(spec.hash) / "distilled")
     for steps in (4, 2, 1):
-        found[f"balanced, K-DMD, {steps} steps"] = judged(student, data, steps=steps, shift=3.0)
+        found[f"balanced, K-DMD, {steps} steps"] = judged(student, judge, steps=steps, shift=3.0)
     teacher = load_few_step_teacher(run)
-    found["few-step teacher, 4 steps"] = judged(teacher, data, steps=4, shift=3.0)
+    found["few-step teacher, 4 steps"] = judged(teacher, judge, steps=4, shift=3.0)
     teacher.disable_adapters()
-    found["full, plain 4 steps, shift 1"] = judged(teacher, data, steps=4, shift=1.0)
+    found["full, plain 4 steps, shift 1"] = judged(teacher, judge, steps=4, shift=1.0)
     if not arguments.no_ablations:
         base = KDMDConfig(steps=steps_taken, ceiling_s=None)
         # Without DMD there is no critic to train, and every iteration is the student's.
@@ -121,7 +122,7 @@ def main() -> None:
         }.items():
             for steps in (4, 2, 1):
                 student = ablation(run, name.replace(" ", "-").lower(), config, spec, scale)
-                found[f"balanced, {name}, {steps} steps"] = judged(student, data, steps=steps, shift=3.0)
+                found[f"balanced, {name}, {steps} steps"] = judged(student, judge, steps=steps, shift=3.0)
 
     best_plain = min(judgement.fd_mean for judgement in shifts.values())
     closed = (best_plain - found["balanced, K-DMD, 4 steps"].fd_mean) / (

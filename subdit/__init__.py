@@ -21,6 +21,7 @@ _VERBS = {
     "spaces": "subdit.space:space_names",
     "data": "supernet.data.encoding:encode",
     "train": "supernet.training.trainer:train",
+    "evaluate": "supernet.evaluation.evaluate:evaluate",
     "kit": "profilers:kit",
     "profile": "profilers:profile",
     # `import` is a keyword.

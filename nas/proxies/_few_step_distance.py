@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from nas.proxies._inherited import Inherited
+from subdit.core.errors import SearchError
 from subdit.space import SubDiTSpec
-
-Features = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
-"""Samples (count, channels, size, size) to features (count, ...)."""
-
-
-def plain_features(samples: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-    """The samples' own numbers: pixels of digits, latents elsewhere."""
-    return samples.reshape(len(samples), -1)
+from supernet.evaluation.feature_spaces import LATENT_NUMBERS
+from supernet.evaluation.feature_spaces import LATENTS
+from supernet.evaluation.feature_spaces import FeatureSpace
 
 
 class FewStepDistance(Inherited):
     """Frechet distance to the validation images of one sample per validation triple, from its fixed noise and text.
 
     Args:
-        features: the feature space, by default the samples' own numbers.
-        feature_name: distinguishes this feature space from others in stores; needed with `features`.
+        features: the feature space, by default the samples' own numbers; raises `SearchError` where it needs pictures.
         steps, shift: of the sampling.
     """
 
@@ -40,18 +31,18 @@ class FewStepDistance(Inherited):
         space_name: str,
         *,
         seed: int = 0,
-        features: Features = plain_features,
-        feature_name: str = "",
+        features: FeatureSpace = LATENT_NUMBERS,
         steps: int = 4,
         shift: float = 1.0,
     ) -> None:
         super().__init__(supernet_path, space_name, seed=seed)
-        if features is not plain_features and not feature_name:
-            raise ValueError("name the feature space, so that its evaluations are kept apart from others'")
+        if features.expects != LATENTS:
+            raise SearchError(f"The feature space {features.id!r} needs pictures; take one of latents.")
+        plain = features is LATENT_NUMBERS
         self._features = features
-        self._how = f"{feature_name or 'plain'}/{steps}/{shift:g}"
+        self._how = f"{'plain' if plain else f'{features.id} {features.hash}'}/{steps}/{shift:g}"
         self._steps, self._shift = steps, shift
-        self.id = "few_step_distance" if not feature_name else f"few_step_distance_{feature_name}"
+        self.id = "few_step_distance" if plain else f"few_step_distance_{features.id}"
 
     @property
     def data_hash(self) -> str:
@@ -70,4 +61,4 @@ class FewStepDistance(Inherited):
 
         velocity = velocity_function(self._supernet, spec, self._data.text)
         samples = sample_euler(velocity, self._data.noise.numpy(), steps=self._steps, shift=self._shift)
-        return frechet_distance(np.asarray(self._features(samples)), self._real)
+        return frechet_distance(self._features(samples), self._real)

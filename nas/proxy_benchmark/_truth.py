@@ -90,7 +90,7 @@ class TruthStore:
 
     def _judge(self, spec: SubDiTSpec, number: int) -> dict[str, float]:
         from supernet.evaluation.metrics import frechet_distance
-        from supernet.evaluation.samples import class_labels
+        from supernet.evaluation.reference import reference_of
         from supernet.evaluation.samples import generate
         from supernet.evaluation.validation_loss import validation_loss
         from supernet.training.standalone import train_alone
@@ -102,8 +102,9 @@ class TruthStore:
         model = train_alone(spec, self._data.train, updates=self._training.updates, seed=seed, supernet=supernet)
         found = {"loss": validation_loss(model, self._triples)}
         if self._training.per_class:
-            labels = class_labels(self._training.per_class)
-            samples = generate(model, spec.space, labels, steps=self._training.steps, seed=seed % 2**31)
+            reference = reference_of(self._data, spec.space)
+            text = reference.condition(reference.class_prompts(self._training.per_class))
+            samples = generate(model, spec.space, text, steps=self._training.steps, seed=seed % 2**31)
             found["fd"] = frechet_distance(samples, self._data.judge.latents)
         found["seconds"] = round(time.perf_counter() - began, 2)
         return found

@@ -18,6 +18,7 @@ VERBS = {
     "spaces": "List the search spaces, or show one.",
     "data": "Encode your own captioned pictures for a space, or show what was encoded.",
     "train": "Train a supernet: every sub-DiT of a space in one set of weights.",
+    "evaluate": "Judge sub-DiTs of a run by their samples, against real images.",
     "kit": "Export the components of a space, to be measured on a device.",
     "profile": "Measure a kit on this machine: a device profile.",
     "import": "Make a device profile from other tools' logs, or show what they say.",

@@ -55,6 +55,10 @@ class SampleError(SubditError):
     """A prompt or a model that cannot be sampled from."""
 
 
+class EvaluationError(SubditError):
+    """Samples that cannot be judged: an unknown feature space, no real images to compare with, or broken weights."""
+
+
 class MissingExtraError(SubditError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 

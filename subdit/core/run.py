@@ -6,6 +6,7 @@ Layout (see ARCHITECTURE.md)::
       config.yaml            the resolved configuration
       supernet/              config.json, diffusion_pytorch_model.safetensors: EMA weights
       training/              resume state, metrics.jsonl
+      evaluation/            figures of sub-DiTs against real images, one file per sub-DiT and way of sampling
       quality/               quality evaluations, one store per supernet checkpoint
       proxies/               sub-DiTs trained on their own, and how well each quality proxy ranks them
       searches/NAME/         study storage, config, trials.csv, front.csv, picks.json
@@ -45,6 +46,10 @@ class Run:
     @property
     def training(self) -> Path:
         return self.path / "training"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation"
 
     @property
     def quality(self) -> Path:

@@ -6,6 +6,7 @@ import html
 from pathlib import Path
 
 from subdit.core.files import write_atomic
+from subdit.core.origin import NO_PART
 from subdit.core.origin import STATE
 from subdit.core.origin import Standing
 from subdit.core.origin import artefact_paths
@@ -32,6 +33,8 @@ def stale_after_training(run: Run) -> str:
     picks = sum(path.is_dir() for path in run.path.glob("picks/*"))
     said = [f"the search {name!r}" for name in searches] + [f"the report {name!r}" for name in reports]
     said += [f"what was made of {picks} pick{'s' if picks > 1 else ''}"] if picks else []
+    evaluations = _names([path for path in sorted(run.evaluation.glob("*.json")) if origin(path) != NO_PART], digest)
+    said += [f"{len(evaluations)} evaluation{'s' if len(evaluations) > 1 else ''}"] if evaluations else []
     said += ["the few-step teacher"] if _names([run.teacher], digest) else []
     if not said:
         return ""

@@ -39,6 +39,7 @@ from supernet.distillation.few_step_teacher import FewStepConfig
 from supernet.distillation.few_step_teacher import train_few_step_teacher
 from supernet.distillation.kdmd import KDMDConfig
 from supernet.distillation.kdmd import distill_kdmd
+from supernet.evaluation.conditioning import condition_on
 from supernet.evaluation.metrics import frechet_distance
 from supernet.evaluation.samples import generate
 from supernet.few_step_adapter import ADAPTER_FILE
@@ -137,10 +138,11 @@ def choose_guidance(
     Samples carry the validation captions; neither the judge half nor the student has a say.
     """
     teacher.disable_adapters()
-    labels = data.validation.labels.repeat(GUIDANCE_SAMPLES)
+    captions = [caption for caption in data.validation.captions for _ in range(GUIDANCE_SAMPLES)]
+    text = condition_on(teacher.spec.space, captions)
     tried = {}
     for index, scale in enumerate(choices):
-        samples = generate(teacher, teacher.spec.space, labels, steps=GUIDANCE_STEPS, seed=1, guidance_scale=scale)
+        samples = generate(teacher, teacher.spec.space, text, steps=GUIDANCE_STEPS, seed=1, guidance_scale=scale)
         tried[f"{scale:g}"] = round(frechet_distance(samples, data.validation.latents), 4)
         progress(0, 1, f"guidance {scale:g}: {index + 1} of {len(choices)}")
     best = min(choices, key=lambda scale: tried[f"{scale:g}"])

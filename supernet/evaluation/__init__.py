@@ -1,1 +1,1 @@
-"""Evaluation: one file per measure of quality, and the qualities of a run's picks."""
+"""Evaluation: metrics, feature spaces, the judge, the verb `evaluate`, validation loss, and quality.json of picks."""

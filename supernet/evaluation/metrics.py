@@ -1,34 +1,90 @@
-"""How good samples and models are: validation loss, Frechet distance, novelty, recognisability."""
+"""Distances between samples and real images, as pure functions of their features (count, ...).
+
+Dimensions after the first are flattened. Every function raises `ValueError` where it has too few rows.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from supernet.data.digits import CaptionedLatents
+Features = npt.NDArray[np.floating[Any]]
+Kernel = Callable[[Features, Features], npt.NDArray[np.float64]]
+"""Features (n, dims) and (m, dims) to the kernel's values (n, m)."""
 
-Samples = npt.NDArray[np.float32]
+NEIGHBORS = 5
+"""Of coverage, as its authors choose."""
+BANDWIDTH_ROWS = 1000
+"""Rows whose distances give the Gaussian kernel's bandwidth."""
+CLASSIFIER_ROWS = 5000
+"""Rows that a classifier is fitted on."""
+_ROWS_AT_ONCE = 1024
 
 
-def frechet_distance(first: Samples, second: Samples) -> float:
-    """Frechet distance of Gaussians fitted to two sets (count, ...): |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^1/2).
+def frechet_distance(first: Features, second: Features) -> float:
+    """Frechet distance of Gaussians fitted to two sets: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^1/2).
 
-    The trace of the root is the sum of the roots of the eigenvalues of C1 C2, which are real and not negative.
+    Heusel et al., NeurIPS 2017, section 2. The trace of the root is the sum of the roots of the eigenvalues of C1 C2,
+    which are real and not negative. Where both sets have fewer rows than dimensions, it is the sum of the singular
+    values of A B^T, of rows A and B without their means: these are the roots of the same eigenvalues.
     """
-    flat = [samples.reshape(len(samples), -1).astype(np.float64) for samples in (first, second)]
+    flat = [_rows(samples, least=2) for samples in (first, second)]
     means = [samples.mean(axis=0) for samples in flat]
+    shift = float(np.square(means[0] - means[1]).sum())
+    if flat[0].shape[1] > max(map(len, flat)):
+        a, b = ((x - mean) / np.sqrt(len(x) - 1) for x, mean in zip(flat, means, strict=True))
+        return shift + float(np.square(a).sum() + np.square(b).sum() - 2 * np.linalg.norm(a @ b.T, "nuc"))
     covariances = [np.atleast_2d(np.cov(samples, rowvar=False)) for samples in flat]
     eigenvalues = np.linalg.eigvals(covariances[0] @ covariances[1]).real
     root_trace = np.sqrt(np.maximum(eigenvalues, 0)).sum()
     traces = np.trace(covariances[0]) + np.trace(covariances[1])
-    return float(np.square(means[0] - means[1]).sum() + traces - 2 * root_trace)
+    return float(shift + traces - 2 * root_trace)
 
 
-def nearest_neighbor_distances(samples: Samples, references: Samples) -> npt.NDArray[np.float64]:
-    """Euclidean distance of each sample (count, ...) to the nearest reference."""
+def polynomial_kernel(first: Features, second: Features) -> npt.NDArray[np.float64]:
+    """(x.y / dims + 1)^3, the kernel of KID (Binkowski et al., ICLR 2018, section 4)."""
+    return np.asarray((first @ second.T / first.shape[1] + 1) ** 3, dtype=np.float64)
+
+
+def gaussian_kernel(bandwidth: float) -> Kernel:
+    """exp(-|x - y|^2 / (2 bandwidth^2)), the kernel of CMMD (Jayasumana et al., CVPR 2024, equation 5)."""
+    if not bandwidth > 0:
+        raise ValueError(f"a Gaussian kernel of bandwidth {bandwidth} tells nothing apart")
+
+    def kernel(first: Features, second: Features) -> npt.NDArray[np.float64]:
+        from sklearn.metrics.pairwise import rbf_kernel
+
+        return np.asarray(rbf_kernel(first, second, gamma=1 / (2 * bandwidth**2)), dtype=np.float64)
+
+    return kernel
+
+
+def median_distance(features: Features) -> float:
+    """Median Euclidean distance between two rows: the usual bandwidth (Gretton et al., JMLR 2012, section 8).
+
+    Of at most `BANDWIDTH_ROWS` rows, evenly spaced.
+    """
+    from scipy.spatial.distance import pdist
+
+    flat = _rows(features, least=2)
+    return float(np.median(pdist(flat[_evenly(len(flat), BANDWIDTH_ROWS)])))
+
+
+def kernel_distance(first: Features, second: Features, kernel: Kernel) -> float:
+    """Unbiased estimate of the squared maximum mean discrepancy (Gretton et al., JMLR 2012, equation 3).
+
+    Its expectation does not depend on the number of rows, and is 0 for equal distributions, so that it may be negative.
+    """
+    x, y = (_rows(samples, least=2) for samples in (first, second))
+    within = [_kernel_sum(z, z, kernel, diagonal=False) / (len(z) * (len(z) - 1)) for z in (x, y)]
+    return within[0] + within[1] - 2 * _kernel_sum(x, y, kernel) / (len(x) * len(y))
+
+
+def nearest_neighbor_distances(samples: Features, references: Features) -> npt.NDArray[np.float64]:
+    """Euclidean distance of each sample to the nearest reference."""
     from sklearn.neighbors import NearestNeighbors
 
     index = NearestNeighbors(n_neighbors=1).fit(references.reshape(len(references), -1))
@@ -36,16 +92,89 @@ def nearest_neighbor_distances(samples: Samples, references: Samples) -> npt.NDA
     return np.asarray(distances[:, 0], dtype=np.float64)
 
 
-def novelty(samples: Samples, *, seen: Samples, judge: Samples) -> float:
-    """Median nearest-neighbour distance to what was trained on, over that of real unseen ones: 1 is as new as real."""
-    return float(
-        np.median(nearest_neighbor_distances(samples, seen)) / np.median(nearest_neighbor_distances(judge, seen))
-    )
+def nearest_neighbor_ratio(samples: Features, *, train: Features, judge: Features) -> float:
+    """Median nearest-neighbour distance to what was trained on, over that of real unseen images.
+
+    1 is as new as real, 0 is copied; infinite or not a number where real images are copies themselves.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        medians = [np.median(nearest_neighbor_distances(each, train)) for each in (samples, judge)]
+        return float(medians[0] / medians[1])
 
 
-def recognised(samples: Samples, labels: npt.NDArray[np.int64], *, seen: CaptionedLatents) -> float:
-    """Share of samples whose intended class a support-vector classifier fitted on the training half recognises."""
+def mean_pairwise_distance(features: Features) -> float:
+    """Mean Euclidean distance of two different rows."""
+    from sklearn.metrics import pairwise_distances_chunked
+
+    flat = _rows(features, least=2)
+    total = sum(float(block.sum()) for block in pairwise_distances_chunked(flat, working_memory=64))
+    return total / (len(flat) * (len(flat) - 1))
+
+
+def diversity(samples: Features, *, judge: Features) -> float:
+    """Mean pairwise distance of samples over that of real images: 1 is as diverse as real, 0 is one image alone."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.float64(mean_pairwise_distance(samples)) / mean_pairwise_distance(judge))
+
+
+def coverage(samples: Features, *, judge: Features, neighbors: int = NEIGHBORS) -> float:
+    """Share of real images that have a sample as near as their k-th neighbour among real ones.
+
+    Naeem et al., ICML 2020, equation 4. With k neighbours, N real images and M samples of the same distribution, its
+    expectation is 1 - (N-1)...(N-k) / ((N+M-1)...(N+M-k)).
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    real, drawn = _rows(judge, least=neighbors + 1), _rows(samples, least=1)
+    # Without a query a row is no neighbour of itself.
+    radii, _ = NearestNeighbors(n_neighbors=neighbors).fit(real).kneighbors()
+    nearest = nearest_neighbor_distances(real, drawn)
+    return float(np.mean(nearest <= radii[:, -1]))
+
+
+def fit_classifier(train: Features, labels: npt.NDArray[np.int64], *, linear: bool) -> Any:
+    """A classifier of scikit-learn fitted on real images, that recognises what samples were asked for.
+
+    It is a support-vector classifier with a Gaussian kernel for numbers of about [-1, 1], such as pixels, and with
+    `linear` a logistic regression on standardised features, the linear probe that learned features are read by. Of more
+    than `CLASSIFIER_ROWS` rows as many are used, evenly spaced.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    classifier = SVC(gamma=0.01, C=10).fit(seen.latents.reshape(len(seen), -1), seen.labels)
+    chosen = _evenly(len(train), CLASSIFIER_ROWS)
+    flat = train[chosen].reshape(len(chosen), -1)
+    if linear:
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    else:
+        classifier = SVC(gamma=0.64 / flat.shape[1], C=10)
+    return classifier.fit(flat, labels[chosen])
+
+
+def prompt_accuracy(samples: Features, labels: npt.NDArray[np.int64], classifier: Any) -> float:
+    """Share of samples whose intended class the classifier recognises."""
     return float(np.mean(classifier.predict(samples.reshape(len(samples), -1)) == labels))
+
+
+def _evenly(count: int, most: int) -> npt.NDArray[np.int64]:
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
+
+
+def _rows(samples: Features, *, least: int) -> npt.NDArray[np.float64]:
+    if len(samples) < least:
+        raise ValueError(f"this needs at least {least} rows, not {len(samples)}")
+    return samples.reshape(len(samples), -1).astype(np.float64)
+
+
+def _kernel_sum(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], kernel: Kernel, *, diagonal: bool = True
+) -> float:
+    total = 0.0
+    for start in range(0, len(x), _ROWS_AT_ONCE):
+        block = kernel(x[start : start + _ROWS_AT_ONCE], y)
+        total += float(block.sum())
+        if not diagonal:
+            total -= float(np.trace(block, offset=start))
+    return total

@@ -31,6 +31,7 @@ from supernet.evaluation.samples import PER_CLASS
 from supernet.evaluation.samples import Judgement
 from supernet.evaluation.samples import judge_plain_few_steps
 from supernet.evaluation.samples import judge_sampling
+from supernet.evaluation.samples import pixel_judge
 from supernet.export.export_pick import student_origin
 from supernet.few_step_adapter import load_few_step_teacher
 
@@ -57,7 +58,7 @@ def judge_pick(
     name_search(run, search, digest)
     made_from = student_origin(run, pick, folder / "distilled", digest)
     model = load_supernet(run.supernet).extract(spec)
-    shared: dict[str, Any] = {"data": data, "seeds": seeds, "per_class": per_class}
+    shared: dict[str, Any] = {"judge": pixel_judge(data, spec.space), "seeds": seeds, "per_class": per_class}
     ways: dict[str, Callable[[], Judgement]] = {
         "28_steps": lambda: judge_sampling(model, spec.space, steps=28, shift=1.0, **shared),
         "plain_4_steps": lambda: judge_plain_few_steps(model, spec.space, **shared),
@@ -77,7 +78,8 @@ def judge_teacher(
     run = Run(run_path)
     teacher = load_few_step_teacher(run)
     space = teacher.spec.space
-    shared: dict[str, Any] = {"data": load_data(space), "seeds": seeds, "per_class": per_class}
+    judge = pixel_judge(load_data(space), space)
+    shared: dict[str, Any] = {"judge": judge, "seeds": seeds, "per_class": per_class}
 
     def with_adapter(on: bool, judged: Callable[[], Judgement]) -> Judgement:
         (teacher.enable_adapters if on else teacher.disable_adapters)()

@@ -1,7 +1,8 @@
-"""Judging a model by its samples: a fixed number per class, by seed, against the half that nothing learned from."""
+"""Samples of a model by fixed seeds, and what quality.json says of them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +10,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch import nn
 
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
 from subdit.space import get_space
 from supernet.data.digits import DataSplit
-from supernet.data.digits import digit_caption
-from supernet.data.text import text_tensors
-from supernet.evaluation.metrics import frechet_distance
-from supernet.evaluation.metrics import novelty
-from supernet.evaluation.metrics import recognised
+from supernet.evaluation.conditioning import Conditioning
+from supernet.evaluation.conditioning import Text
+from supernet.evaluation.feature_spaces import PIXELS
+from supernet.evaluation.judge import ACCURACY
+from supernet.evaluation.judge import FRECHET
+from supernet.evaluation.judge import NN_RATIO
+from supernet.evaluation.judge import Judge
+from supernet.evaluation.reference import Prompts
+from supernet.evaluation.reference import reference_of
 from supernet.flow_matching import guided_velocity
 from supernet.model.placement import device_of
 from supernet.model.placement import float_array
@@ -28,15 +36,16 @@ from supernet.parallel import shard_count
 from supernet.parallel import shard_slices
 from supernet.sampling import sample_euler
 
-CLASSES = 10
 PER_CLASS = 90
+TOKENS_AT_ONCE = 1 << 16
+"""Samples are drawn in batches of at most so many tokens, which bounds the memory that they take."""
 
 Samples = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Quality of sets of samples; figures compare only at equal numbers of them.
+    """Quality of sets of samples; figures compare only at equal numbers of them, and of an equal reference.
 
     Attributes:
         fd_mean: Frechet distance to the judge half over pixels in [-1, 1], mean over seeds; lower is better.
@@ -44,8 +53,13 @@ class Judgement:
         nn_ratio: median nearest-neighbour distance to the training half over that of real unseen images.
         accuracy: share recognised by a support-vector classifier fitted on the training half.
         samples: in each set.
-        seeds: how many sample sets.
+        seeds: how many sample sets, of the seeds from 0 on.
         fd: per seed.
+        feature_space: what images were compared by.
+        reference_hash: of the real images, both halves.
+        steps: Euler steps.
+        shift: time shift.
+        guidance_scale: of classifier-free guidance.
     """
 
     fd_mean: float
@@ -55,84 +69,115 @@ class Judgement:
     samples: int
     seeds: int
     fd: tuple[float, ...]
+    feature_space: str
+    reference_hash: str
+    steps: int
+    shift: float
+    guidance_scale: float = 1.0
 
 
-def class_labels(per_class: int = PER_CLASS) -> npt.NDArray[np.int64]:
-    """Labels of the samples that are judged: `per_class` of each class, in order."""
-    return np.repeat(np.arange(CLASSES), per_class)
+def pixel_judge(data: DataSplit, space_name: str) -> Judge:
+    """What quality.json is judged by: the space's data, in pixels."""
+    return Judge(reference_of(data, space_name), PIXELS)
 
 
 def generate(
     model: nn.Module,
     space_name: str,
-    labels: npt.NDArray[np.int64],
+    conditioning: Conditioning,
     *,
     steps: int,
     shift: float = 1.0,
     seed: int = 0,
     guidance_scale: float = 1.0,
+    progress: ProgressCallback = no_progress,
 ) -> Samples:
-    """Samples (len(labels), channels, size, size) of a torch model by Euler steps from noise of that seed."""
-    captions = tuple(digit_caption(int(label)) for label in labels)
-    text = text_tensors(space_name, captions)
-    empty = text_tensors(space_name, ("",))
-    space = get_space(space_name)
-    shape = (len(labels), space.latent_channels, space.latent_size, space.latent_size)
+    """Samples (count, channels, size, size) of a torch model by Euler steps from noise of that seed.
+
+    `progress` is told samples, a step counting as its part of them.
+    """
+    space, count = get_space(space_name), conditioning.count
+    shape = (count, space.latent_channels, space.latent_size, space.latent_size)
     noise = np.random.default_rng([seed, 7]).standard_normal(shape).astype(np.float32)
+    at_once = max(TOKENS_AT_ONCE // space.tokens, 1)
+    drawn = []
+    for start in range(0, count, at_once):
+        batch = slice(start, min(start + at_once, count))
+        text, x = conditioning.read(batch), noise[batch]
 
-    def part(rows: slice) -> Samples:
-        conditions = tuple(tokens[rows] for tokens in text)
+        def part(rows: slice, text: Text = text, x: Samples = x, start: int = start) -> Samples:
+            given, without = text[rows], conditioning.null.expand(rows.stop - rows.start)
+            made = 0
 
-        def velocity(x: Samples, timestep: Samples) -> Samples:
-            inputs = torch.from_numpy(x), torch.from_numpy(timestep)
-            predicted = full_precision(model(*model_inputs(model, *inputs, conditions)))
-            if guidance_scale != 1:
-                without = [tokens.expand(len(x), -1, -1) for tokens in empty]
-                unconditional = full_precision(model(*model_inputs(model, *inputs, without)))
-                predicted = guided_velocity(predicted, unconditional, guidance_scale)
-            return float_array(predicted)
+            def velocity(x_t: Samples, timestep: Samples) -> Samples:
+                nonlocal made
+                inputs = torch.from_numpy(x_t), torch.from_numpy(timestep)
+                predicted = _predict(model, *inputs, given)
+                if guidance_scale != 1:
+                    unconditional = _predict(model, *inputs, without)
+                    predicted = guided_velocity(predicted, unconditional, guidance_scale)
+                made += 1
+                if rows.start == 0:
+                    progress(start + len(x) * made / steps, count, "")
+                return float_array(predicted)
 
-        with torch.inference_mode():
-            return sample_euler(velocity, noise[rows], steps=steps, shift=shift)
+            with torch.inference_mode():
+                return sample_euler(velocity, x[rows], steps=steps, shift=shift)
 
-    return np.concatenate(run_shards(part, shard_slices(len(labels), shard_count(), device_of(model))))
+        drawn += run_shards(part, shard_slices(len(x), shard_count(), device_of(model)))
+    return np.concatenate(drawn)
 
 
-def judge(sets: Sequence[Samples], data: DataSplit, labels: npt.NDArray[np.int64]) -> Judgement:
-    """Judge sample sets (one a seed) that were asked for these labels."""
-    seen, real = data.seen, data.judge.latents
-    fd = tuple(round(frechet_distance(samples, real), 4) for samples in sets)
-    return Judgement(
-        fd_mean=round(float(np.mean(fd)), 4),
-        fd_spread=round(max(fd) - min(fd), 4),
-        nn_ratio=round(float(np.mean([novelty(samples, seen=seen.latents, judge=real) for samples in sets])), 4),
-        accuracy=round(float(np.mean([recognised(samples, labels, seen=seen) for samples in sets])), 4),
-        samples=len(labels),
-        seeds=len(sets),
-        fd=fd,
-    )
+def _predict(model: nn.Module, x_t: Tensor, timestep: Tensor, text: Text) -> Tensor:
+    options = {} if text.mask is None else {"encoder_attention_mask": text.mask.to(device_of(model))}
+    return full_precision(model(*model_inputs(model, x_t, timestep, text.embeddings), **options))
 
 
 def judge_sampling(
     model: nn.Module,
     space_name: str,
-    data: DataSplit,
+    judge: Judge,
     *,
     steps: int,
     shift: float,
     seeds: int,
     per_class: int = PER_CLASS,
 ) -> Judgement:
-    """Generate one sample set a seed and judge them."""
-    labels = class_labels(per_class)
-    sets = [generate(model, space_name, labels, steps=steps, shift=shift, seed=seed) for seed in range(seeds)]
-    return judge(sets, data, labels)
+    """Generate one sample set a seed, `per_class` of each class, and judge them."""
+    prompts = judge.reference.class_prompts(per_class)
+    conditioning = judge.reference.condition(prompts)
+    sets = [generate(model, space_name, conditioning, steps=steps, shift=shift, seed=seed) for seed in range(seeds)]
+    return judge_samples(sets, judge, prompts, steps=steps, shift=shift)
+
+
+def judge_samples(sets: Sequence[Samples], judge: Judge, prompts: Prompts, *, steps: int, shift: float) -> Judgement:
+    """Judge sample sets, one a seed, that were drawn for prompts of classes."""
+    (column,) = prompts.labels
+    figures = [judge.figures(samples, prompts.labels) for samples in sets]
+    fd = tuple(round(_number(each[FRECHET]), 4) for each in figures)
+    return Judgement(
+        fd_mean=round(float(np.mean(fd)), 4),
+        fd_spread=round(max(fd) - min(fd), 4),
+        nn_ratio=round(float(np.mean([_number(each[NN_RATIO]) for each in figures])), 4),
+        accuracy=round(float(np.mean([_number(each[ACCURACY + column]) for each in figures])), 4),
+        samples=len(prompts),
+        seeds=len(sets),
+        fd=fd,
+        feature_space=judge.space.id,
+        reference_hash=judge.reference.hash,
+        steps=steps,
+        shift=shift,
+    )
 
 
 def judge_plain_few_steps(
-    model: nn.Module, space_name: str, data: DataSplit, *, seeds: int, per_class: int = PER_CLASS
+    model: nn.Module, space_name: str, judge: Judge, *, seeds: int, per_class: int = PER_CLASS
 ) -> Judgement:
     """Plain Euler in 4 steps, the better of shift 1 and shift 3."""
     how: dict[str, Any] = {"steps": 4, "seeds": seeds, "per_class": per_class}
-    judged = [judge_sampling(model, space_name, data, shift=shift, **how) for shift in (1.0, 3.0)]
+    judged = [judge_sampling(model, space_name, judge, shift=shift, **how) for shift in (1.0, 3.0)]
     return min(judged, key=lambda judgement: judgement.fd_mean)
+
+
+def _number(figure: float | None) -> float:
+    return math.nan if figure is None else figure

@@ -29,6 +29,7 @@ from subdit.core.run import Run
 from subdit.core.run import start_manifest
 from subdit.space import get_space
 from supernet.checkpoints import save_model
+from supernet.evaluation.feature_spaces import PIXELS
 from supernet.evaluation.validation_loss import validation_loss
 from supernet.evaluation.validation_loss import validation_set
 from supernet.model.dit import redraw_
@@ -114,15 +115,18 @@ def test_the_full_network_has_no_distance_to_itself(run: Run) -> None:
 
 
 def test_any_feature_space_can_be_plugged_in(run: Run) -> None:
-    def means(samples: np.ndarray) -> np.ndarray:
-        return samples.reshape(len(samples), 8, 8).mean(axis=2)
+    class Means:
+        id, hash, expects, linear = "rows", "0123456789", "latents", True
+
+        def __call__(self, images: np.ndarray) -> np.ndarray:
+            return images.reshape(len(images), 8, 8).mean(axis=2)
 
     plain = FewStepDistance(run.supernet, "digits", steps=1)
-    rows = FewStepDistance(run.supernet, "digits", steps=1, features=means, feature_name="rows")
+    rows = FewStepDistance(run.supernet, "digits", steps=1, features=Means())
     assert rows.evaluate(TINY) != plain.evaluate(TINY)
     assert rows.id == "few_step_distance_rows" and rows.data_hash != plain.data_hash
-    with pytest.raises(ValueError, match="name the feature space"):
-        FewStepDistance(run.supernet, "digits", features=means)
+    with pytest.raises(SearchError, match="'pixels' needs pictures"):
+        FewStepDistance(run.supernet, "digits", features=PIXELS)
 
 
 def test_sizes_rank_as_sizes(run: Run) -> None:

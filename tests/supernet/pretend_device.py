@@ -29,6 +29,7 @@ from supernet.distillation.few_step_teacher import draw_trajectories
 from supernet.distillation.kdmd import Student
 from supernet.distillation.kdmd import critic_loss
 from supernet.distillation.kdmd import draw_batch
+from supernet.evaluation.conditioning import condition_on
 from supernet.evaluation.samples import generate
 from supernet.evaluation.validation_loss import predicted_velocities
 from supernet.evaluation.validation_loss import validation_loss
@@ -84,7 +85,8 @@ def sample(supernet: ElasticDiT) -> None:
 
 def judged(supernet: ElasticDiT) -> None:
     model = supernet.extract(SPEC).requires_grad_(False)
-    assert generate(model, "digits", np.arange(3), steps=2, guidance_scale=1.5).shape == (3, 1, 8, 8)
+    text = condition_on("digits", ("a handwritten one",) * 3)
+    assert generate(model, "digits", text, steps=2, guidance_scale=1.5).shape == (3, 1, 8, 8)
 
 
 def pipeline(supernet: ElasticDiT) -> None:

@@ -23,6 +23,7 @@ from torch.func import functional_call
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from supernet.data.text import text_tensors
+from supernet.evaluation.conditioning import condition_on
 from supernet.evaluation.samples import generate
 from supernet.evaluation.training_free import activation_code_score
 from supernet.evaluation.training_free import synaptic_diversity_score
@@ -314,8 +315,8 @@ def test_a_bfloat16_supernet_is_validated_probed_and_sampled() -> None:
         sample_euler(velocity_function(model, spec, text), noise.astype(np.float32), steps=3) for model in (half, plain)
     ]
     assert np.linalg.norm(drawn[0] - drawn[1]) < 0.05 * np.linalg.norm(drawn[1])
-    labels = np.arange(4)
-    judged = [generate(m.extract(spec), "digits", labels, steps=2, guidance_scale=2.0) for m in (half, plain)]
+    captions = condition_on("digits", ("a handwritten one", "a handwritten two", "a handwritten three"))
+    judged = [generate(m.extract(spec), "digits", captions, steps=2, guidance_scale=2.0) for m in (half, plain)]
     assert np.linalg.norm(judged[0] - judged[1]) < 0.08 * np.linalg.norm(judged[1])
 
 

@@ -1,0 +1,222 @@
+"""`evaluate`: how good sub-DiTs of a run are by their samples, kept in the run folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from subdit.core.errors import EvaluationError
+from subdit.core.origin import NO_PART
+from subdit.core.origin import Standing
+from subdit.core.origin import of_others
+from subdit.core.origin import say
+from subdit.core.origin import set_aside
+from subdit.core.origin import standing
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+from subdit.core.run import Run
+from subdit.core.run import read_manifest
+from subdit.core.weights import supernet_digest
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
+from supernet.data.data_sets import open_data_set
+from supernet.data.digits import load_data
+from supernet.evaluation.data_reference import reference_of_data_set
+from supernet.evaluation.feature_spaces import make_feature_space
+from supernet.evaluation.figures import REAL
+from supernet.evaluation.figures import Conditions
+from supernet.evaluation.figures import Evaluation
+from supernet.evaluation.figures import Evaluations
+from supernet.evaluation.figures import evaluation_file
+from supernet.evaluation.figures import read_evaluation
+from supernet.evaluation.figures import write_evaluation
+from supernet.evaluation.judge import Judge
+from supernet.evaluation.models import EvaluatedModel
+from supernet.evaluation.models import chosen_models
+from supernet.evaluation.plot import save_plot
+from supernet.evaluation.reference import Reference
+from supernet.evaluation.reference import reference_of
+from supernet.evaluation.reference import same_images
+from supernet.evaluation.samples import generate
+
+MOST_SAMPLES = 5000
+"""Samples where no number is given: as many as there are judge images, and no more than this."""
+LARGE_IMAGE = 2048
+"""Numbers of an image that are too many to be compared one by one, such as those of 32x32 pixels in colour."""
+PLOT = "evaluation.png"
+
+
+def evaluate(
+    run_path: Path,
+    *,
+    points: Sequence[str] = (),
+    specs: Sequence[SubDiTSpec] = (),
+    picks: Sequence[str] = (),
+    distilled: Sequence[str] = (),
+    search: str = "default",
+    steps: int | None = None,
+    shift: float | None = None,
+    guidance_scale: float = 1.0,
+    samples: int | None = None,
+    seeds: Sequence[int] = (0,),
+    features: str | None = None,
+    data: str | Path | None = None,
+    reference: Reference | None = None,
+    progress: ProgressCallback = no_progress,
+) -> Evaluations:
+    """Evaluate sub-DiTs of a run by samples drawn for prompts of the judge split.
+
+    Each evaluation is written to `evaluation/` of the run when it is done, so that a killed call goes on; one of other
+    weights is set aside, with a warning. `evaluation/evaluation.png` shows those of the last call.
+
+    Args:
+        run_path: the run.
+        points: named points of its space, with the supernet's weights; all of them where nothing is named.
+        specs: further sub-DiTs, with the supernet's weights.
+        picks: of a finished search, with the supernet's weights.
+        distilled: picks with the weights that they were distilled to.
+        search: name of the search.
+        steps: Euler steps, and
+        shift: time shift; by default what each model was made for.
+        guidance_scale: of classifier-free guidance; 1 is without.
+        samples: how many are drawn of each; by default as many as there are judge images, at most `MOST_SAMPLES`.
+        seeds: of noise and prompts; everything is evaluated with each.
+        features: name of a feature space; by default the numbers of small images themselves, `pixels` or `latents`, and
+            `convolutional` from `LARGE_IMAGE` numbers on.
+        data: a data set by name or folder, whose judge split is compared with; by default that of the run's space.
+        reference: real images to compare with, instead.
+        progress: reports samples.
+
+    Raises:
+        EvaluationError: a value that nothing can be evaluated with, an unknown feature space, or broken weights.
+        SpecError: a point or a spec that is not of the run's space.
+        SpaceError: the space has no data of its own, and `data` names none.
+        DataError: there is no such data set, or it is damaged or of another space.
+        RunError: no such run, search or pick; a pick that is not distilled or of other weights; a damaged evaluation.
+        CheckpointError: no supernet, or a damaged one.
+    """
+    run = Run(run_path).require()
+    _check(steps=steps, shift=shift, guidance_scale=guidance_scale, samples=samples, seeds=seeds)
+    space = get_space(str(read_manifest(run).get("space")))
+    digest = supernet_digest(run.supernet)
+    models = chosen_models(
+        run, digest, space, points=points, specs=specs, picks=picks, distilled=distilled, search=search
+    )
+    reference = reference or _reference(space, data)
+    count = min(len(reference.judge), MOST_SAMPLES) if samples is None else samples
+    total = len(models) * len(seeds) * count
+    features = features or _default_features(reference)
+    progress(0, total, f"{features} features")
+    judge = Judge(reference, make_feature_space(features, reference.train))
+    work = _Work(run, judge, digest)
+    found: list[Evaluation] = []
+    for model in models:
+        for seed in seeds:
+            conditions = Conditions(
+                samples=count,
+                seed=seed,
+                weights=model.weights,
+                steps=steps or model.recipe.steps,
+                shift=shift or model.recipe.shift,
+                guidance_scale=guidance_scale,
+                feature_space=judge.space.id,
+                feature_hash=judge.space.hash,
+                reference_hash=reference.hash,
+            )
+            part = _part(progress, len(found) * count, total, model.name)
+            found.append(work.evaluate(model, conditions, part))
+    real = [work.real(replace(found[index].conditions, weights="")) for index in range(len(seeds))]
+    evaluations = Evaluations(tuple(found), tuple(real))
+    save_plot(evaluations, run.evaluation / PLOT, supernet=digest)
+    return evaluations
+
+
+class _Work:
+    """Evaluates what is not evaluated yet."""
+
+    def __init__(self, run: Run, judge: Judge, digest: str) -> None:
+        self._run = run
+        self._judge = judge
+        self._digest = digest
+
+    def evaluate(self, model: EvaluatedModel, conditions: Conditions, progress: ProgressCallback) -> Evaluation:
+        """Of one model, made or read."""
+        progress(0, conditions.samples, "")
+        if (known := self._known(model.spec, conditions)) is not None:
+            return replace(known, point=model.name)
+        prompts = self._judge.reference.draw_prompts(conditions.samples, seed=conditions.seed)
+        drawn = generate(
+            model.load(),
+            model.spec.space,
+            self._judge.reference.condition(prompts),
+            steps=conditions.steps or 0,
+            shift=conditions.shift or 0.0,
+            seed=conditions.seed,
+            guidance_scale=conditions.guidance_scale or 0.0,
+            progress=progress,
+        )
+        figures = self._judge.figures(drawn, prompts.labels)
+        return self._keep(Evaluation(model.name, model.spec, model.supernet, conditions, figures))
+
+    def real(self, conditions: Conditions) -> Evaluation:
+        """Of real images, as many as samples or all of the train half."""
+        count = min(conditions.samples, len(self._judge.reference.train))
+        conditions = replace(conditions, samples=count, steps=None, shift=None, guidance_scale=None)
+        if (known := self._known(None, conditions)) is not None:
+            return known
+        figures = self._judge.real_figures(count, seed=conditions.seed)
+        return self._keep(Evaluation(REAL, None, NO_PART, conditions, figures))
+
+    def _keep(self, evaluation: Evaluation) -> Evaluation:
+        write_evaluation(evaluation, self._run.evaluation)
+        return evaluation
+
+    def _known(self, spec: SubDiTSpec | None, conditions: Conditions) -> Evaluation | None:
+        path = self._run.evaluation / evaluation_file(spec, conditions)
+        if not path.exists():
+            return None
+        known = read_evaluation(path)
+        if standing(known.supernet, self._digest) is Standing.FRESH:
+            return known
+        folder = set_aside(self._run, known.supernet, path)
+        what = f"The evaluation of {known.point!r} at {path}"
+        say(of_others(what, known.supernet, self._digest, f"it now lies in {folder}, and a new one is made"))
+        return None
+
+
+def _reference(space: SearchSpace, data: str | Path | None) -> Reference:
+    if data is None:
+        return reference_of(load_data(space.name), space.name)
+    data_set = open_data_set(data, space=space)
+    pixels = data_set.key.get("latents", {}).get("class") == "pixels"
+    return reference_of_data_set(data_set, decode=same_images if pixels else None)
+
+
+def _default_features(reference: Reference) -> str:
+    if reference.judge.latents[:1].size >= LARGE_IMAGE:
+        return "convolutional"
+    return "latents" if reference.decode is None else "pixels"
+
+
+def _check(
+    *, steps: int | None, shift: float | None, guidance_scale: float, samples: int | None, seeds: Sequence[int]
+) -> None:
+    """Raise `EvaluationError` on a value that nothing can be evaluated with."""
+    if steps is not None and steps < 1:
+        raise EvaluationError(f"A sample cannot be drawn in {steps} steps; take at least 1.")
+    if shift is not None and not (math.isfinite(shift) and shift > 0):
+        raise EvaluationError(f"Samples cannot be drawn with shift {shift:g}; it must be positive.")
+    if not (math.isfinite(guidance_scale) and guidance_scale > 0):
+        raise EvaluationError(f"Samples cannot be drawn with guidance scale {guidance_scale:g}; it must be positive.")
+    if samples is not None and samples < 2:
+        raise EvaluationError(f"A distribution has no figures by {samples} samples; draw at least 2.")
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise EvaluationError(f"The seeds {list(seeds)} cannot be used; give at least one, each once, none negative.")
+
+
+def _part(progress: ProgressCallback, start: float, total: float, note: str) -> ProgressCallback:
+    """The progress of one evaluation within that of all."""
+    return lambda done, _, __: progress(start + done, total, note)

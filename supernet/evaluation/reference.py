@@ -1,0 +1,136 @@
+"""What judges: real images that samples are compared with, and the prompts that samples are drawn for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from subdit.core.errors import EvaluationError
+from subdit.space import get_space
+from supernet.data.digits import CaptionedLatents
+from supernet.data.digits import DataSplit
+
+if TYPE_CHECKING:
+    from supernet.evaluation.conditioning import Conditioning
+
+Images = npt.NDArray[np.float32]
+Labels = Mapping[str, npt.NDArray[np.int64]]
+"""Per column of classes a class number for each row."""
+
+PROMPT_STREAM = 9
+"""Tells the seeds of prompts from those of noise."""
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """Real images with their captions and classes.
+
+    Attributes:
+        latents: (count, channels, size, size), as the DiT draws them.
+        captions: one for each.
+        labels: class numbers by column, negative where one is not known; empty where images have no classes.
+        hash: hexadecimal digits of the content.
+    """
+
+    latents: Images
+    captions: tuple[str, ...]
+    labels: Labels
+    hash: str
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What samples are drawn for: captions of real images, with the classes of these.
+
+    Attributes:
+        rows: of the judge half.
+        captions: of these.
+        labels: class numbers by column.
+    """
+
+    rows: npt.NDArray[np.int64]
+    captions: tuple[str, ...]
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images of a data set, in the half that was trained on or chosen by, and the half that only judges.
+
+    Attributes:
+        train: images of the splits train and validation.
+        judge: images of the split judge.
+        condition: text of prompts as the model takes it.
+        decode: latents (count, ...) to pictures (count, channels, height, width) in [-1, 1]; None where no decoder is
+            at hand.
+    """
+
+    train: RealImages
+    judge: RealImages
+    condition: Callable[[Prompts], Conditioning]
+    decode: Callable[[Images], Images] | None = None
+
+    @property
+    def hash(self) -> str:
+        """Ten hexadecimal digits of both halves; figures compare only where these are equal."""
+        return hashlib.sha256(f"{self.train.hash} {self.judge.hash}".encode()).hexdigest()[:10]
+
+    def draw_prompts(self, count: int, *, seed: int) -> Prompts:
+        """Prompts of `count` images of the judge half, drawn without replacement; all come first where it has fewer."""
+        whole, rest = divmod(count, len(self.judge))
+        order = np.random.default_rng([seed, PROMPT_STREAM]).permutation(len(self.judge))
+        return self._prompts(np.concatenate([np.tile(np.arange(len(self.judge)), whole), np.sort(order[:rest])]))
+
+    def class_prompts(self, per_class: int) -> Prompts:
+        """Prompts of `per_class` images of each class of the judge half, in the order of the classes.
+
+        Images of a class that has fewer are taken again. Raises `EvaluationError` where the data has not one column of
+        classes.
+        """
+        if len(self.judge.labels) != 1:
+            raise EvaluationError(
+                f"The data has {len(self.judge.labels)} columns of classes; prompts per class need one; draw "
+                "prompts of the judge split instead."
+            )
+        (labels,) = self.judge.labels.values()
+        rows = [np.resize(np.flatnonzero(labels == each), per_class) for each in np.unique(labels)]
+        return self._prompts(np.concatenate(rows))
+
+    def _prompts(self, rows: npt.NDArray[np.int64]) -> Prompts:
+        captions = tuple(self.judge.captions[row] for row in rows.tolist())
+        return Prompts(rows, captions, {column: labels[rows] for column, labels in self.judge.labels.items()})
+
+
+def reference_of(data: DataSplit, space_name: str) -> Reference:
+    """The reference that a space's data set gives; its latents are pictures where the space needs no decoder."""
+
+    def condition(prompts: Prompts) -> Conditioning:
+        from supernet.evaluation.conditioning import condition_on
+
+        return condition_on(space_name, prompts.captions)
+
+    pixels = "decoder" not in get_space(space_name).pipeline
+    return Reference(
+        _real_images(data.seen), _real_images(data.judge), condition, decode=same_images if pixels else None
+    )
+
+
+def _real_images(part: CaptionedLatents) -> RealImages:
+    return RealImages(part.latents, part.captions, {"label": part.labels}, part.hash)
+
+
+def same_images(images: Images) -> Images:
+    """Of latents that are pictures: no decoder is needed."""
+    return images

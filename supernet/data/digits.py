@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subdit.core.errors import SpaceError
+from subdit.space import get_space
 from supernet.data.text import NUMERALS
 
 SPLIT_SEED = 20260123
@@ -83,6 +84,7 @@ def digits() -> DataSplit:
 
 def load_data(space_name: str) -> DataSplit:
     """The data that a space is trained on; raises `SpaceError` where it has none."""
-    if space_name != "digits":
+    space = get_space(space_name)
+    if (space.latent_channels, space.latent_size) != (1, 8):
         raise SpaceError(f"Space {space_name!r} has no data set of its own; train space 'digits', which has.")
     return digits()

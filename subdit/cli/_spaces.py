@@ -78,7 +78,7 @@ def new(file: Path, start: str, name: str | None, force: bool) -> None:
     made = rename_space(origin, name or file.stem)
     if built_in_space(made.name) is not None:
         raise SpaceError(f"There is a built-in space {made.name!r}; give yours another name with --name.")
-    header = f"A search space, started from {origin.name}. 'subdit spaces show {file.name}' checks it and says its sizes."
+    header = f"A search space, started from {origin.name}. 'subdit spaces show {file.name}' checks and sizes it."
     try:
         write_atomic(file, space_to_yaml(made, header=header))
     except OSError as error:

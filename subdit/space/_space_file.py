@@ -25,7 +25,7 @@ _COMMENTS = {
     "name": "What commands and files call this space. A space with other content needs another name.",
     "latent_size": "Height and width of the latent that the model denoises.",
     "latent_channels": "Channels of that latent: 4 or 16 for most VAEs, 1 or 3 where latents are pixels.",
-    "patch_size": "Side of a patch. latent_size / patch_size is the grid, in tokens per side: even, as Middle has half.",
+    "patch_size": "Side of a patch. latent_size / patch_size is the grid, tokens per side, and even: Middle has half.",
     "widths": "Hidden widths, ascending. The last one is the full width.",
     "depths": "Blocks per stage, ascending. Depths of Middle are even.",
     "ffn_ratios": "Width of the FFN's hidden layer over the hidden width, per stage, ascending.",

@@ -64,8 +64,8 @@ def register_space(space: SearchSpace) -> SearchSpace:
     if known is not None:
         where = "in use in this process" if space.name in _met else "built in"
         raise SpaceError(
-            f"The space {space.name!r} ({space_hash(space)}) is not the one of that name that is {where} "
-            f"({space_hash(known)}); give yours another name."
+            f"There is another search space named {space.name!r} {where} ({space_hash(known)}, this one is "
+            f"{space_hash(space)}); give yours another name."
         )
     _met[space.name] = space
     return space

@@ -125,7 +125,7 @@ def show(space: str, point: str | None, measure: bool, as_json: bool) -> None:
         return
     latent = "x".join(map(str, described["latent"]))
     click.echo(f"{described['name']}: {described['sub_dits']:,} sub-DiTs of {described['components']} components")
-    click.echo(f"content {described['hash']}")
+    click.echo(f"content {described['hash']}, measured as {described['models_id']}")
     click.echo(f"latent {latent}, patch size {described['patch_size']}, {described['text_tokens']} text tokens\n")
     echo_table(
         ("dimension", "values"),
@@ -170,6 +170,7 @@ def _range(params: list[int]) -> str:
 def _describe(space: SearchSpace) -> dict[str, Any]:
     from subdit.space import all_components
     from subdit.space import count_params
+    from subdit.space import models_id
     from subdit.space import space_hash
 
     named = list(space.named.items())
@@ -177,6 +178,7 @@ def _describe(space: SearchSpace) -> dict[str, Any]:
     return {
         "name": space.name,
         "hash": space_hash(space),
+        "models_id": models_id(space),
         "sub_dits": space.size,
         "components": len(all_components(space)),
         "latent": [space.latent_channels, space.latent_size, space.latent_size],

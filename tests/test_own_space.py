@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def small() -> SearchSpace:
-    """Shapes that no built-in space has: other head counts, three channels less, no skip from Down to Up."""
+    """Of a shape that no built-in space has: other head counts, and no skip from Down to Up."""
     values = space_to_dict(rename_space(get_space("digits"), "letters"))
     values |= {"widths": [32], "full_heads": 4, "down_up_skip": False, "bna_blocks": [4], "bna_radii": [1]}
     values |= {"depths": {"down": [1], "middle": [2], "up": [1, 2]}, "text_width": 48}

@@ -128,7 +128,7 @@ def read_space(path: Path) -> SearchSpace:
 
 def space_to_yaml(space: SearchSpace, *, header: str = "") -> str:
     """A space file with a comment on each key; `header` is a comment on top."""
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     lines = [f"# {line}".rstrip() for line in header.splitlines()]
     for key, value in space_to_dict(space).items():

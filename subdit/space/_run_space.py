@@ -13,7 +13,7 @@ from subdit.space._search_space import SearchSpace
 from subdit.space._space_file import read_space
 from subdit.space._space_file import space_hash
 from subdit.space._space_file import space_to_yaml
-from subdit.space._spaces import get_space
+from subdit.space._spaces import named_space
 from subdit.space._spaces import register_space
 
 
@@ -25,7 +25,7 @@ def run_space(run: Run) -> SearchSpace:
     """
     manifest = read_manifest(run)
     if manifest.get("space_hash") is None:
-        return get_space(str(manifest.get("space")))
+        return named_space(str(manifest.get("space")))
     space = read_space(run.space)
     if (space.name, space_hash(space)) != (manifest.get("space"), manifest["space_hash"]):
         raise RunError(

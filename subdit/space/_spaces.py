@@ -41,10 +41,15 @@ def get_space(space: SpaceLike) -> SearchSpace:
         return register_space(space)
     if not isinstance(space, str) or space.endswith(SUFFIXES):
         return register_space(read_space(Path(space)))
-    found = _met.get(space) or built_in_space(space)
+    return named_space(space)
+
+
+def named_space(name: str) -> SearchSpace:
+    """As `get_space`, of a name alone: what names a space in an artefact must not make it read a file."""
+    found = _met.get(name) or built_in_space(name)
     if found is None:
         raise SpaceError(
-            f"There is no search space {space!r}; there is {', '.join(space_names())}, and {_mobile.NAME}-D-M-U with "
+            f"There is no search space {name!r}; there is {', '.join(space_names())}, and {_mobile.NAME}-D-M-U with "
             "other layer counts, or name a space file that ends in .yaml."
         )
     return found
@@ -116,7 +121,7 @@ def recorded_space(record: Mapping[str, Any], where: str) -> SearchSpace:
     Raises `SpaceError` that begins with `where`: there is no such space, or the content is damaged.
     """
     if record.get("space_definition") is None:
-        return get_space(str(record.get("space")))
+        return named_space(str(record.get("space")))
     space = space_from_dict(record["space_definition"], f"{where}, at 'space_definition',")
     own = space_hash(space)
     if (space.name, own) != (record.get("space"), record.get("space_hash") or own):

@@ -176,6 +176,12 @@ def test_a_run_of_an_earlier_version_has_the_name_alone(tmp_path: Path) -> None:
     assert start_run(Run(tmp_path), DIGITS)["space"] == "digits"
 
 
+def test_a_name_in_an_artefact_reads_no_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(space_to_yaml(rename_space(DIGITS, "mine")))
+    with pytest.raises(SpaceError, match="no search space"):
+        recorded_space({"space": str(tmp_path / "mine.yaml")}, "The kit")
+
+
 def test_a_record_of_another_content_is_refused() -> None:
     record = space_record(DIGITS)
     for damaged in ({**record, "space": "mars"}, {**record, "space_hash": "0" * 10}):

@@ -50,7 +50,6 @@ from subdit.space import SubDiTSpec
 from subdit.space import all_components
 from subdit.space import component_counts
 from subdit.space import component_params
-from subdit.space import get_space
 
 RESULTS = Path(__file__).parent / "results"
 SHIPPED = Path(__file__).parents[1] / "device_profiles" / "shipped"
@@ -92,7 +91,7 @@ class Stored:
 
     def log_ratio(self) -> Floats:
         """log(measured / plain sum) of what is judged."""
-        space = get_space(self.profile.space)
+        space = self.profile.search_space
         plain = LatencyEstimator(_table_alone(self.profile), space).estimate_uncalibrated(
             space.encode([entry.spec for entry in self.judged])
         )
@@ -156,7 +155,7 @@ def refitted(profile: DeviceProfile, whole: Sequence[WholeLatency], *, by_fit: b
     """The profile predicting from these sub-DiTs: by a fit to them, or by a calibration on them."""
     if by_fit:
         return dataclasses.replace(profile, calibration=None, whole=tuple(whole))
-    space = get_space(profile.space)
+    space = profile.search_space
     components = all_components(space)
     table = np.asarray([profile.latency_ms.get(one.name, 0.0) for one in components])
     counts = component_counts(space, space.encode([entry.spec for entry in whole])).astype(np.float64)
@@ -180,7 +179,7 @@ def _table_alone(profile: DeviceProfile) -> DeviceProfile:
 def with_whole(one: Stored) -> Judged | None:
     """None where too few are left to fit to when one is left out."""
     if one.kind == HELD_OUT:
-        return judge(LatencyEstimator(one.profile, get_space(one.profile.space)), one.judged)
+        return judge(LatencyEstimator(one.profile, one.profile.search_space), one.judged)
     by_fit = one.profile.calibration is None
     if len(one.judged) <= MIN_WHOLE:
         return None
@@ -190,7 +189,7 @@ def with_whole(one: Stored) -> Judged | None:
     for each in range(int(fold.max()) + 1):
         out, rest = (tuple(one.judged[at] for at in np.flatnonzero(which)) for which in (fold == each, fold != each))
         profile = refitted(one.profile, rest, by_fit=by_fit)
-        found = judge(LatencyEstimator(profile, get_space(profile.space)), out)
+        found = judge(LatencyEstimator(profile, profile.search_space), out)
         held[fold == each], half[fold == each] = found.held, found.half
     return Judged(held, half)
 
@@ -199,7 +198,7 @@ def without_whole(one: Stored, everything: Sequence[Stored]) -> Judged:
     """By the table alone, with what other runtimes and spaces say of plain sums."""
     others = assumed_of([other for other in everything if other.group != one.group])
     return judge(
-        LatencyEstimator(_table_alone(one.profile), get_space(one.profile.space), plain_sums=others), one.judged
+        LatencyEstimator(_table_alone(one.profile), one.profile.search_space, plain_sums=others), one.judged
     )
 
 

@@ -96,7 +96,7 @@ def extract(args: argparse.Namespace) -> dict[str, Any]:
         nonlocal at
         parts[name], at = round(time.perf_counter() - at, 2), time.perf_counter()
 
-    supernet = ElasticDiT(space=args.space)
+    supernet = ElasticDiT.of_space(get_space(args.space))
     lap("build_full_seconds")
     model = supernet.extract(get_space(args.space).named_spec(args.point)).eval()
     lap("extract_seconds")

@@ -31,13 +31,12 @@ from subdit.core.errors import SubditError
 from subdit.core.files import write_atomic
 from subdit.core.files import write_json
 from subdit.core.run import Run
-from subdit.core.run import read_manifest
-from subdit.space import get_space
+from subdit.space import run_space
 
 
 def compare(run: Run, profiles: list[DeviceProfile], *, trials: int, seeds: int) -> dict[str, Any]:
     """Picks of every device's search on every device, by seed."""
-    space = get_space(str(read_manifest(run).get("space")))
+    space = run_space(run)
     progress = bar()
     results = {}
     for index, profile in enumerate(profiles):
@@ -117,7 +116,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         run = Run(given.run).require()
-        space = str(read_manifest(run).get("space"))
+        space = run_space(run)
         profiles = [load_profile(device, space=space) for device in given.device]
         result = compare(run, profiles, trials=given.trials, seeds=given.seeds)
     except SubditError as error:

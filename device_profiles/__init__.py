@@ -28,6 +28,7 @@ from device_profiles._profile import Noise
 from device_profiles._profile import WholeLatency
 from device_profiles._profile import profile_from_dict
 from device_profiles._registry import RegisteredProfile
+from device_profiles._registry import fits_space
 from device_profiles._registry import list_profiles
 from device_profiles._registry import load_profile
 from device_profiles._registry import profile_path
@@ -75,6 +76,7 @@ __all__ = [
     "check_plausibility",
     "compare_profiles",
     "fit_calibration",
+    "fits_space",
     "fit_whole",
     "fit_whole_model",
     "half_apart_ms",

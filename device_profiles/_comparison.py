@@ -76,9 +76,9 @@ class Comparison:
 
 def compare_profiles(first: DeviceProfile, second: DeviceProfile) -> Comparison:
     """Compare two profiles; raises `ProfileError` where they are of two spaces or share fewer than two components."""
-    if first.space != second.space:
+    if first.space_id != second.space_id:
         raise ProfileError(
-            f"{first.id} is of space {first.space!r} and {second.id} of {second.space!r}; "
+            f"{first.id} is of space {first.space_id!r} and {second.id} of {second.space_id!r}; "
             "compare profiles of one space."
         )
     names = [name for name in first.components if name in second.components]

@@ -97,11 +97,7 @@ class LatencyEstimator:
     """
 
     def __init__(self, profile: DeviceProfile, space: SearchSpace, *, plain_sums: PlainSums = ASSUMED) -> None:
-        if profile.space != space.name:
-            raise ProfileError(
-                f"The profile {profile.id} was made for space {profile.space!r}, not for {space.name!r}; "
-                f"measure a kit of {space.name!r}."
-            )
+        profile.require_space(space)
         if not profile.components and len(profile.whole) < MIN_WHOLE_ROWS:
             raise ProfileError(
                 f"The profile {profile.id} has no table of components and {len(profile.whole)} whole sub-DiTs, of "

@@ -35,7 +35,6 @@ from subdit.space import Component
 from subdit.space import SearchSpace
 from subdit.space import all_components
 from subdit.space import components_up_to
-from subdit.space import get_space
 from subdit.space import known_dimensions
 
 # A good profile is refused for an order of latencies by chance in at most this fraction of cases, over all its pairs.
@@ -59,7 +58,7 @@ def _growing() -> dict[str, str]:
 def check_plausibility(profile: DeviceProfile) -> tuple[Finding, ...]:
     """Everything that is wrong with a profile which the schema allows, the most basic first."""
     try:
-        space = get_space(profile.space)
+        space = profile.search_space
     except SpaceError:
         return (Finding("space", f"The space {profile.space!r} is not known here, so its table cannot be judged."),)
     gaps = tuple(_gaps(profile, space))
@@ -102,7 +101,7 @@ def _intervals(profile: DeviceProfile) -> Iterator[Finding]:
 
 
 def _order(profile: DeviceProfile) -> Iterator[Finding]:
-    known = {component.name: component for component in all_components(get_space(profile.space))}
+    known = {component.name: component for component in all_components(profile.search_space)}
     present = [(known[name], latency) for name, latency in profile.components.items() if name in known]
     pairs = []
     growing = _growing()
@@ -181,7 +180,7 @@ def _tolerance(profile: DeviceProfile, first: Latency, second: Latency, pairs: i
 def _growth(profile: DeviceProfile) -> Iterator[Finding]:
     """All components of the largest width together must take longer than those of the smallest."""
     by_width: dict[int, dict[Component, Latency]] = {}
-    for component in all_components(get_space(profile.space)):
+    for component in all_components(profile.search_space):
         if component.width and component.name in profile.components:
             found = by_width.setdefault(component.width, {})
             found[replace(component, width=0)] = profile.components[component.name]

@@ -16,8 +16,14 @@ from typing import Any
 
 from device_profiles._schema import check_profile
 from device_profiles._schema import profile_id
+from subdit.core.errors import ProfileError
+from subdit.core.errors import SpaceError
 from subdit.space import Component
+from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
+from subdit.space import built_in_space
+from subdit.space import models_id
+from subdit.space import recorded_space
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -190,6 +196,7 @@ class DeviceProfile:
         threads: how many the runtime may use.
         delegate: accelerator of the runtime, None for its plain CPU path.
         space: name of the search space.
+        space_hash, space_definition: of that space; None in profiles of earlier versions, which have its name alone.
         kit_hash: hash of the kit whose components were measured.
         provenance: "measured" (on the device, by subdit or by the tool that `source` names), "reported" (published by
             others, not checked) or "estimated" (computed by the model that `source` names).
@@ -226,7 +233,42 @@ class DeviceProfile:
     source: str = ""
     pipeline: Mapping[str, Latency] = field(default_factory=dict)
     whole: tuple[WholeLatency, ...] = ()
+    space_hash: str | None = None
+    space_definition: Mapping[str, Any] | None = None
     schema_version: int = field(default=SCHEMA_VERSION)
+
+    @cached_property
+    def search_space(self) -> SearchSpace:
+        """The space that was measured; raises `SpaceError` where the profile has the name of an unknown one alone."""
+        return recorded_space(vars(self), f"The profile {self.id}")
+
+    def is_of(self, space: SearchSpace) -> bool:
+        """Whether what was measured are sub-DiTs of this space: of its name and with its content."""
+        if self.space_definition is None and built_in_space(self.space) is None:
+            # Of a space that only this process knew when it was measured, by an earlier version.
+            return self.space == space.name
+        return self.space_id == models_id(space)
+
+    def require_space(self, space: SearchSpace) -> None:
+        """Raises `ProfileError` that says what to do where the profile is of another space."""
+        if self.space != space.name:
+            raise ProfileError(
+                f"The profile {self.id} was made for space {self.space!r}, not for {space.name!r}; "
+                f"measure a kit of {space.name!r}."
+            )
+        if not self.is_of(space):
+            raise ProfileError(
+                f"The profile {self.id} was measured on another space that is named {space.name!r} too "
+                f"({self.space_id} instead of {models_id(space)}); measure a kit of this one."
+            )
+
+    @property
+    def space_id(self) -> str:
+        """What profiles of one space share: its name, and a hash of its content where it is not built in.
+
+        A name alone, which earlier versions wrote, means the built-in space of that name.
+        """
+        return self.space if self.space_definition is None else models_id(self.search_space)
 
     @property
     def id(self) -> str:
@@ -262,7 +304,9 @@ class DeviceProfile:
 
     def to_dict(self) -> dict[str, Any]:
         """As `schema.json` describes it."""
-        return {"subdit_profile": self.schema_version, "id": self.id, **_plain(self, leave_out={"schema_version"})}
+        absent = {"space_hash", "space_definition"} if self.space_definition is None else set()
+        kept = _plain(self, leave_out={"schema_version", *absent})
+        return {"subdit_profile": self.schema_version, "id": self.id, **kept}
 
 
 def profile_from_dict(values: Any, where: str) -> DeviceProfile:
@@ -280,7 +324,13 @@ def profile_from_dict(values: Any, where: str) -> DeviceProfile:
         stored = values["calibration"]
         errors = {key: ErrorReport(**stored[key]) for key in ("error", "uncalibrated_error")}
         read["calibration"] = Calibration(**{**stored, **errors, "whole": _read_whole(stored["whole"])})
-    return DeviceProfile(**read)
+    profile = DeviceProfile(**read)
+    if profile.space_definition is not None:
+        try:
+            profile.search_space  # noqa: B018  Raises where the content is damaged.
+        except SpaceError as error:
+            raise ProfileError(f"The profile {where} cannot be read: {error}") from error
+    return profile
 
 
 def _read_whole(entries: Iterable[Mapping[str, Any]]) -> tuple[WholeLatency, ...]:

@@ -16,6 +16,7 @@ from subdit.core.errors import ProfileError
 from subdit.core.errors import RunError
 from subdit.core.errors import SpecError
 from subdit.core.files import write_json
+from subdit.space import SearchSpace
 
 SHIPPED = Path(__file__).parent / "shipped"
 # A profile of a large space has tens of kilobytes, one of a thousand whole sub-DiTs some hundred.
@@ -44,8 +45,8 @@ def user_registry() -> Path:
 
 
 def profile_path(profile: DeviceProfile) -> Path:
-    """Where a profile belongs in the user's registry."""
-    return user_registry() / f"{profile.id.replace('/', '--')}--{profile.space}.json"
+    """Where a profile belongs in the user's registry; profiles of two spaces of one name lie side by side."""
+    return user_registry() / f"{profile.id.replace('/', '--')}--{profile.space_id}.json"
 
 
 def save_profile(profile: DeviceProfile, path: Path | None = None, *, force: bool = False) -> Path:
@@ -113,21 +114,26 @@ def read_registry() -> tuple[list[RegisteredProfile], dict[Path, ProfileError]]:
             except ProfileError as error:
                 damaged[path] = error
                 continue
-            found.setdefault((profile.id, profile.space), RegisteredProfile(profile, path, shipped))
+            found.setdefault((profile.id, profile.space_id), RegisteredProfile(profile, path, shipped))
     return list(found.values()), damaged
 
 
-def list_profiles(*, space: str | None = None) -> list[DeviceProfile]:
-    """Every readable profile of the registries, those of one space where it is named; see `read_registry`."""
-    return [entry.profile for entry in read_registry()[0] if space in (None, entry.profile.space)]
+def list_profiles(*, space: SearchSpace | str | None = None) -> list[DeviceProfile]:
+    """Every readable profile of the registries, those of one space where it is given; see `read_registry`."""
+    return [entry.profile for entry in read_registry()[0] if fits_space(entry.profile, space)]
 
 
-def load_profile(reference: str | Path, *, space: str | None = None) -> DeviceProfile:
+def fits_space(profile: DeviceProfile, space: SearchSpace | str | None) -> bool:
+    """Whether a profile is of that space, or of one of that name; None is any."""
+    return space in (None, profile.space) if not isinstance(space, SearchSpace) else profile.is_of(space)
+
+
+def load_profile(reference: str | Path, *, space: SearchSpace | str | None = None) -> DeviceProfile:
     """The profile of that id, unambiguous id prefix, or file.
 
     Args:
         reference: profile id, prefix of one, or path of a profile file.
-        space: name of the space that the profile must be of.
+        space: that the profile must be of, or its name.
 
     Raises:
         ProfileError: no such profile, several of them, damaged, or made for another space.
@@ -145,7 +151,7 @@ def load_profile(reference: str | Path, *, space: str | None = None) -> DevicePr
         others = f"; damaged: {', '.join(map(str, damaged))}" if damaged else ""
         known = _names(entry.profile for entry in entries) or "none yet; measure one with 'subdit profile'"
         raise ProfileError(f"There is no device {reference!r}; there is {known}{others}.")
-    fitting = [profile for profile in matches if space in (None, profile.space)]
+    fitting = [profile for profile in matches if fits_space(profile, space)]
     if not fitting:
         return _require_space(matches[0], matches[0].id, space)
     if len(fitting) > 1:
@@ -153,8 +159,10 @@ def load_profile(reference: str | Path, *, space: str | None = None) -> DevicePr
     return fitting[0]
 
 
-def _require_space(profile: DeviceProfile, name: str, space: str | None) -> DeviceProfile:
-    if space not in (None, profile.space):
+def _require_space(profile: DeviceProfile, name: str, space: SearchSpace | str | None) -> DeviceProfile:
+    if isinstance(space, SearchSpace):
+        profile.require_space(space)
+    elif space not in (None, profile.space):
         raise ProfileError(
             f"The profile {name} was made for space {profile.space!r}, not for {space!r}; measure a kit of {space!r}."
         )
@@ -162,4 +170,4 @@ def _require_space(profile: DeviceProfile, name: str, space: str | None) -> Devi
 
 
 def _names(profiles: Iterable[DeviceProfile]) -> str:
-    return ", ".join(f"{profile.id} ({profile.space})" for profile in profiles)
+    return ", ".join(f"{profile.id} ({profile.space_id})" for profile in profiles)

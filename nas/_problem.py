@@ -32,7 +32,6 @@ from subdit.core.quantities import PER_DEVICE
 from subdit.core.quantities import PIPELINE
 from subdit.core.quantities import is_figure
 from subdit.core.run import Run
-from subdit.core.run import read_manifest
 from subdit.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -140,9 +139,9 @@ def resolve(run: Run, config: SearchConfig) -> SearchProblem:
     """Look up the names in a configuration; raises `SearchError` and `ProfileError` that say which one is wrong."""
     from device_profiles import LatencyEstimator
     from subdit.space import count_params
-    from subdit.space import get_space
+    from subdit.space import run_space
 
-    space = get_space(str(read_manifest(run).get("space")))
+    space = run_space(run)
     given = {each.id: each for each in config.objectives if not isinstance(each, str)}
     wanted = config.objective_names
     _check_objectives(wanted, given)
@@ -213,7 +212,7 @@ def _profile(device: str | DeviceProfile, space: SearchSpace, *, allow_noisy: bo
     from device_profiles import LatencyEstimator
     from device_profiles import load_profile
 
-    profile = load_profile(device, space=space.name) if isinstance(device, str) else device
+    profile = load_profile(device, space=space) if isinstance(device, str) else device
     if profile.noisy and not allow_noisy:
         raise ProfileError(
             f"The profile {profile.id} was measured on too noisy a machine; measure again with 'subdit profile', or "

@@ -14,7 +14,6 @@ from reports._figures import percent
 from subdit.core.errors import ProfileError
 from subdit.core.errors import SpaceError
 from subdit.results import Trial
-from subdit.space import get_space
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Predictor:
 def read_predictor(profile: DeviceProfile) -> Predictor | None:
     """None where no whole sub-DiT was measured, or the profile predicts none."""
     try:
-        estimator = LatencyEstimator(profile, get_space(profile.space))
+        estimator = LatencyEstimator(profile, profile.search_space)
     except (ProfileError, SpaceError):
         return None
     if estimator.error is None or estimator.plain_error is None:
@@ -90,7 +89,7 @@ def read_predictor(profile: DeviceProfile) -> Predictor | None:
 def interval_statement(profile: DeviceProfile, trials: Sequence[Trial]) -> str:
     """What the trials' intervals mean where no whole sub-DiT was measured on the device; else empty."""
     try:
-        assumed = LatencyEstimator(profile, get_space(profile.space)).assumed
+        assumed = LatencyEstimator(profile, profile.search_space).assumed
     except (ProfileError, SpaceError):
         return ""
     if assumed is None:

@@ -23,7 +23,6 @@ from subdit.space import CLOSED_FORMS
 from subdit.space import MEMORY_MODEL
 from subdit.space import SearchSpace
 from subdit.space import closed_form_cost
-from subdit.space import get_space
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def _values(
 ) -> npt.NDArray[Any] | None:
     """A cost or quality of each trial; None where it cannot be had from what is here."""
     figure, _, device = name.partition("@")
-    space = get_space(profile.space)
+    space = profile.search_space
     encoded = space.encode([trial.spec for trial in trials])
     if figure == "memory_mb" and results.config.get("memory_model") != MEMORY_MODEL:
         # The limit of a search by an earlier model is on weights and activations alone.
@@ -85,6 +84,6 @@ def _further_profile(results: Results, device: str, space: SearchSpace) -> Devic
     """The profile that the search kept of a further device; `KeyError` where it kept none of that id."""
     for path in sorted(results.run.search(results.search).glob("device_*.json")):
         profile = read_profile(path)
-        if (profile.id, profile.space) == (device, space.name):
+        if profile.id == device and profile.is_of(space):
             return profile
     raise KeyError(device)

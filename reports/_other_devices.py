@@ -23,7 +23,6 @@ from reports._verified import corrected_by
 from reports._verified import predictions
 from subdit.core.errors import SubditError
 from subdit.results import Trial
-from subdit.space import get_space
 
 # What was predicted by the search and is predicted here again is the same number, but for the order of sums.
 _ROUNDING = 1e-6
@@ -117,7 +116,7 @@ def other_devices(results: Results, profile: DeviceProfile | None) -> tuple[Othe
             other = read_results(results.run, path.parent.name)
             if _proxy(other) != _proxy(results) or _device(other) == _device(results):
                 continue
-            found.append(compare_searches(results, other, LatencyEstimator(profile, get_space(profile.space))))
+            found.append(compare_searches(results, other, LatencyEstimator(profile, profile.search_space)))
         except SubditError:
             continue
     return tuple(found)

@@ -44,7 +44,7 @@ from subdit.core.errors import RunError
 from subdit.core.quantities import is_latency
 from subdit.core.quantities import limit_text
 from subdit.core.quantities import noun
-from subdit.space import get_space
+from subdit.space import run_space
 
 UNKNOWN = "unknown"
 
@@ -188,7 +188,7 @@ def _warnings(results: Results, profile: DeviceProfile | None, provenance: str, 
 
 def _differs(results: Results, profile: DeviceProfile) -> bool:
     """Whether the profile predicts other latencies for the front than the search found."""
-    space = get_space(results.config["space"])
+    space = run_space(results.run)
     try:
         predicted = predictions(results, profile).estimate(space.encode(trial.spec for trial in results.front))
     except ProfileError:
@@ -198,7 +198,7 @@ def _differs(results: Results, profile: DeviceProfile) -> bool:
 
 def _search_facts(results: Results) -> list[Fact]:
     config = results.config
-    space = get_space(config["space"])
+    space = run_space(results.run)
     limits = [limit_text(name, limit) for name, limit in config["constraints"].items()]
     facts = [
         Fact("search space", f"{space.name}, {space.size:,} sub-DiTs"),
@@ -229,7 +229,7 @@ def _commands(results: Results) -> list[Fact]:
     name = shlex.quote("balanced" if "balanced" in chosen.names else chosen.names[0])
     model = _folder(results, chosen) / "exports" / "dit.onnx"
     force = " --force" if model.exists() else ""
-    prompt = shlex.quote(get_space(results.config["space"]).example_prompt)
+    prompt = shlex.quote(run_space(results.run).example_prompt)
     facts = [Fact("distill a pick to four steps", f"subdit distill {run} --pick {name}{search}")] if plain else []
     return [
         *facts,

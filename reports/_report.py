@@ -30,6 +30,7 @@ from subdit.core.origin import say
 from subdit.core.run import Run
 from subdit.results import trials_to_frame
 from subdit.results import write_frame
+from subdit.space import run_space
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -79,7 +80,7 @@ def report(run: Path | str, *, search: str = "default", force: bool = False) -> 
 def _profile(results: Results) -> DeviceProfile | None:
     try:
         kept = results.run.search(results.search) / "device.json"
-        return load_profile(str(kept) if kept.exists() else device_id(results), space=results.config["space"])
+        return load_profile(str(kept) if kept.exists() else device_id(results), space=run_space(results.run))
     except ProfileError:
         return None
 

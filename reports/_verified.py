@@ -16,7 +16,6 @@ from subdit.core.errors import SearchError
 from subdit.core.files import read_json
 from subdit.results import upgrade_name
 from subdit.space import EncodedSpecs
-from subdit.space import get_space
 
 
 class Predictions(Protocol):
@@ -117,7 +116,7 @@ def _verified(said: Mapping[str, Any], first: str, correction: Mapping[str, Any]
 
 def predictions(results: Results, profile: DeviceProfile) -> Predictions:
     """Latencies on the profile's device as the search had them, corrected where they were; may raise `ProfileError`."""
-    space = get_space(profile.space)
+    space = profile.search_space
     plain = LatencyEstimator(profile, space)
     verified = read_verified(results)
     if verified is None or verified.correction is None:

@@ -13,7 +13,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import logging
 
 from subdit.core.errors import CheckpointError
+from subdit.core.errors import SpaceError
 from subdit.core.weights import supernet_digest
+from subdit.space import recorded_space
+from subdit.space import register_space
 from supernet.model.dit import SubDiT
 from supernet.model.elastic import ElasticDiT
 from supernet.recipe import MANY_STEPS
@@ -49,7 +52,13 @@ def load_supernet_of(path: Path, digest: str) -> ElasticDiT:
 
 def load_sub_dit(path: Path) -> SubDiT:
     """The sub-DiT saved in a folder, in eval mode; raises `CheckpointError`."""
-    return _load(SubDiT, path, "sub-DiT")
+    model = _load(SubDiT, path, "sub-DiT")
+    if model.config.get("space_definition") is not None:
+        try:
+            register_space(recorded_space(model.config, f"The sub-DiT at {path}"))
+        except SpaceError as error:
+            raise CheckpointError(f"The sub-DiT at {path} cannot be used here: {error}") from error
+    return model
 
 
 def save_model(model: ModelMixin, folder: Path, *, recipe: SamplingRecipe = MANY_STEPS) -> Path:
@@ -75,6 +84,8 @@ def _load(kind: type[_Model], path: Path, what: str) -> _Model:
             loaded, info = kind.from_pretrained(
                 path, low_cpu_mem_usage=False, output_loading_info=True, local_files_only=True
             )
+    except SpaceError as error:
+        raise CheckpointError(f"The {what} at {path} cannot be used here: {error}") from error
     # A damaged file surfaces as whatever the reader of that part raises: safetensors, JSON, torch and diffusers errors.
     except Exception as error:
         raise CheckpointError(f"The {what} at {path} is damaged ({_first_line(error)}); make it again.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from subdit.core.files import read_json
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
+from subdit.space import recorded_space
+from subdit.space import register_space
 from supernet.recipe import SamplingRecipe
 from supernet.recipe import checked_recipe
 from supernet.tflite import load_tflite
@@ -44,9 +47,10 @@ class VelocityModel:
     note: str = ""
 
 
-def card(spec: SubDiTSpec, recipe: SamplingRecipe) -> dict[str, Any]:
-    """What a sampler must know of an exported model; JSON beside it."""
-    return {"spec": spec.to_dict(), "steps": recipe.steps, "shift": recipe.shift}
+def card(spec: SubDiTSpec, recipe: SamplingRecipe, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sampler must know of an exported model of that config; JSON beside it."""
+    kept = {key: config.get(key) for key in ("space", "space_hash", "space_definition")}
+    return {"spec": spec.to_dict(), "steps": recipe.steps, "shift": recipe.shift, **kept}
 
 
 def read_card(model: Path) -> tuple[SubDiTSpec, SamplingRecipe]:
@@ -60,6 +64,8 @@ def read_card(model: Path) -> tuple[SubDiTSpec, SamplingRecipe]:
     try:
         found = read_json(path, "sampling card")
         spec, recipe = SubDiTSpec.from_dict(found["spec"]), checked_recipe(found["steps"], found["shift"])
+        if found.get("space_definition") is not None:
+            register_space(recorded_space(found, f"The sampling card {path}"))
     except (RunError, SpecError, LookupError, TypeError, ValueError, AttributeError):
         recipe = None
     if recipe is None:

@@ -40,11 +40,10 @@ from subdit.core.origin import standing
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
-from subdit.core.run import read_manifest
 from subdit.results import load_search
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
-from subdit.space import get_space
+from subdit.space import run_space
 
 _TIMED = 3
 """Evaluations of which the median is the time of a query."""
@@ -78,7 +77,7 @@ def measure_proxies(
     """
     training = training or Training()
     where = Run(Path(run)).require()
-    space = get_space(str(read_manifest(where).get("space")))
+    space = run_space(where)
     names = list(proxies or PROXIES)
     if training.start not in STARTS:
         raise SearchError(f"Sub-DiTs cannot start from {training.start!r}; there is {', '.join(STARTS)}.")

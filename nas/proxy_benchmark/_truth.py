@@ -15,8 +15,8 @@ from subdit.core.errors import RunError
 from subdit.core.files import append_line
 from subdit.core.origin import say
 from subdit.core.run import Run
-from subdit.core.run import read_manifest
 from subdit.space import SubDiTSpec
+from subdit.space import run_space
 
 TRUTHS = ("loss", "fd")
 STARTS = ("inherited", "scratch")
@@ -74,7 +74,7 @@ class TruthStore:
     def _data(self) -> Any:
         from supernet.data.digits import load_data
 
-        return load_data(str(read_manifest(self._run).get("space")))
+        return load_data(run_space(self._run).name)
 
     @cached_property
     def _supernet(self) -> Any:
@@ -86,7 +86,7 @@ class TruthStore:
     def _triples(self) -> Any:
         from supernet.evaluation.validation_loss import validation_set
 
-        return validation_set(str(read_manifest(self._run).get("space")), data=self._data.judge, per_image=1)
+        return validation_set(run_space(self._run).name, data=self._data.judge, per_image=1)
 
     def _judge(self, spec: SubDiTSpec, number: int) -> dict[str, float]:
         from supernet.evaluation.metrics import frechet_distance

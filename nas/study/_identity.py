@@ -22,6 +22,7 @@ from subdit.core.version import VERSION
 from subdit.results import SEARCH_FORMAT
 from subdit.results import upgrade_config
 from subdit.space import MEMORY_MODEL
+from subdit.space import space_hash
 
 PROPOSALS = 2
 """Named in search.json; a change of what samplers propose is a new number, so no study is resumed with another one."""
@@ -38,6 +39,7 @@ def identify(problem: SearchProblem) -> dict[str, Any]:
         "subdit_search": SEARCH_FORMAT,
         "subdit_version": VERSION,
         "space": tables.space.name,
+        "space_hash": space_hash(tables.space),
         "device": problem.devices[0],
         "device_facts": problem.device_facts,
         # A profile that was measured again under the same id makes another search.
@@ -121,5 +123,7 @@ def is_finished(folder: Path, identity: Mapping[str, Any], budget: Mapping[str, 
 
 def difference(stored: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
     """The first setting in which a stored search differs, such as "seed 0 instead of 1"; empty where none does."""
+    # Searches of earlier versions have the space's name alone.
+    stored = {"space_hash": identity["space_hash"], **stored}
     differing = [key for key, value in identity.items() if key != "subdit_version" and stored.get(key) != value]
     return f"{differing[0]} {stored.get(differing[0])!r} instead of {identity[differing[0]]!r}" if differing else ""

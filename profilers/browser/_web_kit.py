@@ -30,6 +30,7 @@ from profilers.runtimes import reference_inputs
 from subdit.core.errors import KitError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
+from subdit.space import space_argument
 
 WEIGHTS = "w.bin"
 """Name of the external data in every graph."""
@@ -117,7 +118,7 @@ def web_kit(kit: Kit, *, progress: ProgressCallback = no_progress) -> WebKit:
     if (kit.format, kit.precision) != ("onnx", "fp32"):
         raise KitError(
             f"The kit {kit.folder} is not of float32 ONNX models, which a browser runs; make one with 'subdit kit "
-            f"{kit.space} --runtime onnxruntime --out {shlex.quote(f'{kit.folder}-onnx')}'."
+            f"{space_argument(kit.search_space)} --runtime onnxruntime --out {shlex.quote(f'{kit.folder}-onnx')}'."
         )
     models = [_web_model(REFERENCE, kit.reference, reference_inputs())]
     for done, entry in enumerate(kit.entries):

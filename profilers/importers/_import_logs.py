@@ -42,6 +42,7 @@ from subdit.space import all_components
 from subdit.space import components_up_to
 from subdit.space import get_space
 from subdit.space import space_names
+from subdit.space import space_record
 
 # The standard error of a median, over that of a mean, for a normal distribution.
 _MEDIAN = 1.2533
@@ -109,8 +110,9 @@ def import_logs(
             found[name] = log
     progress(len(logs), len(logs), "")
     space_name = _space(found, opened)
+    space = opened.search_space if opened else get_space(space_name)
     setting = common_setting(found, threads=threads, delegate=delegate)
-    components = [component.name for component in components_up_to(get_space(space_name), _limit(opened))]
+    components = [component.name for component in components_up_to(space, _limit(opened))]
     latencies = {name: _latency(log) for name, log in found.items()}
     timed = [entry for entry in opened.whole if entry.name in latencies] if opened else []
     if by_whole := opened is not None and not opened.components:
@@ -125,7 +127,7 @@ def import_logs(
         runtime=setting.runtime,
         precision=precision_of(found, precision, opened),
         threads=setting.threads,
-        space=space_name,
+        **space_record(space),
         kit_hash=opened.hash if opened else _hash(components),
         provenance="measured",
         # A log without a standard deviation cannot show that it was quiet.

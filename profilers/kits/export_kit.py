@@ -34,15 +34,17 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.space import Component
 from subdit.space import SearchSpace
+from subdit.space import SpaceLike
 from subdit.space import SubDiTSpec
 from subdit.space import components_up_to
 from subdit.space import get_space
+from subdit.space import space_record
 
 DEFAULT_WHOLE = 12
 
 
 def kit(
-    space_name: str,
+    space: SpaceLike,
     out: Path,
     *,
     runtime: str = DEFAULT_RUNTIME,
@@ -57,7 +59,7 @@ def kit(
     """Export every component of a space, and some whole sub-DiTs; goes on where it was when it was killed.
 
     Args:
-        space_name: name of the search space.
+        space: a search space, the name of one, or a space file.
         out: folder of the kit.
         runtime: for which runtime; others of the same format can measure it too.
         precision: of the weights, see `get_runtime`.
@@ -79,11 +81,11 @@ def kit(
         ProfileError: no such runtime, or it has no such precision.
         KitError: nothing is left to measure, or it is expected to take longer than `budget_minutes`.
     """
-    space, chosen = get_space(space_name), get_runtime(runtime, precision=precision)
+    space, chosen = get_space(space), get_runtime(runtime, precision=precision)
     pieces, specs = _choose_models(space, whole, parts=parts, max_params=max_params)
     specs = specs[: estimate_kit(space, pieces, specs, runtime=chosen, budget_minutes=budget_minutes).whole]
     names = [component.name for component in pieces]
-    plan = {"subdit_kit": KIT_VERSION, "space": space.name, "runtime": runtime, "format": chosen.format}
+    plan = {"subdit_kit": KIT_VERSION, **space_record(space), "runtime": runtime, "format": chosen.format}
     plan |= {"precision": precision, "max_params": max_params, "components": names}
     plan |= {"whole": [spec.hash for spec in specs]}
     _begin(out, plan, force=force)
@@ -115,7 +117,7 @@ def kit(
 
 
 def estimate(
-    space_name: str,
+    space: SpaceLike,
     *,
     runtime: str = DEFAULT_RUNTIME,
     precision: str = "fp32",
@@ -125,7 +127,7 @@ def estimate(
     budget_minutes: float | None = None,
 ) -> KitEstimate:
     """What `kit` with the same arguments is expected to write and to take; writes nothing. Raises as `kit` does."""
-    space, chosen = get_space(space_name), get_runtime(runtime, precision=precision)
+    space, chosen = get_space(space), get_runtime(runtime, precision=precision)
     pieces, specs = _choose_models(space, whole, parts=parts, max_params=max_params)
     return estimate_kit(space, pieces, specs, runtime=chosen, budget_minutes=budget_minutes)
 

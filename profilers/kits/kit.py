@@ -17,7 +17,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +27,11 @@ from profilers.runtimes import Array
 from profilers.runtimes import runtime_class
 from subdit.core.errors import KitError
 from subdit.core.errors import ProfileError
+from subdit.core.errors import SpaceError
 from subdit.core.errors import SpecError
+from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
+from subdit.space import recorded_space
 
 KIT_VERSION = 2
 MANIFEST, UNFINISHED = "kit.json", "unfinished.json"
@@ -72,6 +77,7 @@ class Kit:
         whole: for the calibration.
         format: of the model files, see `Runtime.format`.
         max_params: the components are those of sub-DiTs of at most this number of parameters; None for all.
+        space_hash, space_definition: of the space; None in kits of earlier versions, which have its name alone.
     """
 
     folder: Path
@@ -83,6 +89,13 @@ class Kit:
     whole: tuple[KitEntry, ...]
     format: str = "onnx"
     max_params: int | None = None
+    space_hash: str | None = None
+    space_definition: Mapping[str, Any] | None = None
+
+    @cached_property
+    def search_space(self) -> SearchSpace:
+        """The space that it was made of; raises `SpaceError` where a kit of an earlier version names an unknown one."""
+        return recorded_space(vars(self), f"The kit {self.folder}")
 
     @property
     def entries(self) -> tuple[KitEntry, ...]:
@@ -131,15 +144,18 @@ def open_kit(folder: Path) -> Kit:
         kit = Kit(
             folder,
             **{name: manifest[name] for name in stated},
+            **{name: manifest.get(name) for name in ("space_hash", "space_definition")},
             components=tuple(KitEntry.component(folder, name, suffix) for name in manifest["components"]),
             whole=tuple(KitEntry.whole(folder, spec, suffix, name) for name, spec in specs.items()),
         )
+        if kit.space_definition is not None:
+            kit.search_space  # noqa: B018  Raises where its content is damaged.
         digests = {**manifest["components"], **manifest["whole"]}
         for entry in kit.entries:
             _require(folder, entry.model, digests[entry.name]["model"])
             _require(folder, entry.tensors, digests[entry.name]["tensors"])
         _require(folder, kit.reference, manifest["reference"])
-    except ProfileError as error:
+    except (ProfileError, SpaceError) as error:
         raise KitError(f"The kit {folder} cannot be read here: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SpecError) as error:
         raise KitError(f"The kit {folder} is damaged ({MANIFEST}: {error}); make it again with --force.") from error

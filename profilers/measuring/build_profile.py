@@ -29,7 +29,6 @@ from subdit.space import all_components
 from subdit.space import component_counts
 from subdit.space import component_params
 from subdit.space import components_up_to
-from subdit.space import get_space
 
 
 def empty_profile(
@@ -42,6 +41,8 @@ def empty_profile(
         precision=kit.precision,
         threads=threads,
         space=kit.space,
+        space_hash=kit.space_hash,
+        space_definition=kit.space_definition,
         kit_hash=kit.hash,
         provenance="measured",
         noisy=True,
@@ -95,7 +96,7 @@ def calibrate(
     """The calibration on some of a kit's whole sub-DiTs; None where they are too few or the kit has no parts."""
     if not kit.components or len(entries) < MIN_WHOLE:
         return None
-    space = get_space(kit.space)
+    space = kit.search_space
     components = components_up_to(space, kit.max_params)
     whole = whole_latencies(entries, found)
     counts = component_counts(space, space.encode([entry.spec for entry in whole])).astype(np.float64)
@@ -112,7 +113,7 @@ def _is_whole_better(kit: Kit, found: Mapping[str, Latency], calibration: Calibr
     whole = whole_latencies(kit.whole, found)
     if len(whole) < MIN_WHOLE_ROWS:
         return False
-    space = get_space(kit.space)
+    space = kit.search_space
     parts_ms = np.asarray(
         [found[one.name].latency_ms if one.name in found else 0.0 for one in all_components(space)], dtype=np.float64
     )

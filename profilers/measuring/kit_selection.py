@@ -16,7 +16,7 @@ from subdit.core.errors import ProfileError
 from subdit.core.errors import RunError
 from subdit.space import PIPELINE_PARTS
 from subdit.space import components_up_to
-from subdit.space import get_space
+from subdit.space import space_argument
 
 
 def select_models(
@@ -38,7 +38,7 @@ def select_models(
             f"The kit {kit.folder} was made in {kit.precision}, not in {precision}; make another with --precision "
             f"{precision}."
         )
-    expected = [component.name for component in components_up_to(get_space(kit.space), kit.max_params)]
+    expected = [component.name for component in components_up_to(kit.search_space, kit.max_params)]
     if kit.components and kit.component_names != expected:
         raise KitError(
             f"The kit {kit.folder} was made for another version of space {kit.space!r}; make it again with --force."
@@ -72,7 +72,7 @@ def choose_whole(kit: Kit, *, calibrate: int | None, whole: int | None) -> tuple
         parts = "" if kit.max_params is None else f" --max-params {kit.max_params}"
         raise KitError(
             f"The kit {kit.folder} has {len(kit.whole)} whole sub-DiTs, not {needed}; make one with 'subdit kit "
-            f"{kit.space} --runtime {kit.runtime} --precision {kit.precision} --whole {needed}"
+            f"{space_argument(kit.search_space)} --runtime {kit.runtime} --precision {kit.precision} --whole {needed}"
             f"{parts if kit.components else ' --no-parts'} --out {shlex.quote(f'{kit.folder}-{needed}')}'."
         )
     return kit.whole[: len(kit.whole) if whole is None and calibrate is None else whole or calibrate or 0]

@@ -13,7 +13,9 @@ from profilers.runtimes._reference_kernel import reference_weights
 from subdit.space import Component
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
-from subdit.space import get_space
+from subdit.space import built_in_space
+from subdit.space import recorded_space
+from subdit.space import space_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +50,7 @@ def source_model(space: SearchSpace, part: Component | SubDiTSpec, *, seed: int 
 
     if isinstance(part, Component):
         made = component_module(space, part, seed=seed)
-        description = {"subdit_model": 1, "space": space.name, "component": part.name, "seed": seed}
+        description = {"subdit_model": 1, **_space_keys(space), "component": part.name, "seed": seed}
         return SourceModel(made.module, made.inputs, description)
     sub_dit = SubDiT.from_spec(space, part)
     redraw_(sub_dit, seed)
@@ -57,9 +59,16 @@ def source_model(space: SearchSpace, part: Component | SubDiTSpec, *, seed: int 
 
 def sub_dit_model(sub_dit: SubDiT, *, seed: int = SEED) -> SourceModel:
     """A `SubDiT` with the weights it has."""
-    spec = sub_dit.spec
-    description = {"subdit_model": 1, "space": spec.space, "spec": spec.to_dict(), "seed": seed}
+    spec, config = sub_dit.spec, sub_dit.config
+    known = config.get("space_definition") is not None
+    keys = _space_keys(recorded_space(config, "The sub-DiT's config")) if known else {"space": spec.space}
+    description = {"subdit_model": 1, **keys, "spec": spec.to_dict(), "seed": seed}
     return SourceModel(sub_dit.eval(), sub_dit.example_inputs(seed=seed), description)
+
+
+def _space_keys(space: SearchSpace) -> dict[str, Any]:
+    """Of a built-in space the name alone, so that kits of it stay what they are, byte for byte."""
+    return {"space": space.name} if built_in_space(space.name) == space else space_record(space)
 
 
 def described_model(description: Mapping[str, Any]) -> SourceModel:
@@ -71,7 +80,7 @@ def described_model(description: Mapping[str, Any]) -> SourceModel:
         if "component" in description
         else SubDiTSpec.from_dict(description["spec"])
     )
-    return source_model(get_space(description["space"]), part, seed=int(description["seed"]))
+    return source_model(recorded_space(description, "The model's description"), part, seed=int(description["seed"]))
 
 
 def reference_model() -> SourceModel:

@@ -19,9 +19,10 @@ from subdit._demo._context import Bar
 from subdit._demo._context import Demo
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
-from subdit.core.run import start_manifest
 from subdit.core.training_record import TrainingRecord
 from subdit.core.training_record import cut_sentence
+from subdit.space import get_space
+from subdit.space import start_run
 
 __all__ = ["CEILING_S", "QUICK", "SPACE", "DemoBudget", "DemoResult", "demo"]
 
@@ -74,7 +75,7 @@ def demo(
         SubditError: whatever a step raises.
     """
     run = Run(run_path)
-    start_manifest(run, space=SPACE)
+    start_run(run, get_space(SPACE))
     made = Demo(run, DemoBudget() if budget is None else budget, seed, ceiling_s, constraints or {}, say, bar)
     _preconditions.require_same_demo(made)
     _preconditions.refuse_cut(made)

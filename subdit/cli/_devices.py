@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from device_profiles import DeviceProfile
     from device_profiles import Finding
     from device_profiles import RegisteredProfile
+    from subdit.space import SearchSpace
 
 # Findings that `check` prints of one profile.
 _SHOWN = 20
@@ -57,7 +58,7 @@ def list_(space: str | None, fit: bool, as_json: bool) -> None:
     Example:
         subdit devices list --space digits
     """
-    _list(_space_name(space), as_json, fit=fit)
+    _list(_space(space), as_json, fit=fit)
 
 
 @command.command()
@@ -76,7 +77,7 @@ def show(device: str, space: str | None, components: bool, fit: bool, as_json: b
     """
     from device_profiles import load_profile
 
-    profile = load_profile(device, space=_space_name(space))
+    profile = load_profile(device, space=_space(space))
     if as_json:
         echo_json(profile.to_dict())
     else:
@@ -146,8 +147,8 @@ def compare(first: str, second: str, space: str | None, top: int, as_json: bool)
     from device_profiles import compare_profiles
     from device_profiles import load_profile
 
-    name = _space_name(space)
-    profiles = [load_profile(device, space=name) for device in (first, second)]
+    of = _space(space)
+    profiles = [load_profile(device, space=of) for device in (first, second)]
     found = compare_profiles(*profiles)
     if as_json:
         provenance = dict(
@@ -187,11 +188,11 @@ def compare(first: str, second: str, space: str | None, top: int, as_json: bool)
         )
 
 
-def _space_name(space: str | None) -> str | None:
-    """Raises `SpaceError` where there is none of that name."""
+def _space(space: str | None) -> SearchSpace | None:
+    """Raises `SpaceError` where there is none of that name or in that file."""
     from subdit.space import get_space
 
-    return get_space(space).name if space else None
+    return get_space(space) if space else None
 
 
 def _check(path: Path) -> tuple[Finding, ...]:
@@ -205,11 +206,12 @@ def _check(path: Path) -> tuple[Finding, ...]:
         return (Finding("schema", str(error)),)
 
 
-def _list(space: str | None, as_json: bool, *, fit: bool) -> None:
+def _list(space: SearchSpace | None, as_json: bool, *, fit: bool) -> None:
+    from device_profiles import fits_space
     from device_profiles import read_registry
 
     entries, damaged = read_registry()
-    entries = [entry for entry in entries if space in (None, entry.profile.space)]
+    entries = [entry for entry in entries if fits_space(entry.profile, space)]
     if as_json:
         echo_json([_describe(entry, fit=fit) for entry in entries])
     elif entries:
@@ -218,7 +220,7 @@ def _list(space: str | None, as_json: bool, *, fit: bool) -> None:
             [
                 (
                     entry.profile.id,
-                    entry.profile.space,
+                    entry.profile.space_id,
                     provenance_mark(entry.profile),
                     "yes" if entry.profile.noisy else "no",
                     _mean_error(entry.profile, fit=fit),
@@ -248,6 +250,7 @@ def _describe(entry: RegisteredProfile, *, fit: bool) -> dict[str, Any]:
     return {
         "id": profile.id,
         "space": profile.space,
+        "space_hash": profile.space_hash,
         "provenance": profile.provenance,
         "noisy": profile.noisy,
         "mean_error": error.mean if error else None,

@@ -57,7 +57,7 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Export the components of SPACE, to be measured on a device.
+    """Export the components of SPACE, a name or a space file, to be measured on a device.
 
     Each comes with inputs and with what torch computes from them in float32, so that the device needs no torch. Before
     it writes, it says how many models and bytes there will be, and how many minutes exporting and measuring will about
@@ -72,25 +72,28 @@ def command(
     from profilers import estimate
     from profilers import kit
     from profilers import open_kit
+    from subdit.space import get_space
 
-    folder = Path("kits") / space if out is None else out
+    chosen = get_space(space)
+    folder = Path("kits") / chosen.name if out is None else out
     models: dict[str, Any] = {"runtime": runtime, "precision": precision, "whole": whole, "parts": parts}
     models |= {"max_params": max_params, "budget_minutes": budget_minutes}
-    expected = estimate(space, **models)
+    expected = estimate(chosen, **models)
     if as_json and only_estimate:
         echo_json({"expected": expected.to_dict()})
         return
     _say(expected, as_json=as_json)
     if only_estimate:
         return
-    with progress_bar(f"Exporting the components of {space}") as progress:
-        kit(space, folder, **models, force=force, progress=progress)
+    with progress_bar(f"Exporting the components of {chosen.name}") as progress:
+        kit(chosen, folder, **models, force=force, progress=progress)
     made = open_kit(folder)
     if as_json:
         echo_json(
             {
                 "folder": str(folder),
                 "space": made.space,
+                "space_hash": made.space_hash,
                 "hash": made.hash,
                 "runtime": made.runtime,
                 "format": made.format,

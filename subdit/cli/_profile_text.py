@@ -60,7 +60,7 @@ def echo_profile(profile: DeviceProfile, *, components: bool, fit: bool = True) 
 def _identity(profile: DeviceProfile) -> Facts:
     on = profile.conditions
     yield "profile", profile.id
-    yield "space", f"{profile.space}, {len(profile.components)} components, kit {profile.kit_hash}"
+    yield "space", f"{profile.space_id}, {len(profile.components)} components, kit {profile.kit_hash}"
     if profile.max_params is not None:
         yield "covers", f"sub-DiTs of at most {profile.max_params:,} parameters"
     yield "provenance", f"{provenance_mark(profile)} {on.measured_at}"
@@ -106,7 +106,6 @@ def _noise(profile: DeviceProfile) -> Facts:
 def _prediction(profile: DeviceProfile, *, fit: bool) -> Facts:
     """How latencies are predicted, and how far that is off."""
     from device_profiles import LatencyEstimator
-    from subdit.space import get_space
 
     if (calibration := profile.calibration) is not None and not profile.whole:
         yield (
@@ -119,7 +118,7 @@ def _prediction(profile: DeviceProfile, *, fit: bool) -> Facts:
         yield "fit", f"to {len(profile.whole)} whole sub-DiTs, not made; --fit makes it and says how far it is off"
         return
     try:
-        estimator = LatencyEstimator(profile, get_space(profile.space))
+        estimator = LatencyEstimator(profile, profile.search_space)
     except SubditError as error:
         yield "prediction", f"none: {error}"
         if not profile.components:
@@ -149,10 +148,9 @@ def _errors(error: ErrorReport, plain: ErrorReport, plain_label: str) -> Facts:
 
 def _estimator(profile: DeviceProfile) -> LatencyEstimator | None:
     from device_profiles import LatencyEstimator
-    from subdit.space import get_space
 
     try:
-        return LatencyEstimator(profile, get_space(profile.space))
+        return LatencyEstimator(profile, profile.search_space)
     except SubditError:
         return None
 

@@ -43,15 +43,17 @@ def command(
     resume: bool,
     force: bool,
 ) -> None:
-    """Train the supernet of SPACE: the full network and one sampled sub-network per step.
+    """Train the supernet of SPACE, a name or a space file: the full network and one sampled sub-network per step.
 
     \b
     Examples:
         subdit train digits --run runs/mine
+        subdit train my-space.yaml --run runs/other
         subdit train digits --run runs/mine --resume
         subdit train digits --run runs/long --steps 3818 --no-ceiling
     """
     from subdit.core.run import Run
+    from subdit.core.run import read_manifest
     from subdit.core.training_record import cut_sentence
     from subdit.core.training_record import training_records
     from supernet.training.config import TrainingConfig
@@ -68,6 +70,6 @@ def command(
     )
     with progress_bar("Training the supernet") as progress:
         path = train(space, run, config=config, resume=resume, force=force, progress=progress)
-    if said := cut_sentence(training_records(Run(run)), space=space):
+    if said := cut_sentence(training_records(Run(run)), space=read_manifest(Run(run))["space"]):
         click.echo(said, err=True)
     click.echo(path)

@@ -4,6 +4,7 @@ Layout (see ARCHITECTURE.md)::
 
     runs/NAME/
       config.yaml            the resolved configuration
+      space.yaml             the search space
       supernet/              config.json, diffusion_pytorch_model.safetensors: EMA weights
       training/              resume state, metrics.jsonl
       evaluation/            figures of sub-DiTs against real images, one file per sub-DiT and way of sampling
@@ -38,6 +39,11 @@ class Run:
     @property
     def config(self) -> Path:
         return self.path / "config.yaml"
+
+    @property
+    def space(self) -> Path:
+        """The space file of what the run was made of."""
+        return self.path / "space.yaml"
 
     @property
     def supernet(self) -> Path:
@@ -112,10 +118,14 @@ def read_manifest(run: Run) -> dict[str, Any]:
     return manifest
 
 
-def start_manifest(run: Run, *, space: str) -> dict[str, Any]:
-    """Read the manifest or begin one; raises `RunError` where the run is of another space."""
+def start_manifest(run: Run, *, space: str, space_hash: str | None = None) -> dict[str, Any]:
+    """Read the manifest or begin one; raises `RunError` where the run is of a space of another name.
+
+    With `space_hash` the run has the space's content; `subdit.space.start_run` is what commands begin a run with.
+    """
     if not run.manifest.exists():
-        write_json(run.manifest, {"subdit_run": 1, "space": space, "steps": {}})
+        told = {} if space_hash is None else {"space_hash": space_hash}
+        write_json(run.manifest, {"subdit_run": 1, "space": space, **told, "steps": {}})
     manifest = read_manifest(run)
     if manifest.get("space") != space:
         raise RunError(f"The run {run.path} is of space {manifest.get('space')!r}, not {space!r}; name another folder.")

@@ -23,6 +23,8 @@ from subdit.space._features import spec_features
 from subdit.space._memory import activation_bytes
 from subdit.space._memory import part_activation_bytes
 from subdit.space._memory import weight_bytes
+from subdit.space._run_space import run_space
+from subdit.space._run_space import start_run
 from subdit.space._runtime_memory import EXTERNAL_DATA_BYTES
 from subdit.space._runtime_memory import MEMORY_MODEL
 from subdit.space._runtime_memory import MEMORY_TERMS
@@ -42,9 +44,21 @@ from subdit.space._sizes import count_flops
 from subdit.space._sizes import count_params
 from subdit.space._space_definition import PIPELINE_PARTS
 from subdit.space._space_definition import TextInput
+from subdit.space._space_file import read_space
+from subdit.space._space_file import space_from_dict
+from subdit.space._space_file import space_hash
+from subdit.space._space_file import space_to_dict
+from subdit.space._space_file import space_to_yaml
+from subdit.space._spaces import SpaceLike
+from subdit.space._spaces import built_in_space
 from subdit.space._spaces import get_space
+from subdit.space._spaces import models_id
+from subdit.space._spaces import recorded_space
 from subdit.space._spaces import register_space
+from subdit.space._spaces import rename_space
+from subdit.space._spaces import space_argument
 from subdit.space._spaces import space_names
+from subdit.space._spaces import space_record
 from subdit.space._spec import SubDiTSpec
 from subdit.space._spec import spec_columns
 
@@ -66,11 +80,13 @@ __all__ = [
     "EncodedSpecs",
     "Operations",
     "SearchSpace",
+    "SpaceLike",
     "SubDiTSpec",
     "TextInput",
     "WeightSizes",
     "activation_bytes",
     "all_components",
+    "built_in_space",
     "closed_form_cost",
     "component_counts",
     "component_flops",
@@ -87,13 +103,25 @@ __all__ = [
     "get_space",
     "known_dimensions",
     "memory_features",
+    "models_id",
     "part_activation_bytes",
     "peak_memory_bytes",
+    "read_space",
+    "recorded_space",
     "register_dimension",
     "register_space",
+    "rename_space",
+    "run_space",
     "smallest_host",
-    "spec_columns",
+    "space_argument",
+    "space_from_dict",
+    "space_hash",
     "space_names",
+    "space_record",
+    "space_to_dict",
+    "space_to_yaml",
+    "spec_columns",
+    "start_run",
     "sum_components",
     "weight_bytes",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -18,6 +19,14 @@ from subdit.space._spec import SubDiTSpec
 
 PIPELINE_PARTS = ("text_encoder", "decoder")
 """Models that a picture may take beside the DiT, each once."""
+
+MOST, MOST_LATENT, MOST_VALUES = 65_536, 1024, 16
+"""Largest number, largest latent, most values of a dimension: beyond them closed forms leave 64 bits, lists seconds."""
+
+SUFFIXES = (".yaml", ".yml")
+"""Of space files."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,7 @@ class SpaceDefinition:
     extra: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_names()
         self._check_sizes()
         self._check_values()
         self._check_heads()
@@ -104,28 +114,43 @@ class SpaceDefinition:
     def _refuse(self, said: str) -> NoReturn:
         raise SpaceError(f"Space {self.name!r} {said}.")
 
+    def _check_names(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name) or self.name.endswith(SUFFIXES):
+            raise SpaceError(
+                f"A space cannot be named {self.name!r}; take at most 64 letters, digits, '-', '_' and '.', no '.yaml' "
+                "at the end and a letter or digit first."
+            )
+        if not isinstance(self.example_prompt, str) or not self.example_prompt.isprintable():
+            self._refuse(f"has example_prompt {self.example_prompt!r}; it must be one line of text")
+        if strange := [part for part in self.pipeline if part not in PIPELINE_PARTS]:
+            self._refuse(f"has {strange[0]!r} in its pipeline; there is {', '.join(PIPELINE_PARTS)}")
+        if len(set(self.pipeline)) < len(self.pipeline):
+            self._refuse("has a part of its pipeline twice; name each once")
+        if type(self.down_up_skip) is not bool:
+            self._refuse(f"has down_up_skip {self.down_up_skip!r}; it must be true or false")
+
     def _check_sizes(self) -> None:
         """What is one number each."""
-        sizes = ("latent_size", "latent_channels", "patch_size", "head_dim", "full_heads", "kv_heads")
-        for label in (*sizes, "text_width", "time_width"):
+        sizes = ("latent_channels", "patch_size", "head_dim", "full_heads", "kv_heads", "text_width", "time_width")
+        for label, most in (("latent_size", MOST_LATENT), *((size, MOST) for size in sizes)):
             value = getattr(self, label)
-            if type(value) is not int or value < 1:
-                self._refuse(f"has {label} {value!r}; it must be a positive whole number")
-        if not self.rope_theta > 0:
-            self._refuse(f"has rope_theta {self.rope_theta!r}; it must be positive")
+            if type(value) is not int or not 1 <= value <= most:
+                self._refuse(f"has {label} {value!r}; it must be a whole number from 1 to {most}")
+        if type(self.rope_theta) not in (int, float) or not 0 < self.rope_theta < math.inf:
+            self._refuse(f"has rope_theta {self.rope_theta!r}; it must be a positive number")
         if self.time_width % 2:
             self._refuse(f"has time_width {self.time_width}; it must be even, half sines and half cosines")
         if self.head_dim % 4:
             self._refuse(f"has head_dim {self.head_dim}; 2-D rotary embedding needs a multiple of 4")
         encoders = [text.name for text in self.text_inputs]
+        if strange := [name for name in encoders if not isinstance(name, str) or not name.isidentifier()]:
+            self._refuse(f"has a text input named {strange[0]!r}; take letters, digits and underscores")
         if not encoders or len(set(encoders)) < len(encoders):
             self._refuse(f"has the text inputs {encoders}; name at least one, each once")
         for text in self.text_inputs:
-            if text.width < 1 or text.tokens < 1:
-                given = f"{text.name!r} of {text.tokens} tokens of width {text.width}"
-                self._refuse(f"has the text input {given}; both must be positive")
-        if strange := set(self.pipeline) - set(PIPELINE_PARTS):
-            self._refuse(f"has {sorted(strange)[0]!r} in its pipeline; there is {', '.join(PIPELINE_PARTS)}")
+            if any(type(size) is not int or not 1 <= size <= MOST for size in (text.width, text.tokens)):
+                given = f"{text.name!r} of {text.tokens!r} tokens of width {text.width!r}"
+                self._refuse(f"has the text input {given}; both must be whole numbers from 1 to {MOST}")
 
     def _check_values(self) -> None:
         """What is a list of values each."""
@@ -138,6 +163,10 @@ class SpaceDefinition:
             whole = all(type(value) is int for value in values)
             if not values or not whole or list(values) != sorted(set(values)) or values[0] < column.dimension.least:
                 self._refuse(f"lists {label} as {values}; list positive values, ascending, once each")
+            if len(values) > MOST_VALUES:
+                self._refuse(f"lists {len(values)} values of {label}; list at most {MOST_VALUES}")
+            if values[-1] > MOST:
+                self._refuse(f"lists {label} {values[-1]}; list values up to {MOST}")
         if odd := [depth for depth in self.depths[1] if depth % 2]:
             self._refuse(f"has a middle depth of {odd[0]}; U-ViT skips pair blocks, so it must be even")
 

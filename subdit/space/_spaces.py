@@ -1,138 +1,132 @@
-"""The search spaces there are, by name."""
+"""Finding a space: by the name of a built-in one, in a file, or in what something made from it has kept of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
-from functools import partial
+from pathlib import Path
+from typing import Any
 
 from subdit.core.errors import SpaceError
 from subdit.space import _mobile
 from subdit.space._search_space import SearchSpace
-from subdit.space._space_definition import TextInput
-from subdit.space._spec import SubDiTSpec
+from subdit.space._space_definition import SUFFIXES
+from subdit.space._space_file import read_space
+from subdit.space._space_file import space_from_dict
+from subdit.space._space_file import space_hash
+from subdit.space._space_file import space_to_dict
 
+_FILES = Path(__file__).parent / "spaces"
+_BUILT_IN = ("digits", "mid-256", *_mobile.presets(), "paper")
+_met: dict[str, SearchSpace] = {}
 
-def _digits() -> SearchSpace:
-    """8x8 scans of handwritten digits: the paper's model, small enough to train on a laptop in minutes.
-
-    Patches of 2 as in the paper; widths in steps that give whole groups of heads of 8. At the named points a BNA strip
-    is one row of tokens and sees the rows beside it, as the paper's does at 256 pixels; r = 0 leaves a strip to itself.
-    """
-
-    def point(width: int) -> SubDiTSpec:
-        return SubDiTSpec("digits", width, (2, 4, 3), (4, 3, 4), (4, 4), (1, 1), 2)
-
-    return SearchSpace(
-        name="digits",
-        latent_size=8,
-        latent_channels=1,
-        patch_size=2,
-        widths=(48, 64, 80, 96),
-        depths=((1, 2), (2, 4), (1, 2, 3)),
-        ffn_ratios=((1, 2, 3, 4), (1, 2, 3), (1, 2, 3, 4)),
-        bna_blocks=(4, 8),
-        bna_radii=(0, 1, 2, 3),
-        kv_compressions=(2,),
-        head_dim=8,
-        full_heads=12,
-        kv_heads=2,
-        text_inputs=(TextInput("words", width=32, tokens=4),),
-        text_width=64,
-        time_width=128,
-        rope_theta=100.0,
-        down_up_skip=True,
-        pipeline=(),
-        named={"tiny": point(48), "small": point(64), "full": point(96)},
-    )
-
-
-def _mid_256() -> SearchSpace:
-    """A latent of 32x32x4 as 256 tokens: large enough to time, small enough to export whole in seconds.
-
-    For tests and benchmarks; elastic in everything. At the named points a BNA strip is one row of tokens, as the
-    paper's is at 256 pixels.
-    """
-
-    def point(width: int) -> SubDiTSpec:
-        return SubDiTSpec("mid-256", width, (4, 6, 4), (4, 3, 4), (16, 16), (1, 1), 2)
-
-    return SearchSpace(
-        name="mid-256",
-        latent_size=32,
-        latent_channels=4,
-        patch_size=2,
-        widths=(128, 192, 256, 320, 384),
-        depths=((2, 3, 4), (2, 4, 6), (2, 3, 4)),
-        ffn_ratios=((2, 3, 4), (2, 3), (2, 3, 4)),
-        bna_blocks=(4, 8, 16),
-        bna_radii=(1, 2),
-        kv_compressions=(2, 4),
-        head_dim=32,
-        full_heads=12,
-        kv_heads=2,
-        text_inputs=(TextInput("clip", width=512, tokens=77),),
-        text_width=256,
-        time_width=256,
-        rope_theta=10_000.0,
-        named={"tiny": point(128), "small": point(192), "full": point(384)},
-    )
-
-
-_SPACES: dict[str, Callable[[], SearchSpace]] = {
-    "digits": _digits,
-    "mid-256": _mid_256,
-    **{name: partial(_mobile.mobile_1k, layers) for name, layers in _mobile.presets().items()},
-    "paper": _mobile.paper,
-}
-_registered: dict[str, SearchSpace] = {}
+SpaceLike = SearchSpace | str | os.PathLike[str]
+"""A space, the name of one, or a space file."""
 
 
 def space_names() -> tuple[str, ...]:
-    """Names of the search spaces there are, registered ones last."""
-    return (*_SPACES, *_registered)
+    """Names of the search spaces there are: the built-in ones, then those met in this process."""
+    return (*_BUILT_IN, *_met)
 
 
-def register_space(space: SearchSpace) -> SearchSpace:
-    """Make a space of one's own known to `get_space` by its name, in this process; returns it.
+def get_space(space: SpaceLike) -> SearchSpace:
+    """The space of that name, or in that file; raises `SpaceError` with the names there are.
 
-    A checkpoint names its space, so register it before loading one. The space needs a point named `full`, the largest
-    in width, depth and FFN ratio, which is the network that the supernet holds. Raises `SpaceError` where that is
-    missing or another space has the name.
+    A text that ends in .yaml or .yml is a file, any other a name. `mobile-1k-D-M-U` is `mobile-1k` with D, M and U
+    layers in the down, middle and up stages; M is even.
     """
-    _check_full(space)
-    known = _find(space.name)
-    if known is not None and known != space:
-        raise SpaceError(f"There is another search space named {space.name!r} already; choose a name of its own.")
-    if known is None:
-        _registered[space.name] = space
-    return space
+    if isinstance(space, SearchSpace):
+        return register_space(space)
+    if not isinstance(space, str) or space.endswith(SUFFIXES):
+        return register_space(read_space(Path(space)))
+    return named_space(space)
 
 
-def get_space(name: str) -> SearchSpace:
-    """The search space of that name; raises `SpaceError` with the names there are.
-
-    `mobile-1k-D-M-U` is `mobile-1k` with D, M and U layers in the down, middle and up stages; M is even.
-    """
-    found = _find(name)
+def named_space(name: str) -> SearchSpace:
+    """As `get_space`, of a name alone: what names a space in an artefact must not make it read a file."""
+    found = _met.get(name) or built_in_space(name)
     if found is None:
         raise SpaceError(
             f"There is no search space {name!r}; there is {', '.join(space_names())}, and {_mobile.NAME}-D-M-U with "
-            "other layer counts."
+            "other layer counts, or name a space file that ends in .yaml."
         )
     return found
 
 
-def _find(name: str) -> SearchSpace | None:
-    return _registered.get(name) or _built(name)
+def register_space(space: SearchSpace) -> SearchSpace:
+    """Make the space the one that specs of its name are points of, in this process; returns it.
+
+    What opens a space file, a run, or a checkpoint calls it. The space needs a point named `full`, the largest in
+    width, depth and FFN ratio, which is the network that the supernet holds. Raises `SpaceError` where that is missing,
+    or a space of the same name and other content is built in or was met before.
+    """
+    known = _met.get(space.name) or built_in_space(space.name)
+    if known == space:
+        return known
+    _check_full(space)
+    if known is not None:
+        where = "in use in this process" if space.name in _met else "built in"
+        raise SpaceError(
+            f"There is another search space named {space.name!r} {where} ({space_hash(known)}, this one is "
+            f"{space_hash(space)}); give yours another name."
+        )
+    _met[space.name] = space
+    return space
 
 
 @cache
-def _built(name: str) -> SearchSpace | None:
-    if name in _SPACES:
-        return _check_full(_SPACES[name]())
+def built_in_space(name: str) -> SearchSpace | None:
+    """The built-in space of that name, None where there is none."""
     layers = _mobile.layers_of(name)
-    return None if layers is None else _check_full(_mobile.mobile_1k(layers))
+    if name not in _BUILT_IN and layers is None:
+        return None
+    found = read_space(_FILES / f"{name if layers is None else _mobile.NAME}.yaml")
+    return _check_full(found if layers in (None, _mobile.LAYERS) else _mobile.with_layers(found, layers))
+
+
+def space_argument(space: SearchSpace) -> str:
+    """What stands for the space in a command that is printed: its name, or a file named like it."""
+    return space.name if built_in_space(space.name) == space else f"{space.name}{SUFFIXES[0]}"
+
+
+def models_id(space: SearchSpace) -> str:
+    """What spaces with the same sub-DiTs share: the name, and a hash where there is no built-in space with them.
+
+    Named points, pipeline and prompt may differ, so what was measured stays valid where these are edited.
+    """
+    own, known = models_hash(space), built_in_space(space.name)
+    return space.name if known is not None and models_hash(known) == own else f"{space.name}-{own}"
+
+
+def models_hash(space: SearchSpace) -> str:
+    """As `space_hash`, without named points, pipeline and prompt."""
+    return space_hash(replace(space, named={}, pipeline=(), example_prompt=""))
+
+
+def rename_space(space: SearchSpace, name: str) -> SearchSpace:
+    """The same space under another name; raises `SpaceError` where a space cannot have it."""
+    return replace(space, name=name, named={key: replace(spec, space=name) for key, spec in space.named.items()})
+
+
+def space_record(space: SearchSpace) -> dict[str, Any]:
+    """What files keep of the space that they were made from: name, content hash and content."""
+    return {"space": space.name, "space_hash": space_hash(space), "space_definition": space_to_dict(space)}
+
+
+def recorded_space(record: Mapping[str, Any], where: str) -> SearchSpace:
+    """The space that a file keeps; a name alone, which earlier versions wrote, is the space of that name.
+
+    Raises `SpaceError` that begins with `where`: there is no such space, or the content is damaged.
+    """
+    if record.get("space_definition") is None:
+        return named_space(str(record.get("space")))
+    space = space_from_dict(record["space_definition"], f"{where}, at 'space_definition',")
+    own = space_hash(space)
+    if (space.name, own) != (record.get("space"), record.get("space_hash") or own):
+        raise SpaceError(f"{where} names another space than the one that it holds; make it again.")
+    return space
 
 
 def _check_full(space: SearchSpace) -> SearchSpace:

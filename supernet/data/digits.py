@@ -97,7 +97,8 @@ def digits() -> DataSplit:
 
 def load_data(space_name: str) -> DataSplit:
     """The data that a space is trained on; raises `SpaceError` where it has none."""
-    if space_name != "digits":
+    space = get_space(space_name)
+    if (space.latent_channels, space.latent_size) != (1, 8):
         raise SpaceError(f"Space {space_name!r} has no data set of its own; train space 'digits', which has.")
     return digits()
 

@@ -82,7 +82,7 @@ def distill(
         _refuse_distilled(run, pick, target)
     with run.lock():
         supernet = load_supernet(run.supernet)
-        data = load_data(spec.space)
+        data = load_data(supernet.space.name)
         digest = supernet_digest(run.supernet)
         name_search(run, search, digest)
         _set_aside_teacher(run, digest)

@@ -24,6 +24,7 @@ from subdit.core.progress import no_progress
 from subdit.core.run import Run
 from subdit.core.run import read_pick
 from subdit.space import SubDiTSpec
+from subdit.space import run_space
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.data.digits import load_data
@@ -54,7 +55,7 @@ def judge_pick(
     """
     run = Run(run_path)
     spec = SubDiTSpec.from_dict(read_pick(run, pick, search=search)["spec"])
-    data, folder, digest = load_data(spec.space), run.pick(spec.hash), run_digest(run)
+    data, folder, digest = load_data(run_space(run).name), run.pick(spec.hash), run_digest(run)
     name_search(run, search, digest)
     made_from = student_origin(run, pick, folder / "distilled", digest)
     model = load_supernet(run.supernet).extract(spec)

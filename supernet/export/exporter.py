@@ -71,7 +71,8 @@ def export_sub_dit(
         data_path(path).unlink(missing_ok=True)
         what = f"The {precision} export of {model.spec.hash} differs from torch by {off:.1e}"
         raise ExportError(f"{what}; {_REMEDY.get(precision, 'report it with its spec')}.")
-    write_json(path.with_suffix(".json"), {**card(model.spec, recipe), "deviation_from_torch": off, KEY: supernet})
+    facts = {"deviation_from_torch": off, KEY: supernet}
+    write_json(path.with_suffix(".json"), {**card(model.spec, recipe, model.config), **facts})
     return off
 
 

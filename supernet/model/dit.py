@@ -22,6 +22,7 @@ from torch import nn
 
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
+from subdit.space import space_record
 from subdit.space import spec_columns
 from supernet.model.assa import AdaptiveSparseSelfAttention
 from supernet.model.attention import CrossAttention
@@ -78,6 +79,8 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
         middle_skips: bool = True,
         three_stages: bool = True,
         cross_kv_heads: int | None = None,
+        space_hash: str | None = None,
+        space_definition: Mapping[str, Any] | None = None,
     ) -> None:
         """Raises `SpecError`, with the values named, on a config that cannot exist.
 
@@ -88,6 +91,7 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
             middle_skips: U-ViT skips within Middle.
             three_stages: False keeps all blocks in Middle, on the full grid, with nothing to sample down or up.
             cross_kv_heads: key and value heads of cross-attention, where they are not `kv_heads`.
+            space_hash, space_definition: of the space, see `subdit.space.space_record`; the config keeps them.
         """
         super().__init__()
         check_config(self.config)
@@ -267,7 +271,7 @@ def fixed_options(space: SearchSpace) -> dict[str, Any]:
     """What all sub-DiTs of a space have in common, as options of `SubDiT`."""
     same = ("latent_size", "latent_channels", "patch_size", "kv_heads", "head_dim", "text_width", "time_width")
     return {
-        "space": space.name,
+        **space_record(space),
         "text_inputs": tuple((text.name, text.width, text.tokens) for text in space.text_inputs),
         **{key: getattr(space, key) for key in (*same, "rope_theta", "down_up_skip")},
     }

@@ -27,6 +27,8 @@ from subdit.space import STAGES
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
+from subdit.space import recorded_space
+from subdit.space import space_record
 from supernet.model.attention import share_tables
 from supernet.model.diffusers_model import DiffusersModel
 from supernet.model.diffusers_model import strict_config
@@ -113,10 +115,17 @@ class ElasticDiT(DiffusersModel):
     _supports_gradient_checkpointing = True
 
     @strict_config
-    def __init__(self, *, space: str) -> None:
-        """Raises `SpaceError` where there is no search space of that name."""
+    def __init__(
+        self, *, space: str, space_hash: str | None = None, space_definition: Mapping[str, Any] | None = None
+    ) -> None:
+        """The supernet of a space by its content, or, where there is none, by its name; the config keeps both.
+
+        Raises `SpaceError` where there is no search space of that name, or another one was met before.
+        """
         super().__init__()
-        self.space: SearchSpace = get_space(space)
+        record = {"space": space, "space_hash": space_hash, "space_definition": space_definition}
+        self.space: SearchSpace = get_space(recorded_space(record, "The supernet's config"))
+        self.register_to_config(**space_record(self.space))
         self.full = SubDiT.from_spec(self.space, self.full_spec)
         self._templates = Templates(self.space, _slices)
         # Of a width or compression other than the full network's: its norms, modulation, convolutions.
@@ -136,6 +145,10 @@ class ElasticDiT(DiffusersModel):
                         shape = (len(parameter), 1, stride, stride) if name.endswith("weight") else parameter.shape
                         start = torch.full(shape, 1 / stride**2 if name.endswith("weight") else 0.0)
                         self.apart[_key(name, f"compression{stride}")] = nn.Parameter(start)
+
+    @classmethod
+    def of_space(cls, space: SearchSpace) -> ElasticDiT:
+        return cls(**space_record(space))
 
     @staticmethod
     def _modulation_slice(parameter: Tensor, width: int) -> Tensor:

@@ -22,13 +22,14 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
 from subdit.core.run import record_step
-from subdit.core.run import start_manifest
 from subdit.core.stale import mark_reports
 from subdit.core.stale import set_aside_unknown
 from subdit.core.stale import stale_after_training
 from subdit.space import SearchSpace
+from subdit.space import SpaceLike
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
+from subdit.space import start_run
 from supernet.checkpoints import save_model
 from supernet.data.digits import CaptionedLatents
 from supernet.data.digits import load_data
@@ -59,7 +60,7 @@ METRICS = "metrics.jsonl"
 
 
 def train(
-    space_name: str,
+    space: SpaceLike,
     run_path: Path,
     *,
     config: TrainingConfig | None = None,
@@ -67,7 +68,7 @@ def train(
     force: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> Path:
-    """Train the supernet of a space into a run folder and return the folder of its EMA weights.
+    """Train the supernet of a space, a name or a space file, into a run folder; returns the folder of its EMA weights.
 
     With `force`, what was made from the weights that are replaced stays and becomes stale; a warning says what that is.
 
@@ -77,7 +78,8 @@ def train(
             or the begun one has another number of steps or dtype of Muon, or was cut and has no ceiling now.
         CheckpointError: the resume state is damaged.
     """
-    space, data = get_space(space_name), load_data(space_name)
+    space = get_space(space)
+    data = load_data(space.name)
     config = TrainingConfig() if config is None else config
     budget = StepBudget(config.steps, config.ceiling_s)
     muon_dtype(config.muon_dtype, torch.device("cpu"))
@@ -85,7 +87,7 @@ def train(
     state = run.training / STATE
     with run.lock():
         # Finished is what the manifest says: a kill while the weights are written leaves the state to go on from.
-        manifest = start_manifest(run, space=space_name)
+        manifest = start_run(run, space)
         if "train" in manifest["steps"] and not force:
             raise RunError(f"The run {run.path} holds a trained supernet; pass --force to train it again.")
         if state.exists() and not (resume or force):
@@ -106,7 +108,7 @@ def train(
         members = {"supernet": (trainer.supernet, trainer.optimizers)}
         kept = ResumeState(state, members, {"supernet": trainer.ema}, facts={"muon_dtype": config.muon_dtype})
         begun = kept.load(budget)
-        write_atomic(run.config, yaml.safe_dump({"space": space_name, "training": asdict(config)}, sort_keys=False))
+        write_atomic(run.config, yaml.safe_dump({"space": space.name, "training": asdict(config)}, sort_keys=False))
         reached, losses = run_training(trainer, budget, begun, run, kept, progress)
         trainer.ema.copy_to(trainer.supernet.parameters())
         save_model(trainer.supernet, run.supernet)
@@ -173,7 +175,7 @@ class Trainer:
         self.shards = shard_count()
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            self.supernet = ElasticDiT(space=space.name)
+            self.supernet = ElasticDiT.of_space(space)
         parameters = list(self.supernet.parameters())
         made = optimizers_of(self.supernet.full, parameters, config)
         self.optimizers, self.peaks = [optimizer for optimizer, _ in made], [peak for _, peak in made]

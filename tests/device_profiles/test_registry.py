@@ -18,6 +18,7 @@ from device_profiles import Conditions
 from device_profiles import DeviceProfile
 from device_profiles import ErrorReport
 from device_profiles import Latency
+from device_profiles import LatencyEstimator
 from device_profiles import Noise
 from device_profiles import load_profile
 from device_profiles import profile_from_dict
@@ -30,6 +31,9 @@ from subdit.cli import group
 from subdit.core.errors import ProfileError
 from subdit.core.errors import RunError
 from subdit.space import Component
+from subdit.space import get_space
+from subdit.space import rename_space
+from subdit.space import space_record
 from tests.device_profiles.made_up import made_up_profile
 
 ASSA = ["bna_blocks", "bna_radius", "kv_compression"]
@@ -45,6 +49,27 @@ def test_a_profile_is_read_as_it_was_written(calibrated: bool) -> None:
     profile = made_up_profile(calibrated=calibrated)
     save_profile(profile)
     assert load_profile(profile.id) == profile
+
+
+def test_profiles_of_two_spaces_of_one_name_are_told_apart() -> None:
+    one = rename_space(get_space("digits"), "two-of-a-name")
+    other = dataclasses.replace(one, text_width=80)
+    renamed_points = dataclasses.replace(one, named={"full": one.named["full"]})
+    made = made_up_profile(calibrated=False)
+    of_one, of_other = (dataclasses.replace(made, **space_record(space)) for space in (one, other))
+    assert save_profile(of_one) != save_profile(of_other)
+    assert [load_profile(made.id, space=space) for space in (one, other)] == [of_one, of_other]
+    assert load_profile(made.id, space=renamed_points).search_space == one
+    with pytest.raises(ProfileError, match="ambiguous; it may be .*two-of-a-name-.*two-of-a-name-"):
+        load_profile(made.id)
+    LatencyEstimator(of_one, renamed_points)
+    with pytest.raises(ProfileError, match="another space that is named 'two-of-a-name' too .*; measure a kit of this"):
+        LatencyEstimator(of_one, other)
+    with pytest.raises(ProfileError, match="another space that is named 'digits' too"):
+        LatencyEstimator(made, dataclasses.replace(get_space("digits"), text_width=80))
+    record = {**space_record(one), "space_hash": "0" * 10}
+    with pytest.raises(ProfileError, match="cannot be read: .* names another space than the one that it holds"):
+        profile_from_dict(dataclasses.replace(made, **record).to_dict(), "It")
 
 
 def test_a_frame_has_a_row_for_each_component() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from profilers.kits import export_kit
 from subdit.space import get_space
-from tests.profilers.small import ROOMS
 from tests.profilers.small import use_small_space
 
 
@@ -13,6 +13,5 @@ from tests.profilers.small import use_small_space
 def only_small_space(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kits of the space of fifteen components, by any name."""
     # Set once by monkeypatch, so that it is undone, and then by the function that killed processes use.
-    for module in ROOMS:
-        monkeypatch.setattr(module, "get_space", get_space)
+    monkeypatch.setattr(export_kit, "get_space", get_space)
     use_small_space()

@@ -11,13 +11,13 @@ import pytest
 import profilers
 from profilers.adb import _measure
 from profilers.adb import profile_over_adb
+from profilers.kits import export_kit
 from subdit.core.errors import KitError
 from supernet.tflite import count_operators
 from tests.profilers.adb.phones import Bench
 from tests.profilers.adb.phones import make_phone
 from tests.profilers.adb.stand_in import write_stand_in
 from tests.profilers.litert import require_litert
-from tests.profilers.small import ROOMS
 from tests.profilers.small import small_space
 
 require_litert()
@@ -27,8 +27,7 @@ from tests.profilers.adb import tiny  # noqa: E402 - it imports LiteRT.
 
 @pytest.fixture(autouse=True)
 def _small_space(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ROOMS:
-        monkeypatch.setattr(module, "get_space", lambda name: small_space())
+    monkeypatch.setattr(export_kit, "get_space", lambda name: small_space())
     monkeypatch.setattr(_measure, "MIN_ROUNDS", 2)
 
 

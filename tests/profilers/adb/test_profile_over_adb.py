@@ -56,8 +56,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def _tiny_space(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("get_space", "components_up_to"):
-        monkeypatch.setattr(kit_selection, name, getattr(kit_selection, name))
+    monkeypatch.setattr(kit_selection, "components_up_to", kit_selection.components_up_to)
     for name in ("MIN_ROUNDS", "CALL_MS"):
         monkeypatch.setattr(_measure, name, getattr(_measure, name))
     tiny.use_tiny_space()

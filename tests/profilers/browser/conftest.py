@@ -17,10 +17,10 @@ from profilers.browser._phones import Order
 from profilers.browser._phones import Phones
 from profilers.browser._web_kit import WebKit
 from profilers.browser._web_kit import web_kit
+from profilers.kits import export_kit
 from subdit.core.errors import MissingExtraError
 from tests.profilers.browser.speaking import Client
 from tests.profilers.browser.speaking import serving
-from tests.profilers.small import ROOMS
 from tests.profilers.small import small_space
 from tests.programs import missing
 from tests.programs import require_program
@@ -32,8 +32,7 @@ def program(name: str) -> str:
 
 
 def patch_space(patch: pytest.MonkeyPatch) -> None:
-    for module in ROOMS:
-        patch.setattr(module, "get_space", lambda name: small_space())
+    patch.setattr(export_kit, "get_space", lambda name: small_space())
 
 
 @pytest.fixture(autouse=True)

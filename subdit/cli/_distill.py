@@ -15,7 +15,7 @@ from subdit.cli._steps import replaced_option
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--pick", default="balanced", show_default=True, help="Which pick of the search.")
-@click.option("--search", default="default", show_default=True, help="Which of the run's searches.")
+@click.option("--search", "--name", "search", default="default", show_default=True, help="Which of the run's searches.")
 @click.option(
     "--teacher-steps", type=click.IntRange(min=1), default=320, show_default=True, help="Steps of the few-step teacher."
 )

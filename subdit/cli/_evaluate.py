@@ -28,7 +28,7 @@ _HEADINGS = {
 @click.option("--spec", "specs", multiple=True, help="A spec as JSON, or a file that holds one; repeat.")
 @click.option("--pick", "picks", multiple=True, help="A pick of the search; repeat.")
 @click.option("--distilled", multiple=True, help="A pick as it was distilled; repeat.")
-@click.option("--search", default="default", show_default=True, help="Which of the run's searches.")
+@click.option("--search", "--name", "search", default="default", show_default=True, help="Which of the run's searches.")
 @click.option("--steps", type=click.IntRange(min=1), help="Euler steps; default: what each model was made for.")
 @click.option("--shift", type=click.FloatRange(min=0, min_open=True), help="Time shift; default: the model's.")
 @click.option(

@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--pick", default="balanced", show_default=True, help="Which pick of the search.")
-@click.option("--search", default="default", show_default=True, help="Which of the run's searches.")
+@click.option("--search", "--name", "search", default="default", show_default=True, help="Which of the run's searches.")
 @click.option("--format", default="onnx", show_default=True, help="onnx, or litert for a .tflite file.")
 @click.option("--precision", default="fp32", show_default=True, help="fp32; for litert also fp16 or int8 weights.")
 @click.option("--force", is_flag=True, help="Replace the export that is there.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import warnings
 from collections.abc import Iterator
@@ -83,6 +84,15 @@ class LazyGroup(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"subdit.cli._{cmd_name}.command must be a click command")
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but a misspelt verb is answered with those that are near."""
+        if args[0] not in self._verbs and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self._verbs)
+            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {' or '.join(near)}?" if near else ""))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """As click does, but from the one-line texts, so that `--help` imports no verb."""

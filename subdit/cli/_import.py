@@ -78,6 +78,9 @@ def command(
             _echo_log(path, log)
         return
     if device is None:
+        # What is wrong with a log comes before what is missing beside it.
+        for path in logs:
+            read_log(path, options)
         raise click.UsageError("Name the device with --device, or pass --show to see what the logs say.")
     with progress_bar("Reading logs") as progress:
         made = import_logs(

@@ -16,7 +16,7 @@ from subdit.cli._table import echo_table
 @click.option("--proxy", "proxies", multiple=True, help="A proxy's id; repeat. By default all.")
 @click.option("--specs", "count", type=int, default=24, show_default=True, help="Sub-DiTs drawn uniformly.")
 @click.option("--front", type=int, default=8, show_default=True, help="Sub-DiTs from a search's front.")
-@click.option("--search", default="default", show_default=True, help="Whose front.")
+@click.option("--search", "--name", "search", default="default", show_default=True, help="Whose front.")
 @click.option("--twice", type=int, default=0, show_default=True, help="Drawn ones trained with a second seed too.")
 @click.option("--start", default="inherited", show_default=True, help="inherited: fine-tuned; scratch: from nothing.")
 @click.option("--updates", type=int, default=200, show_default=True, help="Training of each sub-DiT.")

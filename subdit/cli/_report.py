@@ -12,7 +12,7 @@ from subdit.cli._table import echo_json
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--search", default="default", show_default=True, help="Which of the run's searches.")
+@click.option("--search", "--name", "search", default="default", show_default=True, help="Which of the run's searches.")
 @click.option("--force", is_flag=True, help="Replace the report that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the paths as JSON.")
 def command(run: Path, search: str, force: bool, as_json: bool) -> None:

@@ -41,7 +41,7 @@ _CALL = ("name", "resume", "force")
 @click.option("--trials", type=int, help="Evaluations of the search; by default 400, or all of an exhaustive search.")
 @click.option("--budget-s", type=float, help="Seconds after which the search ends, if that is sooner.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the proposals.")
-@click.option("--name", default="default", show_default=True, help="The search's folder in the run.")
+@click.option("--name", "--search", "name", default="default", show_default=True, help="Of the search.")
 @click.option("--pick-at", multiple=True, metavar="NAME=VALUE", help="A further pick, such as latency_ms=20; repeat.")
 @click.option(
     "--verify",
@@ -125,7 +125,7 @@ def _print(result: SearchResult) -> None:
         value = f"{tightest['value']:,.0f}" if name == "params" else round_up(tightest["value"])
         click.echo(f"tightest reachable {name}: {value}, of {tightest['spec']}")
     if region["feasible"] < region["size"]:
-        click.echo(f"candidates beyond the limits, rejected without a trial: {config['rejected_fraction']:.1%}")
+        click.echo(f"candidates drawn beyond the limits, none of them a trial: {config['rejected_fraction']:.1%}")
     for name, error in (config.get("surrogate_error") or {}).items():
         if error:
             click.echo(

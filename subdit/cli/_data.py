@@ -33,8 +33,8 @@ def command() -> None:
 
     \b
     Examples:
-        subdit data train-vae pictures/ --space my-space --out vaes/mine
-        subdit data encode pictures/ --space my-space --vae vaes/mine --text clip=models/clip --out data/mine
+        subdit data train-vae pictures/ --space my-space.yaml --out vaes/mine
+        subdit data encode pictures/ --space my-space.yaml --vae vaes/mine --text clip=models/clip --out data/mine
         subdit data show data/mine
     """
 
@@ -119,8 +119,8 @@ def encode(
 
     \b
     Examples:
-        subdit data encode pictures/ --space my-space --vae vaes/mine --text clip=models/clip --out data/mine
-        subdit data encode shards/ --space my-space --vae vaes/mine --text clip=models/clip --text t5=models/t5 \\
+        subdit data encode pictures/ --space my-space.yaml --vae vaes/mine --text clip=models/clip --out data/mine
+        subdit data encode shards/ --space my-space.yaml --vae vaes/mine --text clip=models/clip --text t5=models/t5 \\
             --group-by artist --licence CC-BY-4.0 --out data/mine
     """
     from subdit.space import get_space
@@ -233,7 +233,7 @@ def train_vae(
 
     \b
     Example:
-        subdit data train-vae pictures/ --space my-space --factor 4 --out vaes/mine
+        subdit data train-vae pictures/ --space my-space.yaml --factor 4 --out vaes/mine
     """
     from subdit.space import get_space
     from supernet.training.autoencoder import AutoencoderConfig

@@ -120,7 +120,7 @@ def encode(
     \b
     Examples:
         subdit data encode pictures/ --space my-space.yaml --vae vaes/mine --text clip=models/clip --out data/mine
-        subdit data encode shards/ --space my-space.yaml --vae vaes/mine --text t5=models/t5 --group-by artist --out data/art
+        subdit data encode shards/ --space my-space.yaml --text t5=models/t5 --group-by artist --out data/art
     """
     from subdit.space import get_space
     from supernet.data.encoding import encode as encode_pictures

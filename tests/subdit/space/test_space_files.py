@@ -197,9 +197,7 @@ def test_a_new_file_is_checked_and_sized_without_torch(tmp_path: Path) -> None:
     made = CliRunner().invoke(group, ["spaces", "new", str(file), "--from", "mid-256"])
     assert made.exit_code == 0, made.output
     assert read_space(file) == rename_space(get_space("mid-256"), "my-space")
-    program = (
-        "import sys; sys.modules['torch'] = sys.modules['scipy'] = None; from subdit.cli import main; main()"
-    )
+    program = "import sys; sys.modules['torch'] = sys.modules['scipy'] = None; from subdit.cli import main; main()"
     shown = subprocess.run(
         [sys.executable, "-c", program, "spaces", "show", str(file), "--json"], capture_output=True, text=True
     )

@@ -26,7 +26,7 @@ from reports._weights import weight_warnings
 from subdit.core.errors import ProfileError
 from subdit.core.errors import RunError
 from subdit.core.files import write_atomic
-from subdit.core.origin import say
+from subdit.core.origin import warn_stale
 from subdit.core.run import Run
 from subdit.results import trials_to_frame
 from subdit.results import write_frame
@@ -63,7 +63,7 @@ def report(run: Path | str, *, search: str = "default", force: bool = False) -> 
         stale = f", of the supernet {results.made_from}, which was trained again since," if results.stale else ""
         raise RunError(f"There is a report at {folder}{stale} already; replace it with --force.")
     for sentence in weight_warnings(results):
-        say(sentence)
+        warn_stale(sentence)
     profile = _profile(results)
     provenance = provenance_of(results, profile)[0]
     mark = latency_mark(provenance)

@@ -12,10 +12,10 @@ from typing import Any
 from subdit.core.errors import RunError
 from subdit.core.files import read_json
 from subdit.core.origin import NO_PART
-from subdit.core.origin import Standing
+from subdit.core.origin import Freshness
+from subdit.core.origin import freshness
 from subdit.core.origin import origin
 from subdit.core.origin import run_digest
-from subdit.core.origin import standing
 from subdit.core.run import Run
 from subdit.results import Pick
 from subdit.results import SearchResult
@@ -88,7 +88,7 @@ class Results:
     @property
     def stale(self) -> bool:
         """Whether the run's weights are others than those of the search."""
-        return standing(self.made_from, self.digest) is Standing.STALE
+        return freshness(self.made_from, self.digest) is Freshness.STALE
 
 
 def read_results(run: Run, search: str) -> Results:
@@ -125,8 +125,8 @@ def _read_pick(run: Run, named: Sequence[tuple[str, Pick]], weights: str | None)
     samples = folder / "samples.png"
     there = [name for name in ("measured.json", "quality.json", "samples.png") if (folder / name).is_file()]
     origins = {name: origin(folder / name) for name in there}
-    left_out = {name: of for name, of in origins.items() if of and standing(of, weights) is Standing.STALE}
-    unknown = tuple(name for name, of in origins.items() if standing(of, weights) is Standing.UNKNOWN)
+    left_out = {name: of for name, of in origins.items() if of and freshness(of, weights) is Freshness.STALE}
+    unknown = tuple(name for name, of in origins.items() if freshness(of, weights) is Freshness.UNKNOWN)
     measured, file_bytes = None, None
     if "measured.json" in there and "measured.json" not in left_out:
         stored = read_json(folder / "measured.json", f"measurement of pick {trial.spec.hash}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from reports._results import Results
-from subdit.core.origin import Standing
-from subdit.core.origin import of_others
+from subdit.core.origin import Freshness
+from subdit.core.origin import freshness
 from subdit.core.origin import origin
-from subdit.core.origin import standing
+from subdit.core.origin import stale_sentence
 
 STALE_MARK = "of weights trained again since"
 """On pictures and tables."""
@@ -17,7 +17,7 @@ def weight_warnings(results: Results) -> list[str]:
     said = []
     if results.stale:
         remedy = "search and report again for what holds now"
-        said.append(of_others("This report", results.made_from, results.digest, remedy))
+        said.append(stale_sentence("This report", results.made_from, results.digest, remedy))
     if apart := _searches_of_others(results):
         said.append(
             f"Searches of other weights than this one's are not compared with it here: {', '.join(apart)}; search "
@@ -46,4 +46,4 @@ def _searches_of_others(results: Results) -> list[str]:
         return []
     names = sorted(path.parent.name for path in results.run.path.glob("searches/*/search.json"))
     origins = {name: origin(results.run.search(name)) for name in names if name != results.search}
-    return [name for name, of in origins.items() if of and standing(of, results.made_from) is Standing.STALE]
+    return [name for name, of in origins.items() if of and freshness(of, results.made_from) is Freshness.STALE]

@@ -12,10 +12,10 @@ from torch import nn
 
 from subdit.core.errors import CheckpointError
 from subdit.core.errors import RunError
-from subdit.core.origin import Standing
-from subdit.core.origin import of_others
+from subdit.core.origin import Freshness
+from subdit.core.origin import freshness
 from subdit.core.origin import origin
-from subdit.core.origin import standing
+from subdit.core.origin import stale_sentence
 from subdit.core.run import Run
 from subdit.core.weights import supernet_digest
 from supernet.checkpoints import load_supernet
@@ -59,9 +59,9 @@ def load_few_step_teacher(run: Run) -> SubDiT:
     if not (run.teacher / ADAPTER_FILE).exists():
         raise RunError(f"The run {run.path} has no few-step teacher; make one with 'subdit distill'.")
     made_from, digest = origin(run.teacher), supernet_digest(run.supernet)
-    if standing(made_from, digest) is not Standing.FRESH:
+    if freshness(made_from, digest) is not Freshness.FRESH:
         what = f"The few-step teacher at {run.teacher}"
-        raise RunError(of_others(what, made_from, digest, "make one of the run's weights with 'subdit distill'"))
+        raise RunError(stale_sentence(what, made_from, digest, "make one of the run's weights with 'subdit distill'"))
     teacher = load_supernet(run.supernet).full
     load_few_step_adapter(teacher, run.teacher / ADAPTER_FILE)
     teacher.requires_grad_(False).eval()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from subdit.core.errors import SampleError
 from subdit.core.files import read_json
-from subdit.core.origin import name_model
+from subdit.core.origin import warn_of_stale_model
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.space import get_space
@@ -76,7 +76,7 @@ def sample(
         raise SampleError(f"A sample cannot be drawn in {steps} steps; take at least 1.")
     if not model.exists():
         raise SampleError(f"There is no model at {model}; name an exported file or a checkpoint folder.")
-    name_model(model)
+    warn_of_stale_model(model)
     made = (open_model_file if model.is_file() else _checkpoint)(model)
     space = get_space(made.spec.space)
     text = encode_prompts(space, prompts)

@@ -13,10 +13,10 @@ from subdit.core import weights
 from subdit.core.errors import CheckpointError
 from subdit.core.files import write_json
 from subdit.core.origin import NO_PART
-from subdit.core.origin import Standing
+from subdit.core.origin import Freshness
+from subdit.core.origin import freshness
 from subdit.core.origin import origin
 from subdit.core.origin import set_aside
-from subdit.core.origin import standing
 from subdit.core.run import Run
 from subdit.core.weights import DIGEST_FILE
 from subdit.core.weights import WEIGHTS
@@ -82,16 +82,16 @@ def test_small_weights_leave_nothing_beside_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("made_from", "digest", "expected"),
     [
-        ("aaaa", "aaaa", Standing.FRESH),
-        ("aaaa", "bbbb", Standing.STALE),
-        (None, "bbbb", Standing.UNKNOWN),
-        (NO_PART, "bbbb", Standing.FRESH),
-        ("aaaa", None, Standing.FRESH),
-        (None, None, Standing.FRESH),
+        ("aaaa", "aaaa", Freshness.FRESH),
+        ("aaaa", "bbbb", Freshness.STALE),
+        (None, "bbbb", Freshness.UNKNOWN),
+        (NO_PART, "bbbb", Freshness.FRESH),
+        ("aaaa", None, Freshness.FRESH),
+        (None, None, Freshness.FRESH),
     ],
 )
-def test_standing(made_from: str | None, digest: str | None, expected: Standing) -> None:
-    assert standing(made_from, digest) is expected
+def test_standing(made_from: str | None, digest: str | None, expected: Freshness) -> None:
+    assert freshness(made_from, digest) is expected
 
 
 @pytest.mark.parametrize("said", ["../../out", "a/b", 7, None, "\x1b[2J", "f" * 65, ["aaaa"], {"aaaa": 1}])

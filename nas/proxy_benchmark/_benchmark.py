@@ -30,13 +30,13 @@ from nas.proxy_benchmark._truth import TruthStore
 from subdit.core.errors import SearchError
 from subdit.core.files import write_json
 from subdit.core.origin import KEY
-from subdit.core.origin import Standing
-from subdit.core.origin import of_others
+from subdit.core.origin import Freshness
+from subdit.core.origin import freshness
 from subdit.core.origin import origin
 from subdit.core.origin import run_digest
-from subdit.core.origin import say
 from subdit.core.origin import set_aside
-from subdit.core.origin import standing
+from subdit.core.origin import stale_sentence
+from subdit.core.origin import warn_stale
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
@@ -149,9 +149,9 @@ def _measure(proxy: QualityProxy, store: QualityStore, sets: Sets, truth: TruthS
 def _spread_over_front(run: Run, search: str, count: int) -> list[SubDiTSpec]:
     """Specs evenly spread over a front; raises `SearchError` where it was found by other weights than the run's."""
     made_from, digest = origin(run.search(search)), run_digest(run)
-    if standing(made_from, digest) is Standing.STALE:
+    if freshness(made_from, digest) is Freshness.STALE:
         remedy = "search again, or leave its front out with --front 0"
-        raise SearchError(of_others(f"The search {search!r}", made_from, digest, remedy))
+        raise SearchError(stale_sentence(f"The search {search!r}", made_from, digest, remedy))
     front = load_search(run.path, search).front
     places = np.unique(np.linspace(0, len(front) - 1, min(count, len(front))).round().astype(int))
     return [front[index].spec for index in places]
@@ -160,6 +160,6 @@ def _spread_over_front(run: Run, search: str, count: int) -> list[SubDiTSpec]:
 def _set_stale_aside(run: Run, file: Path) -> None:
     """Set aside a report of other weights, and say so; one that does not name its weights is replaced."""
     made_from, digest = origin(file), run_digest(run)
-    if file.exists() and standing(made_from, digest) is Standing.STALE:
+    if file.exists() and freshness(made_from, digest) is Freshness.STALE:
         folder = set_aside(run, made_from, file)
-        say(of_others(f"What {file} said", made_from, digest, f"it now lies in {folder}"))
+        warn_stale(stale_sentence(f"What {file} said", made_from, digest, f"it now lies in {folder}"))

@@ -13,7 +13,7 @@ import numpy as np
 
 from subdit.core.errors import RunError
 from subdit.core.files import append_line
-from subdit.core.origin import say
+from subdit.core.origin import warn_stale
 from subdit.core.run import Run
 from subdit.space import SubDiTSpec
 from subdit.space import run_space
@@ -127,7 +127,7 @@ class TruthStore:
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(f"Line {number} of {self._path} is damaged ({error!r}); delete the line.") from error
         if others:
-            say(
+            warn_stale(
                 f"Of the trainings in {self._path} {others} began from other weights than the run's, {self._digest}; "
                 "they stay there and are not used."
             )

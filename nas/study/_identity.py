@@ -16,7 +16,7 @@ from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.files import read_json
 from subdit.core.origin import NO_PART
-from subdit.core.origin import of_others
+from subdit.core.origin import stale_sentence
 from subdit.core.quantities import PIPELINE
 from subdit.core.version import VERSION
 from subdit.results import SEARCH_FORMAT
@@ -96,7 +96,7 @@ def is_finished(folder: Path, identity: Mapping[str, Any], budget: Mapping[str, 
     stored = upgrade_config(stored)
     if weights := differing_weights(stored, identity):
         remedy = "start again with --force, or give another --name"
-        raise SearchError(of_others(f"The search {name!r}", *weights, remedy))
+        raise SearchError(stale_sentence(f"The search {name!r}", *weights, remedy))
     if said := difference(stored, identity):
         if resume:
             raise SearchError(

@@ -39,7 +39,7 @@ from nas.study._storage import silence_optuna
 from nas.study._url import redact
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
-from subdit.core.origin import of_others
+from subdit.core.origin import stale_sentence
 from subdit.results import upgrade_config
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
@@ -159,7 +159,7 @@ def settle_identity(study: Study, identity: Mapping[str, Any]) -> None:
     stored = upgrade_config(stored)
     if weights := differing_weights(stored, question):
         remedy = "take another study name, or start again with --force"
-        raise SearchError(of_others(f"The study {study.study_name!r}", *weights, remedy))
+        raise SearchError(stale_sentence(f"The study {study.study_name!r}", *weights, remedy))
     if said := difference(stored, question):
         raise SearchError(f"The study {study.study_name!r} is of another search ({said}); take another study name.")
 

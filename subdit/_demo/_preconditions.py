@@ -9,17 +9,17 @@ from typing import Any
 from nas import SearchConfig
 from subdit._demo._context import Demo
 from subdit.core.errors import RunError
-from subdit.core.origin import Standing
-from subdit.core.origin import of_others
+from subdit.core.origin import Freshness
+from subdit.core.origin import freshness
 from subdit.core.origin import origin
 from subdit.core.origin import run_digest
 from subdit.core.origin import set_aside
-from subdit.core.origin import standing
+from subdit.core.origin import stale_sentence
+from subdit.core.retraining import set_aside_of_pick
 from subdit.core.run import Run
 from subdit.core.run import read_manifest
 from subdit.core.run import read_pick
 from subdit.core.run import record_step
-from subdit.core.stale import set_aside_of_pick
 from subdit.core.training_record import TrainingRecord
 from subdit.core.training_record import training_records
 
@@ -76,11 +76,13 @@ def set_aside_stale(demo: Demo) -> None:
     search, report = run.search("default"), run.report("default")
     for what, made, carrier in (("search", search, search), ("report", report, report / "report.html")):
         made_from = origin(carrier)
-        if made.exists() and standing(made_from, digest) is Standing.STALE:
+        if made.exists() and freshness(made_from, digest) is Freshness.STALE:
             folder = set_aside(run, made_from, made)
-            demo.say(f"  {of_others(f'The {what}', made_from, digest, f'it now lies in {folder}, and is made again')}")
+            demo.say(
+                f"  {stale_sentence(f'The {what}', made_from, digest, f'it now lies in {folder}, and is made again')}"
+            )
     for folder in sorted(path for path in run.path.glob("picks/*") if path.is_dir()):
-        for made_from, names in set_aside_of_pick(run, folder, digest, but=Standing.UNKNOWN).items():
+        for made_from, names in set_aside_of_pick(run, folder, digest, but=Freshness.UNKNOWN).items():
             what = f"What was made of the sub-DiT {folder.name} ({', '.join(names)})"
             lies = run.path / "stale" / str(made_from)
-            demo.say(f"  {of_others(what, made_from, digest, f'it now lies in {lies}')}")
+            demo.say(f"  {stale_sentence(what, made_from, digest, f'it now lies in {lies}')}")

@@ -29,7 +29,7 @@ STATE = "kdmd_state"
 """Half a distillation is called STATE-DIGEST.safetensors, so that only the supernet that it was begun from finds it."""
 
 
-class Standing(StrEnum):
+class Freshness(StrEnum):
     """What something made from a supernet is to the run's weights of now."""
 
     FRESH = "fresh"
@@ -45,11 +45,11 @@ def run_digest(run: Run) -> str | None:
         return None
 
 
-def standing(made_from: str | None, digest: str | None) -> Standing:
+def freshness(made_from: str | None, digest: str | None) -> Freshness:
     """By the digest that something carries, None where it carries none, and the run's; fresh where the run has none."""
     if digest is None or made_from in (digest, NO_PART):
-        return Standing.FRESH
-    return Standing.UNKNOWN if made_from is None else Standing.STALE
+        return Freshness.FRESH
+    return Freshness.UNKNOWN if made_from is None else Freshness.STALE
 
 
 def origin(path: Path) -> str | None:
@@ -85,7 +85,7 @@ def model_run(model: Path) -> Run | None:
     return None
 
 
-def of_others(what: str, made_from: str | None, digest: str | None, remedy: str) -> str:
+def stale_sentence(what: str, made_from: str | None, digest: str | None, remedy: str) -> str:
     """A sentence that names what is stale or unknown, and says what to do about it."""
     if made_from is None:
         return f"{what} does not say which supernet it is of, as an earlier version made it; {remedy}."
@@ -93,28 +93,28 @@ def of_others(what: str, made_from: str | None, digest: str | None, remedy: str)
     return f"{what} is of the supernet {made_from}{now}; {remedy}."
 
 
-def say(sentence: str) -> None:
+def warn_stale(sentence: str) -> None:
     """Warn of something stale that does not end the work."""
     warnings.warn(sentence, StaleWarning, stacklevel=3)
 
 
-def name_search(run: Run, search: str, digest: str | None) -> None:
+def warn_of_stale_search(run: Run, search: str, digest: str | None) -> None:
     """Warn where a search whose pick is used is not of the run's weights: its picks are architectures still."""
     made_from = origin(run.search(search))
-    if standing(made_from, digest) is Standing.STALE:
+    if freshness(made_from, digest) is Freshness.STALE:
         remedy = "its picks were chosen by those weights, so search again for picks of these"
-        say(of_others(f"The search {search!r}", made_from, digest, remedy))
+        warn_stale(stale_sentence(f"The search {search!r}", made_from, digest, remedy))
 
 
-def name_model(model: Path) -> None:
+def warn_of_stale_model(model: Path) -> None:
     """Warn where a model in a run's picks is not of the run's weights."""
     run = model_run(model)
     if run is None:
         return
     made_from, digest = origin(model), run_digest(run)
-    if standing(made_from, digest) is not Standing.FRESH:
+    if freshness(made_from, digest) is not Freshness.FRESH:
         remedy = "what it draws is drawn by those weights; distil or export the pick again for these"
-        say(of_others(f"The model {model}", made_from, digest, remedy))
+        warn_stale(stale_sentence(f"The model {model}", made_from, digest, remedy))
 
 
 def artefact_paths(path: Path) -> tuple[Path, ...]:

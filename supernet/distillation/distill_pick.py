@@ -10,20 +10,20 @@ from subdit.core.files import read_json
 from subdit.core.files import write_json
 from subdit.core.origin import KEY
 from subdit.core.origin import STATE
-from subdit.core.origin import Standing
-from subdit.core.origin import name_search
-from subdit.core.origin import of_others
+from subdit.core.origin import Freshness
+from subdit.core.origin import freshness
 from subdit.core.origin import origin
 from subdit.core.origin import run_digest
-from subdit.core.origin import say
 from subdit.core.origin import set_aside
-from subdit.core.origin import standing
+from subdit.core.origin import stale_sentence
+from subdit.core.origin import warn_of_stale_search
+from subdit.core.origin import warn_stale
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
+from subdit.core.retraining import FIGURES
+from subdit.core.retraining import set_aside_of_pick
 from subdit.core.run import Run
 from subdit.core.run import read_pick
-from subdit.core.stale import FIGURES
-from subdit.core.stale import set_aside_of_pick
 from subdit.core.training_record import STUDENT_FILE
 from subdit.core.training_record import TEACHER_FILE
 from subdit.core.training_record import TrainingRecord
@@ -84,7 +84,7 @@ def distill(
         supernet = load_supernet(run.supernet)
         data = load_data(supernet.space.name)
         digest = supernet_digest(run.supernet)
-        name_search(run, search, digest)
+        warn_of_stale_search(run, search, digest)
         _set_aside_teacher(run, digest)
         _set_aside_of_pick(run, pick, folder, digest)
         state = folder / f"{STATE}-{digest}.safetensors"
@@ -166,19 +166,21 @@ def _guidance(
 def _refuse_distilled(run: Run, pick: str, target: Path) -> None:
     """Raise `RunError` unless what is distilled already is of other weights, and so makes room."""
     made_from, digest = origin(target), run_digest(run)
-    match standing(made_from, digest):
-        case Standing.FRESH:
+    match freshness(made_from, digest):
+        case Freshness.FRESH:
             raise RunError(f"The pick {pick!r} is distilled already, at {target}; pass --force to distil it again.")
-        case Standing.UNKNOWN:
+        case Freshness.UNKNOWN:
             what = f"The pick {pick!r} is distilled already, but {target}"
-            raise RunError(of_others(what, made_from, digest, "pass --force to distil it again"))
+            raise RunError(stale_sentence(what, made_from, digest, "pass --force to distil it again"))
 
 
 def _set_aside_teacher(run: Run, digest: str) -> None:
     """Make room for a teacher of these weights, and say so where there was another."""
-    if run.teacher.exists() and standing(made_from := origin(run.teacher), digest) is not Standing.FRESH:
+    if run.teacher.exists() and freshness(made_from := origin(run.teacher), digest) is not Freshness.FRESH:
         folder = set_aside(run, made_from, run.teacher)
-        say(of_others("The few-step teacher", made_from, digest, f"it now lies in {folder}, and a new one is made"))
+        warn_stale(
+            stale_sentence("The few-step teacher", made_from, digest, f"it now lies in {folder}, and a new one is made")
+        )
     write_json(run.teacher / "supernet.json", {KEY: digest})
 
 
@@ -188,4 +190,4 @@ def _set_aside_of_pick(run: Run, pick: str, folder: Path, digest: str) -> None:
     for made_from, names in moved.items():
         what = f"Of the pick {pick!r}, what was made before ({', '.join(names)})"
         lies = run.path / "stale" / (made_from or "unknown")
-        say(of_others(what, made_from, digest, f"it now lies in {lies}, and the distillation starts over"))
+        warn_stale(stale_sentence(what, made_from, digest, f"it now lies in {lies}, and the distillation starts over"))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from subdit.core.errors import EvaluationError
 from subdit.core.origin import NO_PART
-from subdit.core.origin import Standing
-from subdit.core.origin import of_others
-from subdit.core.origin import say
+from subdit.core.origin import Freshness
+from subdit.core.origin import freshness
 from subdit.core.origin import set_aside
-from subdit.core.origin import standing
+from subdit.core.origin import stale_sentence
+from subdit.core.origin import warn_stale
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
@@ -179,11 +179,13 @@ class _Work:
         if not path.exists():
             return None
         known = read_evaluation(path)
-        if standing(known.supernet, self._digest) is Standing.FRESH:
+        if freshness(known.supernet, self._digest) is Freshness.FRESH:
             return known
         folder = set_aside(self._run, known.supernet, path)
         what = f"The evaluation of {known.point!r} at {path}"
-        say(of_others(what, known.supernet, self._digest, f"it now lies in {folder}, and a new one is made"))
+        warn_stale(
+            stale_sentence(what, known.supernet, self._digest, f"it now lies in {folder}, and a new one is made")
+        )
         return None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from subdit.core.errors import CheckpointError
 from subdit.core.errors import RunError
-from subdit.core.origin import name_search
+from subdit.core.origin import warn_of_stale_search
 from subdit.core.run import Run
 from subdit.core.run import read_pick
 from subdit.core.weights import supernet_digest
@@ -70,7 +70,7 @@ def chosen_models(
     # A search may call its picks as the space calls its points.
     named |= {f"pick {name}" if name in space.named else name: chosen[name] for name in picks}
     if chosen:
-        name_search(run, search, digest)
+        warn_of_stale_search(run, search, digest)
     # Loaded once, when the first sub-DiT is.
     supernet, recipe = cache(partial(load_supernet_of, run.supernet, digest)), read_recipe(run.supernet)[0]
     models = [

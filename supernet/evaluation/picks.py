@@ -11,14 +11,14 @@ from subdit.core.errors import RunError
 from subdit.core.files import read_json
 from subdit.core.files import write_json
 from subdit.core.origin import KEY
-from subdit.core.origin import Standing
-from subdit.core.origin import name_search
-from subdit.core.origin import of_others
+from subdit.core.origin import Freshness
+from subdit.core.origin import freshness
 from subdit.core.origin import origin
 from subdit.core.origin import run_digest
-from subdit.core.origin import say
 from subdit.core.origin import set_aside
-from subdit.core.origin import standing
+from subdit.core.origin import stale_sentence
+from subdit.core.origin import warn_of_stale_search
+from subdit.core.origin import warn_stale
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
@@ -56,7 +56,7 @@ def judge_pick(
     run = Run(run_path)
     spec = SubDiTSpec.from_dict(read_pick(run, pick, search=search)["spec"])
     data, folder, digest = load_data(run_space(run).name), run.pick(spec.hash), run_digest(run)
-    name_search(run, search, digest)
+    warn_of_stale_search(run, search, digest)
     made_from = student_origin(run, pick, folder / "distilled", digest)
     model = load_supernet(run.supernet).extract(spec)
     shared: dict[str, Any] = {"judge": pixel_judge(data, spec.space), "seeds": seeds, "per_class": per_class}
@@ -101,12 +101,14 @@ def _make_room(run: Run, path: Path, ways: dict[str, Callable[[], Judgement]], d
         return
     made_from, known = origin(path), read_json(path, "quality of a pick")
     what = f"The quality at {path}"
-    match standing(made_from, digest):
-        case Standing.UNKNOWN if isinstance(known, dict) and ways.keys() <= known.keys():
-            say(of_others(what, made_from, digest, "to be sure delete the file and judge again"))
-        case Standing.UNKNOWN | Standing.STALE:
+    match freshness(made_from, digest):
+        case Freshness.UNKNOWN if isinstance(known, dict) and ways.keys() <= known.keys():
+            warn_stale(stale_sentence(what, made_from, digest, "to be sure delete the file and judge again"))
+        case Freshness.UNKNOWN | Freshness.STALE:
             folder = set_aside(run, made_from, path)
-            say(of_others(what, made_from, digest, f"it now lies in {folder}, and the pick is judged again"))
+            warn_stale(
+                stale_sentence(what, made_from, digest, f"it now lies in {folder}, and the pick is judged again")
+            )
 
 
 def _judge(

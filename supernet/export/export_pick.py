@@ -8,15 +8,15 @@ from pathlib import Path
 from subdit.core.errors import ExportError
 from subdit.core.errors import RunError
 from subdit.core.files import write_json
-from subdit.core.origin import Standing
+from subdit.core.origin import Freshness
 from subdit.core.origin import artefact_paths
-from subdit.core.origin import name_search
-from subdit.core.origin import of_others
+from subdit.core.origin import freshness
 from subdit.core.origin import origin
 from subdit.core.origin import run_digest
-from subdit.core.origin import say
 from subdit.core.origin import set_aside
-from subdit.core.origin import standing
+from subdit.core.origin import stale_sentence
+from subdit.core.origin import warn_of_stale_search
+from subdit.core.origin import warn_stale
 from subdit.core.run import Run
 from subdit.core.run import read_pick
 from subdit.space import SubDiTSpec
@@ -67,7 +67,7 @@ def export(
     folder = run.pick(spec.hash)
     path = folder / "exports" / ("dit.onnx" if format == "onnx" else f"dit-{precision}.tflite")
     digest = run_digest(run)
-    name_search(run, search, digest)
+    warn_of_stale_search(run, search, digest)
     made_from = student_origin(run, pick, folder / "distilled", digest)
     _make_room(run, pick, path, digest, force=force)
     distilled = (folder / "distilled" / "config.json").exists()
@@ -87,13 +87,13 @@ def student_origin(run: Run, pick: str, distilled: Path, digest: str | None) -> 
         return digest
     made_from = origin(distilled)
     what = f"The distilled sub-DiT of pick {pick!r} at {distilled}"
-    match standing(made_from, digest):
-        case Standing.STALE:
-            raise RunError(of_others(what, made_from, digest, "distil the pick again with 'subdit distill'"))
-        case Standing.UNKNOWN:
+    match freshness(made_from, digest):
+        case Freshness.STALE:
+            raise RunError(stale_sentence(what, made_from, digest, "distil the pick again with 'subdit distill'"))
+        case Freshness.UNKNOWN:
             command = f"subdit distill {shlex.quote(str(run.path))} --pick {shlex.quote(pick)} --force"
             remedy = f"to be sure distil it again with '{command}'"
-            say(of_others(what, made_from, digest, remedy))
+            warn_stale(stale_sentence(what, made_from, digest, remedy))
     return made_from
 
 
@@ -102,14 +102,16 @@ def _make_room(run: Run, pick: str, path: Path, digest: str | None, *, force: bo
     if not path.exists():
         return
     made_from = origin(path)
-    match standing(made_from, digest):
-        case Standing.STALE:
+    match freshness(made_from, digest):
+        case Freshness.STALE:
             folder = set_aside(run, made_from, *artefact_paths(path))
             what = f"The export of pick {pick!r} that was at {path}"
-            say(of_others(what, made_from, digest, f"it now lies in {folder}, and the pick is exported again"))
-        case Standing.UNKNOWN if not force:
+            warn_stale(
+                stale_sentence(what, made_from, digest, f"it now lies in {folder}, and the pick is exported again")
+            )
+        case Freshness.UNKNOWN if not force:
             what = f"The pick {pick!r} is exported already, but {path}"
-            raise RunError(of_others(what, made_from, digest, "pass --force to export it again"))
+            raise RunError(stale_sentence(what, made_from, digest, "pass --force to export it again"))
         case _ if not force:
             raise RunError(f"The pick {pick!r} is exported already, at {path}; pass --force to export it again.")
 

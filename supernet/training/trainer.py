@@ -17,14 +17,14 @@ from diffusers.training_utils import EMAModel
 from subdit.core.errors import RunError
 from subdit.core.files import write_atomic
 from subdit.core.files import write_json
-from subdit.core.origin import say
+from subdit.core.origin import warn_stale
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
+from subdit.core.retraining import mark_reports
+from subdit.core.retraining import set_aside_unknown
+from subdit.core.retraining import stale_after_training
 from subdit.core.run import Run
 from subdit.core.run import record_step
-from subdit.core.stale import mark_reports
-from subdit.core.stale import set_aside_unknown
-from subdit.core.stale import stale_after_training
 from subdit.space import SearchSpace
 from subdit.space import SpaceLike
 from subdit.space import SubDiTSpec
@@ -96,7 +96,7 @@ def train(
             )
         if force:
             if told := stale_after_training(run):
-                say(told)
+                warn_stale(told)
             set_aside_unknown(run)
             state.unlink(missing_ok=True)
             (run.training / METRICS).unlink(missing_ok=True)

@@ -22,9 +22,9 @@ from subdit.core.errors import RunError
 from subdit.core.errors import SubditError
 from subdit.core.files import write_json
 from subdit.core.origin import origin
+from subdit.core.retraining import stale_after_training
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
-from subdit.core.stale import stale_after_training
 from subdit.core.weights import supernet_digest
 from subdit.space import get_space
 from supernet.checkpoints import load_sub_dit

@@ -1,4 +1,4 @@
-"""What a training of new weights makes stale: told before it begins, and written on the reports that people open."""
+"""Retraining: what new weights make stale, told before they are trained, and written on reports that people open."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from subdit.core.files import write_atomic
 from subdit.core.origin import NO_PART
 from subdit.core.origin import STATE
-from subdit.core.origin import Standing
+from subdit.core.origin import Freshness
 from subdit.core.origin import artefact_paths
-from subdit.core.origin import of_others
+from subdit.core.origin import freshness
 from subdit.core.origin import origin
 from subdit.core.origin import run_digest
 from subdit.core.origin import set_aside
-from subdit.core.origin import standing
+from subdit.core.origin import stale_sentence
 from subdit.core.run import Run
 
 FIGURES = ("quality.json", "measured.json", "samples.png")
@@ -29,7 +29,9 @@ def stale_after_training(run: Run) -> str:
     digest = run_digest(run)
     searches = _names([path.parent for path in sorted(run.path.glob("searches/*/search.json"))], digest)
     pages = sorted(run.path.glob("reports/*/report.html"))
-    reports = [page.parent.name for page in pages if standing(_report_origin(run, page), digest) is not Standing.STALE]
+    reports = [
+        page.parent.name for page in pages if freshness(_report_origin(run, page), digest) is not Freshness.STALE
+    ]
     picks = sum(path.is_dir() for path in run.path.glob("picks/*"))
     said = [f"the search {name!r}" for name in searches] + [f"the report {name!r}" for name in reports]
     said += [f"what was made of {picks} pick{'s' if picks > 1 else ''}"] if picks else []
@@ -47,7 +49,7 @@ def stale_after_training(run: Run) -> str:
 
 
 def set_aside_of_pick(
-    run: Run, folder: Path, digest: str | None, *, but: Standing = Standing.FRESH
+    run: Run, folder: Path, digest: str | None, *, but: Freshness = Freshness.FRESH
 ) -> dict[str | None, list[str]]:
     """Set aside what a pick's folder holds of other weights or of unknown ones, and return its names by their digest.
 
@@ -58,7 +60,7 @@ def set_aside_of_pick(
     moved: dict[str | None, list[str]] = {}
     for path in [path for path in (*found, *(folder / name for name in FIGURES)) if path.exists()]:
         made_from = origin(path)
-        if standing(made_from, digest) not in (Standing.FRESH, but):
+        if freshness(made_from, digest) not in (Freshness.FRESH, but):
             set_aside(run, made_from, *artefact_paths(path))
             moved.setdefault(made_from, []).append(path.name)
     return moved
@@ -67,7 +69,7 @@ def set_aside_of_pick(
 def set_aside_unknown(run: Run) -> None:
     """Before new weights come, set aside what earlier versions made of picks: later nobody could tell what it is of."""
     for folder in sorted(path for path in run.path.glob("picks/*") if path.is_dir()):
-        set_aside_of_pick(run, folder, run_digest(run) or "none", but=Standing.STALE)
+        set_aside_of_pick(run, folder, run_digest(run) or "none", but=Freshness.STALE)
 
 
 def mark_reports(run: Run) -> None:
@@ -75,9 +77,9 @@ def mark_reports(run: Run) -> None:
     digest = run_digest(run)
     for page in sorted(run.path.glob("reports/*/report.html")):
         made_from = _report_origin(run, page)
-        if made_from is None or standing(made_from, digest) is not Standing.STALE:
+        if made_from is None or freshness(made_from, digest) is not Freshness.STALE:
             continue
-        said = of_others("This report", made_from, digest, "search and report again for what holds now")
+        said = stale_sentence("This report", made_from, digest, "search and report again for what holds now")
         text = page.with_name("report.md")
         # As bytes: a damaged page is none of a training's business.
         if text.is_file() and not (content := text.read_bytes()).startswith(_TEXT_MARK):
@@ -94,4 +96,4 @@ def _report_origin(run: Run, page: Path) -> str | None:
 
 def _names(paths: list[Path], digest: str | None) -> list[str]:
     """Of those that are not stale already."""
-    return [path.name for path in paths if path.exists() and standing(origin(path), digest) is not Standing.STALE]
+    return [path.name for path in paths if path.exists() and freshness(origin(path), digest) is not Freshness.STALE]

@@ -21,7 +21,9 @@ from device_profiles import read_profile
 from profilers import Kit
 from profilers.browser._address import lan_address
 from profilers.browser._web_kit import WebKit
+from subdit.space import models_id
 from tests.profilers.browser.conftest import program
+from tests.profilers.small import small_space
 from tests.waiting import DEADLINE_S
 from tests.waiting import free_port
 from tests.waiting import wait_until
@@ -179,7 +181,7 @@ def test_https_needs_the_warning_accepted_and_gives_threads(
     start_measuring(page, "kettle")
     wait_for_end(page)
     served.ends()
-    ends = ("t1--digits.json", "t2--digits.json")
+    ends = [f"{threads}--{models_id(small_space())}.json" for threads in ("t1", "t2")]
     assert profile_files(tmp_path) == [f"kettle--onnxruntime-web--fp32--{end}" for end in ends]
 
 
@@ -405,7 +407,7 @@ def test_a_name_that_is_taken_can_be_changed(
     served = serve()
     devices = tmp_path / "home" / "devices"
     devices.mkdir(parents=True)
-    (devices / "kettle--onnxruntime-web--fp32--t1--digits.json").write_text("{}")
+    (devices / f"kettle--onnxruntime-web--fp32--t1--{models_id(small_space())}.json").write_text("{}")
     page.goto(served.url)
     start_measuring(page, "kettle")
     page.wait_for_selector("#error:not([hidden])")
@@ -413,5 +415,5 @@ def test_a_name_that_is_taken_can_be_changed(
     start_measuring(page, "pot")
     wait_for_end(page)
     served.ends()
-    assert (devices / "kettle--onnxruntime-web--fp32--t1--digits.json").read_text() == "{}"
+    assert (devices / f"kettle--onnxruntime-web--fp32--t1--{models_id(small_space())}.json").read_text() == "{}"
     assert len(profile_files(tmp_path)) == 2

@@ -15,6 +15,7 @@ from profilers.browser._phones import MAX_RUNS
 from profilers.browser._phones import Order
 from profilers.browser._phones import Phones
 from profilers.browser._web_kit import WebKit
+from subdit.space import models_id
 from tests.profilers.browser.speaking import CLIENT
 from tests.profilers.browser.speaking import REAL_GPU
 from tests.profilers.browser.speaking import SWIFTSHADER
@@ -23,6 +24,7 @@ from tests.profilers.browser.speaking import a_round
 from tests.profilers.browser.speaking import begin
 from tests.profilers.browser.speaking import right_outputs
 from tests.profilers.browser.speaking import serving
+from tests.profilers.small import small_space
 
 
 def test_a_gpu_that_is_none_is_refused(client: Client, order: Order) -> None:
@@ -240,7 +242,8 @@ def test_two_phones_of_one_name_do_not_mix(small_kit: Kit, small_web: WebKit) ->
     phones.close()
     assert said[-1] == "kettle: boiled over"
     assert [profile.id for profile in phones.profiles] == ["pot/onnxruntime-web/fp32/t1"]
-    assert (Path(os.environ["SUBDIT_HOME"]) / "devices" / "pot--onnxruntime-web--fp32--t1--digits.json").exists()
+    name = f"pot--onnxruntime-web--fp32--t1--{models_id(small_space())}.json"
+    assert (Path(os.environ["SUBDIT_HOME"]) / "devices" / name).exists()
 
 
 def test_so_many_phones_and_no_more(small_kit: Kit, small_web: WebKit) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -125,7 +126,9 @@ FUNCTIONS = {verb: {"import": "import_logs"}.get(verb, verb) for verb in VERBS}
 
 def test_every_verb_has_a_function_on_the_facade() -> None:
     assert set(FUNCTIONS.values()) <= set(dir(subdit))
-    assert set(subdit.__all__) - {"__version__"} == set(FUNCTIONS.values())
+    configurations = {name for name in subdit.__all__ if name.endswith(("Config", "Options"))}
+    assert set(subdit.__all__) - {"__version__"} - configurations == set(FUNCTIONS.values())
+    assert all(dataclasses.is_dataclass(getattr(subdit, name)) for name in configurations) and len(configurations) == 5
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         subdit.nonsense  # noqa: B018
 

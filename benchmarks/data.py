@@ -132,7 +132,7 @@ def main() -> None:
     if options.child:
         encode(*options.child, kill_after_s=options.kill_after_s)
         return
-    from profilers._conditions import cpu_model
+    from profilers import cpu_model
     from subdit.core.files import write_atomic
     from subdit.core.files import write_json
     from tests.supernet.data.pictures import write_folder

@@ -151,7 +151,10 @@ def resolve(run: Run, config: SearchConfig) -> SearchProblem:
         raise SearchError(f"The device {devices[0]} is named twice; name each once.")
     qualities = tuple(name for name in wanted if not is_figure(name))
     costs = [column for name in wanted if is_figure(name) for column in _columns(name, devices)]
+    if len(set(costs)) < len(costs):
+        raise SearchError(f"A cost is an objective twice ({', '.join(costs)}); name each once.")
     limits = _limits(config.constraints, devices, qualities)
+    pick_at = {_columns(name, devices)[0] if "@" in name else name: value for name, value in config.pick_at.items()}
     # Where a profile covers small sub-DiTs only, others have no latency to hold against a limit.
     covered = [profile.max_params for profile in profiles if profile.max_params is not None]
     if covered:
@@ -163,7 +166,7 @@ def resolve(run: Run, config: SearchConfig) -> SearchProblem:
         if name not in (LATENCY, PARAMS)
     }
     return SearchProblem(
-        config,
+        dataclasses.replace(config, pick_at=pick_at),
         CostTable(space, LatencyEstimator(profiles[0], space), count_params, constraints, functions),
         {name: given.get(name) or nas.proxies.make_proxy(name, run.supernet, space.name) for name in qualities},
         Objectives(tuple(costs), qualities, {name: limits[name] for name in qualities if name in limits}),

@@ -73,7 +73,7 @@ def search(
 
         result = verify_search(where, result, problem, progress=progress)
     missed = result.config.get("missed_picks", {})
-    for pick in (pick_name(figure, limit) for figure, limit in config.pick_at.items()):
+    for pick in (pick_name(figure, limit) for figure, limit in problem.config.pick_at.items()):
         if pick not in result.picks:
             raise SearchError(f"{missed[pick].removesuffix('.')}, so the search is finished without that pick.")
     return result

@@ -207,12 +207,11 @@ def hypervolume_improvement(candidates: Points, front: Points) -> Floats:
         high = np.maximum(height - candidates[:, 1:], 0.0)
         return np.asarray((wide * high).sum(axis=1))
     reference = [REFERENCE] * candidates.shape[1]
-    whole = hypervolume(front, reference)
-    # A dominated candidate adds 0 but for the last digits of a sum.
+    # A candidate adds its own box less what the front covers of it. Few points of the front count within a box.
+    boxes = np.prod(np.maximum(REFERENCE - candidates, 0.0), axis=1)
     dominated = (front[None] <= candidates[:, None]).all(axis=2).any(axis=1)
-    return np.asarray(
-        [
-            0.0 if adds_nothing else hypervolume(np.vstack([front, candidate]), reference) - whole
-            for candidate, adds_nothing in zip(candidates, dominated.tolist(), strict=True)
-        ]
-    )
+    gains = np.zeros(len(candidates))
+    for index in np.flatnonzero((boxes > 0) & ~dominated):
+        covered = np.maximum(front, candidates[index])
+        gains[index] = max(boxes[index] - hypervolume(covered[on_front(covered)], reference), 0.0)
+    return gains

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.study._identity import difference
 from nas.study._url import HIDDEN
 from nas.study._url import canonical_url
 from nas.study._url import checked_url
@@ -180,5 +181,5 @@ def _is_about(location: StudyLocation, question: Mapping[str, Any]) -> bool:
     with translate_errors(location.where), contextlib.suppress(KeyError):
         storage = open_storage(location.where)
         study = storage.get_study_id_from_name(location.study_name)
-        return bool(upgrade_config(storage.get_study_user_attrs(study)["question"]) == question)
+        return not difference(upgrade_config(storage.get_study_user_attrs(study)["question"]), question)
     return False

@@ -199,7 +199,7 @@ def measure_exported(
         folder = run.pick(spec.hash) / "verify" / f"{runtime.name}-{runtime.precision}"
         paths[name], origin_file = folder / f"dit{runtime.suffix}", folder / "origin.json"
         # It is written last, so an export that has one is whole; one of other weights is of no more use.
-        if origin(origin_file) != digest:
+        if not paths[name].exists() or origin(origin_file) != digest:
             supernet = supernet or load_supernet_of(run.supernet, digest)
             origin_file.unlink(missing_ok=True)
             export_checked(runtime, sub_dit_model(supernet.extract(spec)), paths[name])

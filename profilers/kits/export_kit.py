@@ -38,6 +38,8 @@ from subdit.space import SpaceLike
 from subdit.space import SubDiTSpec
 from subdit.space import components_up_to
 from subdit.space import get_space
+from subdit.space import space_hash
+from subdit.space import space_names
 from subdit.space import space_record
 
 DEFAULT_WHOLE = 12
@@ -170,11 +172,19 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def _continues(stored: Any, plan: Mapping[str, Any]) -> bool:
+    """Whether an unfinished kit is of this plan; earlier versions wrote a built-in space's name alone."""
+    earlier = {key: value for key, value in plan.items() if key not in ("space_hash", "space_definition")}
+    built_in = plan["space"] in space_names() and space_hash(get_space(plan["space"])) == plan["space_hash"]
+    return bool(stored == plan or (built_in and stored == earlier))
+
+
 def _begin(out: Path, plan: Mapping[str, Any], *, force: bool) -> None:
     """Note what is being made; raises `RunError` where something else is there."""
     unfinished = out / UNFINISHED
     with contextlib.suppress(OSError, ValueError):
-        if json.loads(unfinished.read_text(encoding="utf-8")) == plan:
+        if _continues(json.loads(unfinished.read_text(encoding="utf-8")), plan):
+            write_json(unfinished, plan)
             return
     if (out / MANIFEST).exists() or unfinished.exists():
         if not force:

@@ -35,7 +35,7 @@ def runtime_class(name: str) -> type[Runtime]:
         runtime = entry.load()
     except (ImportError, AttributeError) as error:
         raise ProfileError(f"The runtime {name!r} cannot be imported ({error}); repair or uninstall it.") from error
-    if not (isinstance(runtime, type) and issubclass(runtime, Runtime) and runtime.name == name):
+    if not (isinstance(runtime, type) and issubclass(runtime, Runtime) and getattr(runtime, "name", None) == name):
         raise ProfileError(f"{entry.value} is no `Runtime` of the name {name!r}; repair or uninstall its package.")
     return runtime
 

@@ -9,6 +9,7 @@ from typing import Any
 from nas import SearchConfig
 from subdit._demo._context import Demo
 from subdit.core.errors import RunError
+from subdit.core.errors import SearchError
 from subdit.core.origin import Freshness
 from subdit.core.origin import freshness
 from subdit.core.origin import origin
@@ -30,6 +31,8 @@ def require_same_demo(demo: Demo) -> None:
     Raises `SearchError` where the constraints are none that the search takes, before anything is trained.
     """
     SearchConfig(("this machine",), constraints=demo.constraints)
+    if others := [name for name in demo.constraints if "@" in name]:
+        raise SearchError(f"The demo has one device, so write the limit {others[0]!r} without its @.")
     run, steps = demo.run, read_manifest(demo.run)["steps"]
     wanted = {"budget": asdict(demo.budget), "seed": demo.seed, "constraints": dict(demo.constraints)}
     if "demo" not in steps:

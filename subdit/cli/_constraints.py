@@ -49,6 +49,8 @@ def values_by_name(texts: Sequence[str], option: str) -> dict[str, float]:
         except ValueError:
             raise click.BadParameter(f"{text!r} is no NAME=VALUE such as latency_ms=20.", param_hint=option) from None
         if name in found:
-            raise click.BadParameter(f"{name} is there twice; give it once.", param_hint=option)
+            raise click.BadParameter(
+                f"{name} is there twice; give it once, or for one device as {name}@DEVICE=VALUE.", param_hint=option
+            )
         found[name] = number
     return found

@@ -48,7 +48,7 @@ _CALL = ("name", "resume", "force")
     type=int,
     default=0,
     metavar="K",
-    help="Export and measure K here, and search again; for ONNX Runtime fp32 profiles of this machine.",
+    help="Export and measure K here, and search again; for profiles of this machine.",
 )
 @click.option("--storage", help="Optuna storage: postgresql://, mysql://, grpc://, journal:///; by default a file.")
 @click.option("--study-name", help="The study's name in that storage.")

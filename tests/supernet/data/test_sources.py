@@ -256,6 +256,18 @@ def test_tar_files_that_are_cut_off_or_compressed_are_refused(tmp_path: Path) ->
         open_source(tmp_path / "packed.tar").count()
 
 
+@pytest.mark.parametrize("damage", ["cut", "header"])
+def test_tar_files_that_end_between_members_are_refused(damage: str, tmp_path: Path) -> None:
+    with_tars(tmp_path / "source")
+    data = (tmp_path / "source" / "000.tar").read_bytes()
+    with tarfile.open(tmp_path / "source" / "000.tar") as tar:
+        offset = tar.getmembers()[4].offset
+    end = b"" if damage == "cut" else b"x" * 512 + data[offset + 512 :]
+    (tmp_path / "a.tar").write_bytes(data[:offset] + end)
+    with pytest.raises(DataError, match=f"a.tar is cut off or damaged at byte {offset:,}"):
+        open_source(tmp_path / "a.tar").count()
+
+
 def test_tar_examples_without_one_picture_are_told(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         add(tar, "0.txt", b"no picture")

@@ -13,8 +13,12 @@ from pathlib import Path
 import pytest
 
 from subdit.core.errors import DataError
+from supernet.data.picture import PictureRule
+from supernet.data.preparation import prepare
+from supernet.data.source import Rejection
 from supernet.data.source import Source
 from supernet.data.sources import open_source
+from supernet.data.splits import SplitRule
 from tests.supernet.data.pictures import draw
 from tests.supernet.data.pictures import encode_file
 from tests.supernet.data.pictures import write_folder
@@ -216,6 +220,16 @@ def test_a_source_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no pictures in"):
         open_source(tmp_path / "empty").count()
+
+
+@pytest.mark.parametrize(("column", "kind"), [("text", "caption not UTF-8"), ("artist", "group not UTF-8")])
+def test_half_a_character_is_a_rejection(column: str, kind: str, tmp_path: Path) -> None:
+    write_folder(tmp_path, 1)
+    row = {"file_name": "00000.png", "text": "a cat", "artist": "x"} | {column: "cat \ud83d"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row))
+    (example,) = open_source(tmp_path).examples()
+    outcome = prepare(example, PictureRule(size=16, channels=3), SplitRule(group_by="artist"))
+    assert isinstance(outcome, Rejection) and outcome.kind == kind
 
 
 # WebDataset -----------------------------------------------------------------------------------------------------------

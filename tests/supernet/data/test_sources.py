@@ -337,6 +337,15 @@ def test_parquet_without_pictures_or_captions_is_refused(
         list(open_source(tmp_path / "a.parquet").examples())
 
 
+def test_parquet_with_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    latin = pyarrow.array([b"caf\xe9"]).view(pyarrow.string())
+    parquet.write_table(pyarrow.table({"image": [picture(0)], "text": latin}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="is damaged"):
+        list(open_source(tmp_path / "a.parquet").examples())
+
+
 def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")

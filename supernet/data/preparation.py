@@ -125,6 +125,9 @@ def write_split_pixels(
     Raises `DataError` where there is nothing to train on.
     """
     files = {name: folder / f"{name}.u8" for name in ("train", "validation")}
+    # What killed processes were writing.
+    for file in folder.glob(".*.tmp"):
+        file.unlink()
     if not all(file.exists() for file in files.values()):
         count = source.count()
         with contextlib.ExitStack() as stack:

@@ -126,8 +126,8 @@ def write_split_pixels(
     """
     files = {name: folder / f"{name}.u8" for name in ("train", "validation")}
     # What killed processes were writing.
-    for file in folder.glob(".*.tmp"):
-        file.unlink()
+    for unfinished in folder.glob(".*.tmp"):
+        unfinished.unlink()
     if not all(file.exists() for file in files.values()):
         count = source.count()
         with contextlib.ExitStack() as stack:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from supernet.data.digits import load_data
 from supernet.evaluation import metrics
+from supernet.evaluation.metrics import CLASSIFIER_ROWS
 from supernet.evaluation.metrics import coverage
 from supernet.evaluation.metrics import diversity
 from supernet.evaluation.metrics import fit_classifier

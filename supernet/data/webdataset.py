@@ -107,7 +107,7 @@ def _groups(file: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
                     raise DataError(f"{file} holds {member.name!r} twice; give each example a name of its own.")
                 members[suffix] = member
             # tarfile takes a damaged header, or the end of a file that is cut off between members, for the end.
-            fileobj, offset = opened.fileobj, opened.offset  # type: ignore[attr-defined]
+            fileobj, offset = opened.fileobj, opened.offset
             fileobj.seek(offset)
             if fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise DataError(f"{file} is cut off or damaged at byte {offset:,}; make it again.")

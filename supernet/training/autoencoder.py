@@ -149,7 +149,7 @@ def train_autoencoder(
                 shutil.rmtree(work, ignore_errors=True)
             for name in (VAE_TRAINING, "config.json"):
                 (out / name).unlink(missing_ok=True)
-        # Earlier versions wrote the configuration before the record; killed between, they left a training to go on with.
+        # Earlier versions wrote the configuration before the record; killed between, they left one to go on with.
         unfinished = (work / VAE_TRAINING).exists() and not (out / VAE_TRAINING).exists()
         if (out / "config.json").exists() and not unfinished:
             raise DataError(f"The folder {out} holds an autoencoder; name another, or pass --force to replace it.")

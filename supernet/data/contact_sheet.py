@@ -19,6 +19,7 @@ from supernet.data.picture import Pixels
 
 GAP = 4
 PAPER = 255
+DECODED_AT_ONCE = 4
 
 
 def manifest_codec(manifest: Manifest, *, vae: Path | None = None) -> LatentCodec:
@@ -48,7 +49,10 @@ def evenly(count: int, most: int) -> list[int]:
 
 def decoded_pictures(data_set: EncodedDataSet, codec: LatentCodec, split: str, rows: Sequence[int]) -> Pixels:
     """Pixels (count, channels, size, size) of rows."""
-    return codec.decode(data_set.read(split, rows).latents.numpy())
+    # Decoded all at once, large pictures do not fit into memory.
+    starts = range(0, max(len(rows), 1), DECODED_AT_ONCE)
+    parts = [data_set.read(split, rows[start : start + DECODED_AT_ONCE]).latents.numpy() for start in starts]
+    return np.concatenate([codec.decode(part) for part in parts])
 
 
 def write_contact_sheet(pixels: Pixels, path: Path) -> Path:

@@ -116,4 +116,11 @@ def require_space(data_set: DataSet, space: SearchSpace) -> DataSet:
             f"The data set {data_set.name} was made for another space than {space.name!r}: {difference}; encode the "
             "pictures for this one."
         )
+    # Batches hold text by position.
+    have, want = list(data_set.key["text"]), [text.name for text in space.text_inputs]
+    if have != want:
+        raise DataError(
+            f"The data set {data_set.name} has the text inputs {', '.join(have)}, in another order than those of the "
+            f"space {space.name!r}, {', '.join(want)}; encode the pictures for this one."
+        )
     return data_set

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -154,6 +155,12 @@ def read_manifest(folder: Path) -> Manifest:
         )
         if manifest.digest != stored["digest"]:
             raise DataError(f"The manifest at {folder} was changed after it was written; encode the data set again.")
+        for shard in manifest.shards:
+            if not re.fullmatch(rf"{SHARDS}/\d{{6}}\.safetensors", shard.file):
+                raise DataError(
+                    f"The manifest at {folder} names the file {shard.file!r}, which is no shard of it; encode the data "
+                    "set again."
+                )
     except RunError as error:
         raise DataError(str(error)) from error
     except (KeyError, TypeError, AttributeError) as error:

@@ -66,7 +66,7 @@ class ParquetSource:
                         if number >= start:
                             yield self._example(f"{self._name(file)}/{number}", row)
                         number += 1
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 raise DataError(f"{file} is damaged ({error}); make it again.") from error
 
     def _example(self, identity: str, row: dict[str, Any]) -> Example:

@@ -56,6 +56,13 @@ def prepare(example: Example, rule: PictureRule, split: SplitRule) -> Prepared |
         return Rejection("file too large", f"{example.size_bytes:,} bytes")
     if split.group_by is not None and not example.columns.get(split.group_by):
         return Rejection("no group", f"no value in column {split.group_by!r}")
+    group = example.columns.get(split.group_by, "") if split.group_by is not None else ""
+    # JSON can hold halves of a character, which no tokenizer takes.
+    for what, text in (("caption", example.caption), ("group", group)):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return Rejection(f"{what} not UTF-8", f"character {error.start}")
     try:
         data = example.read()
         picture = load_picture(data, rule)
@@ -64,7 +71,7 @@ def prepare(example: Example, rule: PictureRule, split: SplitRule) -> Prepared |
     except OSError as error:
         return Rejection("unreadable file", error.strerror or str(error))
     digest = hashlib.sha256(data).hexdigest()
-    group = digest if split.group_by is None else example.columns[split.group_by]
+    group = digest if split.group_by is None else group
     record = Record(
         id=example.id,
         caption=example.caption,
@@ -118,6 +125,9 @@ def write_split_pixels(
     Raises `DataError` where there is nothing to train on.
     """
     files = {name: folder / f"{name}.u8" for name in ("train", "validation")}
+    # What killed processes were writing.
+    for unfinished in folder.glob(".*.tmp"):
+        unfinished.unlink()
     if not all(file.exists() for file in files.values()):
         count = source.count()
         with contextlib.ExitStack() as stack:

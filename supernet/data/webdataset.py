@@ -106,6 +106,11 @@ def _groups(file: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
                 if suffix in members:
                     raise DataError(f"{file} holds {member.name!r} twice; give each example a name of its own.")
                 members[suffix] = member
+            # tarfile takes a damaged header, or the end of a file that is cut off between members, for the end.
+            fileobj, offset = opened.fileobj, opened.offset
+            fileobj.seek(offset)
+            if fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise DataError(f"{file} is cut off or damaged at byte {offset:,}; make it again.")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{file} cannot be read as a plain tar file ({error}); make it again, uncompressed.") from error
     if members:

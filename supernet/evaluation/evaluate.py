@@ -17,11 +17,10 @@ from subdit.core.origin import warn_stale
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
-from subdit.core.run import read_manifest
 from subdit.core.weights import supernet_digest
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
-from subdit.space import get_space
+from subdit.space import run_space
 from supernet.data.data_sets import open_data_set
 from supernet.data.digits import load_data
 from supernet.evaluation.data_reference import reference_of_data_set
@@ -100,7 +99,7 @@ def evaluate(
     """
     run = Run(run_path).require()
     _check(steps=steps, shift=shift, guidance_scale=guidance_scale, samples=samples, seeds=seeds)
-    space = get_space(str(read_manifest(run).get("space")))
+    space = run_space(run)
     digest = supernet_digest(run.supernet)
     models = chosen_models(
         run, digest, space, points=points, specs=specs, picks=picks, distilled=distilled, search=search

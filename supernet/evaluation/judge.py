@@ -127,13 +127,12 @@ class Judge:
 
     @cached_property
     def _classifiers(self) -> dict[str, Any]:
-        """One per column with two classes or more, fitted on the train half."""
+        """One per column, fitted on the train half; None where it has no two classes."""
         fitted = {}
         for column, labels in self.reference.train.labels.items():
             known = labels >= 0
-            if len(np.unique(labels[known])) > 1:
-                features = self.train_features[known]
-                fitted[column] = metrics.fit_classifier(features, labels[known], linear=self.space.linear)
+            features = self.train_features[known]
+            fitted[column] = metrics.fit_classifier(features, labels[known], linear=self.space.linear)
         return fitted
 
 

@@ -137,7 +137,7 @@ def fit_classifier(train: Features, labels: npt.NDArray[np.int64], *, linear: bo
 
     It is a support-vector classifier with a Gaussian kernel for numbers of about [-1, 1], such as pixels, and with
     `linear` a logistic regression on standardised features, the linear probe that learned features are read by. Of more
-    than `CLASSIFIER_ROWS` rows as many are used, evenly spaced.
+    than `CLASSIFIER_ROWS` rows as many are used, evenly spaced; None where these are not of two classes or more.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -145,6 +145,8 @@ def fit_classifier(train: Features, labels: npt.NDArray[np.int64], *, linear: bo
     from sklearn.svm import SVC
 
     chosen = _evenly(len(train), CLASSIFIER_ROWS)
+    if len(np.unique(labels[chosen])) < 2:
+        return None
     flat = train[chosen].reshape(len(chosen), -1)
     if linear:
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))

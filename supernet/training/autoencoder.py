@@ -49,6 +49,8 @@ from supernet.training.step_loop import run_steps
 
 WORK = "work"
 """In the autoencoder's folder while it is trained: decoded pictures, resume state, what it is trained by."""
+SAVED = "saved"
+"""In `WORK`: the trained autoencoder, before its files are moved into its folder."""
 
 KL_WEIGHT = 1e-6
 STATISTICS_WEIGHT = 0.05
@@ -143,11 +145,13 @@ def train_autoencoder(
     with Run(out).lock():
         if force:
             # Only what an earlier training left: the folder may be another's.
-            if (work / VAE_TRAINING).exists():
-                shutil.rmtree(work)
+            if (work / VAE_TRAINING).exists() or (out / VAE_TRAINING).exists():
+                shutil.rmtree(work, ignore_errors=True)
             for name in (VAE_TRAINING, "config.json"):
                 (out / name).unlink(missing_ok=True)
-        if (out / "config.json").exists():
+        # Earlier versions wrote the configuration before the record; killed between, they left one to go on with.
+        unfinished = (work / VAE_TRAINING).exists() and not (out / VAE_TRAINING).exists()
+        if (out / "config.json").exists() and not unfinished:
             raise DataError(f"The folder {out} holds an autoencoder; name another, or pass --force to replace it.")
         if (work / VAE_TRAINING).exists():
             begun = read_json(work / VAE_TRAINING, "begun autoencoder")
@@ -164,8 +168,11 @@ def train_autoencoder(
         _train(model, pictures, config, work, progress)
         found = _normalise(model, pictures)
         record = facts | {"latents": found, "validation_psnr_db": _psnr_db(model, pictures)}
-        model.save_pretrained(str(out))
+        model.save_pretrained(str(work / SAVED))
         write_json(out / VAE_TRAINING, record)
+        # The configuration says that all else is there.
+        for file in sorted((work / SAVED).iterdir(), key=lambda file: file.name == "config.json"):
+            file.replace(out / file.name)
         shutil.rmtree(work)
     return record
 

@@ -10,12 +10,19 @@ import torch
 from safetensors.torch import load_file
 
 from subdit.core.errors import DataError
+from subdit.core.files import write_json
+from subdit.core.progress import no_progress
 from subdit.space import TextInput
 from supernet.data.encoding import encode
 from supernet.data.encoding_config import EncodingConfig
+from supernet.data.picture import PictureRule
+from supernet.data.preparation import write_split_pixels
+from supernet.data.sources import open_source
 from supernet.data.splits import SplitRule
+from supernet.data.vae import VAE_TRAINING
 from supernet.data.vae import LatentConstants
 from supernet.data.vae import load_vae
+from supernet.training import autoencoder
 from supernet.training.autoencoder import AutoencoderConfig
 from supernet.training.autoencoder import make_autoencoder
 from supernet.training.autoencoder import train_autoencoder
@@ -75,6 +82,34 @@ def test_stopped_anywhere_it_ends_the_same(pictures: Path, tmp_path: Path) -> No
     train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=config)
     whole, stopped = (load_file(tmp_path / name / WEIGHTS) for name in ("whole", "vae"))
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+
+
+def test_killed_before_its_record_is_written_it_is_not_lost(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, out = replace(CONFIG, steps=3), tmp_path / "vae"
+
+    def killed(path: Path, value: object) -> Path:
+        if path == out / VAE_TRAINING:
+            raise Stop
+        return write_json(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(autoencoder, "write_json", killed)
+        with pytest.raises(Stop):
+            train_autoencoder(pictures, out, space=SPACE, config=config)
+    assert not (out / "config.json").exists()
+    train_autoencoder(pictures, out, space=SPACE, config=config)
+    assert load_vae(out, device=torch.device("cpu")).factor == 2
+
+
+def test_what_a_killed_one_was_writing_is_removed(pictures: Path, tmp_path: Path) -> None:
+    left = tmp_path / "work" / ".train.u8.x.tmp"
+    left.parent.mkdir()
+    left.write_bytes(b"x")
+    rule = PictureRule(size=16, channels=3)
+    write_split_pixels(open_source(pictures), rule, SplitRule(), left.parent, progress=no_progress)
+    assert sorted(file.name for file in left.parent.iterdir()) == ["train.u8", "validation.u8"]
 
 
 def test_another_training_and_a_finished_one_are_refused(pictures: Path, tmp_path: Path) -> None:

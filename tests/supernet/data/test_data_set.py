@@ -254,6 +254,20 @@ def test_a_changed_manifest_is_refused(copy: Path) -> None:
             EncodedDataSet(copy)
 
 
+@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "shards/../0.safetensors", "shards/0.bin"])
+def test_a_manifest_that_names_other_files_is_refused(name: str, copy: Path) -> None:
+    stored = json.loads((copy / MANIFEST).read_text())
+    stored["shards"][0]["file"] = name
+    (copy / MANIFEST).write_text(json.dumps(stored))
+    with pytest.raises(DataError, match="which is no shard of it"):
+        EncodedDataSet(copy)
+
+
+def test_text_inputs_in_another_order_are_refused(copy: Path) -> None:
+    with pytest.raises(DataError, match="clip, t5, in another order than those of the space 'small', t5, clip"):
+        open_data_set(copy, space=small_space(*reversed(TWO), channels=3, latent_size=16))
+
+
 def test_what_is_no_data_set_is_refused(copy: Path, tmp_path: Path) -> None:
     assert "digits" in data_set_names()
     with pytest.raises(DataError, match="no data set 'nonsense'; name a folder .* or one of .*digits"):

@@ -13,8 +13,12 @@ from pathlib import Path
 import pytest
 
 from subdit.core.errors import DataError
+from supernet.data.picture import PictureRule
+from supernet.data.preparation import prepare
+from supernet.data.source import Rejection
 from supernet.data.source import Source
 from supernet.data.sources import open_source
+from supernet.data.splits import SplitRule
 from tests.supernet.data.pictures import draw
 from tests.supernet.data.pictures import encode_file
 from tests.supernet.data.pictures import write_folder
@@ -218,6 +222,16 @@ def test_a_source_that_is_none_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path / "empty").count()
 
 
+@pytest.mark.parametrize(("column", "kind"), [("text", "caption not UTF-8"), ("artist", "group not UTF-8")])
+def test_half_a_character_is_a_rejection(column: str, kind: str, tmp_path: Path) -> None:
+    write_folder(tmp_path, 1)
+    row = {"file_name": "00000.png", "text": "a cat", "artist": "x"} | {column: "cat \ud83d"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row))
+    (example,) = open_source(tmp_path).examples()
+    outcome = prepare(example, PictureRule(size=16, channels=3), SplitRule(group_by="artist"))
+    assert isinstance(outcome, Rejection) and outcome.kind == kind
+
+
 # WebDataset -----------------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +268,18 @@ def test_tar_files_that_are_cut_off_or_compressed_are_refused(tmp_path: Path) ->
         add(tar, "0000.png", picture(0))
     with pytest.raises(DataError, match="uncompressed"):
         open_source(tmp_path / "packed.tar").count()
+
+
+@pytest.mark.parametrize("damage", ["cut", "header"])
+def test_tar_files_that_end_between_members_are_refused(damage: str, tmp_path: Path) -> None:
+    with_tars(tmp_path / "source")
+    data = (tmp_path / "source" / "000.tar").read_bytes()
+    with tarfile.open(tmp_path / "source" / "000.tar") as tar:
+        offset = tar.getmembers()[4].offset
+    end = b"" if damage == "cut" else b"x" * 512 + data[offset + 512 :]
+    (tmp_path / "a.tar").write_bytes(data[:offset] + end)
+    with pytest.raises(DataError, match=f"a.tar is cut off or damaged at byte {offset:,}"):
+        open_source(tmp_path / "a.tar").count()
 
 
 def test_tar_examples_without_one_picture_are_told(tmp_path: Path) -> None:
@@ -308,6 +334,15 @@ def test_parquet_without_pictures_or_captions_is_refused(
     parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=said):
+        list(open_source(tmp_path / "a.parquet").examples())
+
+
+def test_parquet_with_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    latin = pyarrow.array([b"caf\xe9"]).view(pyarrow.string())
+    parquet.write_table(pyarrow.table({"image": [picture(0)], "text": latin}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="is damaged"):
         list(open_source(tmp_path / "a.parquet").examples())
 
 

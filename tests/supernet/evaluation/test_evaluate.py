@@ -19,6 +19,7 @@ from subdit import evaluate
 from subdit.cli import group
 from subdit.core.errors import EvaluationError
 from subdit.core.errors import RunError
+from subdit.core.errors import SpaceError
 from subdit.core.errors import SubditError
 from subdit.core.files import write_json
 from subdit.core.origin import origin
@@ -27,6 +28,8 @@ from subdit.core.run import Run
 from subdit.core.run import start_manifest
 from subdit.core.weights import supernet_digest
 from subdit.space import get_space
+from subdit.space import rename_space
+from subdit.space import space_to_yaml
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.checkpoints import save_model
@@ -406,3 +409,12 @@ def test_broken_weights_have_no_figures(run: Run) -> None:
     shown = called(run.path, "--point", "tiny", "--steps", 1, "--samples", 4)
     assert shown.exit_code == 2 and "not finite, so the weights are broken" in shown.stderr
     assert not run.evaluation.exists()
+
+
+def test_the_name_in_a_manifest_reads_no_file(tmp_path: Path) -> None:
+    file = tmp_path / "letters.yaml"
+    file.write_text(space_to_yaml(rename_space(SPACE, "letters")))
+    run = Run(tmp_path / "run")
+    start_manifest(run, space=str(file))
+    with pytest.raises(SpaceError):
+        evaluate(run.path)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from supernet.data.digits import load_data
 from supernet.evaluation import metrics
+from supernet.evaluation.metrics import CLASSIFIER_ROWS
 from supernet.evaluation.metrics import coverage
 from supernet.evaluation.metrics import diversity
 from supernet.evaluation.metrics import fit_classifier
@@ -287,3 +288,10 @@ def test_of_many_rows_some_teach(monkeypatch: pytest.MonkeyPatch) -> None:
     known = fit_classifier(DATA.seen.latents[chosen], DATA.seen.labels[chosen], linear=False)
     flat = DATA.judge.latents.reshape(898, -1)
     assert np.array_equal(classifier.predict(flat), known.predict(flat))
+
+
+def test_a_class_that_thinning_leaves_out_is_none() -> None:
+    features = np.zeros((2 * CLASSIFIER_ROWS, 1))
+    labels = np.zeros(len(features), dtype=np.int64)
+    labels[1] = 1
+    assert fit_classifier(features, labels, linear=False) is None

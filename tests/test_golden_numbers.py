@@ -28,7 +28,7 @@ def close(frozen: Any, relative: float) -> Any:
         ("search", golden_numbers.searched, 1e-9),
         ("profile_from_timings", golden_numbers.profiled, 1e-6),
         ("latency_ms", golden_numbers.predicted, 1e-9),
-        # Frozen with L-BFGS, which may stop a step apart on another processor. Adam's figures were within 4.0e-4 of these.
+        # Frozen with L-BFGS, which may stop a step apart elsewhere. Adam's figures were within 4.0e-4 of these.
         ("fitted_latency_ms", partial(golden_numbers.predicted, fitted=True), 5e-4),
         ("extracted", golden_numbers.extracted, 0.0),
         # What LiteRT computes in float32 differs in its last digits between processors.

@@ -346,10 +346,10 @@ def test_training_anew_says_beforehand_what_becomes_stale_and_deletes_nothing(ru
         assert name in seen[0], "told before the first step"
     after = contents(run.path)
     changed = {name for name in files if after.get(name) != files[name]}
-    assert changed == {
+    # The manifest has the seconds of a training, which may be those of the one before.
+    assert changed - {"manifest.json"} == {
         f"supernet/{WEIGHTS}",
         "config.yaml",
-        "manifest.json",
         "reports/default/report.html",
         "reports/default/report.md",
     }

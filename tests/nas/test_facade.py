@@ -289,7 +289,7 @@ def test_the_verb_takes_limits_and_shows_what_they_leave(run: Path, monkeypatch:
     for said in (
         "tightest reachable file_mb",
         "tightest reachable gflops",
-        "rejected without a trial",
+        "none of them a trial",
         "Kendall tau",
         "latency_ms=0.7: The lowest",
     ):

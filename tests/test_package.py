@@ -31,13 +31,15 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, home / "source" / name)
     pip = [sys.executable, "-m", "pip", "--quiet"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", home, home / "source"], check=True)
+    # With PYTHONPATH pip would take the source for what is installed already.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", home, home / "source"], check=True, env=environment)
     (wheel,) = home.glob("subdit-*.whl")
     venv.create(home / "empty", with_pip=False)
     python = home / "empty" / "bin" / "python"
     # The pins are of this Python; another one takes what the ranges allow.
     pins = ["--constraint", ROOT / "constraints.txt"] if sys.version_info[:2] == (3, 11) else []
-    subprocess.run([*pip, "--python", python, "install", *pins, wheel], check=True)
+    subprocess.run([*pip, "--python", python, "install", *pins, wheel], check=True, env=environment)
     return python.parent
 
 

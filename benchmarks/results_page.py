@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,8 @@ class Section:
     heading: str
     said: str
     command: str
-    files: tuple[str, ...]
+    files: Sequence[str]
+    pictures: Sequence[str] = ()
 
 
 def page() -> str:
@@ -37,12 +39,16 @@ def page() -> str:
     parts = [
         "# Results",
         "<!-- Written by `python benchmarks/results_page.py`; edit that file or run the scripts again. -->",
-        "Each section is the last output of one script, as it lies in `benchmarks/results/`.",
+        "Each section is the last output of one script, as it lies in `benchmarks/results/`. It is of the code of its "
+        "day: `git log -1 -- benchmarks/results/FILE` tells which. Search, hypervolume, picks of another device and "
+        "quality proxies rest on a supernet that was trained with Muon in bfloat16, before its iterations became float32.",
     ]
     for given in tomllib.loads(SECTIONS.read_text(encoding="utf-8"))["section"]:
-        section = Section(**given | {"files": tuple(given["files"])})
+        section = Section(**given)
         parts += [f"## {section.heading}", f"Printed by `{section.command}`.", section.said]
         parts += [_block(RESULTS / file) for file in section.files]
+        # From the folder of this script, as the page sees them from docs/.
+        parts += [f"![{section.heading}](../benchmarks/{picture})" for picture in section.pictures]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -41,7 +41,7 @@ def page() -> str:
         "<!-- Written by `python benchmarks/results_page.py`; edit that file or run the scripts again. -->",
         "Each section is the last output of one script, as it lies in `benchmarks/results/`. It is of the code of its "
         "day: `git log -1 -- benchmarks/results/FILE` tells which. Search, hypervolume, picks of another device and "
-        "quality proxies rest on a supernet that was trained with Muon in bfloat16, before its iterations became float32.",
+        "quality proxies rest on a supernet that was trained when Muon iterated in bfloat16.",
     ]
     for given in tomllib.loads(SECTIONS.read_text(encoding="utf-8"))["section"]:
         section = Section(**given)

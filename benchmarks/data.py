@@ -1,6 +1,6 @@
 """Encoding of captioned pictures and reading them back: time, memory, exactness when killed, share of a training step.
 
-    python benchmarks/data.py --pictures 20000
+    python -m benchmarks.data --pictures 20000
 
 Pictures of 64 pixels are drawn here; latents are of an untrained AutoencoderTiny of factor 4, and text of a BERT of
 MiniLM's size with random weights, 24 tokens, which takes as long as a trained one. The encoding is run whole, and again

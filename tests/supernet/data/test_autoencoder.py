@@ -26,10 +26,10 @@ from supernet.training import autoencoder
 from supernet.training.autoencoder import AutoencoderConfig
 from supernet.training.autoencoder import make_autoencoder
 from supernet.training.autoencoder import train_autoencoder
+from tests.supernet.data.encoding_cases import Stop
+from tests.supernet.data.encoding_cases import stopping_after
 from tests.supernet.data.pictures import small_space
 from tests.supernet.data.pictures import write_folder
-from tests.supernet.data.test_encoding import Stop
-from tests.supernet.data.test_encoding import stopping_after
 from tests.supernet.data.tiny_models import save_clip
 
 SPACE = small_space(TextInput("clip", 16, 12), channels=4, latent_size=8)

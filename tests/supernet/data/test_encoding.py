@@ -1,13 +1,9 @@
-"""`data encode`: what is written, that it is the same however often it was killed, and what is refused."""
+"""`data encode`: what is written, and what does not fit."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,62 +12,23 @@ import pytest
 from PIL import Image
 
 from subdit.core.errors import DataError
-from subdit.core.errors import RunError
-from subdit.core.run import Run
-from subdit.space import TextInput
 from supernet.data.encoded_data_set import EncodedDataSet
 from supernet.data.encoding import encode
 from supernet.data.encoding_config import EncodingConfig
 from supernet.data.manifest import REJECTED
-from supernet.data.manifest import Manifest
-from supernet.data.manifest import key_difference
 from supernet.data.manifest import read_manifest
 from supernet.data.splits import SPLITS
 from supernet.data.splits import SplitRule
 from supernet.data.summary import counts
-from supernet.data.vae import LatentConstants
+from tests.supernet.data.encoding_cases import CONFIG
+from tests.supernet.data.encoding_cases import COUNT
+from tests.supernet.data.encoding_cases import LATENTS
+from tests.supernet.data.encoding_cases import PIXELS
+from tests.supernet.data.encoding_cases import made
 from tests.supernet.data.pictures import draw
 from tests.supernet.data.pictures import encode_file
 from tests.supernet.data.pictures import png_bomb
-from tests.supernet.data.pictures import small_space
 from tests.supernet.data.pictures import write_folder
-from tests.supernet.data.tiny_models import save_clip
-from tests.supernet.data.tiny_models import save_vae
-
-ROOT = Path(__file__).parents[3]
-COUNT = 60
-PIXELS = small_space(TextInput("clip", 16, 12), channels=3, latent_size=16)
-LATENTS = small_space(TextInput("clip", 16, 12), channels=4, latent_size=8)
-CONFIG = EncodingConfig(split=SplitRule(0.1, 0.2), shard_examples=13, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    save_clip(folder / "clip")
-    save_vae(folder / "vae", "kl")
-    return folder
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return write_folder(tmp_path / "pictures", COUNT)
-
-
-def made(models: Path, pictures: Path, out: Path, config: EncodingConfig = CONFIG, **options: object) -> Manifest:
-    text = {"clip": str(models / "clip")}
-    return encode(pictures, out, space=PIXELS, text=text, config=config, **options)  # type: ignore[arg-type]
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """All that a data set is, but where it was made."""
-    files = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    stored = json.loads(files.pop("manifest.json"))
-    files.pop(".lock")
-    return files | {"manifest.json": json.dumps({**stored, "places": None}).encode()}
-
-
-# What is written ------------------------------------------------------------------------------------------------------
 
 
 def test_each_picture_is_there_with_its_caption(models: Path, pictures: Path, tmp_path: Path) -> None:
@@ -202,267 +159,6 @@ def test_a_stretch_of_the_source_may_have_nothing_to_use(models: Path, pictures:
     data_set = EncodedDataSet(tmp_path / "data")
     data_set.verify()
     assert sum(len(data_set.read(split, range(data_set.count(split)))) for split in SPLITS) == COUNT - 13
-
-
-# Killed and gone on with ----------------------------------------------------------------------------------------------
-
-
-class Stop(BaseException):
-    """As a kill: nothing of ours catches it."""
-
-
-def stopping_after(calls: int) -> object:
-    left = [calls]
-
-    def progress(done: float, total: float, note: str) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            raise Stop
-
-    return progress
-
-
-def test_stopped_anywhere_it_ends_the_same(models: Path, pictures: Path, tmp_path: Path) -> None:
-    (pictures / "00006.png").write_bytes(b"no picture")
-    made(models, pictures, tmp_path / "whole")
-    stops = 0
-    for calls in (0, 1, 2, 1, 3, 2, 9):
-        try:
-            made(models, pictures, tmp_path / "stopped", progress=stopping_after(calls))
-        except Stop:
-            stops += 1
-        else:
-            break
-        assert not (tmp_path / "stopped" / "manifest.json").exists()
-    assert stops >= 4
-    assert content(tmp_path / "stopped") == content(tmp_path / "whole")
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.supernet.data.test_encoding import made
-models, pictures, out, calls = sys.argv[1:]
-left = [int(calls)]
-def progress(done, total, note):
-    left[0] -= 1
-    if left[0] < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-made(Path(models), Path(pictures), Path(out), progress=progress)
-"""
-
-
-@pytest.mark.parametrize("kills", [(2,), pytest.param((1, 2, 2, 1, 2), marks=pytest.mark.slow)], ids=len)
-def test_killed_processes_leave_the_same_data_set(
-    kills: Sequence[int], models: Path, pictures: Path, tmp_path: Path
-) -> None:
-    made(models, pictures, tmp_path / "whole")
-
-    def run(calls: int) -> int:
-        command = [sys.executable, "-c", KILLED, *map(str, (models, pictures, tmp_path / "killed", calls))]
-        return subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path).returncode
-
-    for calls in kills:
-        assert run(calls) == -signal.SIGKILL
-    assert run(10_000) == 0
-    assert content(tmp_path / "killed") == content(tmp_path / "whole")
-
-
-def test_a_shard_that_was_damaged_meanwhile_is_encoded_again(models: Path, pictures: Path, tmp_path: Path) -> None:
-    made(models, pictures, tmp_path / "whole")
-    with pytest.raises(Stop):
-        made(models, pictures, tmp_path / "data", progress=stopping_after(4))
-    shard = tmp_path / "data" / "shards" / "000001.safetensors"
-    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
-    made(models, pictures, tmp_path / "data")
-    assert content(tmp_path / "data") == content(tmp_path / "whole")
-
-
-PEAK = """
-import resource, sys
-from pathlib import Path
-from dataclasses import replace
-from tests.supernet.data.test_encoding import CONFIG
-from subdit.space import TextInput
-from supernet.data.encoding import encode
-from tests.supernet.data.pictures import small_space
-clip, pictures, out = sys.argv[1:]
-space = small_space(TextInput("clip", 16, 12), channels=3, latent_size=128)
-config = replace(CONFIG, dtype="float32", shard_examples=40)
-encode(Path(pictures), Path(out), space=space, text={"clip": clip}, config=config)
-print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-"""
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_the_source(models: Path, tmp_path: Path) -> None:
-    peaks_mb = []
-    for count in (80, 720):
-        pictures = write_folder(tmp_path / f"pictures-{count}", count, (128, 128))
-        command = [sys.executable, "-c", PEAK, *map(str, (models / "clip", pictures, tmp_path / f"data-{count}"))]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
-        peaks_mb.append(float(ran.stdout.split("PEAK")[1]))
-    # The larger one has 120 MB more latents.
-    assert peaks_mb[1] - peaks_mb[0] < 30
-
-
-# Stale and foreign caches ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changed", "named"),
-    [
-        ({"templates": {"clip": "a {}"}}, "text encoder clip template '{}', not 'a {}'"),
-        ({"text_precision": "bfloat16"}, "text encoder clip precision 'float32', not 'bfloat16'"),
-        ({"background": (0, 0, 0)}, "picture rule background"),
-        ({"upscale": True}, "picture rule upscale"),
-        ({"split": SplitRule(0.1, 0.2, seed=1)}, "split seed 0, not 1"),
-        ({"dtype": "bfloat16"}, "number format 'float16', not 'bfloat16'"),
-        ({"licence": "MIT"}, "source licence"),
-        ({"shard_examples": 14}, "shard size 13, not 14"),
-    ],
-)
-def test_an_encoding_begun_otherwise_is_refused_by_name(
-    changed: dict[str, object], named: str, models: Path, pictures: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(Stop):
-        made(models, pictures, tmp_path / "data", progress=stopping_after(2))
-    with pytest.raises(DataError, match="is another one") as caught:
-        made(models, pictures, tmp_path / "data", replace(CONFIG, **changed))  # type: ignore[arg-type]
-    assert named in str(caught.value)
-    made(models, pictures, tmp_path / "data", replace(CONFIG, **changed), force=True)  # type: ignore[arg-type]
-
-
-def test_other_models_pictures_and_resolutions_are_refused_by_name(
-    models: Path, pictures: Path, tmp_path: Path
-) -> None:
-    text = {"clip": str(models / "clip")}
-    config = replace(CONFIG, statistics_bound=5.0)
-
-    def run(vae: Path, size: int = 8, **options: object) -> None:
-        space = small_space(TextInput("clip", 16, 12), channels=4, latent_size=size)
-        encode(pictures, tmp_path / "data", space=space, text=text, vae=vae, config=config, **options)  # type: ignore[arg-type]
-
-    with pytest.raises(Stop):
-        run(models / "vae", progress=stopping_after(2))
-    with pytest.raises(DataError, match="search space latent_size 8, not 4"):
-        run(models / "vae", size=4)
-    with pytest.raises(DataError, match="latents class 'AutoencoderKL', not 'AutoencoderTiny'"):
-        run(save_vae(tmp_path / "tiny", "tiny"))
-    (pictures / "00050.txt").write_text("a new caption")
-    with pytest.raises(DataError, match="source fingerprint"):
-        run(models / "vae")
-
-
-def test_a_source_that_changes_meanwhile_is_refused(models: Path, pictures: Path, tmp_path: Path) -> None:
-    def progress(done: float, total: float, note: str) -> None:
-        (pictures / "00059.txt").write_text(f"changed at {done}")
-
-    with pytest.raises(DataError, match="changed while it was encoded"):
-        made(models, pictures, tmp_path / "data", progress=progress)
-    assert not (tmp_path / "data" / "manifest.json").exists()
-
-
-def test_a_finished_data_set_is_not_overwritten(models: Path, pictures: Path, tmp_path: Path) -> None:
-    made(models, pictures, tmp_path / "data")
-    before = content(tmp_path / "data")
-    with pytest.raises(DataError, match="--force"):
-        made(models, pictures, tmp_path / "data")
-    assert content(tmp_path / "data") == before
-    made(models, pictures, tmp_path / "data", force=True)
-    assert content(tmp_path / "data") == before
-    with Run(tmp_path / "data").lock(), pytest.raises(RunError, match="in use"):
-        made(models, pictures, tmp_path / "data", force=True)
-
-
-def test_files_of_others_stay(models: Path, pictures: Path, tmp_path: Path) -> None:
-    """Also where `--force` is given, and a killed process left half of a shard."""
-    shards = tmp_path / "data" / "shards"
-    shards.mkdir(parents=True)
-    (shards / "0001.tar").write_text("pictures of somebody")
-    with pytest.raises(DataError, match="holds '0001.tar'"):
-        made(models, pictures, tmp_path / "data")
-    (shards / ".000001.safetensors.abc.tmp").write_text("half of a shard")
-    with pytest.raises(DataError, match="holds '0001.tar'"):
-        made(models, pictures, tmp_path / "data", force=True)
-    assert [file.name for file in shards.iterdir()] == ["0001.tar"]
-    with pytest.raises(DataError, match="lies in the source"):
-        made(models, pictures, pictures / "data")
-
-
-def test_encoders_are_found_from_another_working_directory(
-    models: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(models)
-    encode(pictures, tmp_path / "data", space=PIXELS, text={"clip": "clip"}, config=CONFIG)
-    monkeypatch.chdir(tmp_path)
-    assert EncodedDataSet(tmp_path / "data").references == {"clip": str((models / "clip").resolve())}
-
-
-def test_constants_without_a_vae_are_refused(models: Path, pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Pixels have no scaling"):
-        made(models, pictures, tmp_path / "data", replace(CONFIG, scaling_factor=2.0))
-
-
-def test_key_difference_names_what_differs() -> None:
-    one = {"latents": {"class": "A", "mean": [0.0]}, "text": {"clip": {"template": "{}"}}}
-    assert key_difference(one, one) == ""
-    assert key_difference(one, {**one, "latents": {"class": "A", "mean": [1.0]}}) == "latents mean [0.0], not [1.0]"
-    assert key_difference(one, {**one, "text": {}}).startswith("text encoder clip")
-
-
-# A VAE's constants ----------------------------------------------------------------------------------------------------
-
-
-def test_latents_off_mean_0_and_deviation_1_are_refused(models: Path, pictures: Path, tmp_path: Path) -> None:
-    """And the constants that the message names are right."""
-    text = {"clip": str(models / "clip")}
-
-    def run(**constants: float) -> Manifest:
-        config = replace(CONFIG, **constants)  # type: ignore[arg-type]
-        options = {"space": LATENTS, "text": text, "vae": models / "vae", "config": config, "force": True}
-        return encode(pictures, tmp_path / "data", **options)  # type: ignore[arg-type]
-
-    with pytest.raises(DataError, match="--scaling-factor") as caught:
-        run(scaling_factor=20.0)
-    said = str(caught.value)
-    assert "AutoencoderKL" in said and "deviation 0.05" in said
-    assert not (tmp_path / "data" / "manifest.json").exists()
-    words = said.split()
-    named = {name: float(words[words.index(f"--{name}") + 1]) for name in ("scaling-factor", "shift-factor")}
-    right = run(scaling_factor=named["scaling-factor"], shift_factor=named["shift-factor"])
-    assert abs(right.statistics.mean) < 0.02 and abs(right.statistics.std - 1) < 0.02
-    with pytest.raises(DataError, match="not 0 and 1"):
-        run(scaling_factor=named["scaling-factor"], shift_factor=named["shift-factor"] + 1)
-    with pytest.raises(DataError, match="not 0 and 1"):
-        run(scaling_factor=named["scaling-factor"] / 2.5, shift_factor=named["shift-factor"])
-
-
-def test_wrong_constants_are_seen_before_all_is_encoded(models: Path, tmp_path: Path) -> None:
-    pictures = write_folder(tmp_path / "pictures", 200)
-    seen = []
-    with pytest.raises(DataError, match="not 0 and 1"):
-        encode(
-            pictures,
-            tmp_path / "data",
-            space=LATENTS,
-            text={"clip": str(models / "clip")},
-            vae=models / "vae",
-            config=replace(CONFIG, shard_examples=100, scaling_factor=20.0),
-            progress=lambda done, total, note: seen.append(done),
-        )
-    assert max(seen) == 100
-
-
-def test_pixels_state_their_statistics_and_are_not_refused(models: Path, pictures: Path, tmp_path: Path) -> None:
-    manifest = made(models, pictures, tmp_path / "data")
-    assert manifest.statistics.mean > 0.5, "mostly white"
-
-
-def test_constants_of_a_configuration() -> None:
-    assert LatentConstants.of({"scaling_factor": 0.18215}, 2) == LatentConstants((0.0, 0.0), (1 / 0.18215,) * 2)
-    assert LatentConstants.of({}, 1) == LatentConstants((0.0,), (1.0,))
 
 
 # What does not fit ----------------------------------------------------------------------------------------------------

@@ -167,9 +167,15 @@ def _refuse_double_keys(node: Any, where: str) -> None:
     import yaml
 
     if isinstance(node, yaml.MappingNode):
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if double := [key for key in keys if keys.count(key) > 1]:
-            raise SpaceError(f"{where} has the key {double[0]!r} twice; keep one.")
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise SpaceError(f"{where} has the merge key '<<'; write the values out.")
+            if key.value in seen:
+                raise SpaceError(f"{where} has the key {_shown(key.value)} twice; keep one.")
+            seen.add(key.value)
     if isinstance(node, yaml.CollectionNode):
         for entry in node.value:
             for part in entry if isinstance(entry, tuple) else (entry,):

@@ -109,6 +109,7 @@ def test_any_text_is_a_space_or_is_refused(text: str) -> None:
         ("name: mine", "name: !!python/name:os.system mine", "YAML tag 'tag:yaml.org,2002:python/name:os.system'"),
         ("name: mine", "name: !!str mine", "YAML tag"),
         ("name: mine", "name: mine\nname: yours", "key 'name' twice"),
+        ("name: mine", "<<: {name: yours}\nname: mine", "merge key '<<'"),
         ("name: mine", "name: mine\nwidth: 3", "unknown key 'width'; the keys are name, latent_size"),
         ("name: mine", "", "has no 'name'; add it"),
         ("name: mine", "name: ../mine", "cannot be named '../mine'"),
@@ -129,6 +130,32 @@ def test_what_a_file_may_not_say_is_named(tmp_path: Path, old: str, new: str, sa
     with pytest.raises(SpaceError, match=said) as refused:
         read_space(tmp_path / "mine.yaml")
     assert "\n" not in str(refused.value) and "mine.yaml" in str(refused.value)
+
+
+class CountedKey(str):
+    """A key that counts how often it is compared with another one."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        CountedKey.comparisons += 1
+        return super().__eq__(other)
+
+    __hash__ = str.__hash__
+
+
+def test_looking_for_double_keys_compares_few_of_them() -> None:
+    """A file of a megabyte has room for 200,000 keys, of which no two may be compared with each other."""
+    from subdit.space._space_file import _refuse_double_keys
+
+    count = 2000
+    keys = [CountedKey(f"key{number}") for number in range(count)]
+    CountedKey.comparisons = 0
+    entries = [(yaml.ScalarNode("tag:yaml.org,2002:str", key), yaml.ScalarNode("", "1")) for key in keys]
+    _refuse_double_keys(yaml.MappingNode("tag:yaml.org,2002:map", entries), "The file")
+    assert CountedKey.comparisons < 10 * count
+    with pytest.raises(SpaceError, match="'key7' twice"):
+        _refuse_double_keys(yaml.MappingNode("tag:yaml.org,2002:map", [*entries, entries[7]]), "The file")
 
 
 def test_files_that_are_none_are_refused(tmp_path: Path) -> None:

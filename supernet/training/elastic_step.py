@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -76,15 +78,20 @@ def elastic_step(
     sub_weight: float = 1.0,
     distill_weight: float = 0.5,
     shards: int = 1,
+    accumulation: int = 1,
+    autocast: torch.dtype | None = None,
 ) -> StepLosses:
     """Put the gradients of one step into `.grad`; the optimiser's step is the caller's.
 
     L = L_diff(full) + sub_weight * (L_diff(sub) + distill_weight * |v_sub - stopgrad v_full|^2), both members on the
     same x_t, sigma and text; on each shared tensor the sub-network's gradient is scaled by `balanced_scale`. The batch
-    is cut into `shards` that run side by side; losses are means, so the sum of the shards' gradients is the batch's.
+    goes through in `accumulation` parts one after the other, of whose activations only one part's are held at a time;
+    a part is cut into `shards` that run side by side. Losses are means, so the sum of the parts' gradients is the
+    batch's. Gradients are balanced over that sum, because the scale of a sum is not the sum of scales.
 
     The batch is moved to the supernet's device, where a processor alone has shards. Noise is added, and losses, norms,
-    scales and sums of gradients are taken in float32 at least, whatever the supernet computes in.
+    scales and sums of gradients are taken in float32 at least, whatever the supernet computes in. With `autocast` both
+    members compute in that type where torch's autocast does so; parameters and gradients keep theirs.
     """
     device = device_of(supernet)
     batch = batch.on(device)
@@ -101,22 +108,35 @@ def elastic_step(
         x_t = add_noise(latents, noise, sigma)
         inputs = model_inputs(supernet, x_t, 1000 * sigma, [text[rows] for text in batch.text])
         options = {} if batch.text_mask is None else {"encoder_attention_mask": batch.text_mask[rows]}
-        full_velocity = supernet.full(*inputs, **options)
-        full_loss = fraction * mean_squared_error(full_velocity, target)
+        with _autocast(device, autocast):
+            full_velocity = supernet.full(*inputs, **options)
+            full_loss = fraction * mean_squared_error(full_velocity, target)
         full = _Member((full_loss.detach(),), torch.autograd.grad(full_loss, list(full_parameters.values())))
         # Asked for here: a functional call swaps parameters in, so that no two threads may have one template.
-        sub_velocity = functional_call(supernet.template(spec), leaves, inputs, options)
-        sub_loss = fraction * mean_squared_error(sub_velocity, target)
-        distill_loss = fraction * mean_squared_error(sub_velocity, full_velocity.detach())
-        total = sub_weight * (sub_loss + distill_weight * distill_loss)
+        with _autocast(device, autocast):
+            sub_velocity = functional_call(supernet.template(spec), leaves, inputs, options)
+            sub_loss = fraction * mean_squared_error(sub_velocity, target)
+            distill_loss = fraction * mean_squared_error(sub_velocity, full_velocity.detach())
+            total = sub_weight * (sub_loss + distill_weight * distill_loss)
         gradients = torch.autograd.grad(total, list(leaves.values()))
         return full, _Member((sub_loss.detach(), distill_loss.detach()), gradients)
 
-    members = run_shards(run, shard_slices(len(batch.latents), shards, device))
-    full_gradients, sub_gradients = (_summed([pair[index].gradients for pair in members]) for index in (0, 1))
+    full_gradients: list[Tensor] = []
+    sub_gradients: list[Tensor] = []
+    losses: list[Tensor] = []
+
+    def add_part(rows: slice) -> None:
+        """In a function of its own, so that a part's gradients are gone before the next part begins."""
+        within = shard_slices(rows.stop - rows.start, shards, device)
+        for full, sub in run_shards(run, [slice(rows.start + own.start, rows.start + own.stop) for own in within]):
+            _add(full_gradients, full.gradients)
+            _add(sub_gradients, sub.gradients)
+            losses.append(torch.stack([*full.losses, *sub.losses]))
+
+    for rows in shard_slices(len(batch.latents), accumulation):
+        add_part(rows)
     # Read at once, and at the end: a device works on until then.
-    losses = torch.stack([torch.stack([*full.losses, *sub.losses]) for full, sub in members]).tolist()
-    full_loss, sub_loss, distill_loss = (sum(values) for values in zip(*losses, strict=True))
+    full_loss, sub_loss, distill_loss = (sum(values) for values in zip(*torch.stack(losses).tolist(), strict=True))
 
     supernet.zero_grad(set_to_none=True)
     for parameter, gradient in zip(full_parameters.values(), full_gradients, strict=True):
@@ -138,15 +158,18 @@ def elastic_step(
     )
 
 
-def _summed(parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
-    """Gradients of the whole batch from those of its parts; several are added up in float32 at least."""
-    first, *others = parts
-    if not others:
-        return list(first)
-    total = [full_precision(gradient) for gradient in first]
-    for gradients in others:
-        torch._foreach_add_(total, list(gradients))
-    return total
+def _autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    """Where it is entered, since autocast is a state of the thread; without its cache, which threads would share."""
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype, cache_enabled=False)
+
+
+def _add(total: list[Tensor], gradients: Sequence[Tensor]) -> None:
+    """Add a part's gradients to those of the parts before it; several are added up in float32 at least."""
+    if not total:
+        total.extend(gradients)
+        return
+    total[:] = [full_precision(gradient) for gradient in total]
+    torch._foreach_add_(total, list(gradients))
 
 
 def _norm(gradients: Sequence[Tensor]) -> float:

@@ -20,6 +20,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.library import Library
+from torch.library import fallthrough_kernel
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from subdit.space import get_space
@@ -68,6 +70,13 @@ def step(supernet: ElasticDiT) -> None:
     elastic_step(supernet, SPEC, batch(), shards=2)
     assert all(p.grad is None or (p.grad.device, p.grad.dtype) == (p.device, p.dtype) for p in supernet.parameters())
     assert sum(p.grad is not None for p in supernet.parameters()) > 100
+
+
+def autocast_step(supernet: ElasticDiT) -> None:
+    plain = made(torch.float32)
+    elastic_step(plain, SPEC, batch(), accumulation=2, autocast=torch.bfloat16)
+    assert all(p.grad is None or (p.grad.device, p.grad.dtype) == (p.device, p.dtype) for p in plain.parameters())
+    assert not torch.is_autocast_enabled(DEVICE)
 
 
 def forward(supernet: ElasticDiT) -> None:
@@ -143,6 +152,7 @@ def mixed(supernet: ElasticDiT) -> None:
 
 SCENARIOS: dict[str, Callable[[ElasticDiT], Any]] = {
     "elastic step": step,
+    "elastic step in bfloat16": autocast_step,
     "forward and extract": forward,
     "validation loss": lambda supernet: validation_loss(supernet, validation_set("digits", per_image=1), spec=SPEC),
     "validation velocities": lambda supernet: predicted_velocities(supernet, SPEC, validation_set("digits")),
@@ -164,6 +174,10 @@ def zeros(tensor: Tensor) -> np.ndarray[Any, Any]:
 
 def main() -> None:
     _setup_privateuseone_for_python_backend(DEVICE)
+    # Autocast may be entered there, and casts nothing.
+    getattr(torch, DEVICE).get_amp_supported_dtype = lambda: [torch.bfloat16]
+    library = Library("_", "IMPL")
+    library.fallback(fallthrough_kernel, "AutocastPrivateUse1")
     torch.set_num_threads(2)
     FakeTensor.numpy = zeros  # type: ignore[method-assign]
     found = {}

@@ -17,6 +17,7 @@ from supernet.model.elastic import ElasticDiT
 from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import balanced_scale
 from supernet.training.elastic_step import elastic_step
+from tests.supernet.live_memory import LiveMemory
 
 SPACE = get_space("digits")
 SPECS = [
@@ -118,8 +119,7 @@ def norm_of(found: dict[str, Tensor]) -> float:
 @pytest.mark.parametrize("shards", [2, 3, 9])
 def test_sharded_equals_whole(shards: int) -> None:
     """In float32, as in training; more shards than images, and unequal ones, too."""
-    batch = drawn_batch(7)
-    batch = Batch(batch.latents.float(), batch.noise.float(), batch.sigma.float(), tuple(t.float() for t in batch.text))
+    batch = single(drawn_batch(7))
     whole, sharded = redrawn().float(), redrawn().float()
     one = elastic_step(whole, SPECS[3], batch)
     many = elastic_step(sharded, SPECS[3], batch, shards=shards)
@@ -128,6 +128,57 @@ def test_sharded_equals_whole(shards: int) -> None:
     expected = taken(whole)
     for name, gradient in taken(sharded).items():
         assert (gradient - expected[name]).norm() <= 1e-5 * expected[name].norm() + 1e-7, name
+
+
+@pytest.mark.parametrize(("accumulation", "shards"), [(1, 2), (2, 1), (4, 1), (3, 2), (7, 1), (50, 2)])
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(accumulation: int, shards: int) -> None:
+    """Of seven images: equal parts, unequal ones, one for each, and more than there are images."""
+    batch, spec = single(drawn_batch(7)), SPECS[3]
+    whole, parts = redrawn().float(), redrawn().float()
+    expected = elastic_step(whole, spec, batch)
+    found = elastic_step(parts, spec, batch, accumulation=accumulation, shards=shards)
+    for key in ("full", "sub", "distill", "full_gradient_norm", "sub_gradient_norm"):
+        assert getattr(found, key) == pytest.approx(getattr(expected, key), rel=1e-5), key
+    wanted = taken(whole)
+    off = {name: gradient - wanted[name] for name, gradient in taken(parts).items()}
+    assert off.keys() == wanted.keys()
+    assert norm_of(off) <= 1e-6 * norm_of(wanted)
+    for name in off:
+        assert off[name].norm() <= 3e-6 * wanted[name].norm() + 1e-7, name
+
+
+def test_gradients_are_balanced_once_over_all_parts() -> None:
+    """Exact numbers, in float64: balanced part by part, the sums would differ in their second digit."""
+    whole, parts, batch = redrawn(), redrawn(), drawn_batch(6)
+    elastic_step(whole, SPECS[3], batch)
+    elastic_step(parts, SPECS[3], batch, accumulation=3)
+    for name, gradient in taken(parts).items():
+        torch.testing.assert_close(gradient, taken(whole)[name], rtol=1e-9, atol=1e-12)
+    one_by_one: dict[str, Tensor] = {}
+    for rows in (slice(0, 2), slice(2, 4), slice(4, 6)):
+        latents, noise, sigma = batch.latents[rows], batch.noise[rows], batch.sigma[rows]
+        elastic_step(parts, SPECS[3], Batch(latents, noise, sigma, tuple(text[rows] for text in batch.text)))
+        for name, gradient in taken(parts).items():
+            one_by_one[name] = one_by_one.get(name, torch.zeros_like(gradient)) + gradient / 3
+    off = {name: float((one_by_one[name] - gradient).norm()) for name, gradient in taken(whole).items()}
+    assert sum(off.values()) > 0.01 * sum(float(gradient.norm()) for gradient in taken(whole).values())
+
+
+def test_memory_falls_with_the_parts_and_does_not_grow_with_their_number() -> None:
+    """Activations of one part live at a time, and one sum of gradients, however many parts there are."""
+
+    def peak_bytes(count: int, accumulation: int) -> int:
+        model, batch = redrawn().float(), single(drawn_batch(count))
+        with LiveMemory() as memory:
+            elastic_step(model, SPECS[1], batch, accumulation=accumulation)
+        return memory.peak_bytes
+
+    assert peak_bytes(48, 4) < 0.6 * peak_bytes(48, 1)
+    assert peak_bytes(8, 4) < 1.02 * peak_bytes(4, 2)
+
+
+def single(batch: Batch) -> Batch:
+    return Batch(batch.latents.float(), batch.noise.float(), batch.sigma.float(), tuple(t.float() for t in batch.text))
 
 
 def test_dropped_text_is_dropped_for_both_members() -> None:

@@ -346,7 +346,7 @@ def test_nothing_stays_on_the_processor() -> None:
     assert ran.returncode == 0, ran.stderr[-2000:]
     found = json.loads(ran.stdout)
     assert "FakeTensorDeviceMismatchError" in found.pop("mixed"), "otherwise nothing would have been noticed"
-    assert len(found) == 10 and not {name: error for name, error in found.items() if error}
+    assert len(found) == 11 and not {name: error for name, error in found.items() if error}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -358,6 +358,8 @@ def test_a_step_on_cuda_is_the_processors(spec: SubDiTSpec, dtype: torch.dtype, 
     assert found.full == pytest.approx(expected.full, rel=tolerance)
     assert distance(gradients(there), gradients(plain)) < tolerance
     assert all(each.rope_cos.is_cuda for each in attentions(there.template(spec)))
+    elastic_step(there, spec, batch, accumulation=2, autocast=HALF)
+    assert distance(gradients(there), gradients(plain)) < 0.05
     data = validation_set("digits", per_image=1).spread(8)
     expected = validation_loss(plain, data, spec=spec)
     assert validation_loss(there, data, spec=spec) == pytest.approx(expected, rel=tolerance)

@@ -371,6 +371,11 @@ class SubLatencies:
         listed = zip(space.dimensions.values(), whole_space.dimensions.values(), strict=True)
         self._places = [np.asarray([among.index(value) for value in values]) for values, among in listed]
 
+    @property
+    def fingerprint(self) -> str:
+        """That of the whole space's latencies."""
+        return self._whole.fingerprint
+
     def estimate(self, encoded: npt.NDArray[np.int64]) -> Latencies:
         """Encoded specs of the sub-space, shape (n, dimensions), to latencies."""
         columns = [places[column] for places, column in zip(self._places, encoded.T, strict=True)]

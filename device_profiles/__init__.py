@@ -13,7 +13,9 @@ from device_profiles._estimator import LatencyEstimate
 from device_profiles._estimator import LatencyEstimator
 from device_profiles._estimator import half_apart_ms
 from device_profiles._finding import Finding
+from device_profiles._fingerprint import LATENCY_MODEL
 from device_profiles._pipeline import PipelineLatency
+from device_profiles._pipeline import pipeline_fingerprint
 from device_profiles._pipeline import pipeline_latency
 from device_profiles._plain_sums import ASSUMED
 from device_profiles._plain_sums import PlainSums
@@ -49,6 +51,7 @@ from device_profiles._whole_model import fit_whole_model
 
 __all__ = [
     "ASSUMED",
+    "LATENCY_MODEL",
     "MIN_WHOLE",
     "MIN_WHOLE_ROWS",
     "NOISE_LIMIT",
@@ -84,6 +87,7 @@ __all__ = [
     "list_profiles",
     "load_profile",
     "noise_floor",
+    "pipeline_fingerprint",
     "pipeline_latency",
     "profile_from_dict",
     "profile_path",

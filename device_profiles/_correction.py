@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from device_profiles._estimator import LatencyEstimate
 from device_profiles._estimator import half_apart_ms
+from device_profiles._fingerprint import fingerprint
 from subdit.core.errors import ProfileError
 from subdit.space import EncodedSpecs
 from subdit.space import SearchSpace
@@ -22,6 +23,9 @@ Floats = npt.NDArray[np.float64]
 
 class _Source(Protocol):
     """Encoded specs to latencies with intervals, such as a `LatencyEstimator`."""
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def estimate(self, encoded: EncodedSpecs, /) -> Any: ...
 
@@ -49,6 +53,11 @@ class CorrectedLatencies:
     mean: Floats
     slopes: Floats
     residual_ci: float
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the source's fingerprint and of the correction."""
+        return fingerprint([self.source.fingerprint, self.to_dict()])
 
     def estimate(self, encoded: EncodedSpecs, /) -> LatencyEstimate:
         """Encoded specs of shape (n, dimensions) to corrected latencies."""

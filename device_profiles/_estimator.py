@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from device_profiles._calibration import calibration_interval
 from device_profiles._cross_validation import PredictionInterval
+from device_profiles._fingerprint import profile_fingerprint
 from device_profiles._plain_sums import ASSUMED
 from device_profiles._plain_sums import PlainSums
 from device_profiles._profile import Calibration
@@ -127,6 +129,11 @@ class LatencyEstimator:
             else:
                 self._predict = self._calibrated(self._table, profile.calibration, split)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of what latencies are computed from, the same on every processor; see `LATENCY_MODEL` for how."""
+        return profile_fingerprint(self.profile)
+
     def estimate(self, encoded: EncodedSpecs) -> LatencyEstimate:
         """Encoded specs of shape (n, dimensions) to latencies.
 
@@ -158,15 +165,12 @@ class LatencyEstimator:
             return np.asarray(count_params(self.space, encoded) <= self.profile.max_params)
         return np.asarray(sum_components(component_terms(self.space, encoded), self._table.missing) == 0)
 
-    def _calibrated(
-        self, table: Table, calibration: Calibration, split: float
-    ) -> Callable[[EncodedSpecs], _Predicted]:
+    def _calibrated(self, table: Table, calibration: Calibration, split: float) -> Callable[[EncodedSpecs], _Predicted]:
         try:
             each_ms = corrected(calibration, self.space, table.plain_ms)
         except KeyError as error:
             raise ProfileError(
-                f"The calibration of the profile {self.profile.id} has no factor for {error.args[0]}; measure it "
-                "again."
+                f"The calibration of the profile {self.profile.id} has no factor for {error.args[0]}; measure it again."
             ) from None
         self.error, self.plain_error = calibration.error, calibration.uncalibrated_error
         left_out = _left_out(calibration, self.space, table)

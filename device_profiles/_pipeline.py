@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from device_profiles._estimator import LatencyEstimate
 from device_profiles._estimator import half_apart_ms
+from device_profiles._fingerprint import fingerprint
+from device_profiles._fingerprint import latency_numbers
 from device_profiles._profile import DeviceProfile
 from subdit.core.errors import ProfileError
 from subdit.space import SearchSpace
@@ -33,6 +35,16 @@ class PipelineLatency:
     apart_ms: Floats
     dit_ms: Floats
     parts_ms: dict[str, float]
+
+
+def pipeline_fingerprint(step: str, profile: DeviceProfile, space: SearchSpace) -> str:
+    """Hash of what pictures' latencies are computed from, the number of steps apart.
+
+    Args:
+        step: the fingerprint of the latencies of one step.
+        profile: whose `pipeline` has the parts that the space says a picture takes.
+    """
+    return fingerprint([step, {part: latency_numbers(profile.pipeline[part]) for part in space.pipeline}])
 
 
 def pipeline_latency(

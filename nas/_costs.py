@@ -48,6 +48,11 @@ class Latencies(Protocol):
 class LatencySource(Protocol):
     """Encoded specs of shape (n, dimensions) to latencies; a `device_profiles.LatencyEstimator` is one."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what the latencies are computed from, the same on every processor."""
+        ...
+
     def estimate(self, encoded: EncodedSpecs, /) -> Latencies: ...
 
 
@@ -63,57 +68,74 @@ CostFunction = Callable[[EncodedSpecs], Cost]
 """Encoded specs of shape (n, dimensions) to a figure that no evaluation is needed for."""
 
 
-def latency_cost(latencies: LatencySource) -> CostFunction:
+@dataclass(frozen=True)
+class LatencyCost:
     """Latency of one step in milliseconds."""
-    from device_profiles import half_apart_ms
 
-    def cost(encoded: EncodedSpecs) -> Cost:
-        estimate = latencies.estimate(encoded)
+    latencies: LatencySource
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what it is computed from."""
+        return self.latencies.fingerprint
+
+    def __call__(self, encoded: EncodedSpecs) -> Cost:
+        from device_profiles import half_apart_ms
+
+        estimate = self.latencies.estimate(encoded)
         return Cost(np.asarray(estimate.latency_ms, dtype=np.float64), half_apart_ms(estimate))
 
-    return cost
 
-
-def pipeline_cost(
-    profile: DeviceProfile, space: SearchSpace, steps: int, latencies: LatencySource | None = None
-) -> CostFunction:
+@dataclass(frozen=True)
+class PipelineCost:
     """Latency in milliseconds of a whole picture: `steps` steps and the other parts that the space says it takes.
 
-    Args:
-        latencies: of one step; by default as the profile has them.
-
     Raises `ProfileError` where the profile lacks one of the other parts.
+
+    Attributes:
+        latencies: of one step.
     """
-    from device_profiles import LatencyEstimate
-    from device_profiles import LatencyEstimator
-    from device_profiles import half_apart_ms
-    from device_profiles import pipeline_latency
 
-    source = latencies or LatencyEstimator(profile, space)
+    profile: DeviceProfile
+    space: SearchSpace
+    steps: int
+    latencies: LatencySource
 
-    def cost(encoded: EncodedSpecs) -> Cost:
-        found = source.estimate(encoded)
+    def __post_init__(self) -> None:
+        self(self.space.enumerate(0, 1))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what it is computed from, but for the number of steps."""
+        from device_profiles import pipeline_fingerprint
+
+        return pipeline_fingerprint(self.latencies.fingerprint, self.profile, self.space)
+
+    def __call__(self, encoded: EncodedSpecs) -> Cost:
+        from device_profiles import LatencyEstimate
+        from device_profiles import half_apart_ms
+        from device_profiles import pipeline_latency
+
+        found = self.latencies.estimate(encoded)
         ends = (np.asarray(found.latency_ms), np.asarray(found.low_ms), np.asarray(found.high_ms))
-        picture = pipeline_latency(profile, space, LatencyEstimate(*ends, apart_ms=half_apart_ms(found)), steps=steps)
+        step = LatencyEstimate(*ends, apart_ms=half_apart_ms(found))
+        picture = pipeline_latency(self.profile, self.space, step, steps=self.steps)
         return Cost(picture.latency_ms, picture.apart_ms)
-
-    cost(space.enumerate(0, 1))
-    return cost
 
 
 def cost_function(name: str, space: SearchSpace, profiles: Sequence[DeviceProfile], *, steps: int) -> CostFunction:
     """The cost of that name: on the device after its `@`, else on the first one.
 
-    Raises `SpaceError` where the first profile's precision has no stored size, `ProfileError` as `pipeline_cost` does.
+    Raises `SpaceError` where the first profile's precision has no stored size, `ProfileError` as `PipelineCost` does.
     """
     from device_profiles import LatencyEstimator
 
     figure, _, device = name.partition("@")
     profile = next((profile for profile in profiles if profile.id == device), profiles[0])
     if figure == LATENCY:
-        return latency_cost(LatencyEstimator(profile, space))
+        return LatencyCost(LatencyEstimator(profile, space))
     if figure == PIPELINE:
-        return pipeline_cost(profile, space, steps)
+        return PipelineCost(profile, space, steps, LatencyEstimator(profile, space))
     return exact_cost(figure, space, profile.precision)
 
 

@@ -88,7 +88,7 @@ def run_search(
     region = find_feasible_region(tables)
     check_picks(region, config.pick_at, problem.objectives.qualities[1:])
     check_sampler(config.sampler, region.feasible, config.trial_limit)
-    said = identity | {"feasible_region": region.to_dict()} | weights
+    said = {**identity.settings} | {"feasible_region": region.to_dict()} | weights
     with lock_folder(folder, shared=location.shared, force=force) as prepared, translate_errors(location.where):
         # Once more, as another process may have started it meanwhile.
         only_picks = answered()

@@ -20,8 +20,8 @@ from nas._config import DEFAULT_PROXY
 from nas._config import SearchConfig
 from nas._costs import CostTable
 from nas._costs import LatencySource
+from nas._costs import PipelineCost
 from nas._costs import cost_function
-from nas._costs import pipeline_cost
 from nas.proxies import QualityProxy
 from subdit.core.errors import ProfileError
 from subdit.core.errors import SearchError
@@ -122,7 +122,7 @@ class SearchProblem:
         """The problem with these latencies of one step on the first device, and pictures on it that take as long."""
         functions = dict(self.tables.functions)
         if PIPELINE in functions:
-            functions[PIPELINE] = pipeline_cost(self.profiles[0], self.tables.space, self.config.steps, latencies)
+            functions[PIPELINE] = PipelineCost(self.profiles[0], self.tables.space, self.config.steps, latencies)
         return dataclasses.replace(
             self, tables=dataclasses.replace(self.tables, latencies=latencies, functions=functions)
         )

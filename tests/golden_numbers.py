@@ -3,7 +3,8 @@
     python -m tests.golden_numbers            # writes them anew; say in the commit why a number changed
 
 Inputs are made by numpy from seeds or are files of the repository, and results that rounding decides are kept out, so
-that any processor gives the same figures to the tolerance that the test states.
+that any processor gives the same figures to the tolerance that the test states. Where predicted latencies change,
+`device_profiles.LATENCY_MODEL` is a new one.
 """
 
 from __future__ import annotations

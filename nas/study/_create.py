@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
 from nas.study._database import retry_on_conflict
+from nas.study._identity import SearchIdentity
 from nas.study._location import STUDY_FILE
 from nas.study._location import StudyLocation
 from nas.study._storage import silence_optuna
@@ -29,7 +28,7 @@ def create_study(
     location: StudyLocation,
     storage: BaseStorage | None,
     sampler: SubDiTSampler,
-    identity: Mapping[str, Any],
+    identity: SearchIdentity,
     *,
     new: bool,
     force: bool,
@@ -44,7 +43,7 @@ def create_study(
     if force and storage is not None:
         with silence_optuna(), contextlib.suppress(KeyError):
             optuna.delete_study(study_name=location.study_name, storage=storage)
-    study = open_study(location.where, location.study_name, sampler, identity["objectives"], storage=storage)
+    study = open_study(location.where, location.study_name, sampler, identity.settings["objectives"], storage=storage)
     retry_on_conflict(lambda: settle_identity(study, identity))
     if new and storage is not None:
         # An address may name the very file that a study in the folder has.

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from nas.study._identity import difference
+from nas.study._identity import SearchIdentity
 from nas.study._url import HIDDEN
 from nas.study._url import canonical_url
 from nas.study._url import checked_url
@@ -131,18 +129,13 @@ class StudyLocation:
         return StudyRecord(None if isinstance(self.where, Path) else canonical_url(self.where), self.study_name)
 
 
-def question_of(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What identifies a study beside its name, as JSON gives it back: the same for every version of subdit."""
-    return dict(json.loads(json.dumps({key: value for key, value in identity.items() if key != "subdit_version"})))
-
-
-def check_same_study(folder: Path, location: StudyLocation, identity: Mapping[str, Any], name: str) -> None:
+def check_same_study(folder: Path, location: StudyLocation, identity: SearchIdentity, name: str) -> None:
     """Raises `SearchError` where the location's study is not the one that the search has worked on.
 
     One server has many names, so a study of the same name about the same question is the same study.
     """
     known, now = read_record(folder), location.record
-    if known is None or known == now or _is_about(location, question_of(identity)):
+    if known is None or known == now or _is_about(location, identity):
         return
     other = "leave out --storage and --study-name to resume it, or give another --name"
     if known.address == now.address:
@@ -170,8 +163,8 @@ def _missing_file(location: StudyLocation) -> Path | None:
     return file if file is not None and not file.exists() else None
 
 
-def _is_about(location: StudyLocation, question: Mapping[str, Any]) -> bool:
-    """Whether there is a study at the location's URL, about this question."""
+def _is_about(location: StudyLocation, identity: SearchIdentity) -> bool:
+    """Whether there is a study of this search at the location's URL."""
     # Looking into a file that does not exist would create it.
     if isinstance(location.where, Path) or _missing_file(location):
         return False
@@ -181,5 +174,5 @@ def _is_about(location: StudyLocation, question: Mapping[str, Any]) -> bool:
     with translate_errors(location.where), contextlib.suppress(KeyError):
         storage = open_storage(location.where)
         study = storage.get_study_id_from_name(location.study_name)
-        return not difference(upgrade_config(storage.get_study_user_attrs(study)["question"]), question)
+        return not identity.difference(upgrade_config(storage.get_study_user_attrs(study)["question"]))
     return False

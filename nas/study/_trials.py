@@ -31,9 +31,7 @@ from nas.samplers._proposal import nearest_usable
 from nas.samplers._proposal import next_spec
 from nas.study._database import retry_on_conflict
 from nas.study._database import translate_errors
-from nas.study._identity import difference
-from nas.study._identity import differing_weights
-from nas.study._location import question_of
+from nas.study._identity import SearchIdentity
 from nas.study._storage import open_storage
 from nas.study._storage import silence_optuna
 from nas.study._url import redact
@@ -150,17 +148,17 @@ def _study(storage: BaseStorage, name: str, sampler: BaseSampler, objectives: Se
     return study
 
 
-def settle_identity(study: Study, identity: Mapping[str, Any]) -> None:
+def settle_identity(study: Study, identity: SearchIdentity) -> None:
     """Write into the study what it searches for; raises `SearchError` where it searches for something else."""
-    question, stored = question_of(identity), study.user_attrs.get("question")
+    stored = study.user_attrs.get("question")
     if stored is None:
-        study.set_user_attr("question", question)
+        study.set_user_attr("question", identity.question)
         return
     stored = upgrade_config(stored)
-    if weights := differing_weights(stored, question):
+    if weights := identity.differing_weights(stored):
         remedy = "take another study name, or start again with --force"
         raise SearchError(stale_sentence(f"The study {study.study_name!r}", *weights, remedy))
-    if said := difference(stored, question):
+    if said := identity.difference(stored):
         raise SearchError(f"The study {study.study_name!r} is of another search ({said}); take another study name.")
 
 

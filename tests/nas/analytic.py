@@ -50,6 +50,10 @@ class Latency:
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
 
+    @property
+    def fingerprint(self) -> str:
+        return type(self).__name__
+
     def estimate(self, encoded: EncodedSpecs) -> Any:
         at = columns(self.space, encoded)
         width = at["width"] / 96

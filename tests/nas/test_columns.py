@@ -14,9 +14,9 @@ from device_profiles import LatencyEstimator
 from device_profiles import half_apart_ms
 from device_profiles import pipeline_latency
 from nas._config import SearchConfig
+from nas._costs import LatencyCost
+from nas._costs import PipelineCost
 from nas._costs import exact_cost
-from nas._costs import latency_cost
-from nas._costs import pipeline_cost
 from nas._problem import resolve
 from subdit.core.errors import ProfileError
 from subdit.core.errors import SearchError
@@ -39,12 +39,12 @@ def test_a_picture_is_what_the_profile_says_it_is() -> None:
     step = LatencyEstimator(profile, SPACE).estimate(ENCODED)
     for space in (SPACE, WITH_DECODER):
         picture = pipeline_latency(profile, space, step, steps=4)
-        figures = pipeline_cost(profile, space, 4)(ENCODED)
+        figures = PipelineCost(profile, space, 4, LatencyEstimator(profile, SPACE))(ENCODED)
         np.testing.assert_allclose(figures.values, picture.latency_ms)
         # Pictures are told apart by their steps: the decoder is the same for all.
         np.testing.assert_allclose(figures.half_width, 4 * half_apart_ms(step))
     with pytest.raises(ProfileError, match="no latency of the decoder"):
-        pipeline_cost(made_up_profile(), WITH_DECODER, 4)
+        PipelineCost(made_up_profile(), WITH_DECODER, 4, analytic.Latency(SPACE))
     with pytest.raises(SearchError, match="0 steps"):
         SearchConfig((profile,), steps=0)
 
@@ -56,7 +56,7 @@ def test_a_restricted_profile_restricts_the_search(tmp_path: Path) -> None:
     kept = {component.name for component in components_up_to(SPACE, limit)}
     table = {name: latency for name, latency in profile.components.items() if name in kept}
     small = dataclasses.replace(profile, components=table, max_params=limit)
-    figures = latency_cost(LatencyEstimator(small, SPACE))(ENCODED)
+    figures = LatencyCost(LatencyEstimator(small, SPACE))(ENCODED)
     assert np.isinf(figures.values).any() and np.isfinite(figures.half_width).all()
     assert np.isfinite(figures.values[count_params(SPACE, ENCODED) <= limit]).all()
     run = Run(tmp_path / "run")

@@ -181,6 +181,8 @@ def test_costs_follow_from_its_effect(space: SearchSpace) -> None:
 class Flops:
     """A device that does a GFLOP in 10 ms."""
 
+    fingerprint = "10 ms per GFLOP"
+
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
 

@@ -18,8 +18,8 @@ import pytest
 
 from nas._costs import Cost
 from nas._costs import CostTable
+from nas._costs import LatencyCost
 from nas._costs import exact_cost
-from nas._costs import latency_cost
 from nas._feasible_region import find_feasible_region
 from nas._loop import run_search
 from nas._pareto import hypervolume
@@ -326,7 +326,7 @@ def test_tpe_goes_on_exactly_and_keeps_limits(tmp_path: Path) -> None:
 
 def test_several_objectives_devices_and_picks_at_a_value(tmp_path: Path) -> None:
     limits = {"latency_ms": 3.0, "latency_ms@other": 4.0, "file_mb": 1.2}
-    functions = {"latency_ms@other": latency_cost(Shifted(SPACE)), "file_mb": exact_cost("file_mb", SPACE, "fp32")}
+    functions = {"latency_ms@other": LatencyCost(Shifted(SPACE)), "file_mb": exact_cost("file_mb", SPACE, "fp32")}
     table = dataclasses.replace(analytic.tables(), functions=functions)
     losses = [analytic.Loss(SPACE), analytic.Loss(SPACE, id="two")]
     run = new_run(tmp_path / "run")

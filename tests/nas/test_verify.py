@@ -16,7 +16,7 @@ from device_profiles import CorrectedLatencies
 from device_profiles import DeviceProfile
 from device_profiles import LatencyEstimator
 from device_profiles import read_profile
-from nas._costs import pipeline_cost
+from nas._costs import PipelineCost
 from nas._feasible_region import find_feasible_region
 from nas._loop import run_search
 from nas._problem import SearchProblem
@@ -351,7 +351,7 @@ def test_a_search_without_latency_says_that_correcting_it_changes_nothing(tmp_pa
 def test_pictures_are_corrected_too(tmp_path: Path, asked: SearchProblem) -> None:
     run = Run(tmp_path / "run")
     start_manifest(run, space="digits")
-    functions = {"pipeline_ms": pipeline_cost(asked.profiles[0], SPACE, 4, analytic.Latency(SPACE))}
+    functions = {"pipeline_ms": PipelineCost(asked.profiles[0], SPACE, 4, analytic.Latency(SPACE))}
     pictures = dataclasses.replace(
         asked,
         tables=dataclasses.replace(asked.tables, constraints={"pipeline_ms": 10.0}, functions=functions),

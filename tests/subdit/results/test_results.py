@@ -111,13 +111,13 @@ def test_a_run_of_format_1_is_the_same_search_with_other_names(old: Run, tmp_pat
     new = run_search(Run(tmp_path / "new"), "default", same_search(8))
     found = load_search(old.path)
     assert found.trials == new.trials and found.picks == new.picks
-    # It had the space's name alone.
-    assert {*found.config, "space_hash"} == {*new.config}
+    # It had the space's name alone, and its hash of latencies was of their values.
+    assert {*found.config, "space_hash", "latency_model"} == {*new.config}
     # Format 1 said more of these two, and how long a search took is its own.
     for key in ("study", "feasible_region"):
         assert found.config[key].items() >= new.config[key].items()
     assert {key for key, value in found.config.items() if new.config[key] != value} <= {
-        "study", "feasible_region", "seconds"
+        "latency_hash", "study", "feasible_region", "seconds"
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import threading
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,12 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF
 """What Pillow may decode. Others, such as EPS, run programs or are of no use."""
 
 MAX_FILE_BYTES = 1 << 28
+
+LARGE_PIXELS = 8_000_000
+_LARGE = threading.Lock()
+"""Held while a picture of more than `LARGE_PIXELS` is decoded: of several at a time each takes up to a gigabyte."""
+_BLOCK_BYTES = 1 << 26
+"""In which Pillow asks for memory; smaller blocks, its 16 MiB among them, stay with each thread that had one."""
 
 
 class PictureRejected(Exception):
@@ -91,7 +98,6 @@ def load_picture(data: bytes, rule: PictureRule) -> Picture:
 
 def _load(data: bytes, rule: PictureRule) -> Picture:
     from PIL import Image
-    from PIL import ImageOps
     from PIL import UnidentifiedImageError
 
     try:
@@ -105,16 +111,26 @@ def _load(data: bytes, rule: PictureRule) -> Picture:
         raise PictureRejected("too many pixels", str(error)) from error
     if image.width * image.height > rule.max_pixels:
         raise PictureRejected("too many pixels", f"{image.width}x{image.height}")
-    shorter = min(image.size)
-    if shorter < rule.size and not rule.upscale:
+    if min(image.size) < rule.size and not rule.upscale:
         raise PictureRejected("too small", f"{image.width}x{image.height}")
-    note = "first frame of several" if getattr(image, "n_frames", 1) > 1 else ""
-    before, file_format = image.size, image.format
+    size = image.size
     # A JPEG is decoded at half, a quarter or an eighth of its size where that is still more than enough.
     image.draft(None, (2 * rule.size, 2 * rule.size))
-    profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
-    width, height = before if (image.width < image.height) == (before[0] < before[1]) else before[::-1]
+    with _LARGE if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
+        return _decoded(image, size, rule)
+
+
+def _decoded(image: Image.Image, size: tuple[int, int], rule: PictureRule) -> Picture:
+    """The pixels of an opened picture, whose width and height in the file are `size`."""
+    from PIL import Image
+    from PIL import ImageOps
+
+    note = "first frame of several" if getattr(image, "n_frames", 1) > 1 else ""
+    file_format, profile = image.format, image.info.get("icc_profile")
+    # In place, as a copy is made otherwise, of upright pictures, too.
+    ImageOps.exif_transpose(image, in_place=True)
+    width, height = size if (image.width < image.height) == (size[0] < size[1]) else size[::-1]
+    shorter = min(size)
     image = _over_background(_eight_bits(image, file_format), rule.background)
     left, top, right, bottom = crop_box(image.width, image.height)
     if (rule.size, rule.size) != image.size:
@@ -129,9 +145,10 @@ def _load(data: bytes, rule: PictureRule) -> Picture:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow was built with."""
+    """Those of `FORMATS` that this Pillow was built with; asked for before the first picture, it sets Pillow up."""
     from PIL import Image
 
+    Image.core.set_block_size(_BLOCK_BYTES)  # type: ignore[attr-defined]
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -148,9 +165,11 @@ def _eight_bits(image: Image.Image, file_format: str | None) -> Image.Image:
     from PIL import Image
 
     if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
-        # Pillow would cut off at 255.
+        # Pillow would cut off at 255. In place, since each copy of a large picture takes a quarter of a gigabyte.
         values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values + 128) // 257).clip(0, 255).astype(np.uint8))
+        values += 128
+        values //= 257
+        return Image.fromarray(np.minimum(values, 255, out=values).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise PictureRejected("unknown range of values", f"mode {image.mode}")
     if image.mode == "1":

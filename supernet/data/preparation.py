@@ -34,6 +34,10 @@ from supernet.data.splits import SplitRule
 
 AHEAD = 64
 """Pictures that are decoded and not yet taken, at most."""
+AHEAD_BYTES = 1 << 28
+"""Of their files together, at most: those of Parquet wait in memory."""
+MOST_THREADS = 8
+"""That decode, however many cores there are: each one holds a picture and its file."""
 
 
 @dataclass(frozen=True)
@@ -88,19 +92,29 @@ def prepare(example: Example, rule: PictureRule, split: SplitRule) -> Prepared |
     return Prepared(picture, record)
 
 
+def decoding_threads() -> int:
+    """As many as the cores that this process may use, `MOST_THREADS` at most; two also on one, since files are read."""
+    # All cores of the machine are not those of a container or of a job.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(2, min(cores, MOST_THREADS))
+
+
 def prepare_all(
     examples: Iterable[Example], rule: PictureRule, split: SplitRule
 ) -> Generator[tuple[Example, Prepared | Rejection], None, None]:
     """Examples in order, each with what `prepare` makes of it."""
     work = partial(prepare, rule=rule, split=split)
-    with ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="picture") as pool:
+    with ThreadPoolExecutor(decoding_threads(), thread_name_prefix="picture") as pool:
         waiting: deque[tuple[Example, Future[Prepared | Rejection]]] = deque()
+        held_bytes = 0
         try:
             for example in examples:
-                waiting.append((example, pool.submit(work, example)))
-                if len(waiting) >= AHEAD:
+                while waiting and (len(waiting) >= AHEAD or held_bytes + example.size_bytes > AHEAD_BYTES):
                     first, future = waiting.popleft()
+                    held_bytes -= first.size_bytes
                     yield first, future.result()
+                waiting.append((example, pool.submit(work, example)))
+                held_bytes += example.size_bytes
             while waiting:
                 first, future = waiting.popleft()
                 yield first, future.result()

@@ -13,15 +13,18 @@ centre of Middle, so that every skip keeps its partner.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch import nn
 from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
 from subdit.space import STAGES
 from subdit.space import SearchSpace
@@ -109,7 +112,8 @@ class ParameterSlice:
 class ElasticDiT(DiffusersModel):
     """The supernet of a search space; saved and loaded in the diffusers layout.
 
-    Gradient checkpointing is the full network's; a sub-network that runs within the supernet goes without.
+    Gradient checkpointing is the full network's. A sub-network that `forward` runs goes without, because its blocks
+    would run again where its slices are no longer in place; `elastic_step` has both checkpointed.
     """
 
     _supports_gradient_checkpointing = True
@@ -159,18 +163,25 @@ class ElasticDiT(DiffusersModel):
         """The largest sub-DiT, the paper's full network."""
         return self.space.named_spec("full")
 
+    def enable_gradient_checkpointing(self, gradient_checkpointing_func: Callable[..., Any] | None = None) -> None:
+        """As diffusers', but by default no state of random numbers is kept for the second run, which draws none."""
+        super().enable_gradient_checkpointing(gradient_checkpointing_func or _run_again)
+
     # Sharing --------------------------------------------------------------------------------------------------------
 
     def slices(self, spec: SubDiTSpec) -> Mapping[str, ParameterSlice]:
         """Where each parameter of the sub-DiT lies; raises `SpecError` on a spec that is not of the space."""
         return self._templates.plan(spec)
 
-    def template(self, spec: SubDiTSpec) -> SubDiT:
+    def template(self, spec: SubDiTSpec, *, checkpointed: bool = False) -> SubDiT:
         """The sub-DiT without storage, to call with `sub_parameters`: parameters on meta, rotary tables the supernet's.
 
         It is the calling thread's own, and may be another one at the next call; raises `SpecError` on a foreign spec.
+        With `checkpointed` its blocks run again in the backward pass, which must then be within the functional call.
         """
         template = self._templates.template(spec)
+        template.gradient_checkpointing = checkpointed
+        template._gradient_checkpointing_func = _run_again
         # At each call, since the supernet may have been moved since.
         share_tables(template, self.full)
         return template
@@ -206,6 +217,9 @@ class ElasticDiT(DiffusersModel):
         )
         share_tables(made, self.full)
         return made.train(self.training)
+
+
+_run_again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
 
 
 def _slices(space: SearchSpace, spec: SubDiTSpec, template: SubDiT) -> dict[str, ParameterSlice]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import nullcontext
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch import nn
 from torch.func import functional_call
 
 from subdit.space import SubDiTSpec
@@ -70,6 +72,21 @@ class _Member:
     gradients: tuple[Tensor, ...]
 
 
+class _Within(nn.Module):
+    """Does something with a network within a call of this module, which `functional_call` is able to make.
+
+    A functional call has the slices in the place of the template's parameters while it runs. A checkpointed block runs
+    again in the backward pass, so that pass must end before the call does.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, work: Callable[[nn.Module], _Member]) -> _Member:
+        return work(self.network)
+
+
 def elastic_step(
     supernet: ElasticDiT,
     spec: SubDiTSpec,
@@ -91,7 +108,8 @@ def elastic_step(
 
     The batch is moved to the supernet's device, where a processor alone has shards. Noise is added, and losses, norms,
     scales and sums of gradients are taken in float32 at least, whatever the supernet computes in. With `autocast` both
-    members compute in that type where torch's autocast does so; parameters and gradients keep theirs.
+    members compute in that type where torch's autocast does so; parameters and gradients keep theirs. Where the
+    supernet's gradient checkpointing is enabled, it is for both members.
     """
     device = device_of(supernet)
     batch = batch.on(device)
@@ -112,14 +130,20 @@ def elastic_step(
             full_velocity = supernet.full(*inputs, **options)
             full_loss = fraction * mean_squared_error(full_velocity, target)
         full = _Member((full_loss.detach(),), torch.autograd.grad(full_loss, list(full_parameters.values())))
+
+        def sub_member(network: nn.Module) -> _Member:
+            with _autocast(device, autocast):
+                sub_velocity = network(*inputs, **options)
+                sub_loss = fraction * mean_squared_error(sub_velocity, target)
+                distill_loss = fraction * mean_squared_error(sub_velocity, full_velocity.detach())
+                total = sub_weight * (sub_loss + distill_weight * distill_loss)
+            gradients = torch.autograd.grad(total, list(leaves.values()))
+            return _Member((sub_loss.detach(), distill_loss.detach()), gradients)
+
         # Asked for here: a functional call swaps parameters in, so that no two threads may have one template.
-        with _autocast(device, autocast):
-            sub_velocity = functional_call(supernet.template(spec), leaves, inputs, options)
-            sub_loss = fraction * mean_squared_error(sub_velocity, target)
-            distill_loss = fraction * mean_squared_error(sub_velocity, full_velocity.detach())
-            total = sub_weight * (sub_loss + distill_weight * distill_loss)
-        gradients = torch.autograd.grad(total, list(leaves.values()))
-        return full, _Member((sub_loss.detach(), distill_loss.detach()), gradients)
+        template = supernet.template(spec, checkpointed=supernet.is_gradient_checkpointing)
+        named = {f"network.{name}": leaf for name, leaf in leaves.items()}
+        return full, functional_call(_Within(template), named, (sub_member,))
 
     full_gradients: list[Tensor] = []
     sub_gradients: list[Tensor] = []

@@ -27,10 +27,6 @@ def trainable(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
-def _owns(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> bool:
-    return any(parameter is own for group in optimizer.param_groups for own in group["params"])
-
-
 class ResumeState:
     """What a loop must keep to go on exactly: trainable parameters, optimiser state, EMA shadows, and numbers."""
 
@@ -56,7 +52,7 @@ class ResumeState:
         tensors: dict[str, Tensor] = {}
         for name, (module, optimizers) in self.modules.items():
             for index, parameter in enumerate(trainable(module)):
-                tensors[f"{name}.{index}.weight"] = parameter.detach().clone()
+                tensors[f"{name}.{index}.weight"] = parameter.detach()
                 for optimizer in optimizers:
                     for key, value in optimizer.state.get(parameter, {}).items():
                         tensors[f"{name}.{index}.optimizer.{key}"] = value
@@ -67,10 +63,13 @@ class ResumeState:
             facts |= {"cut_step": str(state.cut.step), "cut_last": str(state.cut.last)}
         facts |= {f"ema_step.{name}": str(ema.optimization_step) for name, ema in self.emas.items()}
         with replacing(self.path) as temporary:
-            save_file({key: value.contiguous() for key, value in tensors.items()}, str(temporary), metadata=facts)
+            placed = {key: value.cpu().contiguous() for key, value in tensors.items()}
+            save_file(placed, str(temporary), metadata=facts)
 
     def load(self, budget: StepBudget) -> StepState:
         """Restore in place and return how far the training is, the beginning where there is no state.
+
+        Everything goes where the parameters are, and an optimiser's state in their type.
 
         Raises:
             CheckpointError: the state is damaged.
@@ -98,13 +97,15 @@ class ResumeState:
             with safe_open(str(self.path), framework="pt") as file:
                 facts, keys = file.metadata(), set(file.keys())
                 for name, (module, optimizers) in self.modules.items():
+                    moments: dict[nn.Parameter, dict[str, Tensor]] = {}
                     for index, parameter in enumerate(trainable(module)):
                         parameter.data.copy_(file.get_tensor(f"{name}.{index}.weight"))
                         prefix = f"{name}.{index}.optimizer."
-                        moments = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
-                        if moments:
-                            owner = next(optimizer for optimizer in optimizers if _owns(optimizer, parameter))
-                            owner.state[parameter] = {key: file.get_tensor(prefix + key) for key in moments}
+                        found = {key: file.get_tensor(key) for key in keys if key.startswith(prefix)}
+                        if found:
+                            moments[parameter] = {key.removeprefix(prefix): value for key, value in found.items()}
+                    for optimizer in optimizers:
+                        _restore(optimizer, moments)
                 for name, ema in self.emas.items():
                     for index, shadow in enumerate(ema.shadow_params):
                         shadow.copy_(file.get_tensor(f"{name}.{index}.ema"))
@@ -114,6 +115,13 @@ class ResumeState:
                 return StepState(int(facts["step"]), float(facts["elapsed_s"]), cut)
         except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
             raise _damaged(self.path, error) from error
+
+
+def _restore(optimizer: torch.optim.Optimizer, moments: Mapping[nn.Parameter, Mapping[str, Tensor]]) -> None:
+    """Give an optimiser the state of those of its parameters that have one; torch says on which device each part is."""
+    own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state = {index: moments[parameter] for index, parameter in enumerate(own) if parameter in moments}
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def resume_facts(path: Path) -> dict[str, str]:

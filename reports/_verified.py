@@ -14,7 +14,6 @@ from device_profiles import LatencyEstimator
 from reports._results import Results
 from subdit.core.errors import SearchError
 from subdit.core.files import read_json
-from subdit.results import upgrade_name
 from subdit.space import EncodedSpecs
 
 
@@ -86,7 +85,7 @@ def read_verified(results: Results) -> Verified | None:
 
 
 def _verified(said: Mapping[str, Any], first: str, correction: Mapping[str, Any] | None, results: Results) -> Verified:
-    regret = said.get("regret")
+    regret, quality = said.get("regret"), str(next(iter(results.config["proxies"])))
     return Verified(
         first=first,
         second=str(said.get("second_search", "")),
@@ -109,8 +108,8 @@ def _verified(said: Mapping[str, Any], first: str, correction: Mapping[str, Any]
         machine_slower=float(said["machine_slower"]),
         doubts=tuple(map(str, said["doubts"])),
         regret=None if regret is None else float(regret),
-        # The names are of format 1 where subdit before format 2 wrote them.
-        regret_in=tuple(upgrade_name(str(name), results.config["proxies"]) for name in said.get("regret_in", ())),
+        # Format 1 called the first proxy, whatever its id was, `quality`.
+        regret_in=tuple(quality if name == "quality" else str(name) for name in said.get("regret_in", ())),
     )
 
 

@@ -4,7 +4,6 @@
 """
 
 from subdit.results._format_1 import upgrade_config
-from subdit.results._format_1 import upgrade_name
 from subdit.results._format_1 import upgrade_notes
 from subdit.results._search import PICK_NAMES
 from subdit.results._search import SEARCH_FORMAT
@@ -28,7 +27,6 @@ __all__ = [
     "read_trials",
     "trials_to_frame",
     "upgrade_config",
-    "upgrade_name",
     "upgrade_notes",
     "write_frame",
     "write_search",

@@ -43,14 +43,19 @@ def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def upgrade_name(name: str, proxies: Mapping[str, Any]) -> str:
-    """The name of a column or an objective in format 2; `proxies` are by id, that of `quality` first."""
+    """The name that a column or an objective of a search in format 1 has in format 2.
+
+    Not for names of format 2, where an id may begin with `quality_`. `proxies` are by id, that of `quality` first.
+    """
     if name == "quality":
         return next(iter(proxies), name)
     return name.removeprefix("quality_")
 
 
 def upgrade_notes(notes: Mapping[str, Any], proxies: Mapping[str, Any]) -> dict[str, Any]:
-    """The user attributes of a study's trial in the names of format 2."""
+    """The user attributes of a study's finished trial in the names of format 2; equal to `notes` where it has those."""
+    if "rejected" in notes:
+        return dict(notes)
     upgraded = {_KEYS.get(key, key): value for key, value in notes.items()}
     noise = upgraded.get("half_widths", {})
     return upgraded | {"half_widths": {upgrade_name(name, proxies): half for name, half in noise.items()}}

@@ -15,15 +15,20 @@ from hypothesis import strategies as st
 
 from nas._costs import exact_cost
 from nas._loop import run_search
+from nas.proxies import Evaluation
+from reports import read_results
 from reports import report
+from reports._verified import read_verified
 from subdit.core.errors import SearchError
 from subdit.core.run import Run
+from subdit.core.run import start_manifest
 from subdit.results import Trial
 from subdit.results import load_search
 from subdit.results import read_trials
 from subdit.results import trials_to_frame
 from subdit.results import upgrade_config
 from subdit.results import write_trials
+from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from tests.nas import analytic
 
@@ -135,6 +140,28 @@ def test_a_run_of_format_1_is_reported_and_resumed(old: Run, tmp_path: Path) -> 
     with pytest.raises(SearchError, match="cannot be resumed with other settings .seed 0 instead of 1"):
         other = same_search(14)
         run_search(old, "default", replace(other, config=replace(other.config, seed=1)), resume=True)
+
+
+def test_a_proxy_of_today_may_have_a_name_that_format_1_would_have_given(tmp_path: Path) -> None:
+    """There a second proxy was called `quality_ID`; here an id is what its owner chose."""
+
+    class Spread(analytic.Loss):
+        def evaluate(self, spec: SubDiTSpec) -> Evaluation:  # type: ignore[override]
+            return Evaluation(super().evaluate(spec), error=0.01)
+
+    run = Run(tmp_path / "run")
+    start_manifest(run, space="digits")
+    ids = ("quality_of_hands", "quality_two", "quality")
+    losses = [Spread(SPACE, id=id) for id in ids]
+    found = run_search(run, "default", analytic.problem(losses=losses, surrogate=False, trials=6))
+    for row in found.front:
+        assert {id: row.noise.get(id) for id in ids} == pytest.approx(dict.fromkeys(ids, 0.0196))
+    assert load_search(run.path) == found
+    said = {"measured": [], "mean_error": 0, "worst_error": 0, "common_factor": 1, "machine_slower": 1, "doubts": []}
+    said |= {"regret": 0.1, "regret_in": ["latency_ms", "quality_of_hands"], "second_search": "default-verified"}
+    (found.folder / "verify.json").write_text(json.dumps(said))
+    verified = read_verified(read_results(run, "default"))
+    assert verified is not None and verified.regret_in == ("latency_ms", "quality_of_hands")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,19 @@ from subdit.core.errors import SearchError
 from subdit.core.files import read_json
 from subdit.space import EncodedSpecs
 
+# Keys that earlier versions wrote into verify.json and correction.json, and those of today.
+_FORMER = {
+    "mean_error": "mean_relative_error",
+    "worst_error": "worst_relative_error",
+    "common_factor": "measured_over_predicted",
+    "machine_slower": "reference_kernel_ratio",
+    "regret": "hypervolume_regret",
+    "regret_in": "hypervolume_figures",
+    "low_ms": "measured_low_ms",
+    "high_ms": "measured_high_ms",
+    "violates": "violates_limit",
+}
+
 
 class Predictions(Protocol):
     """A predictor of latencies: a profile's estimator, or one that measurements correct."""
@@ -31,9 +44,9 @@ class MeasuredSpec:
     predicted_ms: float
     corrected_ms: float
     measured_ms: float
-    low_ms: float
-    high_ms: float
-    violates: bool
+    measured_low_ms: float
+    measured_high_ms: float
+    violates_limit: bool
 
 
 @dataclass(frozen=True)
@@ -44,23 +57,26 @@ class Verified:
         first: name of the search whose front was measured.
         second: name of the search by the corrected table; empty where nothing was corrected.
         correction: of this search's latencies; None where this is the first search.
-        machine_slower: time of the reference kernel over that in the profile; measurements are divided by it.
+        mean_relative_error: of predictions, without their signs; and `worst_relative_error` the largest.
+        measured_over_predicted: the factor that all predictions have in common.
+        reference_kernel_ratio: time of the reference kernel over that in the profile; measurements are divided by it.
         doubts: why the measurements cannot be trusted.
-        regret: fraction of the hypervolume of both fronts that the first lacks; None where there is no second search.
-        regret_in: figures that the hypervolume is of.
+        hypervolume_regret: fraction of the hypervolume of both fronts that the first lacks; None where there is no
+            second search.
+        hypervolume_figures: names of the figures that the hypervolume is of.
     """
 
     first: str
     second: str
     correction: Mapping[str, Any] | None
     measured: tuple[MeasuredSpec, ...]
-    mean_error: float
-    worst_error: float
-    common_factor: float
-    machine_slower: float
+    mean_relative_error: float
+    worst_relative_error: float
+    measured_over_predicted: float
+    reference_kernel_ratio: float
     doubts: tuple[str, ...]
-    regret: float | None
-    regret_in: tuple[str, ...]
+    hypervolume_regret: float | None
+    hypervolume_figures: tuple[str, ...]
 
 
 def read_verified(results: Results) -> Verified | None:
@@ -84,8 +100,11 @@ def read_verified(results: Results) -> Verified | None:
     return None
 
 
-def _verified(said: Mapping[str, Any], first: str, correction: Mapping[str, Any] | None, results: Results) -> Verified:
-    regret, quality = said.get("regret"), str(next(iter(results.config["proxies"])))
+def _verified(
+    stored: Mapping[str, Any], first: str, correction: Mapping[str, Any] | None, results: Results
+) -> Verified:
+    said = _of_today(stored)
+    regret, quality = said.get("hypervolume_regret"), str(next(iter(results.config["proxies"])))
     return Verified(
         first=first,
         second=str(said.get("second_search", "")),
@@ -96,21 +115,28 @@ def _verified(said: Mapping[str, Any], first: str, correction: Mapping[str, Any]
                 predicted_ms=float(entry["predicted_ms"]),
                 corrected_ms=float(entry["corrected_ms"]),
                 measured_ms=float(entry["measured_ms"]),
-                low_ms=float(entry["low_ms"]),
-                high_ms=float(entry["high_ms"]),
-                violates=bool(entry["violates"]),
+                measured_low_ms=float(entry["measured_low_ms"]),
+                measured_high_ms=float(entry["measured_high_ms"]),
+                violates_limit=bool(entry["violates_limit"]),
             )
-            for entry in said["measured"]
+            for entry in map(_of_today, said["measured"])
         ),
-        mean_error=float(said["mean_error"]),
-        worst_error=float(said["worst_error"]),
-        common_factor=float(said["common_factor"]),
-        machine_slower=float(said["machine_slower"]),
+        mean_relative_error=float(said["mean_relative_error"]),
+        worst_relative_error=float(said["worst_relative_error"]),
+        measured_over_predicted=float(said["measured_over_predicted"]),
+        reference_kernel_ratio=float(said["reference_kernel_ratio"]),
         doubts=tuple(map(str, said["doubts"])),
-        regret=None if regret is None else float(regret),
-        # Format 1 called the first proxy, whatever its id was, `quality`.
-        regret_in=tuple(quality if name == "quality" else str(name) for name in said.get("regret_in", ())),
+        hypervolume_regret=None if regret is None else float(regret),
+        hypervolume_figures=tuple(
+            # Format 1 called the first proxy, whatever its id was, `quality`.
+            quality if name == "quality" else str(name)
+            for name in said.get("hypervolume_figures", ())
+        ),
     )
+
+
+def _of_today(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {_FORMER.get(key, key): value for key, value in stored.items()}
 
 
 def predictions(results: Results, profile: DeviceProfile) -> Predictions:

@@ -25,11 +25,11 @@ def verified_lines(verified: Verified, config: Mapping[str, Any]) -> list[Line]:
             (
                 milliseconds(one.predicted_ms),
                 milliseconds(one.measured_ms),
-                interval(one.low_ms, one.high_ms),
+                interval(one.measured_low_ms, one.measured_high_ms),
                 percent(one.predicted_ms / one.measured_ms - 1, sign=True),
                 # What was not believed corrects nothing.
                 milliseconds(one.corrected_ms) if verified.second else "not corrected",
-                ("broken" if one.violates else "kept") if limited else "none",
+                ("broken" if one.violates_limit else "kept") if limited else "none",
             ),
         )
         for one in verified.measured
@@ -39,7 +39,7 @@ def verified_lines(verified: Verified, config: Mapping[str, Any]) -> list[Line]:
 def verified_sentences(verified: Verified, config: Mapping[str, Any]) -> list[str]:
     """Sentences on what was measured, on the errors of the first front, and on which latencies this page shows."""
     count = len(verified.measured)
-    violations = sum(one.violates for one in verified.measured)
+    violations = sum(one.violates_limit for one in verified.measured)
     broken = (
         f"{violations} of them {'breaks' if violations == 1 else 'break'} the latency limit"
         if _latency_limits(config)
@@ -48,17 +48,17 @@ def verified_sentences(verified: Verified, config: Mapping[str, Any]) -> list[st
     first, second = f"“{verified.first}”", f"“{verified.second}”"
     said = [
         f"{_sub_dits(count)} of the front of search {first} {'was' if count == 1 else 'were'} exported with the "
-        f"supernet's weights and measured: predictions were off by {percent(verified.mean_error)} in the mean and "
-        f"{percent(verified.worst_error)} at worst; {broken}."
+        f"supernet's weights and measured: predictions were off by {percent(verified.mean_relative_error)} in the "
+        f"mean and {percent(verified.worst_relative_error)} at worst; {broken}."
     ]
-    if verified.machine_slower != 1.0:
+    if verified.reference_kernel_ratio != 1.0:
         said.append(
-            f"Meanwhile the reference kernel took {verified.machine_slower:.2f} of its time in the profile; what was "
-            "measured is shown divided by that."
+            f"Meanwhile the reference kernel took {verified.reference_kernel_ratio:.2f} of its time in the profile; "
+            "what was measured is shown divided by that."
         )
     if not verified.second:
         return [*said, "Nothing was corrected by it: the latencies of this page are the profile's."]
-    change = f"by a factor of {verified.common_factor:.3f} in common"
+    change = f"by a factor of {verified.measured_over_predicted:.3f} in common"
     if verified.correction is None:
         said.append(
             f"The latencies of this page are not corrected by that. Search {second} is the same search by the table as "
@@ -69,11 +69,11 @@ def verified_sentences(verified: Verified, config: Mapping[str, Any]) -> list[st
             f"All predicted latencies of this page are of the profile's table as corrected by that, {change}; those of "
             f"search {first}, and of others that were not corrected, are not to be compared with them."
         )
-    if verified.regret is not None:
+    if verified.hypervolume_regret is not None:
         said.append(
-            f"By the corrected table the front of {first} lacks {percent(verified.regret, decimals=2)} of the "
-            f"hypervolume that it and the front of {second} have together, in "
-            f"{' and '.join(map(noun, verified.regret_in))}."
+            f"By the corrected table the front of {first} lacks {percent(verified.hypervolume_regret, decimals=2)} of "
+            f"the hypervolume that it and the front of {second} have together, in "
+            f"{' and '.join(map(noun, verified.hypervolume_figures))}."
         )
     return said
 

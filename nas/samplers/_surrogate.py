@@ -76,15 +76,16 @@ class SurrogateError:
     """How far predictions are from evaluations that the surrogate was not fitted on, by cross-validation.
 
     Attributes:
-        evaluations: compared.
-        mean: mean absolute error, in the quality's unit.
-        share: `mean` over the mean absolute deviation of the evaluations from their median; 1 for a useless surrogate.
+        evaluations: number of evaluations compared.
+        mean_absolute_error: in the quality's unit.
+        relative_absolute_error: the same over the mean absolute deviation of the evaluations from their median; 1 for
+            a useless surrogate.
         kendall_tau: rank agreement.
     """
 
     evaluations: int
-    mean: float
-    share: float
+    mean_absolute_error: float
+    relative_absolute_error: float
     kendall_tau: float
 
 

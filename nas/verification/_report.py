@@ -33,15 +33,15 @@ Beyond it the measurements are doubted: the kernel stays in a cache, so a machin
 whole sub-DiTs by another factor."""
 
 
-def doubts(found: Mapping[str, Measurement], machine_slower: float) -> list[str]:
+def doubts(found: Mapping[str, Measurement], reference_kernel_ratio: float) -> list[str]:
     """Why measurements cannot be trusted, in words; a profile of such a machine would count as noisy."""
     from profilers import NOISE_LIMIT
 
     said = []
-    if not 1 / MOST_SLOWER <= machine_slower <= MOST_SLOWER:
+    if not 1 / MOST_SLOWER <= reference_kernel_ratio <= MOST_SLOWER:
         said.append(
-            f"the reference kernel took {machine_slower:.2f} of its time in the profile, which is only believed from "
-            f"{1 / MOST_SLOWER:.2f} to {MOST_SLOWER:.2f}"
+            f"the reference kernel took {reference_kernel_ratio:.2f} of its time in the profile, which is only "
+            f"believed from {1 / MOST_SLOWER:.2f} to {MOST_SLOWER:.2f}"
         )
     interval = float(np.median([one.relative_ci for one in found.values()]))
     split = float(np.sqrt(np.mean(np.square([one.split for one in found.values()]))))
@@ -57,7 +57,7 @@ def measured_report(
     corrected: CorrectedLatencies,
     problem: SearchProblem,
     *,
-    machine_slower: float,
+    reference_kernel_ratio: float,
     doubted: Sequence[str] = (),
 ) -> dict[str, Any]:
     """How far predictions of the first front were off, which limits it broke, and why to doubt the measurements."""
@@ -73,35 +73,37 @@ def measured_report(
                 "spec_hash": row.spec.hash,
                 "predicted_ms": row.latency_ms,
                 "measured_ms": measured.latency_ms,
-                "low_ms": measured.low_ms,
-                "high_ms": measured.high_ms,
+                "measured_low_ms": measured.low_ms,
+                "measured_high_ms": measured.high_ms,
                 "corrected_ms": corrected_ms,
-                "error": row.latency_ms / measured.latency_ms - 1,
-                "violates": any(_taken_ms(name, measured, problem) > limits[name] for name in limited),
+                "relative_error": row.latency_ms / measured.latency_ms - 1,
+                "violates_limit": any(_taken_ms(name, measured, problem) > limits[name] for name in limited),
             }
         )
-    errors = np.abs([entry["error"] for entry in rows])
-    violations = sum(bool(entry["violates"]) for entry in rows)
+    errors = np.abs([entry["relative_error"] for entry in rows])
+    violations = sum(bool(entry["violates_limit"]) for entry in rows)
     broken = f"{violations} of them break the latency limit" if limited else "there was no latency limit to break"
     said = (
         f"{len(rows)} sub-DiTs of the first front measured: predictions off by {errors.mean():.1%} in the mean and "
         f"{errors.max():.1%} at worst, by a factor of {np.exp(corrected.log_scale):.3f} in common; {broken}."
     )
-    if machine_slower != 1.0:
-        said += f" The reference kernel took {machine_slower:.2f} of its time in the profile; that is taken out."
+    if reference_kernel_ratio != 1.0:
+        said += (
+            f" The reference kernel took {reference_kernel_ratio:.2f} of its time in the profile; that is taken out."
+        )
     if doubted:
         said = f"Not to be believed, as {'; '.join(doubted)}. {said}"
     return {
         "measured": rows,
-        "mean_error": float(errors.mean()),
-        "worst_error": float(errors.max()),
-        "common_factor": float(np.exp(corrected.log_scale)),
+        "mean_relative_error": float(errors.mean()),
+        "worst_relative_error": float(errors.max()),
+        "measured_over_predicted": float(np.exp(corrected.log_scale)),
         "residual_ci": corrected.residual_ci,
-        "violations": violations,
-        "machine_slower": machine_slower,
-        "noisy": bool(doubted),
+        "violation_count": violations,
+        "reference_kernel_ratio": reference_kernel_ratio,
+        "doubted": bool(doubted),
         "doubts": list(doubted),
-        "said": said,
+        "summary": said,
     }
 
 
@@ -124,7 +126,7 @@ def report(
     weighed, names = problem.objectives.weighed, problem.objectives.names
     regret = _regret(first, second, problem)
     said = (
-        f"{measured['said']} By the corrected table the first front lacks {regret:.2%} of the hypervolume of both "
+        f"{measured['summary']} By the corrected table the first front lacks {regret:.2%} of the hypervolume of both "
         f"fronts together, in {' and '.join(map(noun, weighed))}"
     )
     if len(names) > len(weighed):
@@ -134,11 +136,11 @@ def report(
         said += " The latency that was corrected is neither an objective nor limited, so correcting it changes nothing."
     return {
         **measured,
-        "regret": regret,
-        "regret_in": list(weighed),
+        "hypervolume_regret": regret,
+        "hypervolume_figures": list(weighed),
         "second_search": second.folder.name,
         "picks": {name: pick.to_dict() for name, pick in second.picks.items()},
-        "said": said,
+        "summary": said,
     }
 
 

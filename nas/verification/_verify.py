@@ -129,7 +129,7 @@ def verify_search(
     found = {name: _at_speed(one, slower) for name, one in found.items()}
     measured = np.asarray([found[row.spec.hash].latency_ms for row in chosen])
     corrected = correct(space, problem.tables.latencies, encoded, measured)
-    said = measured_report(chosen, found, corrected, problem, machine_slower=slower, doubted=doubted)
+    said = measured_report(chosen, found, corrected, problem, reference_kernel_ratio=slower, doubted=doubted)
     problem = problem.with_latencies(corrected)
     said |= {KEY: first.config.get(KEY, NO_PART)}
     file = write_json(first.folder / "verify.json", said)

@@ -130,8 +130,8 @@ def _print(result: SearchResult) -> None:
         if error:
             click.echo(
                 f"surrogate of {name}, cross-validated on {error['evaluations']} evaluations: mean error "
-                f"{error['mean']:.2g} ({error['share']:.0%} of the spread), Kendall tau {error['kendall_tau']:.2f}; "
-                f"it predicted {config['candidates_scored']:,} candidates"
+                f"{error['mean_absolute_error']:.2g} ({error['relative_absolute_error']:.0%} of the spread), Kendall "
+                f"tau {error['kendall_tau']:.2f}; it predicted {config['candidates_scored']:,} candidates"
             )
     ties = sum(bool(trial.tie) for trial in result.front)
     if ties:
@@ -156,7 +156,7 @@ def _print(result: SearchResult) -> None:
     for name, pick in result.picks.items():
         click.echo(f"{name}: {pick.why}")
     if "verified" in config:
-        click.echo("\n" + config["verified"]["said"])
+        click.echo("\n" + config["verified"]["summary"])
     click.echo(f"\n{result.folder}")
 
 

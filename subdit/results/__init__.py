@@ -3,8 +3,8 @@
 `nas` writes them, `reports` and other programs read them; neither torch nor optuna is needed.
 """
 
-from subdit.results._format_1 import upgrade_config
-from subdit.results._format_1 import upgrade_notes
+from subdit.results._earlier_names import upgrade_config
+from subdit.results._earlier_names import upgrade_notes
 from subdit.results._search import PICK_NAMES
 from subdit.results._search import SEARCH_FORMAT
 from subdit.results._search import Pick

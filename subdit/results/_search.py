@@ -16,8 +16,8 @@ from subdit.core.errors import SearchError
 from subdit.core.files import read_json
 from subdit.core.files import write_json
 from subdit.core.run import Run
-from subdit.results._format_1 import upgrade_config
-from subdit.results._format_1 import upgrade_name
+from subdit.results._earlier_names import upgrade_config
+from subdit.results._earlier_names import upgrade_name
 from subdit.results._trials import Trial
 from subdit.results._trials import read_trials
 from subdit.results._trials import trials_to_frame
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SEARCH_FORMAT = 2
-"""Named in search.json; 1 is read by `_format_1`."""
+"""Named in search.json; 1 is read by `_earlier_names`."""
 PICK_NAMES = ("fastest", "balanced", "best")
 """Picks that every search has."""
 
@@ -115,7 +115,7 @@ def load_search(run: Path | str, name: str = "default") -> SearchResult:
     for key, kind in (("objectives", list), ("proxies", dict), ("constraints", dict)):
         if not isinstance(config.get(key), kind) or not (config[key] or key == "constraints"):
             raise SearchError(f"The file {folder / 'search.json'} is damaged (no {key}); search again with --force.")
-    rename = str if config == stored else lambda column: upgrade_name(column, config["proxies"])
+    rename = str if stored.get("subdit_search", 1) != 1 else lambda column: upgrade_name(column, config["proxies"])
     trials = read_trials(folder / "trials.csv", config["space"], rename=rename)
     result = SearchResult(folder, config, trials, {})
     if trials and (missing := {config["objectives"][0], result.quality} - trials[0].values().keys()):

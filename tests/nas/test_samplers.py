@@ -170,12 +170,12 @@ def test_the_error_that_is_shown_is_that_on_the_unseen() -> None:
     quality = np.asarray([loss.evaluate(spec) for spec in space.decode(encoded)])
     shown = surrogate_error(space, encoded[:200], quality[:200])
     unseen = np.abs(fit_surrogate(space, encoded[:200], quality[:200]).predict(encoded[200:]) - quality[200:]).mean()
-    assert shown is not None and 0.7 < shown.mean / unseen < 1.4
-    assert shown.kendall_tau > 0.7 and shown.share < 0.4
+    assert shown is not None and 0.7 < shown.mean_absolute_error / unseen < 1.4
+    assert shown.kendall_tau > 0.7 and shown.relative_absolute_error < 0.4
     assert surrogate_error(space, encoded[:20], quality[:20]) is None
     noise = np.random.default_rng(2).standard_normal(200)
     hopeless = surrogate_error(space, encoded[:200], noise)
-    assert hopeless is not None and hopeless.share > 0.9 and abs(hopeless.kendall_tau) < 0.2
+    assert hopeless is not None and hopeless.relative_absolute_error > 0.9 and abs(hopeless.kendall_tau) < 0.2
 
 
 def test_drawn_surrogates_spread_as_widely_as_they_are_unsure() -> None:

@@ -162,15 +162,15 @@ def test_a_search_is_corrected_and_says_how_wrong_it_was(tmp_path: Path, asked: 
     said = json.loads((first.folder / "verify.json").read_text())
     real = measure({row.spec.hash: row.spec for row in chosen})
     errors = [row.latency_ms / real[row.spec.hash].latency_ms - 1 for row in chosen]
-    assert said["mean_error"] == pytest.approx(np.abs(errors).mean())
-    assert said["violations"] == sum(found.latency_ms > 3.0 for found in real.values()) > 0
-    assert 0 < said["regret"] < 1
+    assert said["mean_relative_error"] == pytest.approx(np.abs(errors).mean())
+    assert said["violation_count"] == sum(found.latency_ms > 3.0 for found in real.values()) > 0
+    assert 0 < said["hypervolume_regret"] < 1
     assert second.folder.name == "default-verified"
     # What the corrected search promises holds on the device.
     kept = measure({row.spec.hash: row.spec for row in second.front})
     assert max(found.latency_ms for found in kept.values()) < 3.0 * 1.06
     assert all(kept[row.spec.hash].latency_ms < row.latency_high_ms for row in second.front)
-    assert "break the latency limit" in said["said"] and said["said"].count(".") >= 2
+    assert "break the latency limit" in said["summary"] and said["summary"].count(".") >= 2
     # Asked for again, it is measured and searched again.
     again = verified(run, first, asked, count=8, measure=measure)
     assert again.front == second.front
@@ -193,13 +193,13 @@ def test_a_machine_that_is_slower_as_a_whole_is_no_error_of_the_table(tmp_path: 
     second = verified(run, first, known, count=4, measure=slowed)
     said = second.config["verified"]
     assert (
-        said["machine_slower"] == pytest.approx(1.2)
-        and not said["noisy"]
-        and said["mean_error"] < 1e-9
-        and said["violations"] == 0
+        said["reference_kernel_ratio"] == pytest.approx(1.2)
+        and not said["doubted"]
+        and said["mean_relative_error"] < 1e-9
+        and said["violation_count"] == 0
     )
     assert [(row.spec, row.latency_ms) for row in second.front] == [(row.spec, row.latency_ms) for row in first.front]
-    assert "1.20 of its time" in said["said"]
+    assert "1.20 of its time" in said["summary"]
 
 
 @pytest.mark.parametrize(
@@ -235,9 +235,9 @@ def test_a_noisy_machine_corrects_nothing_unless_allowed(
         verified(run, first, known, **options)
     assert "--allow-noisy" in str(caught.value) and not run.search("default-verified").exists()
     kept = json.loads((first.folder / "verify.json").read_text())
-    assert kept["noisy"] and said in kept["said"] and len(kept["measured"]) == 3 and "second_search" not in kept
+    assert kept["doubted"] and said in kept["summary"] and len(kept["measured"]) == 3 and "second_search" not in kept
     allowed = verified(run, first, known, allow_noisy=True, **options).config["verified"]
-    assert allowed["noisy"] and said in allowed["said"] and allowed["second_search"] == "default-verified"
+    assert allowed["doubted"] and said in allowed["summary"] and allowed["second_search"] == "default-verified"
 
 
 def slower_by(factor: float) -> Measure:
@@ -294,7 +294,7 @@ def test_a_pick_that_the_corrected_table_puts_out_of_reach_is_left_out(tmp_path:
     assert name not in second.picks and "No sub-DiT within the limits" in second.config["missed_picks"][name]
     assert load_search(run.path, "default-verified").picks == second.picks
     said = json.loads((first.folder / "verify.json").read_text())
-    assert len(said["measured"]) == 4 and "regret" in said
+    assert len(said["measured"]) == 4 and "hypervolume_regret" in said
 
 
 def slow_share(fronts: list[list[tuple[float, float]]]) -> float:
@@ -328,10 +328,11 @@ def test_regret_is_in_the_objectives_of_the_question(tmp_path: Path, asked: Sear
     kept = [row for row in first.front if 1.3 * row.latency_ms <= 3.0]
     assert 0 < len(kept) < len(first.front)
     fronts = [[(float(row.params), row.value("analytic")) for row in rows] for rows in (kept, second.front)]
-    assert said["regret"] == pytest.approx(1 - slow_share(fronts), abs=0.004) and said["regret"] > 0.01
-    assert said["regret_in"] == ["params", "analytic"]
-    assert "of the hypervolume of both fronts together, in number of parameters and analytic." in said["said"]
-    assert "neither an objective nor limited" not in said["said"]
+    assert said["hypervolume_regret"] == pytest.approx(1 - slow_share(fronts), abs=0.004)
+    assert said["hypervolume_regret"] > 0.01
+    assert said["hypervolume_figures"] == ["params", "analytic"]
+    assert "of the hypervolume of both fronts together, in number of parameters and analytic." in said["summary"]
+    assert "neither an objective nor limited" not in said["summary"]
 
 
 def test_a_search_without_latency_says_that_correcting_it_changes_nothing(tmp_path: Path, asked: SearchProblem) -> None:
@@ -345,7 +346,7 @@ def test_a_search_without_latency_says_that_correcting_it_changes_nothing(tmp_pa
     first = searched(run, small, 25)
     options = {"count": 3}
     said = verified(run, first, small, measure=slower_by(1.3), **options).config["verified"]
-    assert said["regret"] == 0 and "correcting it changes nothing" in said["said"]
+    assert said["hypervolume_regret"] == 0 and "correcting it changes nothing" in said["summary"]
 
 
 def test_pictures_are_corrected_too(tmp_path: Path, asked: SearchProblem) -> None:
@@ -363,8 +364,8 @@ def test_pictures_are_corrected_too(tmp_path: Path, asked: SearchProblem) -> Non
     said = second.config["verified"]
     # A picture of the digits is four steps and nothing else.
     exact = [1.5 * 4 * row.latency_ms for row in most_promising(first, 6)]
-    assert said["violations"] == sum(value > 10.0 for value in exact) > 0
-    assert "break the latency limit" in said["said"] and said["regret"] > 0
+    assert said["violation_count"] == sum(value > 10.0 for value in exact) > 0
+    assert "break the latency limit" in said["summary"] and said["hypervolume_regret"] > 0
     for row in second.front:
         slow = 1.5 * 4 * float(analytic.Latency(SPACE).estimate(SPACE.encode([row.spec])).latency_ms[0])
         assert row.value("pipeline_ms") == pytest.approx(slow, rel=1e-6) and slow <= 10.0
@@ -380,7 +381,7 @@ def test_measurements_are_kept_where_nothing_keeps_the_limits_any_more(tmp_path:
         verified(run, first, tight, count=3, measure=slower_by(2.0))
     said = json.loads((first.folder / "verify.json").read_text())
     assert [entry["spec_hash"] for entry in said["measured"]] == [row.spec.hash for row in most_promising(first, 3)]
-    assert said["violations"] == 3 and not run.search("default-verified").exists()
+    assert said["violation_count"] == 3 and not run.search("default-verified").exists()
 
 
 def here(**changes: str) -> DeviceProfile:

@@ -44,13 +44,14 @@ def record(run: Path, **more: Any) -> dict[str, Any]:
         "measured": [
             {
                 "spec": str(trial.spec), "spec_hash": trial.spec.hash, "predicted_ms": one, "corrected_ms": 1.36 * one,
-                "measured_ms": 1.375 * one, "low_ms": 1.37 * one, "high_ms": 1.38 * one, "error": 1 / 1.375 - 1,
-                "violates": at == 2,
+                "measured_ms": 1.375 * one, "measured_low_ms": 1.37 * one, "measured_high_ms": 1.38 * one,
+                "relative_error": 1 / 1.375 - 1, "violates_limit": at == 2,
             }
             for at, (trial, one) in enumerate(zip(front, ms, strict=True))
         ],
-        "mean_error": 0.2727, "worst_error": 0.2828, "common_factor": 1.35, "left_over": 0.05, "violations": 1,
-        "machine_slower": 1.07, "noisy": False, "doubts": [], "said": "", **more,
+        "mean_relative_error": 0.2727, "worst_relative_error": 0.2828, "measured_over_predicted": 1.35,
+        "residual_ci": 0.05, "violation_count": 1, "reference_kernel_ratio": 1.07, "doubted": False, "doubts": [],
+        "summary": "", **more,
     }  # fmt: skip
 
 
@@ -60,7 +61,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SUBDIT_HOME", str(tmp_path / "home"))
     folder = make_run(tmp_path / "run", measured=False, limit_ms=1.1)
     add_search(folder, "on-other", device="other-phone/tflite/int8/t4", slower="ffn")
-    said = record(folder, regret=0.0321, regret_in=["latency_ms", "validation_loss"], second_search="default-verified")
+    figures = ["latency_ms", "validation_loss"]
+    found = {"hypervolume_regret": 0.0321, "hypervolume_figures": figures, "second_search": "default-verified"}
+    said = record(folder, **found)
     (folder / "searches" / "default" / "verify.json").write_text(json.dumps(said))
     trials = read_results(Run(folder), "default").trials
     encoded = SPACE.encode([trial.spec for trial in trials])
@@ -145,7 +148,7 @@ def test_a_corrected_search_of_another_device_is_said_to_be_corrected(run: Path)
 
 def test_what_is_not_to_be_believed_is_a_warning(run: Path) -> None:
     why = "the reference kernel took 1.82 of its time in the profile"
-    (run / "searches" / "default" / "verify.json").write_text(json.dumps(record(run, noisy=True, doubts=[why])))
+    (run / "searches" / "default" / "verify.json").write_text(json.dumps(record(run, doubted=True, doubts=[why])))
     for text in pages(run, "default"):
         assert f"not to be believed: {why}. Nothing was corrected." in text
         assert "not corrected" in text and "hypervolume" not in text
@@ -155,6 +158,36 @@ def test_what_is_not_to_be_believed_is_a_warning(run: Path) -> None:
     file.write_text(json.dumps(stored))
     for text in pages(run, "default-verified"):
         assert f"not to be believed: {why}. Search “default-verified” was corrected by it all the same." in text
+
+
+EARLIER = {
+    "mean_relative_error": "mean_error",
+    "worst_relative_error": "worst_error",
+    "measured_over_predicted": "common_factor",
+    "residual_ci": "left_over",
+    "violation_count": "violations",
+    "reference_kernel_ratio": "machine_slower",
+    "doubted": "noisy",
+    "summary": "said",
+    "hypervolume_regret": "regret",
+    "hypervolume_figures": "regret_in",
+    "measured_low_ms": "low_ms",
+    "measured_high_ms": "high_ms",
+    "relative_error": "error",
+    "violates_limit": "violates",
+}
+
+
+def test_a_verification_of_an_earlier_version_is_shown_alike(run: Path) -> None:
+    now = {search: pages(run, search)[1] for search in ("default", "default-verified")}
+    for name, file in (("default", "verify.json"), ("default-verified", "correction.json")):
+        path = run / "searches" / name / file
+        text = path.read_text()
+        for today, former in EARLIER.items():
+            assert f'"{today}":' in text
+            text = text.replace(f'"{today}":', f'"{former}":')
+        path.write_text(text)
+    assert {search: pages(run, search)[1] for search in now} == now
 
 
 def test_a_correction_that_an_earlier_search_left_behind_is_not_believed(run: Path) -> None:

@@ -157,11 +157,21 @@ def test_a_proxy_of_today_may_have_a_name_that_format_1_would_have_given(tmp_pat
     for row in found.front:
         assert {id: row.noise.get(id) for id in ids} == pytest.approx(dict.fromkeys(ids, 0.0196))
     assert load_search(run.path) == found
-    said = {"measured": [], "mean_error": 0, "worst_error": 0, "common_factor": 1, "machine_slower": 1, "doubts": []}
-    said |= {"regret": 0.1, "regret_in": ["latency_ms", "quality_of_hands"], "second_search": "default-verified"}
+    said = {"mean_relative_error": 0, "worst_relative_error": 0, "measured_over_predicted": 1, "measured": []}
+    said |= {"reference_kernel_ratio": 1, "doubts": [], "hypervolume_figures": ["latency_ms", "quality_of_hands"]}
     (found.folder / "verify.json").write_text(json.dumps(said))
     verified = read_verified(read_results(run, "default"))
-    assert verified is not None and verified.regret_in == ("latency_ms", "quality_of_hands")
+    assert verified is not None and verified.hypervolume_figures == ("latency_ms", "quality_of_hands")
+
+
+@pytest.mark.parametrize("format", [1, 2])
+def test_errors_of_a_surrogate_have_their_names_of_today(format: int) -> None:
+    former = {"evaluations": 40, "mean": 0.1, "share": 0.2, "kendall_tau": 0.8}
+    today = {"evaluations": 40, "mean_absolute_error": 0.1, "relative_absolute_error": 0.2, "kendall_tau": 0.8}
+    config = {"subdit_search": format, "surrogate_error": {"two": former, "three": None}}
+    assert upgrade_config(config)["surrogate_error"] == {"two": today, "three": None}
+    now = {"subdit_search": 2, "surrogate_error": {"two": today}}
+    assert upgrade_config(now) == now
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""Searches in format 1, of subdit before 0.3: their names as format 2 has them. Nothing else knows the old names.
+"""Searches of earlier versions: their names as this version has them. Nothing else knows the old names.
 
-There the first quality proxy was called `quality` and another one `quality_ID`, a limit `max_FIGURE`, and trials of a
-study carried `redrawn` and `looked_at`.
+In format 1 the first quality proxy was called `quality` and another one `quality_ID`, a limit `max_FIGURE`, and trials
+of a study carried `redrawn` and `looked_at`. In either format the errors of a surrogate were `mean` and `share`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,13 @@ _KEYS = {
 }
 
 
+_ERROR_KEYS = {"mean": "mean_absolute_error", "share": "relative_absolute_error"}
+
+
 def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What search.json or a study says of a search, in the names of format 2; equal to `config` where it has those."""
+    """What search.json or a study says of a search, in the names of today; equal to `config` where it has those."""
+    if isinstance(errors := config.get("surrogate_error"), dict):
+        config = {**config, "surrogate_error": {name: _error(error) for name, error in errors.items()}}
     if config.get("subdit_search", 1) != 1:
         return dict(config)
     proxies = _proxies(config)
@@ -40,6 +45,11 @@ def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(errors, dict):
         upgraded["surrogate_error"] = {upgrade_name(name, proxies): error for name, error in errors.items()}
     return upgraded
+
+
+def _error(error: Any) -> Any:
+    """Of a surrogate; None where there was none."""
+    return {_ERROR_KEYS.get(key, key): value for key, value in error.items()} if isinstance(error, dict) else error
 
 
 def upgrade_name(name: str, proxies: Mapping[str, Any]) -> str:

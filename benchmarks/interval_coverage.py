@@ -197,9 +197,7 @@ def with_whole(one: Stored) -> Judged | None:
 def without_whole(one: Stored, everything: Sequence[Stored]) -> Judged:
     """By the table alone, with what other runtimes and spaces say of plain sums."""
     others = assumed_of([other for other in everything if other.group != one.group])
-    return judge(
-        LatencyEstimator(_table_alone(one.profile), one.profile.search_space, plain_sums=others), one.judged
-    )
+    return judge(LatencyEstimator(_table_alone(one.profile), one.profile.search_space, plain_sums=others), one.judged)
 
 
 def judge(estimator: LatencyEstimator, entries: Sequence[WholeLatency]) -> Judged:

@@ -31,15 +31,16 @@ from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
+from supernet.data.data_sets import checkpoint_data
 from supernet.data.digits import DataSplit
-from supernet.data.digits import load_data
+from supernet.data.digits import digits
 from supernet.distillation.kdmd import KDMDConfig
 from supernet.distillation.kdmd import distill_kdmd
 from supernet.evaluation.metrics import frechet_distance
+from supernet.evaluation.run_reference import run_judge
 from supernet.evaluation.samples import PER_CLASS
 from supernet.evaluation.samples import Judgement
 from supernet.evaluation.samples import judge_sampling
-from supernet.evaluation.samples import pixel_judge
 from supernet.few_step_adapter import load_few_step_teacher
 
 SEEDS = 3
@@ -75,7 +76,7 @@ def ablation(run: Run, name: str, config: KDMDConfig, spec: SubDiTSpec, scale: f
     if not (folder / "config.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         student = load_supernet(run.supernet).extract(spec)
-        train = load_data("digits").train
+        train = checkpoint_data(run.supernet, get_space("digits"))
         teacher = load_few_step_teacher(run)
         print(f"  distilling: {name} ({config.steps} iterations)", file=sys.stderr, flush=True)
         distill_kdmd(student, teacher, train, folder / "state.safetensors", config=config, guidance_scale=scale)
@@ -90,8 +91,8 @@ def main() -> None:
     parser.add_argument("--no-ablations", action="store_true")
     arguments = parser.parse_args()
     run = Run(arguments.run).require()
-    space, data = get_space("digits"), load_data("digits")
-    judge = pixel_judge(data, "digits")
+    space, data = get_space("digits"), digits()
+    judge = run_judge(run.supernet, space)
     supernet = load_supernet(run.supernet)
     spec = SubDiTSpec.from_dict(read_pick(run, "balanced")["spec"])
     distilled = read_json(run.pick(spec.hash) / "distilled.json", "distilled pick")

@@ -1,7 +1,7 @@
 """Write docs/results.md and the table in README.md from the last results that lie in benchmarks/results.
 
-    python benchmarks/results_page.py           # write both
-    python benchmarks/results_page.py --check   # exit 1 where one of them is not up to date
+python benchmarks/results_page.py           # write both
+python benchmarks/results_page.py --check   # exit 1 where one of them is not up to date
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -355,11 +356,13 @@ def main() -> None:
 
 def fixed_triples(run: Run, space_name: str) -> ValidationLoss:
     """The default proxy on 160 triples."""
-    from supernet.data.digits import load_data
+    from supernet.data.digits import DigitsDataSet
+    from supernet.data.digits import digits
     from supernet.evaluation.validation_loss import validation_set
 
-    images = load_data(space_name).validation.take(range(IMAGES))
-    return ValidationLoss(run.supernet, space_name, data=validation_set(space_name, data=images, per_image=PER_IMAGE))
+    some = replace(digits(), validation=digits().validation.take(range(IMAGES)))
+    data = DigitsDataSet(get_space(space_name), split=some)
+    return ValidationLoss(run.supernet, space_name, data=validation_set(data, per_image=PER_IMAGE))
 
 
 class SubLatencies:

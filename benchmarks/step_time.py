@@ -34,14 +34,14 @@ def measure(threads: int, rounds: int) -> dict[str, list[float]]:
     import torch
 
     from subdit.space import get_space
-    from supernet.data.digits import load_data
+    from supernet.data.digits import DigitsDataSet
     from supernet.parallel import run_shards
     from supernet.training.config import TrainingConfig
     from supernet.training.trainer import Trainer
 
     torch.set_num_threads(threads)
-    config, data = TrainingConfig(), load_data("digits").train
-    before, after = (Trainer(get_space("digits"), data, config) for _ in range(2))
+    config, space = TrainingConfig(), get_space("digits")
+    before, after = (Trainer(space, DigitsDataSet(space), config) for _ in range(2))
     muons = [optimizer for optimizer in after.optimizers if isinstance(optimizer, torch.optim.Muon)]
     owned = [parameter for muon in muons for group in muon.param_groups for parameter in group["params"]]
     mine = {id(parameter) for parameter in owned}

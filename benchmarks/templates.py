@@ -24,6 +24,7 @@ from profilers import cpu_model
 from subdit.core.files import write_atomic
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
+from supernet.data.digits import DigitsDataSet
 from supernet.evaluation.validation_loss import predicted_velocities
 from supernet.evaluation.validation_loss import validation_set
 from supernet.model.dit import example_inputs
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     space = get_space("digits")
     supernet = ElasticDiT(space="digits").train()
     specs = space.decode(space.sample(np.random.default_rng(0), options.count))
-    data = validation_set("digits")
+    data = validation_set(DigitsDataSet(space))
     generator = torch.Generator().manual_seed(0)
     latents, noise = (torch.randn(64, 1, 8, 8, generator=generator) for _ in range(2))
     text = tuple(example_inputs(space, batch=64).values())[2:]

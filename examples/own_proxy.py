@@ -1,6 +1,6 @@
 """Search with a quality proxy of your own: any number that ranks sub-DiTs, lower is better.
 
-    python examples/own_proxy.py runs/example     # a run that was trained, such as runs/demo
+python examples/own_proxy.py runs/example     # a run that was trained, such as runs/demo
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Predict the latency of sub-DiTs on a device from its profile. Needs no torch.
 
-    python examples/predict_latency.py
+python examples/predict_latency.py
 """
 
 from __future__ import annotations

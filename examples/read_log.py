@@ -1,6 +1,6 @@
 """Read what another tool logged about any model. Needs no torch.
 
-    python examples/read_log.py benchmark_model.txt
+python examples/read_log.py benchmark_model.txt
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from subdit.core.errors import SpaceError
 from subdit.core.weights import supernet_digest
 from subdit.space import recorded_space
 from subdit.space import register_space
+from supernet.data.data_record import DataRecord
+from supernet.data.data_record import write_record
 from supernet.model.dit import SubDiT
 from supernet.model.elastic import ElasticDiT
 from supernet.recipe import MANY_STEPS
@@ -61,15 +63,20 @@ def load_sub_dit(path: Path) -> SubDiT:
     return model
 
 
-def save_model(model: ModelMixin, folder: Path, *, recipe: SamplingRecipe = MANY_STEPS) -> Path:
+def save_model(
+    model: ModelMixin, folder: Path, *, recipe: SamplingRecipe = MANY_STEPS, data: DataRecord | None = None
+) -> Path:
     """Save a model so that a process killed at any moment leaves the whole folder or none; replaces an old one.
 
-    `recipe`, how the model is sampled, goes beside the weights: many steps unless it is a student.
+    `recipe`, how the model is sampled, goes beside the weights: many steps unless it is a student. So does `data`, what
+    it was trained on.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
     write_recipe(recipe, temporary)
+    if data is not None:
+        write_record(data, temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
     return folder

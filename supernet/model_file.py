@@ -22,6 +22,7 @@ from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from subdit.space import recorded_space
 from subdit.space import register_space
+from supernet.data.data_record import DataRecord
 from supernet.recipe import SamplingRecipe
 from supernet.recipe import checked_recipe
 from supernet.tflite import load_tflite
@@ -38,22 +39,36 @@ class VelocityModel:
         spec: which sub-DiT it is.
         recipe: how it is sampled.
         velocity: (x_t, timestep, one tensor per text encoder) to velocity, each for a batch of one.
+        data: what it was trained on, None where an earlier version did not say.
         note: a sentence where the recipe is not the model's own, else "".
     """
 
     spec: SubDiTSpec
     recipe: SamplingRecipe
     velocity: Callable[..., Array]
+    data: DataRecord | None = None
     note: str = ""
 
 
-def card(spec: SubDiTSpec, recipe: SamplingRecipe, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a sampler must know of an exported model of that config; JSON beside it."""
+@dataclass(frozen=True)
+class SamplingCard:
+    """What a sampler must know of an exported model: its sub-DiT, how it is sampled, what it was trained on."""
+
+    spec: SubDiTSpec
+    recipe: SamplingRecipe
+    data: DataRecord | None
+
+
+def card(
+    spec: SubDiTSpec, recipe: SamplingRecipe, config: Mapping[str, Any], data: DataRecord | None = None
+) -> dict[str, Any]:
+    """The card of an exported model of that config, as JSON beside it."""
     kept = {key: config.get(key) for key in ("space", "space_hash", "space_definition")}
-    return {"spec": spec.to_dict(), "steps": recipe.steps, "shift": recipe.shift, **kept}
+    trained_on = None if data is None else data.to_dict()
+    return {"spec": spec.to_dict(), "steps": recipe.steps, "shift": recipe.shift, "data": trained_on, **kept}
 
 
-def read_card(model: Path) -> tuple[SubDiTSpec, SamplingRecipe]:
+def read_card(model: Path) -> SamplingCard:
     """The card beside an exported model; raises `SampleError` where it is missing or damaged."""
     path = model.with_suffix(".json")
     if not path.is_file():
@@ -64,13 +79,14 @@ def read_card(model: Path) -> tuple[SubDiTSpec, SamplingRecipe]:
     try:
         found = read_json(path, "sampling card")
         spec, recipe = SubDiTSpec.from_dict(found["spec"]), checked_recipe(found["steps"], found["shift"])
+        data = None if found.get("data") is None else DataRecord.from_dict(found["data"])
         if found.get("space_definition") is not None:
             register_space(recorded_space(found, f"The sampling card {path}"))
     except (RunError, SpecError, LookupError, TypeError, ValueError, AttributeError):
         recipe = None
     if recipe is None:
         raise SampleError(f"The sampling card {path} is damaged; copy it from where the model was exported.")
-    return spec, recipe
+    return SamplingCard(spec, recipe, data)
 
 
 def open_model_file(path: Path) -> VelocityModel:
@@ -85,15 +101,15 @@ def open_model_file(path: Path) -> VelocityModel:
             f"The file {path} is no exported model; name a file that ends in {' or '.join(_OPENERS)}, or the folder of "
             "a checkpoint."
         )
-    spec, recipe = read_card(path)
+    found = read_card(path)
     velocity, shapes = _OPENERS[path.suffix](path)
-    expected = input_shapes(get_space(spec.space))
+    expected = input_shapes(get_space(found.spec.space))
     if shapes != expected:
         raise SampleError(
             f"The model {path} reads inputs of {_shown(shapes)}, its sampling card is of one that reads "
             f"{_shown(expected)}; copy the card that was exported with it."
         )
-    return VelocityModel(spec, recipe, velocity)
+    return VelocityModel(found.spec, found.recipe, velocity, found.data)
 
 
 def input_shapes(space: SearchSpace) -> Shapes:

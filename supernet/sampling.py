@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +15,15 @@ from subdit.core.files import read_json
 from subdit.core.origin import warn_of_stale_model
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
+from subdit.core.run import Run
 from subdit.space import get_space
-from supernet.data.text import encode_prompts
+from supernet.data.data_record import DataRecord
+from supernet.data.data_record import read_full_record
+from supernet.data.data_sets import digits_record
+from supernet.data.latent_codec import are_pixels
+from supernet.data.latent_codec import open_latent_codec
+from supernet.data.picture import to_unit_range
+from supernet.data.prompt_encoders import open_prompt_encoders
 from supernet.model_file import VelocityModel
 from supernet.model_file import input_shapes
 from supernet.model_file import open_model_file
@@ -50,18 +58,25 @@ def sample(
     steps: int | None = None,
     shift: float | None = None,
     seed: int = 0,
+    text: Mapping[str, str] | None = None,
+    vae: Path | None = None,
     progress: ProgressCallback = no_progress,
     say: Callable[[str], None] = lambda text: None,
 ) -> Array:
-    """One sample (channels, size, size) per prompt, by an exported model, without torch, or by a saved checkpoint.
+    """One picture (channels, size, size) in [-1, 1] per prompt, by an exported model or a saved checkpoint.
+
+    The text encoders are those of training, and so is the autoencoder that turns latents into pictures. Exported models
+    run without torch; text encoders of transformers and autoencoders need it.
 
     Args:
-        model: a file that `export` wrote, .onnx for ONNX Runtime or .tflite for LiteRT or tflite-runtime, or a folder
-            that holds a sub-DiT or a supernet (then its full network).
+        model: a file that `export` wrote, .onnx for ONNX Runtime or .tflite for LiteRT or tflite-runtime, a folder that
+            holds a sub-DiT or a supernet (then its full network), or a run (then its supernet).
         prompts: what to draw.
         steps: Euler steps, and
         shift: time shift; by default what the card beside the file, or scheduler_config.json in the folder, says.
         seed: of the noise.
+        text: by text input where its encoder lies now, and
+        vae: where the autoencoder lies; by default where they were when the data was encoded.
         progress: reports samples.
         say: is told, before the first sample, in how many steps and with which shift the samples are drawn, and where
             the model does not say so itself.
@@ -69,24 +84,28 @@ def sample(
     Raises:
         SampleError: no such model, a damaged one, one without card, a prompt that the text encoder cannot read, or less
             than one step.
-        CheckpointError: the checkpoint, or its recipe, is damaged.
+        DataError: a text encoder or the autoencoder is not there, or is not the one of training.
+        CheckpointError: the checkpoint, its recipe, or what it says of its data, is damaged.
         MissingExtraError: the runtime of the file is not installed.
     """
     if steps is not None and steps < 1:
         raise SampleError(f"A sample cannot be drawn in {steps} steps; take at least 1.")
     if not model.exists():
         raise SampleError(f"There is no model at {model}; name an exported file or a checkpoint folder.")
+    if (model / "manifest.json").is_file():
+        model = Run(model).supernet
     warn_of_stale_model(model)
     made = (open_model_file if model.is_file() else _checkpoint)(model)
     space = get_space(made.spec.space)
-    text = encode_prompts(space, prompts)
+    data = (made.data or digits_record(space)).moved(text=text, vae=vae)
+    embeddings = open_prompt_encoders(data.key["text"], data.places, data.null).embed(prompts)
     recipe = SamplingRecipe(steps or made.recipe.steps, made.recipe.shift if shift is None else shift)
     if made.note and (steps is None or shift is None):
         say(f"{made.note} --steps and --shift choose others.")
     say(f"Sampling in {recipe}.")
     drawn = []
     for index in range(len(prompts)):
-        conditions = tuple(tokens[index : index + 1] for tokens in text)
+        conditions = tuple(tokens[index : index + 1] for tokens in embeddings)
         noise = np.random.default_rng([seed, index]).standard_normal(input_shapes(space)[0]).astype(np.float32)
         drawn.append(
             sample_euler(
@@ -97,7 +116,15 @@ def sample(
             )
         )
         progress(index + 1, len(prompts), "")
-    return np.concatenate(drawn)
+    return _pictures(np.concatenate(drawn), data)
+
+
+def _pictures(latents: Array, data: DataRecord) -> Array:
+    if are_pixels(data.key):
+        return latents
+    codec = open_latent_codec(data.key, data.places)
+    # One at a time: a decoder takes far more memory than the DiT.
+    return np.concatenate([to_unit_range(codec.decode(latents[index : index + 1])) for index in range(len(latents))])
 
 
 def _checkpoint(folder: Path) -> VelocityModel:
@@ -115,4 +142,4 @@ def _checkpoint(folder: Path) -> VelocityModel:
             return np.asarray(model(*(torch.from_numpy(value) for value in inputs)).numpy(), dtype=np.float32)
 
     recipe, note = read_recipe(folder)
-    return VelocityModel(model.spec, recipe, velocity, note)
+    return VelocityModel(model.spec, recipe, velocity, read_full_record(folder), note)

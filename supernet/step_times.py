@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subdit.space import get_space
-from supernet.data.digits import load_data
+from supernet.data.data_set import DataSet
 from supernet.distillation.few_step_teacher import FewStepConfig
 from supernet.distillation.few_step_teacher import train_few_step_teacher
 from supernet.distillation.kdmd import KDMDConfig
@@ -46,12 +46,12 @@ class _Watch:
         return [after - before for before, after in zip(self.moments[:-1], self.moments[1:], strict=True)]
 
 
-def measure_step_times(space_name: str) -> StepTimes:
+def measure_step_times(space_name: str, data: DataSet) -> StepTimes:
     """Train a new network for a few steps in a folder that vanishes, with the space's named sub-DiT `small` as student.
 
-    Takes the time of a dozen steps. Raises `SpaceError` where there is no such space, or it has no data.
+    Takes the time of a dozen steps. Raises `SpaceError` where there is no such space.
     """
-    space, data = get_space(space_name), load_data(space_name).train
+    space = get_space(space_name)
     trainer = Trainer(space, data, TrainingConfig())
     supernet, drawing, student = _Watch(), _Watch(), _Watch()
     for _ in range(STEPS):

@@ -21,7 +21,7 @@ from subdit.cli import VERBS
 from subdit.cli import group
 from subdit.space import get_space
 from subdit.space import space_names
-from supernet.data.text import encode_prompts
+from supernet.data.text import digit_words
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("subdit", "supernet", "device_profiles", "profilers", "nas", "reports")
@@ -166,5 +166,6 @@ def test_every_extra_that_a_message_names_exists() -> None:
 @pytest.mark.parametrize("name", space_names())
 def test_the_example_prompt_of_a_space_is_one_that_its_text_encoders_read(name: str) -> None:
     space = get_space(name)
-    for tokens, nothing in zip(encode_prompts(space, [space.example_prompt]), encode_prompts(space, [""]), strict=True):
+    for text in space.text_inputs:
+        tokens, nothing = digit_words(text).embed([space.example_prompt, ""])
         assert (tokens != nothing).any()

@@ -50,9 +50,11 @@ class FewStepDistance(Inherited):
 
     @cached_property
     def _real(self) -> Any:
-        from supernet.data.digits import load_data
+        from supernet.data.data_set import evenly
+        from supernet.evaluation.validation_loss import MOST_IMAGES
 
-        return self._features(load_data(self._space_name).validation.latents)
+        rows = evenly(self._data_set.count("validation"), MOST_IMAGES)
+        return self._features(self._data_set.read("validation", rows).latents.numpy())
 
     def _evaluate(self, spec: SubDiTSpec) -> float:
         from supernet.evaluation.metrics import frechet_distance

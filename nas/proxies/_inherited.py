@@ -12,6 +12,7 @@ from subdit.space import SubDiTSpec
 from subdit.space import get_space
 
 if TYPE_CHECKING:
+    from supernet.data.data_set import DataSet
     from supernet.evaluation.validation_loss import ValidationSet
 
 
@@ -42,7 +43,14 @@ class Inherited:
     def _data(self) -> ValidationSet:
         from supernet.evaluation.validation_loss import validation_set
 
-        return validation_set(self._space_name, seed=self._seed) if self._given is None else self._given
+        return validation_set(self._data_set, seed=self._seed) if self._given is None else self._given
+
+    @cached_property
+    def _data_set(self) -> DataSet:
+        """What the supernet was trained on; of it, proxies see the split validation."""
+        from supernet.data.data_sets import checkpoint_data
+
+        return checkpoint_data(self._path, get_space(self._space_name))
 
     def evaluate(self, spec: SubDiTSpec) -> float | Evaluation:
         """The proxy's value for this sub-DiT, lower is better."""

@@ -20,6 +20,8 @@ from subdit.space import run_space
 
 TRUTHS = ("loss", "fd")
 STARTS = ("inherited", "scratch")
+MOST_JUDGE_IMAGES = 1024
+"""Of the split judge, that the loss of a trained sub-DiT is of."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,15 @@ class TruthStore:
 
     @cached_property
     def _data(self) -> Any:
-        from supernet.data.digits import load_data
+        from supernet.data.data_sets import checkpoint_data
 
-        return load_data(run_space(self._run).name)
+        return checkpoint_data(self._run.supernet, run_space(self._run))
+
+    @cached_property
+    def _judge_of_samples(self) -> Any:
+        from supernet.evaluation.run_reference import run_judge
+
+        return run_judge(self._run.supernet, run_space(self._run))
 
     @cached_property
     def _supernet(self) -> Any:
@@ -86,11 +94,10 @@ class TruthStore:
     def _triples(self) -> Any:
         from supernet.evaluation.validation_loss import validation_set
 
-        return validation_set(run_space(self._run).name, data=self._data.judge, per_image=1)
+        return validation_set(self._data, split="judge", most=MOST_JUDGE_IMAGES, per_image=1)
 
     def _judge(self, spec: SubDiTSpec, number: int) -> dict[str, float]:
         from supernet.evaluation.metrics import frechet_distance
-        from supernet.evaluation.reference import reference_of
         from supernet.evaluation.samples import generate
         from supernet.evaluation.validation_loss import validation_loss
         from supernet.training.standalone import train_alone
@@ -99,13 +106,13 @@ class TruthStore:
         supernet = self._supernet if self._training.start == "inherited" else None
         # Other specs get other batches: what a seed does to one must not be what it does to all.
         seed = int(np.random.SeedSequence([int(spec.hash, 16), number]).generate_state(1)[0])
-        model = train_alone(spec, self._data.train, updates=self._training.updates, seed=seed, supernet=supernet)
+        model = train_alone(spec, self._data, updates=self._training.updates, seed=seed, supernet=supernet)
         found = {"loss": validation_loss(model, self._triples)}
         if self._training.per_class:
-            reference = reference_of(self._data, spec.space)
-            text = reference.condition(reference.class_prompts(self._training.per_class))
+            judge = self._judge_of_samples
+            text = judge.reference.condition(judge.reference.balanced_prompts(self._training.per_class))
             samples = generate(model, spec.space, text, steps=self._training.steps, seed=seed % 2**31)
-            found["fd"] = frechet_distance(samples, self._data.judge.latents)
+            found["fd"] = frechet_distance(judge.features(samples), judge.judge_features)
         found["seconds"] = round(time.perf_counter() - began, 2)
         return found
 

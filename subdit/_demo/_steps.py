@@ -25,9 +25,9 @@ from subdit.core.training_record import TEACHER
 
 def describe_data(demo: Demo) -> None:
     from supernet.data.digits import SPLIT_SEED
-    from supernet.data.digits import load_data
+    from supernet.data.digits import digits
 
-    data = load_data(SPACE)
+    data = digits()
     demo.say(
         f"Data: {len(data.train)} scans of real handwritten digits to train on, {len(data.validation)} to choose by, "
         f"{len(data.judge)} kept apart to judge by (split seed {SPLIT_SEED})"
@@ -38,9 +38,12 @@ def tell_duration(demo: Demo) -> None:
     """Measure a few steps of each training, and say how long everything takes; nothing where all is trained."""
     if demo.has_done("distill"):
         return
+    from subdit.space import get_space
+    from supernet.data.digits import DigitsDataSet
     from supernet.step_times import measure_step_times
 
-    for line in duration_lines(demo.budget, demo.ceiling_s, measure_step_times(SPACE)):
+    times = measure_step_times(SPACE, DigitsDataSet(get_space(SPACE)))
+    for line in duration_lines(demo.budget, demo.ceiling_s, times):
         demo.say(f"  {line}")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -14,6 +13,7 @@ import click
 
 from subdit.cli._data_text import echo_counts
 from subdit.cli._data_text import echo_described
+from subdit.cli._named import named_values
 from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
 
@@ -134,7 +134,7 @@ def encode(
         background=_colour(reading["background"]),
         upscale=reading["upscale"],
         max_megapixels=reading["max_megapixels"],
-        templates=_named(template, "--template"),
+        templates=named_values(template, "--template"),
         text_precision=text_precision,
         dtype=dtype,
         licence=licence,
@@ -146,7 +146,7 @@ def encode(
         batch_size=batch_size,
         device=reading["device"],
     )
-    found, encoders = get_space(space), _named(text, "--text")
+    found, encoders = get_space(space), named_values(text, "--text")
     with progress_bar("Encoding") as progress:
         manifest = encode_pictures(
             source, out, space=found, text=encoders, vae=vae, config=config, force=force, progress=progress
@@ -261,9 +261,9 @@ def train_vae(
 
 def _contact_sheet(data_set: EncodedDataSet, split: str, pictures: int, path: Path, vae: Path | None) -> Path:
     from supernet.data.contact_sheet import decoded_pictures
-    from supernet.data.contact_sheet import evenly
     from supernet.data.contact_sheet import manifest_codec
     from supernet.data.contact_sheet import write_contact_sheet
+    from supernet.data.data_set import evenly
 
     codec = manifest_codec(data_set.manifest, vae=vae)
     rows = evenly(data_set.count(split), pictures)
@@ -274,17 +274,6 @@ def _split(reading: dict[str, Any]) -> SplitRule:
     from supernet.data.splits import SplitRule
 
     return SplitRule(reading["validation"], reading["judge"], reading["split_seed"], reading["group_by"])
-
-
-def _named(values: Sequence[str], option: str) -> dict[str, str]:
-    """Values NAME=VALUE by their names."""
-    found: dict[str, str] = {}
-    for value in values:
-        name, separator, rest = value.partition("=")
-        if not (name and separator and rest) or name in found:
-            raise click.BadParameter(f"{value!r} is not NAME=VALUE with a name of its own.", param_hint=option)
-        found[name] = rest
-    return found
 
 
 def _colour(value: str) -> tuple[int, int, int]:

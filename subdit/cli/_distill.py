@@ -68,9 +68,7 @@ def command(
             run,
             pick=pick,
             search=search,
-            few_step=FewStepConfig(
-                steps=teacher_steps, ceiling_s=None if no_ceiling else teacher_ceiling_s, seed=seed
-            ),
+            few_step=FewStepConfig(steps=teacher_steps, ceiling_s=None if no_ceiling else teacher_ceiling_s, seed=seed),
             kdmd=KDMDConfig(
                 steps=steps, ceiling_s=ceiling(ceiling_s, no_ceiling), guidance_scale=guidance_scale, seed=seed
             ),

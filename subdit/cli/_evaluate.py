@@ -45,7 +45,8 @@ _HEADINGS = {
     "--seed", "seeds", type=click.IntRange(min=0), multiple=True, default=(0,), show_default=True, help="Repeat."
 )
 @click.option("--features", help="What images are compared by; default: pixels of small ones, else convolutional.")
-@click.option("--data", help="A data set whose judge split is compared with; default: that of the run's space.")
+@click.option("--data", help="A data set whose judge split is compared with; default: what the run was trained on.")
+@click.option("--vae", type=click.Path(path_type=Path), help="Where the autoencoder of the latents lies now.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     run: Path,
@@ -61,6 +62,7 @@ def command(
     seeds: tuple[int, ...],
     features: str | None,
     data: str | None,
+    vae: Path | None,
     as_json: bool,
 ) -> None:
     """Judge sub-DiTs of RUN by their samples, against real images that nothing learned from.
@@ -95,6 +97,7 @@ def command(
             seeds=seeds,
             features=features,
             data=data,
+            vae=vae,
             progress=progress,
         )
     if as_json:

@@ -15,6 +15,7 @@ from subdit.cli._steps import replaced_option
 @click.command()
 @click.argument("space")
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
+@click.option("--data", help="What to train on: a folder that 'data encode' made, or a name; digits has its own.")
 @click.option("--steps", type=click.IntRange(min=1), default=1235, show_default=True, help="Steps of training.")
 @ceiling_options(ceiling_s=495.0, of="they")
 @replaced_option("--budget-s", instead="--steps, and --ceiling-s for a limit in seconds")
@@ -33,6 +34,7 @@ from subdit.cli._steps import replaced_option
 def command(
     space: str,
     run: Path,
+    data: str | None,
     steps: int,
     ceiling_s: float,
     no_ceiling: bool,
@@ -48,7 +50,7 @@ def command(
     \b
     Examples:
         subdit train digits --run runs/mine
-        subdit train my-space.yaml --run runs/other
+        subdit train my-space.yaml --data data/mine --run runs/mine
         subdit train digits --run runs/mine --resume
         subdit train digits --run runs/long --steps 3818 --no-ceiling
     """
@@ -69,7 +71,7 @@ def command(
         **options,  # type: ignore[arg-type]
     )
     with progress_bar("Training the supernet") as progress:
-        path = train(space, run, config=config, resume=resume, force=force, progress=progress)
+        path = train(space, run, data=data, config=config, resume=resume, force=force, progress=progress)
     if said := cut_sentence(training_records(Run(run)), space=read_manifest(Run(run))["space"]):
         click.echo(said, err=True)
     click.echo(path)

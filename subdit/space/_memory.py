@@ -34,6 +34,7 @@ from subdit.space._spec import SubDiTSpec
 Bytes = npt.NDArray[np.int64]
 Part = tuple[str, str]
 
+
 def weight_bytes(space: SearchSpace, encoded: EncodedSpecs, precision: str) -> Bytes:
     """Bytes of the weights as stored in one of `PRECISIONS`, shape (n,); raises `ValueError` on another."""
     sizes = [component_weights(space, component) for component in all_components(space)]

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from subdit.core.errors import DataError
 from subdit.core.files import replacing
 from supernet.data.encoded_data_set import EncodedDataSet
+from supernet.data.latent_codec import open_latent_codec
 from supernet.data.latents import LatentCodec
-from supernet.data.latents import PixelCodec
 from supernet.data.manifest import Manifest
-from supernet.data.manifest import key_difference
 from supernet.data.picture import Pixels
 
 GAP = 4
@@ -27,24 +25,7 @@ def manifest_codec(manifest: Manifest, *, vae: Path | None = None) -> LatentCode
 
     `vae` is where its autoencoder lies now, None for where it was when the data set was made.
     """
-    key = manifest.key["latents"]
-    if key["class"] == "pixels":
-        return PixelCodec(key["channels"])
-    from supernet.data.vae import LatentConstants
-    from supernet.data.vae import load_vae
-    from supernet.data.vae import torch_device
-
-    codec = load_vae(vae or Path(manifest.places["vae"]), device=torch_device("auto"))
-    # The data set's own, which may have been given in place of the configuration's.
-    codec.constants = LatentConstants(tuple(key["mean"]), tuple(key["std"]))
-    if difference := key_difference({"latents": codec.key}, {"latents": key}):
-        raise DataError(f"The VAE at {codec.path} is not the one of the data set: {difference}; name that with --vae.")
-    return codec
-
-
-def evenly(count: int, most: int) -> list[int]:
-    """At most `most` of the rows 0 to `count`, spread evenly."""
-    return [index * count // min(count, most) for index in range(min(count, most))]
+    return open_latent_codec(manifest.key, manifest.places, vae=vae)
 
 
 def decoded_pictures(data_set: EncodedDataSet, codec: LatentCodec, split: str, rows: Sequence[int]) -> Pixels:

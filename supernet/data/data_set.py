@@ -15,6 +15,7 @@ from subdit.space import SearchSpace
 from supernet.data.manifest import key_difference
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from supernet.data.shards import Record
@@ -26,7 +27,8 @@ class TextBatch:
 
     Attributes:
         embeddings: per text input of the space (count, its tokens, its width), floats as they are stored.
-        mask: (count, tokens of all) bool, False where a token is padding.
+        mask: (count, tokens of all) bool, False where a token is padding. Embeddings are zero there, which the DiT's
+            norm turns into one learned token: a model, and its graph on a phone, needs no mask.
     """
 
     embeddings: tuple[Tensor, ...]
@@ -34,6 +36,10 @@ class TextBatch:
 
     def __len__(self) -> int:
         return len(self.mask)
+
+    def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
+        """The embeddings in float32 on a device, as a model takes them."""
+        return tuple(text.to(device).float() for text in self.embeddings)
 
     def with_null(self, rows: Tensor, null: TextBatch) -> TextBatch:
         """The same with the text `null` (1, ...) in the rows where a mask (count,) is true.
@@ -75,13 +81,21 @@ class DataSet(Protocol):
         digest: hexadecimal digits of its content and of all that it depends on.
         key: what it depends on, as JSON: among it `space`, what `space_key` says of its space, and
             `text`, by text input the key of its encoder.
-        references: by text input what `load_text_encoder` opened when the data set was made.
+        places: where what made it was: by `text.NAME` what `load_text_encoder` opened for a text input, and by `vae`
+            the autoencoder of its latents, where they are of one. Nothing depends on them.
     """
 
-    name: str
-    digest: str
-    key: Mapping[str, Any]
-    references: Mapping[str, str]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def key(self) -> Mapping[str, Any]: ...
+
+    @property
+    def places(self) -> Mapping[str, str]: ...
 
     def count(self, split: str) -> int:
         """Rows of a split."""
@@ -124,3 +138,8 @@ def require_space(data_set: DataSet, space: SearchSpace) -> DataSet:
             f"space {space.name!r}, {', '.join(want)}; encode the pictures for this one."
         )
     return data_set
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of the rows 0 to `count`, spread evenly."""
+    return [index * count // min(count, most) for index in range(min(count, most))]

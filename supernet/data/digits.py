@@ -1,7 +1,4 @@
-"""Data: latents with captions, split into what trains, what validates and what judges.
-
-Real latents and captions come through the same `CaptionedLatents`; the digits of scikit-learn are their own latents.
-"""
+"""The digits of scikit-learn as a data set: their own latents, with captions of three words."""
 
 from __future__ import annotations
 
@@ -17,13 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from subdit.core.errors import SpaceError
-from subdit.space import get_space
+from subdit.core.errors import DataError
+from subdit.space import SearchSpace
 from supernet.data.data_set import DataBatch
 from supernet.data.data_set import TextBatch
 from supernet.data.data_set import space_key
+from supernet.data.splits import SPLITS
 from supernet.data.text import NUMERALS
-from supernet.data.text import text_encoders
+from supernet.data.text import digit_words
 from supernet.data.text_encoder import EncodedText
 from supernet.data.text_encoder import null_text
 
@@ -95,49 +93,56 @@ def digits() -> DataSplit:
     return DataSplit(everything.take(train), everything.take(validation), everything.take(judge))
 
 
-def load_data(space_name: str) -> DataSplit:
-    """The data that a space is trained on; raises `SpaceError` where it has none."""
-    space = get_space(space_name)
-    if (space.latent_channels, space.latent_size) != (1, 8):
-        raise SpaceError(f"Space {space_name!r} has no data set of its own; train space 'digits', which has.")
-    return digits()
+def has_digits(space: SearchSpace) -> bool:
+    """Whether a space's latents are as the digits are."""
+    return (space.latent_channels, space.latent_size) == (1, 8)
 
 
 class DigitsDataSet:
-    """The digits as a `DataSet` in memory; the plug-in `digits` of `subdit.data_sets`."""
+    """The digits as a `DataSet` in memory, for any space of 1x8x8 latents; the plug-in `digits` of `subdit.data_sets`.
+
+    `split` is what it holds, all digits where none is given. Raises `DataError` where a space has other latents.
+    """
 
     name = "digits"
 
-    def __init__(self) -> None:
-        self._space = get_space("digits")
-        self._parts = {part: getattr(digits(), part) for part in ("train", "validation", "judge")}
-        self._encoders = text_encoders(self._space)
-        self.references = {encoder.name: "words" for encoder in self._encoders}
+    def __init__(self, space: SearchSpace, *, split: DataSplit | None = None) -> None:
+        if not has_digits(space):
+            raise DataError(
+                f"The digits are latents of 1x8x8, and those of space {space.name!r} are {space.latent_channels}x"
+                f"{space.latent_size}x{space.latent_size}; name another data set."
+            )
+        self._split = split
+        self._encoders = [digit_words(text) for text in space.text_inputs]
+        self._encoded: dict[str, list[EncodedText]] = {}
+        self.places = {f"text.{encoder.name}": "words" for encoder in self._encoders}
         self.key: dict[str, Any] = {
-            "space": space_key(self._space),
+            "space": space_key(space),
             "latents": {"class": "pixels", "channels": 1},
             "text": {encoder.name: encoder.key for encoder in self._encoders},
         }
 
     @cached_property
     def digest(self) -> str:
-        content = [self.key, *(part.hash for part in self._parts.values())]
+        content = [self.key, *(self._part(split).hash for split in SPLITS)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def count(self, split: str) -> int:
-        return len(self._parts[split])
+        return len(self._part(split))
 
     def read(self, split: str, rows: Sequence[int]) -> DataBatch:
         import torch
 
-        taken = self._parts[split].take(rows)
-        text = _text_batch([encoder.encode(taken.captions) for encoder in self._encoders])
-        return DataBatch(tuple(_ids(split, rows)), torch.from_numpy(taken.latents), text)
+        index = list(rows)
+        latents = torch.from_numpy(self._part(split).latents[index])
+        return DataBatch(
+            tuple(_ids(split, rows)), latents, _text_batch([text.take(index) for text in self._text(split)])
+        )
 
     def records(self, split: str, rows: Sequence[int]) -> list[Record]:
         from supernet.data.shards import Record
 
-        taken = self._parts[split].take(rows)
+        taken = self._part(split).take(rows)
         return [
             Record(id=identity, caption=caption, split=split, group=identity, columns={"label": str(label)})
             for identity, caption, label in zip(_ids(split, rows), taken.captions, taken.labels.tolist(), strict=True)
@@ -145,6 +150,17 @@ class DigitsDataSet:
 
     def null_text(self) -> TextBatch:
         return _text_batch([null_text(encoder) for encoder in self._encoders])
+
+    def _part(self, split: str) -> CaptionedLatents:
+        part: CaptionedLatents = getattr(self._split or digits(), split)
+        return part
+
+    def _text(self, split: str) -> list[EncodedText]:
+        """All text of a split; a training would look the same words up in every step."""
+        if split not in self._encoded:
+            captions = self._part(split).captions
+            self._encoded[split] = [encoder.encode(captions) for encoder in self._encoders]
+        return self._encoded[split]
 
 
 def _ids(split: str, rows: Sequence[int]) -> list[str]:

@@ -47,7 +47,7 @@ class EncodedDataSet:
         self.key = self.manifest.key
         self.digest = self.manifest.digest
         self.text_names = tuple(self.key["text"])
-        self.references = {name: self.manifest.places[f"text.{name}"] for name in self.text_names}
+        self.places = self.manifest.places
         self._open: OrderedDict[int, Shard] = OrderedDict()
 
     def count(self, split: str) -> int:

@@ -10,21 +10,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
-import torch
 
 from subdit.core.errors import DataError
 from subdit.space import TextInput
-from supernet.data.data_set import TextBatch
 from supernet.data.manifest import key_difference
 from supernet.data.text_encoder import PLAIN_TEMPLATE
 from supernet.data.text_encoder import PRECISION
+from supernet.data.text_encoder import Embeddings
 from supernet.data.text_encoder import EncodedText
 from supernet.data.text_encoder import TextEncoder
 from supernet.data.text_encoder import load_text_encoder
 from supernet.data.text_encoder import null_text
+
+if TYPE_CHECKING:
+    from supernet.data.data_set import TextBatch
 
 NULL_TOLERANCE = 0.02
 """By how much of its largest number the empty prompt may differ here: rounding to a stored dtype, and of devices."""
@@ -32,13 +35,30 @@ NULL_TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class PromptEncoders:
-    """Text encoders in the order of the space's text inputs, with the empty prompt (1, ...) of training."""
+    """Text encoders in the order of the space's text inputs, with the empty prompt (1, ...) of training.
+
+    An exported model has no empty prompt beside it; its encoders then say what it is.
+    """
 
     encoders: tuple[TextEncoder, ...]
-    null: TextBatch
+    null: TextBatch | None
+
+    def embed(self, prompts: Sequence[str]) -> tuple[Embeddings, ...]:
+        """Per text input (count, tokens, width) float32, without torch where there is no empty prompt of training.
+
+        Raises `SampleError` on a prompt that cannot be read.
+        """
+        if self.null is None:
+            return tuple(encoder.encode(prompts).embeddings for encoder in self.encoders)
+        return tuple(text.float().numpy() for text in self.encode(prompts).embeddings)
 
     def encode(self, prompts: Sequence[str]) -> TextBatch:
         """The prompts' text in the dtype of the null text; raises `SampleError` on a prompt that cannot be read."""
+        import torch
+
+        from supernet.data.data_set import TextBatch
+
+        assert self.null is not None
         encoded = [encoder.encode(prompts) for encoder in self.encoders]
         mask = torch.from_numpy(np.concatenate([text.mask for text in encoded], axis=1))
         embeddings = [
@@ -50,43 +70,47 @@ class PromptEncoders:
 
 
 def open_prompt_encoders(
-    keys: Mapping[str, Mapping[str, Any]], references: Mapping[str, str], null: TextBatch, *, device: str = "auto"
+    keys: Mapping[str, Mapping[str, Any]], places: Mapping[str, str], null: TextBatch | None, *, device: str = "auto"
 ) -> PromptEncoders:
     """The text encoders with these keys, in their order.
 
     Args:
         keys: by text input the key of its encoder, `key["text"]` of a data set.
-        references: by text input what `load_text_encoder` opens.
-        null: the empty prompt that training saw, `null_text()` of the data set.
+        places: by `text.NAME` what `load_text_encoder` opens for a text input.
+        null: the empty prompt that training saw, `null_text()` of the data set, where it is at hand.
         device: as torch names it, or "auto".
 
     Raises:
         DataError: an encoder is not there, is another one, or gives another empty prompt.
     """
     encoders = []
-    masks = null.mask.split([key["tokens"] for key in keys.values()], dim=1)
-    for (name, key), stored, mask in zip(keys.items(), null.embeddings, masks, strict=True):
+    for index, (name, key) in enumerate(keys.items()):
+        place = places[f"text.{name}"]
         encoder = load_text_encoder(
             TextInput(name, key["width"], key["tokens"]),
-            references[name],
+            place,
             template=key.get("template", PLAIN_TEMPLATE),
             device=device,
             precision=key.get("precision", PRECISION),
         )
         if difference := key_difference({"text": {name: encoder.key}}, {"text": {name: dict(key)}}):
             raise DataError(
-                f"The text encoder {references[name]!r} is not the one that was trained with: {difference}; name that "
+                f"The text encoder {place!r} is not the one that was trained with: {difference}; name that "
                 f"one with --text {name}=PATH."
             )
-        if not _alike(null_text(encoder), stored.float().numpy(), mask.numpy()):
+        if null is not None and not _alike(null_text(encoder), null, index):
             raise DataError(
-                f"The text encoder {references[name]!r} gives another empty prompt than in training; use the "
+                f"The text encoder {place!r} gives another empty prompt than in training; use the "
                 "versions of torch and transformers that the data was encoded with."
             )
         encoders.append(encoder)
     return PromptEncoders(tuple(encoders), null)
 
 
-def _alike(found: EncodedText, embeddings: Any, mask: Any) -> bool:
+def _alike(found: EncodedText, null: TextBatch, index: int) -> bool:
+    """Whether an empty prompt is that of the text input at `index` in training."""
+    start = sum(text.shape[1] for text in null.embeddings[:index])
+    embeddings = null.embeddings[index].float().numpy()
+    mask = null.mask[:, start : start + embeddings.shape[1]].numpy()
     most = NULL_TOLERANCE * float(np.abs(embeddings).max(initial=0.0))
     return np.array_equal(found.mask, mask) and bool((np.abs(found.embeddings - embeddings) <= most).all())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from supernet.data.contact_sheet import evenly
+from supernet.data.data_set import evenly
 from supernet.data.encoded_data_set import EncodedDataSet
 from supernet.data.manifest import Manifest
 from supernet.data.splits import SPLITS

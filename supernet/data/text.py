@@ -1,14 +1,12 @@
-"""Text conditioning: what a text encoder is to the rest of subdit, and the small one of the digits space.
+"""The small text encoder of the digits, and how encoders are dropped in training.
 
-A text encoder turns prompts into a fixed number of token embeddings. It is frozen; the DiT norms and projects its
-tokens itself. Unconditional generation is conditioning on the empty prompt. Dropping an encoder, so that inference can
-go without it, is leaving its tokens out of the cross-attention.
+Unconditional generation is conditioning on the empty prompt. Dropping an encoder, so that inference can go without it,
+is leaving its tokens out of the cross-attention.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
@@ -16,17 +14,11 @@ import numpy.typing as npt
 
 from subdit.core.errors import DataError
 from subdit.core.errors import SampleError
-from subdit.space import SearchSpace
 from subdit.space import TextInput
-from subdit.space import get_space
 from supernet.data.text_encoder import PLAIN_TEMPLATE
 from supernet.data.text_encoder import PRECISION
 from supernet.data.text_encoder import Embeddings
 from supernet.data.text_encoder import EncodedText
-from supernet.data.text_encoder import TextEncoder
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -107,11 +99,6 @@ def digit_words(
     )
 
 
-def text_encoders(space: SearchSpace) -> tuple[TextEncoder, ...]:
-    """The word encoders of a space's text inputs, in their order."""
-    return tuple(digit_words(text) for text in space.text_inputs)
-
-
 def drop_encoders(
     tokens: Sequence[int], count: int, *, probability: float, rng: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
@@ -129,17 +116,3 @@ def drop_encoders(
     stays = rng.integers(len(tokens), size=count)
     kept |= ~kept.any(axis=1, keepdims=True) & (np.arange(len(tokens)) == stays[:, None])
     return np.repeat(kept, tokens, axis=1)
-
-
-def encode_prompts(space: SearchSpace, prompts: Sequence[str]) -> tuple[Embeddings, ...]:
-    """Per text encoder of the space the embeddings (len(prompts), tokens, width) of the prompts."""
-    return tuple(encoder.encode(prompts).embeddings for encoder in text_encoders(space))
-
-
-def text_tensors(space_name: str, captions: tuple[str, ...]) -> tuple[Tensor, ...]:
-    """Per text encoder the embeddings (count, tokens, width) of the captions; each distinct one is encoded once."""
-    import torch
-
-    distinct = sorted(set(captions))
-    rows = [distinct.index(caption) for caption in captions]
-    return tuple(torch.from_numpy(encoded[rows]) for encoded in encode_prompts(get_space(space_name), distinct))

@@ -31,15 +31,17 @@ from subdit.core.weights import supernet_digest
 from subdit.space import SubDiTSpec
 from supernet.checkpoints import load_supernet
 from supernet.checkpoints import save_model
-from supernet.data.digits import DataSplit
-from supernet.data.digits import load_data
+from supernet.data.data_record import read_full_record
+from supernet.data.data_set import DataSet
+from supernet.data.data_set import evenly
+from supernet.data.data_sets import checkpoint_data
 from supernet.distillation.few_step_teacher import SHIFT
 from supernet.distillation.few_step_teacher import STEPS
 from supernet.distillation.few_step_teacher import FewStepConfig
 from supernet.distillation.few_step_teacher import train_few_step_teacher
 from supernet.distillation.kdmd import KDMDConfig
 from supernet.distillation.kdmd import distill_kdmd
-from supernet.evaluation.conditioning import condition_on
+from supernet.evaluation.conditioning import condition_on_rows
 from supernet.evaluation.metrics import frechet_distance
 from supernet.evaluation.samples import generate
 from supernet.few_step_adapter import ADAPTER_FILE
@@ -48,6 +50,7 @@ from supernet.recipe import SamplingRecipe
 
 GUIDANCE_STEPS = 14
 GUIDANCE_SAMPLES = 2
+GUIDANCE_IMAGES = 256
 
 
 def distill(
@@ -82,7 +85,7 @@ def distill(
         _refuse_distilled(run, pick, target)
     with run.lock():
         supernet = load_supernet(run.supernet)
-        data = load_data(supernet.space.name)
+        data = checkpoint_data(run.supernet, supernet.space)
         digest = supernet_digest(run.supernet)
         warn_of_stale_search(run, search, digest)
         _set_aside_teacher(run, digest)
@@ -102,16 +105,16 @@ def distill(
         teacher_steps = few_step.drawing_steps + few_step.steps
         first = _within(progress, 0, teacher_steps, teacher_steps + kdmd.steps)
         second = _within(progress, teacher_steps, kdmd.steps, teacher_steps + kdmd.steps)
-        train_few_step_teacher(teacher, data.train, run.teacher, config=few_step, progress=first)
+        train_few_step_teacher(teacher, data, run.teacher, config=few_step, progress=first)
         write_json(folder / "spec.json", spec.to_dict())
         scale, tried = _guidance(teacher, data, run.teacher, kdmd, second)
-        made = distill_kdmd(student, teacher, data.train, state, config=kdmd, guidance_scale=scale, progress=second)
+        made = distill_kdmd(student, teacher, data, state, config=kdmd, guidance_scale=scale, progress=second)
         facts = made.to_dict() | {"guidance_scale": scale, "guidance_tried_fd": tried, KEY: digest}
         write_json(folder / STUDENT_FILE, facts)
         # An export or a picture that is there now is of the sub-DiT as it was before.
         shutil.rmtree(folder / "exports", ignore_errors=True)
         (folder / "samples.png").unlink(missing_ok=True)
-        save_model(student, target, recipe=SamplingRecipe(STEPS, SHIFT))
+        save_model(student, target, recipe=SamplingRecipe(STEPS, SHIFT), data=read_full_record(run.supernet))
         state.unlink(missing_ok=True)
     return target
 
@@ -131,26 +134,28 @@ def _forget_cut_teacher(run: Run) -> None:
 
 
 def choose_guidance(
-    teacher: SubDiT, data: DataSplit, choices: tuple[float, ...], progress: ProgressCallback = no_progress
+    teacher: SubDiT, data: DataSet, choices: tuple[float, ...], progress: ProgressCallback = no_progress
 ) -> tuple[float, dict[str, float]]:
     """The guidance scale whose many-step samples are nearest to the validation images, and the distances of all tried.
 
-    Samples carry the validation captions; neither the judge half nor the student has a say.
+    Samples carry the validation captions; neither the judge half nor the student has a say. Of a large validation split
+    `GUIDANCE_IMAGES` are taken, evenly spaced.
     """
     teacher.disable_adapters()
-    captions = [caption for caption in data.validation.captions for _ in range(GUIDANCE_SAMPLES)]
-    text = condition_on(teacher.spec.space, captions)
+    rows = evenly(data.count("validation"), GUIDANCE_IMAGES)
+    real = data.read("validation", rows).latents.numpy()
+    text = condition_on_rows(data, "validation", [row for row in rows for _ in range(GUIDANCE_SAMPLES)])
     tried = {}
     for index, scale in enumerate(choices):
         samples = generate(teacher, teacher.spec.space, text, steps=GUIDANCE_STEPS, seed=1, guidance_scale=scale)
-        tried[f"{scale:g}"] = round(frechet_distance(samples, data.validation.latents), 4)
+        tried[f"{scale:g}"] = round(frechet_distance(samples, real), 4)
         progress(0, 1, f"guidance {scale:g}: {index + 1} of {len(choices)}")
     best = min(choices, key=lambda scale: tried[f"{scale:g}"])
     return best, tried
 
 
 def _guidance(
-    teacher: SubDiT, data: DataSplit, teacher_folder: Path, config: KDMDConfig, progress: ProgressCallback
+    teacher: SubDiT, data: DataSet, teacher_folder: Path, config: KDMDConfig, progress: ProgressCallback
 ) -> tuple[float, dict[str, float]]:
     if config.guidance_scale is not None:
         return config.guidance_scale, {}

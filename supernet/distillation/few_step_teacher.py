@@ -25,8 +25,7 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.training_record import TEACHER_FILE
 from subdit.core.training_record import TrainingRecord
-from supernet.data.digits import CaptionedLatents
-from supernet.data.text import text_tensors
+from supernet.data.data_set import DataSet
 from supernet.few_step_adapter import ADAPTER_FILE
 from supernet.few_step_adapter import adapter_tensors
 from supernet.few_step_adapter import add_few_step_adapter
@@ -102,20 +101,21 @@ def segment_sigmas(substeps: int) -> list[float]:
     return [*np.concatenate(inner).tolist(), 0.0]
 
 
-def draw_trajectories(
-    teacher: nn.Module, text: tuple[Tensor, ...], rows: Tensor, shape: tuple[int, ...], *, substeps: int, seed: int
-) -> Trajectories:
-    """Euler trajectories from noise, conditioned without guidance on the captions of `rows`, kept at segment ends.
+def draw_trajectories(teacher: nn.Module, data: DataSet, rows: Tensor, *, substeps: int, seed: int) -> Trajectories:
+    """Euler trajectories from noise, conditioned without guidance on the captions of `rows` of the split train.
+
+    They are kept at segment ends.
 
     The teacher's device computes them, and they come back on the processor's.
     """
     device, generator = device_of(teacher), torch.Generator().manual_seed(seed)
-    noise = torch.randn(len(rows), *shape, generator=generator).to(device)
+    read = data.read("train", rows.tolist())
+    noise = torch.randn(read.latents.shape, generator=generator).to(device)
     sigmas = segment_sigmas(substeps)
 
     def draw(part: slice) -> Tensor:
         x = noise[part]
-        conditions = tuple(tokens[rows[part]] for tokens in text)
+        conditions = tuple(tokens[part] for tokens in read.text.embeddings)
         points = [x]
         with torch.no_grad():
             for step, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True), start=1):
@@ -131,7 +131,7 @@ def draw_trajectories(
 
 def train_few_step_teacher(
     teacher: SubDiT,
-    data: CaptionedLatents,
+    data: DataSet,
     folder: Path,
     *,
     config: FewStepConfig,
@@ -147,10 +147,9 @@ def train_few_step_teacher(
     """
     adapter = folder / ADAPTER_FILE
     if not adapter.exists():
-        text = text_tensors(teacher.spec.space, data.captions)
-        drawn = _trajectories(teacher, text, data, folder, config, progress)
+        drawn = _trajectories(teacher, data, folder, config, progress)
         add_few_step_adapter(teacher, rank=config.rank, seed=config.seed)
-        made = _train(teacher, text, drawn, folder, config, progress)
+        made = _train(teacher, data, drawn, folder, config, progress)
         write_json(folder / TEACHER_FILE, made.to_dict())
         with replacing(adapter) as temporary:
             save_file(adapter_tensors(teacher), str(temporary))
@@ -161,12 +160,7 @@ def train_few_step_teacher(
 
 
 def _trajectories(
-    teacher: SubDiT,
-    text: tuple[Tensor, ...],
-    data: CaptionedLatents,
-    folder: Path,
-    config: FewStepConfig,
-    progress: ProgressCallback,
+    teacher: SubDiT, data: DataSet, folder: Path, config: FewStepConfig, progress: ProgressCallback
 ) -> Trajectories:
     kept = folder / "trajectories.safetensors"
     parts: list[Trajectories] = []
@@ -181,12 +175,11 @@ def _trajectories(
     there = sum(len(part.rows) for part in parts)
     while max(count, there) < config.trajectories:
         # What a killed process has drawn is not drawn again, but its random numbers are.
-        rows, seed = torch.from_numpy(rng.integers(0, len(data), chunk)), int(rng.integers(2**31))
+        rows, seed = torch.from_numpy(rng.integers(0, data.count("train"), chunk)), int(rng.integers(2**31))
         count += chunk
         if count <= there:
             continue
-        shape = data.latents.shape[1:]
-        parts.append(draw_trajectories(teacher, text, rows, shape, substeps=config.substeps, seed=seed))
+        parts.append(draw_trajectories(teacher, data, rows, substeps=config.substeps, seed=seed))
         there = count
         drawn = Trajectories(torch.cat([part.points for part in parts]), torch.cat([part.rows for part in parts]))
         with replacing(kept) as temporary:
@@ -198,7 +191,7 @@ def _trajectories(
 
 def _train(
     teacher: SubDiT,
-    text: tuple[Tensor, ...],
+    data: DataSet,
     drawn: Trajectories,
     folder: Path,
     config: FewStepConfig,
@@ -212,7 +205,7 @@ def _train(
     begun = kept.load(budget)
     device = device_of(teacher)
     ends = torch.from_numpy(euler_sigmas(STEPS, shift=SHIFT)).float().to(device)
-    points, text = drawn.points.to(device), tuple(tokens.to(device) for tokens in text)
+    points = drawn.points.to(device)
     teacher.train()
 
     def work(state: StepState) -> str:
@@ -221,7 +214,7 @@ def _train(
         segment = torch.randint(STEPS, (config.batch_size,), generator=generator)
         x, following = points[picked, segment], points[picked, segment + 1]
         target = (following - x) / (ends[segment + 1] - ends[segment]).reshape(-1, 1, 1, 1)
-        sigma, conditions = ends[segment], tuple(tokens[drawn.rows[picked]] for tokens in text)
+        sigma, conditions = ends[segment], data.read("train", drawn.rows[picked].tolist()).text.tensors(device)
 
         def loss_of(part: slice) -> Tensor:
             predicted = teacher(x[part], 1000 * sigma[part], *(tokens[part] for tokens in conditions))

@@ -22,8 +22,7 @@ from torch import nn
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.training_record import TrainingRecord
-from supernet.data.digits import CaptionedLatents
-from supernet.data.text import text_tensors
+from supernet.data.data_set import DataSet
 from supernet.distillation.few_step_teacher import SHIFT
 from supernet.distillation.few_step_teacher import STEPS
 from supernet.distillation.losses import dmd_loss
@@ -184,7 +183,7 @@ def critic_loss(student: Student, critic: SubDiT, batch: KDMDBatch) -> Tensor:
 def distill_kdmd(
     student_model: SubDiT,
     teacher: SubDiT,
-    data: CaptionedLatents,
+    data: DataSet,
     state_path: Path,
     *,
     config: KDMDConfig,
@@ -200,11 +199,8 @@ def distill_kdmd(
         RunError: the state is of another number of iterations, or was cut and has no ceiling now.
     """
     budget = StepBudget(config.steps, config.ceiling_s)
-    space = student_model.spec.space
     device = device_of(student_model)
-    text = tuple(tokens.to(device) for tokens in text_tensors(space, data.captions))
-    empty = tuple(tokens.to(device) for tokens in text_tensors(space, ("",)))
-    latents = torch.from_numpy(data.latents).to(device)
+    empty = data.null_text().tensors(device)
     scores = Scores(teacher.requires_grad_(False).eval())
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -220,7 +216,7 @@ def distill_kdmd(
 
     def work(state: StepState) -> str:
         step = state.step
-        batch = draw_batch(latents, text, config.batch_size, seed=config.seed * 1_000_003 + step)
+        batch = draw_batch(data, config.batch_size, seed=config.seed * 1_000_003 + step, device=device)
         for optimizer in (student_optimizer, critic_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = rate * learning_rate_share(budget, state, falling)
@@ -267,16 +263,17 @@ def _few_step(scores: Scores, batch: KDMDBatch, rows: slice) -> tuple[Tensor, Te
     return scores.few_step(part.x_t, part.sigma, part.text)
 
 
-def draw_batch(latents: Tensor, text: tuple[Tensor, ...], count: int, *, seed: int) -> KDMDBatch:
-    """Noised data at random sigmas of the 4-step schedule, and uniform tau, shifted by 3 and kept in [.02, .98].
+def draw_batch(data: DataSet, count: int, *, seed: int, device: torch.device | str = "cpu") -> KDMDBatch:
+    """Noised rows of the split train at random sigmas of the 4-step schedule, with a tau for each.
 
-    Random numbers are the processor's whatever the latents' device, on which the batch is.
+    tau is uniform, shifted by 3 and kept in [.02, .98]. Random numbers are the processor's whatever the device of the
+    batch.
     """
-    device, generator = latents.device, torch.Generator().manual_seed(seed)
-    rows = torch.randint(len(latents), (count,), generator=generator)
+    generator = torch.Generator().manual_seed(seed)
+    read = data.read("train", torch.randint(data.count("train"), (count,), generator=generator).tolist())
     schedule = torch.from_numpy(euler_sigmas(STEPS, shift=SHIFT)[:-1]).float()
     sigma = schedule[torch.randint(STEPS, (count,), generator=generator)].to(device)
-    x0 = latents[rows]
+    x0 = read.latents.to(device)
     tau = shift_sigma(torch.rand(count, generator=generator), SHIFT).clamp(0.02, 0.98).to(device)
     first, second = (torch.randn(x0.shape, generator=generator).to(device) for _ in range(2))
     return KDMDBatch(
@@ -284,5 +281,5 @@ def draw_batch(latents: Tensor, text: tuple[Tensor, ...], count: int, *, seed: i
         sigma=sigma,
         tau=tau,
         noise=second,
-        text=tuple(tokens[rows] for tokens in text),
+        text=read.text.tensors(device),
     )

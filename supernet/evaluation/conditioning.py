@@ -8,28 +8,21 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from supernet.data.text import text_tensors
+from supernet.data.data_set import DataSet
 
 
 @dataclass(frozen=True)
 class Text:
-    """Text as a DiT takes it.
-
-    Attributes:
-        embeddings: per text encoder (count, tokens, width).
-        mask: (count, tokens of all), False where a token is padding; None where all count.
-    """
+    """Text as a DiT takes it: per text encoder embeddings (count, tokens, width)."""
 
     embeddings: tuple[Tensor, ...]
-    mask: Tensor | None = None
 
     def __getitem__(self, rows: slice) -> Text:
-        return Text(tuple(tokens[rows] for tokens in self.embeddings), None if self.mask is None else self.mask[rows])
+        return Text(tuple(tokens[rows] for tokens in self.embeddings))
 
     def expand(self, count: int) -> Text:
         """The one row, `count` times."""
-        mask = None if self.mask is None else self.mask.expand(count, -1)
-        return Text(tuple(tokens.expand(count, -1, -1) for tokens in self.embeddings), mask)
+        return Text(tuple(tokens.expand(count, -1, -1) for tokens in self.embeddings))
 
 
 @dataclass(frozen=True)
@@ -47,9 +40,8 @@ class Conditioning:
     null: Text
 
 
-def condition_on(space_name: str, captions: Sequence[str]) -> Conditioning:
-    """Captions as the text encoders of a space read them."""
-    listed = tuple(captions)
+def condition_on_rows(data: DataSet, split: str, rows: Sequence[int]) -> Conditioning:
+    """The captions of rows of a split."""
     return Conditioning(
-        len(listed), lambda rows: Text(text_tensors(space_name, listed[rows])), Text(text_tensors(space_name, ("",)))
+        len(rows), lambda part: Text(data.read(split, rows[part]).text.embeddings), Text(data.null_text().embeddings)
     )

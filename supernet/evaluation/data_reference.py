@@ -47,7 +47,7 @@ class SplitData(Protocol):
         ...
 
     def read(self, split: str, rows: Sequence[int]) -> Any:
-        """`latents` (count, channels, size, size) and `text`, with `embeddings` and `mask`, as tensors."""
+        """`latents` (count, channels, size, size) and `text`, with `embeddings`, as tensors."""
         ...
 
     def records(self, split: str, rows: Sequence[int]) -> Sequence[DataRecord]:
@@ -55,7 +55,7 @@ class SplitData(Protocol):
         ...
 
     def null_text(self) -> Any:
-        """`embeddings` and `mask` of the empty prompt, one row."""
+        """`embeddings` of the empty prompt, one row."""
         ...
 
 
@@ -140,4 +140,4 @@ def _latents(data: SplitData, rows: list[tuple[str, int]]) -> Images:
 
 
 def _text(batch: Any) -> Text:
-    return Text(tuple(batch.embeddings), batch.mask)
+    return Text(tuple(batch.embeddings))

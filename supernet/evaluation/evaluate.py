@@ -18,12 +18,8 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
 from subdit.core.weights import supernet_digest
-from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import run_space
-from supernet.data.data_sets import open_data_set
-from supernet.data.digits import load_data
-from supernet.evaluation.data_reference import reference_of_data_set
 from supernet.evaluation.feature_spaces import make_feature_space
 from supernet.evaluation.figures import REAL
 from supernet.evaluation.figures import Conditions
@@ -37,14 +33,12 @@ from supernet.evaluation.models import EvaluatedModel
 from supernet.evaluation.models import chosen_models
 from supernet.evaluation.plot import save_plot
 from supernet.evaluation.reference import Reference
-from supernet.evaluation.reference import reference_of
-from supernet.evaluation.reference import same_images
+from supernet.evaluation.run_reference import default_features
+from supernet.evaluation.run_reference import run_reference
 from supernet.evaluation.samples import generate
 
 MOST_SAMPLES = 5000
 """Samples where no number is given: as many as there are judge images, and no more than this."""
-LARGE_IMAGE = 2048
-"""Numbers of an image that are too many to be compared one by one, such as those of 32x32 pixels in colour."""
 PLOT = "evaluation.png"
 
 
@@ -63,6 +57,7 @@ def evaluate(
     seeds: Sequence[int] = (0,),
     features: str | None = None,
     data: str | Path | None = None,
+    vae: Path | None = None,
     reference: Reference | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Evaluations:
@@ -85,15 +80,16 @@ def evaluate(
         seeds: of noise and prompts; everything is evaluated with each.
         features: name of a feature space; by default the numbers of small images themselves, `pixels` or `latents`, and
             `convolutional` from `LARGE_IMAGE` numbers on.
-        data: a data set by name or folder, whose judge split is compared with; by default that of the run's space.
+        data: a data set by name or folder, whose judge split is compared with; by default that which was trained on.
+        vae: where the autoencoder of the latents lies now, for feature spaces of pictures.
         reference: real images to compare with, instead.
         progress: reports samples.
 
     Raises:
         EvaluationError: a value that nothing can be evaluated with, an unknown feature space, or broken weights.
         SpecError: a point or a spec that is not of the run's space.
-        SpaceError: the space has no data of its own, and `data` names none.
-        DataError: there is no such data set, or it is damaged or of another space.
+        SpaceError: an earlier version trained the run, and does not say on what.
+        DataError: the data set is missing, damaged, of another space or of other text encoders.
         RunError: no such run, search or pick; a pick that is not distilled or of other weights; a damaged evaluation.
         CheckpointError: no supernet, or a damaged one.
     """
@@ -104,10 +100,10 @@ def evaluate(
     models = chosen_models(
         run, digest, space, points=points, specs=specs, picks=picks, distilled=distilled, search=search
     )
-    reference = reference or _reference(space, data)
+    reference = reference or run_reference(run.supernet, space, data=data, vae=vae)
     count = min(len(reference.judge), MOST_SAMPLES) if samples is None else samples
     total = len(models) * len(seeds) * count
-    features = features or _default_features(reference)
+    features = features or default_features(reference)
     progress(0, total, f"{features} features")
     judge = Judge(reference, make_feature_space(features, reference.train))
     work = _Work(run, judge, digest)
@@ -186,20 +182,6 @@ class _Work:
             stale_sentence(what, known.supernet, self._digest, f"it now lies in {folder}, and a new one is made")
         )
         return None
-
-
-def _reference(space: SearchSpace, data: str | Path | None) -> Reference:
-    if data is None:
-        return reference_of(load_data(space.name), space.name)
-    data_set = open_data_set(data, space=space)
-    pixels = data_set.key.get("latents", {}).get("class") == "pixels"
-    return reference_of_data_set(data_set, decode=same_images if pixels else None)
-
-
-def _default_features(reference: Reference) -> str:
-    if reference.judge.latents[:1].size >= LARGE_IMAGE:
-        return "convolutional"
-    return "latents" if reference.decode is None else "pixels"
 
 
 def _check(

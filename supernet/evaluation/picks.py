@@ -27,12 +27,11 @@ from subdit.space import SubDiTSpec
 from subdit.space import run_space
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
-from supernet.data.digits import load_data
+from supernet.evaluation.run_reference import run_judge
 from supernet.evaluation.samples import PER_CLASS
 from supernet.evaluation.samples import Judgement
 from supernet.evaluation.samples import judge_plain_few_steps
 from supernet.evaluation.samples import judge_sampling
-from supernet.evaluation.samples import pixel_judge
 from supernet.export.export_pick import student_origin
 from supernet.few_step_adapter import load_few_step_teacher
 
@@ -55,11 +54,11 @@ def judge_pick(
     """
     run = Run(run_path)
     spec = SubDiTSpec.from_dict(read_pick(run, pick, search=search)["spec"])
-    data, folder, digest = load_data(run_space(run).name), run.pick(spec.hash), run_digest(run)
+    folder, digest = run.pick(spec.hash), run_digest(run)
     warn_of_stale_search(run, search, digest)
     made_from = student_origin(run, pick, folder / "distilled", digest)
     model = load_supernet(run.supernet).extract(spec)
-    shared: dict[str, Any] = {"judge": pixel_judge(data, spec.space), "seeds": seeds, "per_class": per_class}
+    shared: dict[str, Any] = {"judge": run_judge(run.supernet, run_space(run)), "seeds": seeds, "per_class": per_class}
     ways: dict[str, Callable[[], Judgement]] = {
         "28_steps": lambda: judge_sampling(model, spec.space, steps=28, shift=1.0, **shared),
         "plain_4_steps": lambda: judge_plain_few_steps(model, spec.space, **shared),
@@ -79,7 +78,7 @@ def judge_teacher(
     run = Run(run_path)
     teacher = load_few_step_teacher(run)
     space = teacher.spec.space
-    judge = pixel_judge(load_data(space), space)
+    judge = run_judge(run.supernet, run_space(run))
     shared: dict[str, Any] = {"judge": judge, "seeds": seeds, "per_class": per_class}
 
     def with_adapter(on: bool, judged: Callable[[], Judgement]) -> Judgement:

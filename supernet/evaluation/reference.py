@@ -12,9 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from subdit.core.errors import EvaluationError
-from subdit.space import get_space
-from supernet.data.digits import CaptionedLatents
-from supernet.data.digits import DataSplit
 
 if TYPE_CHECKING:
     from supernet.evaluation.conditioning import Conditioning
@@ -108,27 +105,15 @@ class Reference:
         rows = [np.resize(np.flatnonzero(labels == each), per_class) for each in np.unique(labels)]
         return self._prompts(np.concatenate(rows))
 
+    def balanced_prompts(self, per_class: int) -> Prompts:
+        """Class prompts, or of data without one column of classes prompts of ten times as many images, drawn."""
+        if len(self.judge.labels) == 1:
+            return self.class_prompts(per_class)
+        return self.draw_prompts(min(10 * per_class, len(self.judge)), seed=0)
+
     def _prompts(self, rows: npt.NDArray[np.int64]) -> Prompts:
         captions = tuple(self.judge.captions[row] for row in rows.tolist())
         return Prompts(rows, captions, {column: labels[rows] for column, labels in self.judge.labels.items()})
-
-
-def reference_of(data: DataSplit, space_name: str) -> Reference:
-    """The reference that a space's data set gives; its latents are pictures where the space needs no decoder."""
-
-    def condition(prompts: Prompts) -> Conditioning:
-        from supernet.evaluation.conditioning import condition_on
-
-        return condition_on(space_name, prompts.captions)
-
-    pixels = "decoder" not in get_space(space_name).pipeline
-    return Reference(
-        _real_images(data.seen), _real_images(data.judge), condition, decode=same_images if pixels else None
-    )
-
-
-def _real_images(part: CaptionedLatents) -> RealImages:
-    return RealImages(part.latents, part.captions, {"label": part.labels}, part.hash)
 
 
 def same_images(images: Images) -> Images:

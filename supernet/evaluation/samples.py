@@ -16,16 +16,14 @@ from torch import nn
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.space import get_space
-from supernet.data.digits import DataSplit
 from supernet.evaluation.conditioning import Conditioning
 from supernet.evaluation.conditioning import Text
-from supernet.evaluation.feature_spaces import PIXELS
 from supernet.evaluation.judge import ACCURACY
 from supernet.evaluation.judge import FRECHET
 from supernet.evaluation.judge import NN_RATIO
+from supernet.evaluation.judge import Figures
 from supernet.evaluation.judge import Judge
 from supernet.evaluation.reference import Prompts
-from supernet.evaluation.reference import reference_of
 from supernet.flow_matching import guided_velocity
 from supernet.model.placement import device_of
 from supernet.model.placement import float_array
@@ -48,10 +46,10 @@ class Judgement:
     """Quality of sets of samples; figures compare only at equal numbers of them, and of an equal reference.
 
     Attributes:
-        fd_mean: Frechet distance to the judge half over pixels in [-1, 1], mean over seeds; lower is better.
+        fd_mean: Frechet distance to the judge half in the feature space, mean over seeds; lower is better.
         fd_spread: largest minus smallest over seeds.
         nn_ratio: median nearest-neighbour distance to the training half over that of real unseen images.
-        accuracy: share recognised by a support-vector classifier fitted on the training half.
+        accuracy: share recognised by a classifier fitted on the training half; None where images have no classes.
         samples: in each set.
         seeds: how many sample sets, of the seeds from 0 on.
         fd: per seed.
@@ -65,7 +63,7 @@ class Judgement:
     fd_mean: float
     fd_spread: float
     nn_ratio: float
-    accuracy: float
+    accuracy: float | None
     samples: int
     seeds: int
     fd: tuple[float, ...]
@@ -74,11 +72,6 @@ class Judgement:
     steps: int
     shift: float
     guidance_scale: float = 1.0
-
-
-def pixel_judge(data: DataSplit, space_name: str) -> Judge:
-    """What quality.json is judged by: the space's data, in pixels."""
-    return Judge(reference_of(data, space_name), PIXELS)
 
 
 def generate(
@@ -129,8 +122,7 @@ def generate(
 
 
 def _predict(model: nn.Module, x_t: Tensor, timestep: Tensor, text: Text) -> Tensor:
-    options = {} if text.mask is None else {"encoder_attention_mask": text.mask.to(device_of(model))}
-    return full_precision(model(*model_inputs(model, x_t, timestep, text.embeddings), **options))
+    return full_precision(model(*model_inputs(model, x_t, timestep, text.embeddings)))
 
 
 def judge_sampling(
@@ -143,23 +135,22 @@ def judge_sampling(
     seeds: int,
     per_class: int = PER_CLASS,
 ) -> Judgement:
-    """Generate one sample set a seed, `per_class` of each class, and judge them."""
-    prompts = judge.reference.class_prompts(per_class)
+    """Generate one sample set a seed, `per_class` of each class where there are classes, and judge them."""
+    prompts = judge.reference.balanced_prompts(per_class)
     conditioning = judge.reference.condition(prompts)
     sets = [generate(model, space_name, conditioning, steps=steps, shift=shift, seed=seed) for seed in range(seeds)]
     return judge_samples(sets, judge, prompts, steps=steps, shift=shift)
 
 
 def judge_samples(sets: Sequence[Samples], judge: Judge, prompts: Prompts, *, steps: int, shift: float) -> Judgement:
-    """Judge sample sets, one a seed, that were drawn for prompts of classes."""
-    (column,) = prompts.labels
+    """Judge sample sets, one a seed, that were drawn for prompts."""
     figures = [judge.figures(samples, prompts.labels) for samples in sets]
     fd = tuple(round(_number(each[FRECHET]), 4) for each in figures)
     return Judgement(
         fd_mean=round(float(np.mean(fd)), 4),
         fd_spread=round(max(fd) - min(fd), 4),
         nn_ratio=round(float(np.mean([_number(each[NN_RATIO]) for each in figures])), 4),
-        accuracy=round(float(np.mean([_number(each[ACCURACY + column]) for each in figures])), 4),
+        accuracy=_mean_accuracy(figures, tuple(prompts.labels)),
         samples=len(prompts),
         seeds=len(sets),
         fd=fd,
@@ -168,6 +159,12 @@ def judge_samples(sets: Sequence[Samples], judge: Judge, prompts: Prompts, *, st
         steps=steps,
         shift=shift,
     )
+
+
+def _mean_accuracy(figures: Sequence[Figures], columns: tuple[str, ...]) -> float | None:
+    known = [each[ACCURACY + column] for each in figures for column in columns]
+    numbers = [value for value in known if value is not None]
+    return round(float(np.mean(numbers)), 4) if numbers else None
 
 
 def judge_plain_few_steps(

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from subdit.core.errors import DataError
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
-from supernet.data.digits import CaptionedLatents
-from supernet.data.digits import load_data
-from supernet.data.text import text_tensors
+from supernet.data.data_set import DataSet
+from supernet.data.data_set import evenly
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import velocity
@@ -33,6 +33,8 @@ from supernet.parallel import shard_slices
 FEW_TOKENS = 256
 """Up to so many a sub-DiT is small. On a machine that others use too, threads that wait for each other at every one of
 its products took three times as long on `digits`; threads that have samples of their own wait once."""
+MOST_IMAGES = 256
+"""Images of a validation split that triples are made of; a search evaluates thousands of sub-DiTs on them."""
 HALVES = 2
 """Parts of the triples that a small one goes through side by side."""
 
@@ -64,19 +66,23 @@ class ValidationSet:
 
 
 def validation_set(
-    space_name: str, *, seed: int = 0, data: CaptionedLatents | None = None, per_image: int = 2
+    data: DataSet, *, seed: int = 0, split: str = "validation", most: int = MOST_IMAGES, per_image: int = 2
 ) -> ValidationSet:
-    """Triples for the space's validation images (or those given), `per_image` of each, drawn from a seed."""
-    images = load_data(space_name).validation if data is None else data
+    """Triples for images of a split, `per_image` of each, drawn from a seed; of at most `most`, evenly spaced.
+
+    Raises `DataError` where the split is empty.
+    """
+    if not data.count(split):
+        raise DataError(f"The data set {data.name} has nothing in the split {split}; encode it with a larger one.")
     rng = np.random.default_rng(seed)
-    rows = np.tile(np.arange(len(images)), per_image)
+    rows = evenly(data.count(split), most) * per_image
     sigma = (rng.permutation(len(rows)) + 0.5) / len(rows)
-    latents = images.latents[rows]
+    read = data.read(split, rows)
     return ValidationSet(
-        latents=torch.from_numpy(latents),
-        noise=torch.from_numpy(rng.standard_normal(latents.shape).astype(np.float32)),
+        latents=read.latents,
+        noise=torch.from_numpy(rng.standard_normal(read.latents.shape).astype(np.float32)),
         sigma=torch.from_numpy(sigma.astype(np.float32)),
-        text=text_tensors(space_name, tuple(images.captions[row] for row in rows.tolist())),
+        text=read.text.tensors(),
     )
 
 

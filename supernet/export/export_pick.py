@@ -22,6 +22,7 @@ from subdit.core.run import read_pick
 from subdit.space import SubDiTSpec
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
+from supernet.data.data_record import read_record
 from supernet.export.exporter import export_sub_dit
 from supernet.recipe import read_recipe
 from supernet.tflite import PRECISIONS
@@ -72,8 +73,10 @@ def export(
     _make_room(run, pick, path, digest, force=force)
     distilled = (folder / "distilled" / "config.json").exists()
     model = load_sub_dit(folder / "distilled") if distilled else load_supernet(run.supernet).extract(spec)
-    recipe, _ = read_recipe(folder / "distilled" if distilled else run.supernet)
-    export_sub_dit(model, path, recipe=recipe, precision=precision, force=force, supernet=made_from)
+    weights = folder / "distilled" if distilled else run.supernet
+    recipe, _ = read_recipe(weights)
+    data = read_record(weights)
+    export_sub_dit(model, path, recipe=recipe, precision=precision, force=force, supernet=made_from, data=data)
     write_json(folder / "spec.json", spec.to_dict())
     return path
 

@@ -23,6 +23,7 @@ from subdit.core.errors import RunError
 from subdit.core.files import write_json
 from subdit.core.origin import KEY
 from subdit.space import EXTERNAL_DATA_BYTES
+from supernet.data.data_record import DataRecord
 from supernet.export.onnx_graph import data_path
 from supernet.export.onnx_graph import parameter_bytes
 from supernet.export.onnx_graph import write_graph
@@ -50,11 +51,12 @@ def export_sub_dit(
     precision: str = "fp32",
     force: bool = False,
     supernet: str | None = None,
+    data: DataRecord | None = None,
 ) -> float:
     """Export a whole sub-DiT with its sampling card, as .onnx or .tflite; return the deviation from torch.
 
-    `recipe`, how the model is sampled, goes into the card, and so does the digest `supernet` of the weights that it was
-    made from, where it is known.
+    `recipe`, how the model is sampled, goes into the card, and so do the digest `supernet` of the weights that it was
+    made from, and `data`, what it was trained on, where they are known.
 
     That is the largest difference, and for weights of less than float32 the root mean square error over the output's
     standard deviation. Raises `ExportError` where it is above `TOLERANCES`.
@@ -72,7 +74,7 @@ def export_sub_dit(
         what = f"The {precision} export of {model.spec.hash} differs from torch by {off:.1e}"
         raise ExportError(f"{what}; {_REMEDY.get(precision, 'report it with its spec')}.")
     facts = {"deviation_from_torch": off, KEY: supernet}
-    write_json(path.with_suffix(".json"), {**card(model.spec, recipe, model.config), **facts})
+    write_json(path.with_suffix(".json"), {**card(model.spec, recipe, model.config, data), **facts})
     return off
 
 

@@ -10,8 +10,9 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
-from supernet.data.digits import CaptionedLatents
-from supernet.data.text import text_tensors
+from supernet.data.data_set import DataSet
+from supernet.data.loader import BatchOrder
+from supernet.data.loader import load_batches
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import sample_sigma
@@ -26,7 +27,7 @@ from supernet.training.optimizers import schedule
 
 def train_alone(
     spec: SubDiTSpec,
-    data: CaptionedLatents,
+    data: DataSet,
     *,
     updates: int,
     seed: int,
@@ -49,17 +50,16 @@ def train_alone(
     parameters = list(model.parameters())
     optimizers = optimizers_of(model, parameters, config)
     ema = EMAModel(model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
-    text, latents = text_tensors(space.name, data.captions), torch.from_numpy(data.latents)
     gain = 1.0 if supernet is None else 0.2
-    for step in range(updates):
+    order = BatchOrder(data.count("train"), config.batch_size, seed=seed)
+    for step, read in enumerate(load_batches(data, order, steps=range(updates))):
         mixed = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(mixed[0]) >> 1)
-        rows = torch.randint(len(latents), (config.batch_size,), generator=generator)
-        noise = torch.randn(latents[rows].shape, generator=generator)
-        sigma = sample_sigma(len(rows), generator=generator)
-        x_t = add_noise(latents[rows], noise, sigma)
-        predicted = model(*model_inputs(model, x_t, 1000 * sigma, [tokens[rows] for tokens in text]))
-        loss = mean_squared_error(predicted, velocity(latents[rows], noise).to(predicted.device))
+        noise = torch.randn(read.latents.shape, generator=generator)
+        sigma = sample_sigma(len(read), generator=generator)
+        x_t = add_noise(read.latents, noise, sigma)
+        predicted = model(*model_inputs(model, x_t, 1000 * sigma, read.text.embeddings))
+        loss = mean_squared_error(predicted, velocity(read.latents, noise).to(predicted.device))
         model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)

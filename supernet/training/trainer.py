@@ -31,10 +31,15 @@ from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from subdit.space import start_run
 from supernet.checkpoints import save_model
-from supernet.data.digits import CaptionedLatents
-from supernet.data.digits import load_data
+from supernet.data.data_record import read_record
+from supernet.data.data_set import DataBatch
+from supernet.data.data_set import DataSet
+from supernet.data.data_sets import default_data_set
+from supernet.data.data_sets import open_data_set
+from supernet.data.data_sets import record_of
+from supernet.data.loader import BatchOrder
+from supernet.data.loader import load_batches
 from supernet.data.text import drop_encoders
-from supernet.data.text import text_tensors
 from supernet.flow_matching import sample_sigma
 from supernet.model.elastic import ElasticDiT
 from supernet.parallel import run_shards
@@ -63,6 +68,7 @@ def train(
     space: SpaceLike,
     run_path: Path,
     *,
+    data: str | Path | None = None,
     config: TrainingConfig | None = None,
     resume: bool = False,
     force: bool = False,
@@ -70,16 +76,19 @@ def train(
 ) -> Path:
     """Train the supernet of a space, a name or a space file, into a run folder; returns the folder of its EMA weights.
 
+    `data` is the name of a data set or a folder that `data encode` made. Where it is not given, a training goes on, or
+    begins again, with the run's own, and a new one takes the data set that a space has by itself, as `digits` has.
+
     With `force`, what was made from the weights that are replaced stays and becomes stale; a warning says what that is.
 
     Raises:
-        SpaceError: there is no such space, or it has no data.
+        SpaceError: there is no such space, or it has no data set of its own and none is given.
+        DataError: the data set is missing, damaged, of another space, or has nothing to train on.
         RunError: the run holds a trained supernet, or a begun one and `resume` is not given; or is of another space;
-            or the begun one has another number of steps or dtype of Muon, or was cut and has no ceiling now.
+            or the begun one has another data set, number of steps or dtype of Muon, or was cut and has no ceiling now.
         CheckpointError: the resume state is damaged.
     """
     space = get_space(space)
-    data = load_data(space.name)
     config = TrainingConfig() if config is None else config
     budget = StepBudget(config.steps, config.ceiling_s)
     muon_dtype(config.muon_dtype, torch.device("cpu"))
@@ -104,27 +113,47 @@ def train(
             manifest["steps"].pop("train", None)
             write_json(run.manifest, manifest)
         config = replace(config, muon_dtype=_muon_dtype(config, state))
-        trainer = Trainer(space, data.train, config)
+        reference, data_set = _data_set(data, space, run, state)
+        record_of_data = record_of(data_set, reference)
+        trainer = Trainer(space, data_set, config)
         members = {"supernet": (trainer.supernet, trainer.optimizers)}
-        kept = ResumeState(state, members, {"supernet": trainer.ema}, facts={"muon_dtype": config.muon_dtype})
+        facts = {"muon_dtype": config.muon_dtype, "data": data_set.digest, "data_set": record_of_data.reference}
+        kept = ResumeState(state, members, {"supernet": trainer.ema}, facts=facts)
         begun = kept.load(budget)
-        write_atomic(run.config, yaml.safe_dump({"space": space.name, "training": asdict(config)}, sort_keys=False))
+        described = {"space": space.name, "data": record_of_data.reference, "training": asdict(config)}
+        write_atomic(run.config, yaml.safe_dump(described, sort_keys=False))
         reached, losses = run_training(trainer, budget, begun, run, kept, progress)
         trainer.ema.copy_to(trainer.supernet.parameters())
-        save_model(trainer.supernet, run.supernet)
+        save_model(trainer.supernet, run.supernet, data=record_of_data)
         mark_reports(run)
-        facts = {"full_loss": losses, "muon_dtype": config.muon_dtype}
-        record_step(run, "train", record(budget, reached).to_dict() | facts)
+        made = record(budget, reached).to_dict() | {"full_loss": losses, "muon_dtype": config.muon_dtype}
+        record_step(run, "train", made | {"data": data_set.digest})
         state.unlink(missing_ok=True)
     return run.supernet
+
+
+def _data_set(data: str | Path | None, space: SearchSpace, run: Run, state: Path) -> tuple[str | Path, DataSet]:
+    """What opens the data set and the set: what is asked for, what the begun training in `state` has, or the run."""
+    begun, recorded = resume_facts(state), read_record(run.supernet)
+    if begun and "data" not in begun:
+        raise RunError(
+            f"The training begun in {state} is of an earlier version, which drew other batches; start over (--force)."
+        )
+    reference = data or begun.get("data_set") or (recorded.reference if recorded else default_data_set(space))
+    data_set = open_data_set(reference, space=space)
+    if begun and data_set.digest != begun["data"]:
+        raise RunError(
+            f"The training begun in {state} has another data set than {data_set.name}, or the same as it was before; "
+            "name that one with --data, or start over with --force."
+        )
+    return reference, data_set
 
 
 def _muon_dtype(config: TrainingConfig, state: Path) -> str:
     """The dtype by its own name: that of the training that goes on, or what the configuration says of a new one."""
     wanted = str(muon_dtype(config.muon_dtype, torch.device("cpu"))).removeprefix("torch.")
     begun = resume_facts(state)
-    # Earlier versions, which did not keep it, had torch's own Muon.
-    kept = begun.get("muon_dtype", "bfloat16") if begun else wanted
+    kept = begun.get("muon_dtype", wanted)
     if config.muon_dtype not in ("auto", kept):
         raise RunError(
             f"The training begun in {state} has Muon in {kept}, not {config.muon_dtype}; leave out --muon-dtype to go "
@@ -138,6 +167,7 @@ def run_training(
 ) -> tuple[StepState, float | None]:
     """Train to the end of the budget, keeping resume states and metrics; returns the full network's last mean loss."""
     run.training.mkdir(parents=True, exist_ok=True)
+    trainer.begin(begun.step)
     metrics = run.training / METRICS
     drop_metrics_after(metrics, begun.step)
     mean: float | None = None
@@ -145,7 +175,6 @@ def run_training(
     rises_and_falls = partial(schedule, warmup=trainer.config.warmup)
 
     def work(state: StepState) -> str:
-        trainer.step = state.step
         window.append(trainer.train_step(learning_rate_share(budget, state, rises_and_falls)))
         return f"loss {mean:.3f}" if mean else ""
 
@@ -166,12 +195,17 @@ def run_training(
 
 
 class Trainer:
-    """The supernet, its optimisers and EMA; random choices come from (seed, step), so a resumed run is the same."""
+    """The supernet, its optimisers and EMA; random choices come from (seed, step), so a resumed run is the same.
 
-    def __init__(self, space: SearchSpace, data: CaptionedLatents, config: TrainingConfig) -> None:
+    Raises `DataError` where the data set has nothing to train on.
+    """
+
+    def __init__(self, space: SearchSpace, data: DataSet, config: TrainingConfig) -> None:
         self.space = space
         self.config = config
-        self.step = 0
+        self.data = data
+        self.order = BatchOrder(data.count("train"), config.batch_size, seed=config.seed)
+        self.null = data.null_text()
         self.shards = shard_count()
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
@@ -180,25 +214,23 @@ class Trainer:
         made = optimizers_of(self.supernet.full, parameters, config)
         self.optimizers, self.peaks = [optimizer for optimizer, _ in made], [peak for _, peak in made]
         self.ema = EMAModel(self.supernet.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
-        self.latents = torch.from_numpy(data.latents)
-        self.text = text_tensors(space.name, data.captions)
-        self.empty = text_tensors(space.name, ("",))
+        self.begin(0)
 
-    def draw(self) -> tuple[Batch, SubDiTSpec]:
-        """The batch and the sub-network of this step."""
+    def begin(self, step: int) -> None:
+        """Go on with this step, whose batch is read next."""
+        self.step = step
+        self.batches = load_batches(self.data, self.order, steps=range(step, self.config.steps))
+
+    def draw(self, read: DataBatch) -> tuple[Batch, SubDiTSpec]:
+        """What this step makes of its rows, and its sub-network."""
         seed = np.random.SeedSequence([self.config.seed, self.step])
         generator = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0]) >> 1)
-        rows = torch.randint(len(self.latents), (self.config.batch_size,), generator=generator)
-        dropped = torch.rand(len(rows), generator=generator) < self.config.text_drop
-        text = tuple(
-            torch.where(dropped[:, None, None], empty, tokens[rows])
-            for empty, tokens in zip(self.empty, self.text, strict=True)
-        )
-        latents = self.latents[rows]
-        noise = torch.randn(latents.shape, generator=generator)
-        sigma = sample_sigma(len(rows), generator=generator)
+        dropped = torch.rand(len(read), generator=generator) < self.config.text_drop
+        text = read.text.with_null(dropped, self.null).embeddings
+        noise = torch.randn(read.latents.shape, generator=generator)
+        sigma = sample_sigma(len(read), generator=generator)
         spec = self.space.decode(self.space.sample(np.random.default_rng(seed), 1))[0]
-        return Batch(latents=latents, noise=noise, sigma=sigma, text=text, text_mask=self.draw_text_mask()), spec
+        return Batch(latents=read.latents, noise=noise, sigma=sigma, text=text, text_mask=self.draw_text_mask()), spec
 
     def draw_text_mask(self) -> torch.Tensor | None:
         """Which text tokens this step's samples see, None where there is one encoder only."""
@@ -216,7 +248,7 @@ class Trainer:
         for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * rate_share
-        batch, spec = self.draw()
+        batch, spec = self.draw(next(self.batches))
         losses = elastic_step(
             self.supernet,
             spec,

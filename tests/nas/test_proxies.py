@@ -34,6 +34,7 @@ from supernet.evaluation.validation_loss import validation_loss
 from supernet.evaluation.validation_loss import validation_set
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
+from tests.supernet.digit_data import digit_data
 
 SPACE = get_space("digits")
 SPECS = SPACE.decode(SPACE.sample(np.random.default_rng(0), 2))
@@ -70,7 +71,7 @@ def test_a_proxy_is_a_finite_number_that_never_changes(name: str, run: Run) -> N
 
 
 def test_validation_loss_is_the_mean_over_triples_with_its_paired_error(run: Run, supernet: ElasticDiT) -> None:
-    data = validation_set("digits").spread(60)
+    data = validation_set(digit_data()).spread(60)
     found = ValidationLoss(run.supernet, "digits", data=data).evaluate(TINY)
     assert isinstance(found, Evaluation)
     tiny = supernet.extract(TINY)
@@ -140,7 +141,7 @@ def test_sizes_rank_as_sizes(run: Run) -> None:
 def test_activation_codes_against_a_slow_reference(supernet: ElasticDiT) -> None:
     from supernet.evaluation.training_free import activation_code_score
 
-    data = validation_set("digits").spread(6)
+    data = validation_set(digit_data()).spread(6)
     model = supernet.extract(TINY).eval()
     codes: list[list[torch.Tensor]] = [[] for _ in range(6)]
     for module in model.modules():
@@ -231,11 +232,10 @@ def test_the_verb_measures_from_scratch_too(run: Run) -> None:
 
 
 def test_training_alone_is_repeatable_and_learns() -> None:
-    from supernet.data.digits import load_data
     from supernet.training.standalone import train_alone
 
-    data = load_data("digits")
-    triples = validation_set("digits", data=data.judge.take(range(64)), per_image=1)
-    losses = [validation_loss(train_alone(TINY, data.train, updates=count, seed=1), triples) for count in (0, 15, 15)]
+    data = digit_data(judge=64)
+    triples = validation_set(data, split="judge", per_image=1)
+    losses = [validation_loss(train_alone(TINY, data, updates=count, seed=1), triples) for count in (0, 15, 15)]
     assert losses[1] < 0.9 * losses[0]
     assert losses[1] == losses[2]

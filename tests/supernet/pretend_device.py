@@ -26,12 +26,12 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from subdit.space import get_space
 from supernet import pipeline as pipeline_module
-from supernet.data.text import text_tensors
+from supernet.data.data_set import DataBatch
+from supernet.data.data_set import TextBatch
 from supernet.distillation.few_step_teacher import draw_trajectories
 from supernet.distillation.kdmd import Student
 from supernet.distillation.kdmd import critic_loss
 from supernet.distillation.kdmd import draw_batch
-from supernet.evaluation.conditioning import condition_on
 from supernet.evaluation.samples import generate
 from supernet.evaluation.validation_loss import predicted_velocities
 from supernet.evaluation.validation_loss import validation_loss
@@ -43,10 +43,28 @@ from supernet.pipeline import SubDiTPipeline
 from supernet.sampling import sample_euler
 from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import elastic_step
+from tests.supernet.digit_data import condition_on
+from tests.supernet.digit_data import digit_data
+from tests.supernet.digit_data import word_tensors
 
 DEVICE = "pretend"
 SPACE = get_space("digits")
 SPEC = SPACE.named["tiny"]
+
+
+class Zeros:
+    """A data set whose latents are fake, as all tensors here."""
+
+    def count(self, split: str) -> int:
+        return 2
+
+    def read(self, split: str, rows: list[int]) -> DataBatch:
+        text = word_tensors(("",) * len(rows))
+        mask = torch.ones(text[0].shape[:2], dtype=torch.bool)
+        return DataBatch(("",) * len(rows), torch.zeros(len(rows), 1, 8, 8), TextBatch(text, mask))
+
+
+ROWS: Any = Zeros()
 
 
 def made(dtype: torch.dtype) -> ElasticDiT:
@@ -61,7 +79,7 @@ def made(dtype: torch.dtype) -> ElasticDiT:
 
 
 def batch(count: int = 4) -> Batch:
-    text = text_tensors("digits", ("a handwritten digit three",) * count)
+    text = word_tensors(("a handwritten digit three",) * count)
     return Batch(torch.zeros(count, 1, 8, 8), torch.zeros(count, 1, 8, 8), torch.ones(count) / 2, text)
 
 
@@ -80,7 +98,7 @@ def autocast_step(supernet: ElasticDiT) -> None:
 
 
 def forward(supernet: ElasticDiT) -> None:
-    inputs = (torch.zeros(2, 1, 8, 8), torch.zeros(2), *text_tensors("digits", ("", "")))
+    inputs = (torch.zeros(2, 1, 8, 8), torch.zeros(2), *word_tensors(("", "")))
     like = next(supernet.parameters())
     placed = [value.to(like.device, like.dtype) for value in inputs]
     inside, alone = supernet(*placed, spec=SPEC), supernet.extract(SPEC)(*placed)
@@ -88,13 +106,13 @@ def forward(supernet: ElasticDiT) -> None:
 
 
 def sample(supernet: ElasticDiT) -> None:
-    velocity = velocity_function(supernet, SPEC, text_tensors("digits", ("", "")))
+    velocity = velocity_function(supernet, SPEC, word_tensors(("", "")))
     assert sample_euler(velocity, np.zeros((2, 1, 8, 8), np.float32), steps=2).shape == (2, 1, 8, 8)
 
 
 def judged(supernet: ElasticDiT) -> None:
     model = supernet.extract(SPEC).requires_grad_(False)
-    text = condition_on("digits", ("a handwritten one",) * 3)
+    text = condition_on(("a handwritten one",) * 3)
     assert generate(model, "digits", text, steps=2, guidance_scale=1.5).shape == (3, 1, 8, 8)
 
 
@@ -102,7 +120,7 @@ def pipeline(supernet: ElasticDiT) -> None:
     model = supernet.extract(SPEC)
     piped = SubDiTPipeline(transformer=model, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0))
     piped.set_progress_bar_config(disable=True)
-    text = list(text_tensors("digits", ("", "")))
+    text = list(word_tensors(("", "")))
     options: dict[str, Any] = {"num_inference_steps": 2, "guidance_scale": 2.0, "negative_prompt_embeds": text}
     latents = torch.zeros(2, 1, 8, 8)
 
@@ -129,8 +147,7 @@ def shards(supernet: ElasticDiT) -> None:
 
 
 def few_steps(supernet: ElasticDiT) -> None:
-    model, text = supernet.extract(SPEC), text_tensors("digits", ("", ""))
-    drawn = draw_trajectories(model, text, torch.arange(2), (1, 8, 8), substeps=1, seed=0)
+    drawn = draw_trajectories(supernet.extract(SPEC), ROWS, torch.arange(2), substeps=1, seed=0)
     assert (drawn.points.device.type, drawn.points.shape) == ("cpu", (2, 5, 1, 8, 8))
 
 
@@ -139,23 +156,22 @@ def distilled(supernet: ElasticDiT) -> None:
     plain = made(torch.float32)
     with torch.device(DEVICE):
         student = Student(plain.extract(SPEC), 96)
-    text = tuple(tokens.to(DEVICE) for tokens in text_tensors("digits", ("", "")))
-    drawn = draw_batch(torch.zeros(2, 1, 8, 8, device=DEVICE), text, 2, seed=0)
+    drawn = draw_batch(ROWS, 2, seed=0, device=DEVICE)
     assert {drawn.x_t.device.type, drawn.tau.device.type, drawn.noise.device.type} == {DEVICE}
     assert critic_loss(student, plain.extract(SPEC), drawn).device.type == DEVICE
 
 
 def mixed(supernet: ElasticDiT) -> None:
     """Not what anything does: that a tensor left on the processor is noticed at all."""
-    supernet(torch.zeros(2, 1, 8, 8), torch.zeros(2), *text_tensors("digits", ("", "")), spec=SPEC)
+    supernet(torch.zeros(2, 1, 8, 8), torch.zeros(2), *word_tensors(("", "")), spec=SPEC)
 
 
 SCENARIOS: dict[str, Callable[[ElasticDiT], Any]] = {
     "elastic step": step,
     "elastic step in bfloat16": autocast_step,
     "forward and extract": forward,
-    "validation loss": lambda supernet: validation_loss(supernet, validation_set("digits", per_image=1), spec=SPEC),
-    "validation velocities": lambda supernet: predicted_velocities(supernet, SPEC, validation_set("digits")),
+    "validation loss": lambda supernet: validation_loss(supernet, validation_set(digit_data(), per_image=1), spec=SPEC),
+    "validation velocities": lambda supernet: predicted_velocities(supernet, SPEC, validation_set(digit_data())),
     "sampling": sample,
     "judging": judged,
     "pipeline": pipeline,

@@ -11,20 +11,21 @@ from torch import Tensor
 from torch import nn
 
 from subdit.space import get_space
-from supernet.data.digits import load_data
-from supernet.data.text import text_tensors
+from supernet.data.digits import digits
 from supernet.distillation.kdmd import KDMDBatch
 from supernet.distillation.kdmd import draw_batch
 from supernet.few_step_adapter import add_few_step_adapter
 from supernet.model.dit import SubDiT
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
+from tests.supernet.digit_data import digit_data
+from tests.supernet.digit_data import word_tensors
 
 SPACE = get_space("digits")
 TINY = SPACE.decode(SPACE.enumerate(0, 1))[0]
-TRAIN = load_data("digits").train.take(range(40))
-TEXT = text_tensors("digits", TRAIN.captions)
-EMPTY = text_tensors("digits", ("",))
+DATA = digit_data(train=40)
+TEXT = word_tensors(digits().train.captions[:40])
+EMPTY = word_tensors(("",))
 
 
 class KilledError(Exception):
@@ -49,7 +50,7 @@ def teacher_with_adapter() -> SubDiT:
 
 
 def drawn_batch(count: int = 8) -> KDMDBatch:
-    return draw_batch(torch.from_numpy(TRAIN.latents), TEXT, count, seed=5)
+    return draw_batch(DATA, count, seed=5)
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:

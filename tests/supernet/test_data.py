@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from subdit.core.errors import DataError
 from subdit.core.errors import SampleError
 from subdit.core.errors import SpaceError
 from subdit.space import get_space
+from supernet.data.data_sets import default_data_set
+from supernet.data.data_sets import open_data_set
 from supernet.data.digits import digit_caption
 from supernet.data.digits import digits
-from supernet.data.digits import load_data
 from supernet.data.text import WordEncoder
-from supernet.data.text import encode_prompts
-from supernet.data.text import text_encoders
-from supernet.data.text import text_tensors
+from supernet.data.text import digit_words
+from tests.supernet.digit_data import word_tensors
 
-DATA = load_data("digits")
+DATA = digits()
 PARTS = {"train": DATA.train, "validation": DATA.validation, "judge": DATA.judge}
 
 
@@ -68,7 +69,7 @@ def scans_of(scans: object) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_split_is_always_the_same() -> None:
     digits.cache_clear()
-    assert load_data("digits").train.hash == DATA.train.hash
+    assert digits().train.hash == DATA.train.hash
     assert len({part.hash for part in PARTS.values()}) == 3
 
 
@@ -81,7 +82,10 @@ def test_taking_rows_keeps_them_together() -> None:
 
 def test_a_space_without_data_is_refused() -> None:
     with pytest.raises(SpaceError, match="'mobile-1k' has no data"):
-        load_data("mobile-1k")
+        default_data_set(get_space("mobile-1k"))
+    with pytest.raises(DataError, match="latents of 1x8x8, and those of space 'mobile-1k'"):
+        open_data_set("digits", space=get_space("mobile-1k"))
+    assert default_data_set(get_space("digits")) == "digits"
 
 
 # Text -----------------------------------------------------------------------------------------------------------------
@@ -110,12 +114,12 @@ def test_prompts_that_cannot_be_read_are_refused(prompt: str, named: str) -> Non
 
 def test_the_encoders_are_those_the_space_names() -> None:
     space = get_space("digits")
-    assert [(e.name, e.width, e.tokens) for e in text_encoders(space)] == [
-        (text.name, text.width, text.tokens) for text in space.text_inputs
-    ]
+    (text,) = space.text_inputs
+    made = digit_words(text)
+    assert (made.name, made.width, made.tokens) == (text.name, text.width, text.tokens)
     captions = tuple(digit_caption(label) for label in range(10))
-    (encoded,) = encode_prompts(space, captions)
+    encoded = made.embed(captions)
     distances = np.linalg.norm(encoded[:, None] - encoded[None], axis=(2, 3))[~np.eye(10, dtype=bool)]
     assert distances.min() > 1, "the ten captions are told apart"
-    (tensor,) = text_tensors("digits", (*captions, captions[0]))
+    (tensor,) = word_tensors((*captions, captions[0]))
     assert np.array_equal(tensor.numpy(), np.concatenate([encoded, encoded[:1]]))

@@ -21,9 +21,9 @@ from supernet.distillation.few_step_teacher import segment_sigmas
 from supernet.distillation.few_step_teacher import train_few_step_teacher
 from supernet.few_step_adapter import add_few_step_adapter
 from supernet.model.dit import SubDiT
+from tests.supernet.small_teacher import DATA
 from tests.supernet.small_teacher import TEXT
 from tests.supernet.small_teacher import TINY
-from tests.supernet.small_teacher import TRAIN
 from tests.supernet.small_teacher import KilledError
 from tests.supernet.small_teacher import drawn_batch
 from tests.supernet.small_teacher import leaping_clock
@@ -43,7 +43,7 @@ def test_segments_hold_28_steps_and_the_four_step_schedule() -> None:
 def test_trajectories_are_plain_euler() -> None:
     teacher = redrawn_supernet().extract(TINY)
     rows = torch.arange(3)
-    drawn = draw_trajectories(teacher, TEXT, rows, (1, 8, 8), substeps=3, seed=4)
+    drawn = draw_trajectories(teacher, DATA, rows, substeps=3, seed=4)
     assert drawn.points.shape == (3, 5, 1, 8, 8) and torch.equal(drawn.rows, rows)
     x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(4)).numpy()
     ends = [x]
@@ -71,7 +71,7 @@ def few_step_error(teacher: SubDiT) -> float:
     """How far four Euler steps land from where 28 steps of the plain network do."""
     plain = redrawn_supernet().full
     rows = torch.arange(20)
-    far, near = (draw_trajectories(model, TEXT, rows, (1, 8, 8), substeps=n, seed=77).points[:, -1]
+    far, near = (draw_trajectories(model, DATA, rows, substeps=n, seed=77).points[:, -1]
                  for model, n in ((plain, 7), (teacher, 1)))  # fmt: skip
     return (far - near).square().mean().item()
 
@@ -80,10 +80,10 @@ def test_trained_adapter_brings_four_steps_nearer_to_28(tmp_path: Path) -> None:
     teacher = redrawn_supernet().full
     before, base = few_step_error(teacher), weights_of(teacher)
     config = FewStepConfig(steps=25, trajectories=48, rank=4, batch_size=16, ceiling_s=None)
-    train_few_step_teacher(teacher, TRAIN, tmp_path, config=config)
+    train_few_step_teacher(teacher, DATA, tmp_path, config=config)
     assert few_step_error(teacher) < 0.9 * before
     again = redrawn_supernet().full
-    train_few_step_teacher(again, TRAIN, tmp_path, config=config)
+    train_few_step_teacher(again, DATA, tmp_path, config=config)
     assert same(weights_of(teacher), weights_of(again)), "the second call loads what the first has saved"
     after = {
         name.replace(".base_layer", ""): value for name, value in weights_of(teacher).items() if "lora" not in name
@@ -96,7 +96,7 @@ def test_damaged_teacher_files_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"torn")
     config = FewStepConfig(steps=1, trajectories=2, rank=2, batch_size=2, ceiling_s=None)
     with pytest.raises(CheckpointError, match=name):
-        train_few_step_teacher(redrawn_supernet().full, TRAIN, tmp_path, config=config)
+        train_few_step_teacher(redrawn_supernet().full, DATA, tmp_path, config=config)
 
 
 @pytest.mark.parametrize("stops", [(1,), (2,), (5,), (1, 1, 3, 2)], ids=str)
@@ -110,7 +110,7 @@ def test_interrupted_few_step_teacher_equals_an_uninterrupted_one(
 
     def run(folder: Path, **options: Any) -> dict[str, Tensor]:
         teacher = redrawn_supernet().full
-        train_few_step_teacher(teacher, TRAIN, folder, config=config, **options)
+        train_few_step_teacher(teacher, DATA, folder, config=config, **options)
         return weights_of(teacher)
 
     expected = run(tmp_path / "whole")
@@ -128,6 +128,6 @@ def test_a_teacher_of_other_steps_does_not_go_on(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(step_loop, "time", leaping_clock())
     config = FewStepConfig(steps=6, trajectories=8, substeps=1, rank=2, batch_size=4, ceiling_s=None)
     with pytest.raises(KilledError):
-        train_few_step_teacher(redrawn_supernet().full, TRAIN, tmp_path, config=config, progress=stop_after(4))
+        train_few_step_teacher(redrawn_supernet().full, DATA, tmp_path, config=config, progress=stop_after(4))
     with pytest.raises(RunError, match="one of 6 steps, not 7.*delete that file"):
-        train_few_step_teacher(redrawn_supernet().full, TRAIN, tmp_path, config=replace(config, steps=7))
+        train_few_step_teacher(redrawn_supernet().full, DATA, tmp_path, config=replace(config, steps=7))

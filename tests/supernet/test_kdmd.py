@@ -29,10 +29,10 @@ from supernet.distillation.losses import output_loss
 from supernet.flow_matching import guided_velocity
 from supernet.model.dit import SubDiT
 from supernet.model.dit import redraw_
+from tests.supernet.small_teacher import DATA
 from tests.supernet.small_teacher import EMPTY
 from tests.supernet.small_teacher import SPACE
 from tests.supernet.small_teacher import TINY
-from tests.supernet.small_teacher import TRAIN
 from tests.supernet.small_teacher import KilledError
 from tests.supernet.small_teacher import drawn_batch
 from tests.supernet.small_teacher import leaping_clock
@@ -216,7 +216,7 @@ def test_distillation_alternates_and_leaves_the_teacher_alone(tmp_path: Path, st
     distill_kdmd(
         student,
         teacher,
-        TRAIN,
+        DATA,
         tmp_path / "s",
         config=KDMDConfig(steps=steps, batch_size=8, student_every=3, ceiling_s=None),
         guidance_scale=1.0,
@@ -269,7 +269,7 @@ def test_interrupted_kdmd_equals_an_uninterrupted_one(
     def run(state: Path, **options: Any) -> dict[str, Tensor]:
         student = redrawn_supernet().extract(TINY)
         teacher = teacher_with_adapter()
-        distill_kdmd(student, teacher, TRAIN, state, config=config, guidance_scale=1.0, **options)
+        distill_kdmd(student, teacher, DATA, state, config=config, guidance_scale=1.0, **options)
         return weights_of(student)
 
     expected = run(tmp_path / "whole")
@@ -286,7 +286,7 @@ def test_damaged_kdmd_state_is_refused(tmp_path: Path) -> None:
         distill_kdmd(
             redrawn_supernet().extract(TINY),
             teacher_with_adapter(),
-            TRAIN,
+            DATA,
             tmp_path / "state",
             config=KDMDConfig(steps=1, batch_size=2, ceiling_s=None),
             guidance_scale=1.0,

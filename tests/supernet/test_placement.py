@@ -22,8 +22,6 @@ from torch.func import functional_call
 
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
-from supernet.data.text import text_tensors
-from supernet.evaluation.conditioning import condition_on
 from supernet.evaluation.samples import generate
 from supernet.evaluation.training_free import activation_code_score
 from supernet.evaluation.training_free import synaptic_diversity_score
@@ -48,6 +46,9 @@ from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
 from supernet.training.elastic_step import balanced_scale
 from supernet.training.elastic_step import elastic_step
+from tests.supernet.digit_data import condition_on
+from tests.supernet.digit_data import digit_data
+from tests.supernet.digit_data import word_tensors
 from tests.supernet.shrunk import shrunk
 from tests.supernet.two_encoders import two_encoder_space
 
@@ -302,7 +303,7 @@ def test_a_sub_network_in_bfloat16_equals_its_extraction(space: str) -> None:
 
 def test_a_bfloat16_supernet_is_validated_probed_and_sampled() -> None:
     plain, half, spec = redrawn().eval(), redrawn().to(HALF).eval(), SPECS[1]
-    data = validation_set("digits", per_image=1).spread(12)
+    data = validation_set(digit_data(), per_image=1).spread(12)
     assert validation_loss(half, data, spec=spec) == pytest.approx(validation_loss(plain, data, spec=spec), rel=0.02)
     found, expected = predicted_velocities(half, spec, data), predicted_velocities(plain, spec, data)
     assert found.dtype == np.float32 and np.linalg.norm(found - expected) < 0.03 * np.linalg.norm(expected)
@@ -310,12 +311,12 @@ def test_a_bfloat16_supernet_is_validated_probed_and_sampled() -> None:
     assert activation_code_score(half, spec, data) == pytest.approx(activation_code_score(plain, spec, data), rel=0.05)
     score = synaptic_diversity_score(plain, spec, data)
     assert synaptic_diversity_score(half, spec, data) == pytest.approx(score, abs=0.1)
-    text, noise = text_tensors("digits", ("", "")), np.random.default_rng(0).standard_normal((2, 1, 8, 8))
+    text, noise = word_tensors(("", "")), np.random.default_rng(0).standard_normal((2, 1, 8, 8))
     drawn = [
         sample_euler(velocity_function(model, spec, text), noise.astype(np.float32), steps=3) for model in (half, plain)
     ]
     assert np.linalg.norm(drawn[0] - drawn[1]) < 0.05 * np.linalg.norm(drawn[1])
-    captions = condition_on("digits", ("a handwritten one", "a handwritten two", "a handwritten three"))
+    captions = condition_on(("a handwritten one", "a handwritten two", "a handwritten three"))
     judged = [generate(m.extract(spec), "digits", captions, steps=2, guidance_scale=2.0) for m in (half, plain)]
     assert np.linalg.norm(judged[0] - judged[1]) < 0.08 * np.linalg.norm(judged[1])
 
@@ -360,7 +361,7 @@ def test_a_step_on_cuda_is_the_processors(spec: SubDiTSpec, dtype: torch.dtype, 
     assert all(each.rope_cos.is_cuda for each in attentions(there.template(spec)))
     elastic_step(there, spec, batch, accumulation=2, autocast=HALF)
     assert distance(gradients(there), gradients(plain)) < 0.05
-    data = validation_set("digits", per_image=1).spread(8)
+    data = validation_set(digit_data(), per_image=1).spread(8)
     expected = validation_loss(plain, data, spec=spec)
     assert validation_loss(there, data, spec=spec) == pytest.approx(expected, rel=tolerance)
     assert np.isfinite(activation_code_score(there, spec, data))

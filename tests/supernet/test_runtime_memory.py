@@ -154,9 +154,7 @@ def held_out() -> list[tuple[str, SubDiTSpec, float, float]]:
             runs = [model["peaks"][precision][runtime]["runs"] for runtime in MODELLED_RUNTIMES]
             peaks = [[max(value for key, value in run.items() if "peak" in key) for run in each] for each in runs]
             larger = float(max(map(max, peaks)))
-            found.append(
-                (precision, spec, larger, float(peak_memory_bytes(space, space.encode([spec]), precision)[0]))
-            )
+            found.append((precision, spec, larger, float(peak_memory_bytes(space, space.encode([spec]), precision)[0])))
     return found
 
 

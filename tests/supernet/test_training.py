@@ -36,16 +36,18 @@ from subdit.core.training_record import TrainingRecord
 from subdit.core.training_record import cut_sentence
 from subdit.core.training_record import training_records
 from subdit.core.weights import WEIGHTS
+from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from supernet.checkpoints import load_supernet
-from supernet.data.digits import load_data
 from supernet.model.elastic import ElasticDiT
 from supernet.training.config import TrainingConfig
+from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
 from supernet.training.optimizers import schedule
 from supernet.training.trainer import Trainer
 from supernet.training.trainer import read_metrics
 from supernet.training.trainer import train
+from tests.supernet.digit_data import digit_data
 from tests.supernet.two_encoders import two_encoder_space
 
 SPACE = get_space("digits")
@@ -97,12 +99,13 @@ def test_training_depends_on_its_seed_alone(trained: Path, tmp_path: Path) -> No
 
 
 def test_two_text_encoders_are_dropped_independently_and_nothing_else_changes() -> None:
-    data, config = load_data("digits").train, TrainingConfig(steps=STEPS, batch_size=64, encoder_drop=0.5)
-    alone, both = (Trainer(get_space(each), data, config) for each in ("digits", two_encoder_space().name))
-    (one, one_spec), (two, two_spec) = alone.draw(), both.draw()
+    config = TrainingConfig(steps=STEPS, batch_size=64, encoder_drop=0.5)
+    spaces = ("digits", two_encoder_space().name)
+    alone, both = (Trainer(get_space(each), digit_data(each), config) for each in spaces)
+    (one, one_spec), (two, two_spec) = drawn(alone), drawn(both)
     assert one.text_mask is None and two.text_mask is not None and two.text_mask.shape == (64, 10)
     assert set(map(tuple, two.text_mask[:, [0, 4]].tolist())) == {(True, True), (True, False), (False, True)}
-    assert torch.equal(two.text_mask, both.draw()[0].text_mask), "drawn from seed and step"
+    assert torch.equal(two.text_mask, drawn(both)[0].text_mask), "drawn from seed and step"
     for key in ("latents", "noise", "sigma"):
         assert torch.equal(getattr(one, key), getattr(two, key)), key
     assert torch.equal(one.text[0], two.text[0]) and replace(two_spec, space="digits") == one_spec
@@ -318,8 +321,8 @@ def test_a_resumed_training_keeps_the_dtype_of_muon(tmp_path: Path, monkeypatch:
     assert "train" in read_manifest(Run(tmp_path))["steps"], "a refusal costs nothing"
 
 
-def test_a_state_of_an_earlier_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It names neither steps nor dtype, and its momenta are those of torch's own Muon."""
+def test_a_state_of_an_earlier_version_is_refused_and_kept(tmp_path: Path) -> None:
+    """It names no data set, and its batches were drawn in another way."""
     with pytest.raises(KilledError):
         train("digits", tmp_path, config=replace(QUICK, muon_dtype="bfloat16"), progress=stop_at(2))
     state = Run(tmp_path).training / "state.safetensors"
@@ -328,9 +331,10 @@ def test_a_state_of_an_earlier_version_goes_on(tmp_path: Path, monkeypatch: pyte
     assert kinds == {"momentum_buffer", "step", "exp_avg", "exp_avg_sq"}
     facts = {"step": "2", "elapsed_s": "31.5", "ema_step.supernet": "2"}
     state.write_bytes(save(tensors, metadata=facts))
-    seen, done = muon_dtypes(monkeypatch), list[float]()
-    train("digits", tmp_path, config=QUICK, resume=True, progress=lambda step, total, note: done.append(step))
-    assert done == [3, 4, 5] and set(seen) == {torch.bfloat16}
+    kept = state.read_bytes()
+    with pytest.raises(RunError, match=r"earlier version, which drew other batches; start over \(--force\)"):
+        train("digits", tmp_path, config=QUICK, resume=True)
+    assert state.read_bytes() == kept
 
 
 # Refusals -------------------------------------------------------------------------------------------------------------
@@ -401,7 +405,10 @@ def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
 
 def test_metrics_are_kept_once_each_across_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def instant_step(self: Trainer, rate_share: float) -> StepLosses:
-        return StepLosses(full=self.step / 45, sub=2.0, distill=3.0, full_gradient_norm=4.0, sub_gradient_norm=5.0)
+        self.step += 1
+        return StepLosses(
+            full=(self.step - 1) / 45, sub=2.0, distill=3.0, full_gradient_norm=4.0, sub_gradient_norm=5.0
+        )
 
     monkeypatch.setattr(Trainer, "train_step", instant_step)
     monkeypatch.setattr(step_loop, "time", ticking_clock(1.0))
@@ -419,26 +426,32 @@ def test_metrics_are_kept_once_each_across_an_interruption(tmp_path: Path, monke
     assert [line["last_step"] for line in lines] == [45, 45]
 
 
+def drawn(trainer: Trainer) -> tuple[Batch, SubDiTSpec]:
+    """What the trainer's step makes of its rows."""
+    return trainer.draw(trainer.data.read("train", trainer.order.rows(trainer.step).tolist()))
+
+
 def test_steps_draw_batches_of_their_own() -> None:
-    trainer = Trainer(SPACE, load_data("digits").train, TrainingConfig(batch_size=200, text_drop=0.25))
-    first, spec = trainer.draw()
-    again, same_spec = trainer.draw()
+    trainer = Trainer(SPACE, digit_data(), TrainingConfig(batch_size=200, text_drop=0.25))
+    first, spec = drawn(trainer)
+    again, same_spec = drawn(trainer)
     assert torch.equal(first.noise, again.noise) and spec == same_spec
     trainer.step = 1
-    second, _ = trainer.draw()
+    second, _ = drawn(trainer)
+    assert not torch.equal(first.latents, second.latents), "an epoch has every picture once"
     assert not torch.equal(first.noise, second.noise)
     assert not torch.equal(first.sigma, second.sigma)
-    dropped = (first.text[0] == trainer.empty[0]).all(dim=(1, 2)).float().mean().item()
+    dropped = (first.text[0] == trainer.null.embeddings[0]).all(dim=(1, 2)).float().mean().item()
     assert 0.15 < dropped < 0.35
     assert 0 < first.sigma.min() and first.sigma.max() < 1
     specs = set()
     for trainer.step in range(40):
-        specs.add(trainer.draw()[1])
+        specs.add(drawn(trainer)[1])
     assert len(specs) == 40
 
 
 def test_every_parameter_is_some_optimisers_own() -> None:
-    trainer = Trainer(SPACE, load_data("digits").train, TrainingConfig())
+    trainer = Trainer(SPACE, digit_data(), TrainingConfig())
     owned = [id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]]
     assert sorted(owned) == sorted(id(parameter) for parameter in trainer.supernet.parameters())
 
@@ -453,7 +466,7 @@ def test_schedule_rises_then_falls_to_zero() -> None:
 
 def test_training_learns(tmp_path: Path) -> None:
     """A silent network's loss falls within a few steps, the full one's and the sub-networks'."""
-    trainer = Trainer(SPACE, load_data("digits").train, TrainingConfig(batch_size=16))
+    trainer = Trainer(SPACE, digit_data(), TrainingConfig(batch_size=16))
     losses = [trainer.train_step(0.8) for _ in range(15)]
     assert np.mean([step.full for step in losses[-5:]]) < 0.85 * losses[0].full
     assert np.mean([step.sub for step in losses[-5:]]) < 0.85 * losses[0].sub

@@ -42,9 +42,7 @@ def watched_parts(space: SearchSpace, spec: SubDiTSpec, *, fused: bool) -> dict[
         for stage, count in components_by_stage(space, spec).items()
         for component in count
     }
-    return {
-        part: one.fused_activation_bytes if fused else one.activation_bytes for part, one in sorted(found.items())
-    }
+    return {part: one.fused_activation_bytes if fused else one.activation_bytes for part, one in sorted(found.items())}
 
 
 def computed(space: SearchSpace, spec: SubDiTSpec, element_bytes: int = 4) -> tuple[int, int]:

@@ -120,7 +120,7 @@ class DataSetContract:
         self, data_set: DataSet, encoders: Sequence[TextEncoder]
     ) -> None:
         null = data_set.null_text()
-        opened = open_prompt_encoders(data_set.key["text"], data_set.references, null, device="cpu")
+        opened = open_prompt_encoders(data_set.key["text"], data_set.places, null, device="cpu")
         assert [encoder.key for encoder in opened.encoders] == [encoder.key for encoder in encoders]
         (record,) = data_set.records("train", [0])
         trained, prompted = data_set.read("train", [0]).text, opened.encode(["", record.caption, ""])
@@ -141,7 +141,7 @@ class DataSetContract:
         self, data_set: DataSet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         null = data_set.null_text()
-        opened = open_prompt_encoders(data_set.key["text"], data_set.references, null, device="cpu")
+        opened = open_prompt_encoders(data_set.key["text"], data_set.places, null, device="cpu")
         for encoder in opened.encoders:
             encode = encoder.encode
 
@@ -159,13 +159,13 @@ class DataSetContract:
         masked = TextBatch(null.embeddings, ~null.mask)
         for forged in (other, masked):
             with pytest.raises(DataError, match="another empty prompt than in training"):
-                open_prompt_encoders(data_set.key["text"], data_set.references, forged, device="cpu")
+                open_prompt_encoders(data_set.key["text"], data_set.places, forged, device="cpu")
 
     def test_another_encoder_than_trainings_is_refused(self, data_set: DataSet) -> None:
         name, key = next(iter(data_set.key["text"].items()))
         keys = {**data_set.key["text"], name: {**key, "weights": "0123456789abcdef"}}
         with pytest.raises(DataError, match=f"text encoder {name} weights"):
-            open_prompt_encoders(keys, data_set.references, data_set.null_text(), device="cpu")
+            open_prompt_encoders(keys, data_set.places, data_set.null_text(), device="cpu")
 
     def test_the_same_data_set_opened_again_is_the_same(self, data_set: DataSet, again: DataSet) -> None:
         assert data_set.digest == again.digest and data_set.key == again.key

@@ -13,8 +13,8 @@ from click.testing import Result
 from PIL import Image
 
 from subdit.cli import group
-from supernet.data.contact_sheet import evenly
 from supernet.data.contact_sheet import write_contact_sheet
+from supernet.data.data_set import evenly
 from tests.supernet.data.pictures import png_bomb
 from tests.supernet.data.pictures import write_folder
 from tests.supernet.data.test_sources import add
@@ -89,8 +89,8 @@ def test_a_vae_that_lies_elsewhere_or_is_another_one(made: Path, tmp_path: Path)
     try:
         shown = run("show", made / "data")
         assert shown.exit_code == 0 and "rejected: too many pixels" in shown.stdout
-        assert "no contact sheet. There is no VAE at" in shown.stderr and "--vae" in shown.stderr
-        assert "no VAE at" in refused(run("show", made / "data", "--sheet", tmp_path / "a.png"))
+        assert "no contact sheet. The VAE of the latents is not at" in shown.stderr and "--vae" in shown.stderr
+        assert "VAE of the latents is not at" in refused(run("show", made / "data", "--sheet", tmp_path / "a.png"))
         assert run("show", made / "data", "--vae", moved, "--sheet", tmp_path / "a.png").exit_code == 0
         other = tmp_path / "other"
         pictures, options = made / "pictures", ["--factor", 2, "--width", 8, "--steps", 1, "--seed", 1]

@@ -30,7 +30,7 @@ from supernet.data.manifest import ShardEntry
 from supernet.data.shards import file_sha256
 from supernet.data.splits import SPLITS
 from supernet.data.splits import SplitRule
-from supernet.data.text import text_encoders
+from supernet.data.text import digit_words
 from supernet.data.text_encoder import TextEncoder
 from supernet.data.text_encoder import load_text_encoder
 from tests.supernet.data.data_set_contract import DataSetContract
@@ -55,7 +55,7 @@ class TestDigits(DataSetContract):
 
     @pytest.fixture
     def encoders(self, space: SearchSpace) -> Sequence[TextEncoder]:
-        return text_encoders(space)
+        return [digit_words(text) for text in space.text_inputs]
 
     def test_it_is_what_the_rest_reads(self, data_set: DataSet) -> None:
         for split in ("train", "validation", "judge"):
@@ -277,7 +277,7 @@ def test_what_is_no_data_set_is_refused(copy: Path, tmp_path: Path) -> None:
     (copy / MANIFEST).unlink()
     with pytest.raises(DataError, match="to its end first"):
         open_data_set(copy, space=SPACE)
-    with pytest.raises(DataError, match="made for another space than 'small'"):
+    with pytest.raises(DataError, match="those of space 'small' are"):
         open_data_set("digits", space=SPACE)
 
 
@@ -286,7 +286,7 @@ def test_data_sets_of_other_packages_come_by_entry_point(tmp_path: Path, monkeyp
         "from supernet.data.digits import DigitsDataSet\n"
         "class Mirrored(DigitsDataSet):\n"
         "    name = 'mirrored'\n"
-        "def broken():\n"
+        "def broken(space):\n"
         "    return object()\n"
     )
     folder = tmp_path / "mirrored-1.dist-info"
@@ -303,7 +303,7 @@ def test_data_sets_of_other_packages_come_by_entry_point(tmp_path: Path, monkeyp
         open_data_set("broken", space=digits_space)
     with pytest.raises(DataError, match="'gone' cannot be imported"):
         open_data_set("gone", space=digits_space)
-    with pytest.raises(DataError, match="made for another space"):
+    with pytest.raises(DataError, match="those of space 'small' are"):
         open_data_set("mirrored", space=SPACE)
 
 

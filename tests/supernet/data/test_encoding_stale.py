@@ -112,7 +112,7 @@ def test_encoders_are_found_from_another_working_directory(
     monkeypatch.chdir(models)
     encode(pictures, tmp_path / "data", space=PIXELS, text={"clip": "clip"}, config=CONFIG)
     monkeypatch.chdir(tmp_path)
-    assert EncodedDataSet(tmp_path / "data").references == {"clip": str((models / "clip").resolve())}
+    assert EncodedDataSet(tmp_path / "data").places["text.clip"] == str((models / "clip").resolve())
 
 
 def test_constants_without_a_vae_are_refused(models: Path, pictures: Path, tmp_path: Path) -> None:

@@ -21,29 +21,29 @@ from subdit.core.run import Run
 from subdit.core.run import start_manifest
 from subdit.space import get_space
 from supernet.checkpoints import save_model
-from supernet.data.digits import load_data
-from supernet.data.text import text_tensors
+from supernet.data.digits import digits
 from supernet.evaluation.conditioning import Conditioning
 from supernet.evaluation.conditioning import Text
-from supernet.evaluation.conditioning import condition_on
 from supernet.evaluation.data_reference import class_labels
 from supernet.evaluation.data_reference import class_values
 from supernet.evaluation.data_reference import reference_of_data_set
-from supernet.evaluation.reference import reference_of
 from supernet.evaluation.samples import generate
 from supernet.model.dit import SubDiT
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
 from supernet.sampling import sample_euler
+from tests.supernet.digit_data import condition_on
+from tests.supernet.digit_data import digit_reference
+from tests.supernet.digit_data import word_tensors
 
-DATA = load_data("digits")
+DATA = digits()
 SPACE = get_space("digits")
 TINY = SPACE.named_spec("tiny")
 
 
 @dataclass
 class DigitRows:
-    """The digits row by row, with text of their captions and a mask that hides the last word of odd rows."""
+    """The digits row by row, with text of their captions, whose last word is padding in odd rows."""
 
     digest: str = "digits"
     asked: list[tuple[str, int]] = field(default_factory=list)
@@ -54,7 +54,7 @@ class DigitRows:
     def read(self, split: str, rows: Sequence[int]) -> Any:
         self.asked.append((split, len(rows)))
         part = getattr(DATA, split).take(rows)
-        text = text_tensors("digits", part.captions)
+        text = word_tensors(part.captions)
         return SimpleNamespace(latents=torch.from_numpy(part.latents), text=self._text(text, rows))
 
     def records(self, split: str, rows: Sequence[int]) -> list[Any]:
@@ -65,12 +65,12 @@ class DigitRows:
         ]
 
     def null_text(self) -> Any:
-        return self._text(text_tensors("digits", ("",)), [0])
+        return self._text(word_tensors(("",)), [0])
 
     def _text(self, embeddings: tuple[torch.Tensor, ...], rows: Sequence[int]) -> Any:
-        mask = torch.ones(embeddings[0].shape[:2], dtype=torch.bool)
-        mask[:, -1] = torch.tensor([row % 2 == 0 for row in rows])
-        return SimpleNamespace(embeddings=embeddings, mask=mask)
+        padding = torch.tensor([row % 2 == 1 for row in rows])
+        embeddings[0][padding, -1] = 0
+        return SimpleNamespace(embeddings=embeddings)
 
 
 @pytest.fixture
@@ -81,13 +81,13 @@ def model() -> SubDiT:
 
 
 def test_it_is_the_reference_of_the_same_images_read_at_once() -> None:
-    found, known = reference_of_data_set(DigitRows()), reference_of(DATA, "digits")
+    found, known = reference_of_data_set(DigitRows()), digit_reference()
     for half in ("train", "judge"):
         one, other = getattr(found, half), getattr(known, half)
         assert np.array_equal(one.latents, other.latents) and one.captions == other.captions
         assert list(one.labels) == ["label"], "a column of names is none of classes"
         assert np.array_equal(one.labels["label"], other.labels["label"])
-    assert found.decode is None
+    assert found.decode is None and known.decode is not None
     assert found.hash == reference_of_data_set(DigitRows()).hash != reference_of_data_set(DigitRows("else")).hash
 
 
@@ -98,11 +98,11 @@ def test_of_large_data_some_are_taken_from_everywhere() -> None:
     assert np.array_equal(found.train.latents[[0, -1]], DATA.seen.latents[[0, -1]])
     assert found.hash != reference_of_data_set(DigitRows()).hash
     prompts = found.draw_prompts(20, seed=0)
-    text, known = found.condition(prompts).read(slice(0, 20)), text_tensors("digits", prompts.captions)
-    assert torch.equal(text.embeddings[0], known[0]), "text is that of the captions"
+    text, known = found.condition(prompts).read(slice(0, 20)), word_tensors(prompts.captions)
+    assert torch.equal(text.embeddings[0][:, :-1], known[0][:, :-1]), "text is that of the captions"
 
 
-def test_text_is_read_as_it_is_needed_and_its_mask_counts(model: SubDiT, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_is_read_as_it_is_needed(model: SubDiT, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("supernet.evaluation.samples.TOKENS_AT_ONCE", 3 * SPACE.tokens)
     data = DigitRows()
     reference = reference_of_data_set(data)
@@ -117,26 +117,22 @@ def test_text_is_read_as_it_is_needed_and_its_mask_counts(model: SubDiT, monkeyp
 
         @torch.no_grad()
         def velocity(x: np.ndarray, timestep: np.ndarray, text: Any = text) -> np.ndarray:
-            both = [
-                model(torch.from_numpy(x), torch.from_numpy(timestep), *one.embeddings, encoder_attention_mask=one.mask)
-                for one in (text, null)
-            ]
+            both = [model(torch.from_numpy(x), torch.from_numpy(timestep), *one.embeddings) for one in (text, null)]
             return (both[1] + 2 * (both[0] - both[1])).numpy()
 
         expected = sample_euler(velocity, start[None], steps=2)[0]
         np.testing.assert_allclose(sample, expected, rtol=1e-3, atol=1e-4)
-    unmasked = generate(model, "digits", condition_on("digits", prompts.captions), steps=2, seed=5, guidance_scale=2.0)
-    changed = np.abs(unmasked - found).reshape(7, -1).max(axis=1) > 1e-3
-    assert changed.any()
+    other = generate(model, "digits", condition_on(prompts.captions), steps=2, seed=5, guidance_scale=2.0)
+    changed = np.abs(other - found).reshape(7, -1).max(axis=1) > 1e-3
+    assert changed.any(), "padding is what the data set says"
 
 
 def test_the_last_part_of_a_conditioning_is_its_own() -> None:
-    text = Text((torch.arange(6.0).reshape(3, 2, 1),), torch.tensor([[True, False]] * 3))
+    text = Text((torch.arange(6.0).reshape(3, 2, 1),))
     conditioning = Conditioning(3, lambda rows: text[rows], text[0:1].expand(1))
     part = conditioning.read(slice(1, 3))
-    assert part.embeddings[0].flatten().tolist() == [2, 3, 4, 5] and part.mask is not None and part.mask.shape == (2, 2)
+    assert part.embeddings[0].flatten().tolist() == [2, 3, 4, 5]
     assert conditioning.null.expand(4).embeddings[0].shape == (4, 2, 1)
-    assert Text(text.embeddings)[0:2].mask is None
 
 
 def test_a_run_is_evaluated_against_data_of_ones_own(tmp_path: Path) -> None:
@@ -159,10 +155,8 @@ def test_a_data_set_is_named_or_refused(tmp_path: Path) -> None:
     save_model(supernet, run.supernet)
     own, named = (evaluate(run.path, points=["tiny"], steps=2, samples=30, data=data) for data in (None, "digits"))
     assert named.models[0].conditions.feature_space == "pixels"
-    assert named.models[0].conditions.reference_hash != own.models[0].conditions.reference_hash
-    # Text of the data set has a mask, without which sums are taken in another order.
-    assert named.models[0].figures == pytest.approx(own.models[0].figures, rel=1e-3, abs=1e-4)
-    assert named.real[0].figures == own.real[0].figures
+    assert named.models[0].conditions.reference_hash == own.models[0].conditions.reference_hash
+    assert named.models[0].figures == own.models[0].figures and named.real[0].figures == own.real[0].figures
     shown = CliRunner().invoke(group, ["evaluate", str(run.path), "--data", str(tmp_path / "nowhere")])
     assert shown.exit_code == 2 and "There is no data set" in shown.stderr
 

@@ -33,10 +33,9 @@ from subdit.space import space_to_yaml
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
 from supernet.checkpoints import save_model
-from supernet.data.digits import load_data
+from supernet.data.digits import digits
 from supernet.evaluation import evaluate as module
 from supernet.evaluation import samples as samples_module
-from supernet.evaluation.conditioning import condition_on
 from supernet.evaluation.feature_spaces import PIXELS
 from supernet.evaluation.figures import Conditions
 from supernet.evaluation.figures import Evaluation
@@ -44,12 +43,13 @@ from supernet.evaluation.figures import Evaluations
 from supernet.evaluation.figures import read_evaluation
 from supernet.evaluation.figures import write_evaluation
 from supernet.evaluation.judge import Judge
-from supernet.evaluation.reference import reference_of
 from supernet.evaluation.samples import generate
 from supernet.model.dit import SubDiT
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
 from supernet.recipe import FEW_STEPS
+from tests.supernet.digit_data import condition_on
+from tests.supernet.digit_data import digit_reference
 
 SPACE = get_space("digits")
 TINY, SMALL, FULL = (SPACE.named_spec(name) for name in ("tiny", "small", "full"))
@@ -99,7 +99,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_figures_are_those_of_samples_against_real_images(run: Run) -> None:
     found = evaluate(run.path, points=["tiny"], steps=3, shift=2.0, guidance_scale=1.5, samples=20, seeds=[4])
     (one,) = found.models
-    reference = reference_of(load_data("digits"), "digits")
+    reference = digit_reference()
     prompts = reference.draw_prompts(20, seed=4)
     drawn = generate(
         load_supernet(run.supernet).extract(TINY),
@@ -141,7 +141,7 @@ def test_as_many_samples_as_judge_images_and_a_real_half_of_at_most_all(run: Run
 
 def test_samples_do_not_depend_on_how_many_are_drawn_at_once(made: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load_supernet(made.supernet).extract(TINY)
-    text = condition_on("digits", load_data("digits").judge.captions[:11])
+    text = condition_on(digits().judge.captions[:11])
     seen: list[tuple[float, float]] = []
 
     def drawn() -> np.ndarray:
@@ -176,7 +176,7 @@ def test_a_distilled_pick_stands_beside_the_pick(run: Run, monkeypatch: pytest.M
     pick, student = evaluate(run.path, picks=["best"], distilled=["best"], samples=12).models
     assert (pick.point, pick.conditions.steps, pick.conditions.shift) == ("best", 28, 1.0)
     assert (student.point, student.conditions.steps, student.conditions.shift) == ("best distilled", 4, 3.0)
-    reference = reference_of(load_data("digits"), "digits")
+    reference = digit_reference()
     prompts = reference.draw_prompts(12, seed=0)
     drawn = generate(load_sub_dit(folder), "digits", reference.condition(prompts), steps=4, shift=3.0, seed=0)
     assert student.figures == Judge(reference, PIXELS).figures(drawn, prompts.labels)
@@ -349,7 +349,7 @@ def test_the_table_and_the_json_say_the_same(run: Run, tmp_path: Path, monkeypat
 def test_large_images_are_compared_by_learned_features(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("supernet.evaluation.convolutional.STEPS", 2)
     for large, features in ((65, "pixels"), (64, "convolutional")):
-        monkeypatch.setattr(module, "LARGE_IMAGE", large)
+        monkeypatch.setattr("supernet.evaluation.run_reference.LARGE_IMAGE", large)
         assert evaluate(run.path, points=["tiny"], **FAST).models[0].conditions.feature_space == features
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from subdit.core.errors import EvaluationError
-from supernet.data.digits import load_data
 from supernet.evaluation import feature_spaces
 from supernet.evaluation.convolutional import ConvolutionalFeatures
 from supernet.evaluation.feature_spaces import LATENT_NUMBERS
@@ -19,10 +18,10 @@ from supernet.evaluation.feature_spaces import FeatureSpace
 from supernet.evaluation.feature_spaces import make_feature_space
 from supernet.evaluation.judge import Judge
 from supernet.evaluation.reference import RealImages
-from supernet.evaluation.reference import reference_of
+from tests.supernet.digit_data import digit_reference
 from tests.supernet.evaluation.feature_space_contract import FeatureSpaceContract
 
-REFERENCE = reference_of(load_data("digits"), "digits")
+REFERENCE = digit_reference()
 FEW = 30
 """Steps of the network's training, of which the contract needs no more."""
 

@@ -13,8 +13,7 @@ from sklearn.svm import SVC
 from benchmarks.quality import bootstrap_fd
 from subdit.core.errors import EvaluationError
 from supernet.data.digits import digit_caption
-from supernet.data.digits import load_data
-from supernet.evaluation.conditioning import condition_on
+from supernet.data.digits import digits
 from supernet.evaluation.feature_spaces import LATENT_NUMBERS
 from supernet.evaluation.feature_spaces import PIXELS
 from supernet.evaluation.judge import Judge
@@ -25,18 +24,19 @@ from supernet.evaluation.metrics import median_distance
 from supernet.evaluation.metrics import nearest_neighbor_distances
 from supernet.evaluation.reference import RealImages
 from supernet.evaluation.reference import Reference
-from supernet.evaluation.reference import reference_of
 from supernet.evaluation.samples import judge_samples
-from supernet.evaluation.samples import pixel_judge
+from tests.supernet.digit_data import condition_on
+from tests.supernet.digit_data import digit_judge
+from tests.supernet.digit_data import digit_reference
 
-DATA = load_data("digits")
-REFERENCE = reference_of(DATA, "digits")
-JUDGE = pixel_judge(DATA, "digits")
+DATA = digits()
+REFERENCE = digit_reference()
+JUDGE = digit_judge()
 NOISY = (DATA.judge.latents + 0.3 * np.random.default_rng(0).standard_normal((898, 1, 8, 8))).astype(np.float32)
 
 
 def halves(train: RealImages, judge: RealImages, **options: Any) -> Reference:
-    return Reference(train, judge, lambda prompts: condition_on("digits", prompts.captions), **options)
+    return Reference(train, judge, lambda prompts: condition_on(prompts.captions), **options)
 
 
 def images(count: int, seed: int = 0, **labels: list[int]) -> RealImages:
@@ -196,11 +196,10 @@ def test_a_feature_space_that_gives_no_features_is_named(make: Callable[[np.ndar
 def test_the_reference_is_the_two_halves() -> None:
     assert np.array_equal(REFERENCE.train.latents, DATA.seen.latents)
     assert np.array_equal(REFERENCE.judge.latents, DATA.judge.latents)
-    assert REFERENCE.hash == reference_of(DATA, "digits").hash
+    assert REFERENCE.hash == digit_reference().hash
     for half in ("train", "judge"):
         changed = replace(REFERENCE, **{half: replace(getattr(REFERENCE, half), hash="0")})
         assert changed.hash != REFERENCE.hash
-    assert reference_of(DATA, "mid-256").decode is None, "its latents need a decoder"
 
 
 def test_prompts_of_classes_come_in_equal_numbers() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from supernet.data.digits import load_data
+from supernet.data.digits import digits
 from supernet.evaluation import metrics
 from supernet.evaluation.metrics import CLASSIFIER_ROWS
 from supernet.evaluation.metrics import coverage
@@ -29,7 +29,7 @@ from supernet.evaluation.metrics import nearest_neighbor_ratio
 from supernet.evaluation.metrics import polynomial_kernel
 from supernet.evaluation.metrics import prompt_accuracy
 
-DATA = load_data("digits")
+DATA = digits()
 Distance = Callable[[np.ndarray, np.ndarray], float]
 
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from subdit.space import get_space
-from supernet.data.digits import load_data
-from supernet.evaluation.conditioning import condition_on
+from supernet.data.digits import digits
 from supernet.evaluation.samples import generate
 from supernet.evaluation.validation_loss import predicted_velocities
 from supernet.evaluation.validation_loss import validation_loss
@@ -18,9 +17,11 @@ from supernet.evaluation.validation_loss import validation_set
 from supernet.flow_matching import add_noise
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
+from tests.supernet.digit_data import condition_on
+from tests.supernet.digit_data import digit_data
 
 SPACE = get_space("digits")
-DATA = load_data("digits")
+DATA = digits()
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def supernet() -> ElasticDiT:
 
 
 def test_validation_set_is_fixed_and_of_the_validation_images() -> None:
-    one, again, other = validation_set("digits"), validation_set("digits"), validation_set("digits", seed=1)
+    one, again, other = validation_set(digit_data()), validation_set(digit_data()), validation_set(digit_data(), seed=1)
     assert one.hash == again.hash != other.hash
     assert torch.equal(one.noise, again.noise)
     allowed = {image.tobytes() for image in DATA.validation.latents}
@@ -43,7 +44,7 @@ def test_validation_set_is_fixed_and_of_the_validation_images() -> None:
 
 def test_validation_loss_by_hand(supernet: ElasticDiT) -> None:
     spec = SPACE.named["tiny"]
-    data = validation_set("digits", data=DATA.validation.take(range(5)), per_image=1)
+    data = validation_set(digit_data(validation=5), per_image=1)
     found = validation_loss(supernet, data, spec=spec)
     assert found == validation_loss(supernet, data, spec=spec)
     alone = supernet.extract(spec)
@@ -63,7 +64,7 @@ def test_predictions_are_the_sub_networks_within_the_supernet_on_any_number_of_t
     supernet: ElasticDiT, name: str
 ) -> None:
     spec = replace(SPACE.named[name], bna_radius=(2, 0))
-    data = validation_set("digits", data=DATA.validation.take(range(11)), per_image=1)
+    data = validation_set(digit_data(validation=11), per_image=1)
     x_t = add_noise(data.latents, data.noise, data.sigma)
     with torch.no_grad():
         expected = supernet(x_t, 1000 * data.sigma, *data.text, spec=spec).numpy()
@@ -81,7 +82,7 @@ def test_predictions_are_the_sub_networks_within_the_supernet_on_any_number_of_t
 
 
 def test_a_silent_model_has_the_loss_of_the_target_itself() -> None:
-    data = validation_set("digits")
+    data = validation_set(digit_data())
     target = (data.noise - data.latents).square().mean().item()
     assert validation_loss(ElasticDiT(space="digits"), data, spec=SPACE.named["tiny"]) == pytest.approx(target)
 
@@ -91,7 +92,7 @@ def test_generation_is_seeded_and_guided(supernet: ElasticDiT) -> None:
     captions = ("a handwritten zero", "a handwritten seven", "a handwritten seven")
 
     def drawn(**options: float) -> np.ndarray:
-        return generate(model, "digits", condition_on("digits", captions), steps=2, **options)  # type: ignore[arg-type]
+        return generate(model, "digits", condition_on(captions), steps=2, **options)  # type: ignore[arg-type]
 
     one = drawn()
     assert one.shape == (3, 1, 8, 8) and np.array_equal(one, drawn())

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from device_profiles import kendall_tau
-from device_profiles import spearman_rho
 from nas.proxies import PROXIES
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
 from nas.proxies import make_proxy
 from nas.proxy_benchmark._correlation import Agreement
 from nas.proxy_benchmark._correlation import agreement
+from nas.proxy_benchmark._correlation import kendall_tau
+from nas.proxy_benchmark._correlation import spearman_rho
 from nas.proxy_benchmark._report import ProxyFigures
 from nas.proxy_benchmark._report import ProxyReport
 from nas.proxy_benchmark._truth import STARTS

@@ -11,7 +11,6 @@ import torch
 from click.testing import CliRunner
 from scipy import stats
 
-from device_profiles import kendall_tau
 from nas import measure_proxies
 from nas.proxies import PROXIES
 from nas.proxies import Evaluation
@@ -20,8 +19,6 @@ from nas.proxies import QualityStore
 from nas.proxies import ValidationLoss
 from nas.proxies import VelocityDistance
 from nas.proxies import make_proxy
-from nas.proxy_benchmark._correlation import agreement
-from nas.proxy_benchmark._correlation import expected_agreement
 from nas.proxy_benchmark._truth import Training
 from subdit.cli import group
 from subdit.core.errors import SearchError
@@ -156,30 +153,6 @@ def test_activation_codes_against_a_slow_reference(supernet: ElasticDiT) -> None
     kernel = np.array([[(a == b).double().mean().item() for a in flat] for b in flat])
     expected = np.log(np.abs(np.linalg.det(kernel + 1e-9 * np.eye(6)))) / 6
     assert activation_code_score(supernet, TINY, data) == pytest.approx(expected, rel=1e-6)
-
-
-def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    rng = np.random.default_rng(1)
-    # Of two normal variables with correlation rho, tau is 2/pi asin(rho).
-    rho, held = 0.8, 0
-    for seed in range(60):
-        first = rng.standard_normal(40)
-        second = rho * first + np.sqrt(1 - rho**2) * rng.standard_normal(40)
-        found = agreement(kendall_tau, first, second, seed=seed, draws=200)
-        assert found.low <= found.value <= found.high and found.count == 40
-        held += found.low <= 2 / np.pi * np.arcsin(rho) <= found.high
-    assert held >= 50
-
-
-@pytest.mark.parametrize("noise", [0.2, 0.5, 1.0])
-def test_what_is_expected_agrees_better_with_a_look_than_two_looks_do(noise: float) -> None:
-    rng = np.random.default_rng(2)
-    quality = rng.standard_normal(20_000)
-    looks = [quality + noise * rng.standard_normal(len(quality)) for _ in range(2)]
-    between, with_expected = (stats.kendalltau(one, looks[0]).statistic for one in (looks[1], quality))
-    assert with_expected > between + 0.05
-    assert expected_agreement(between) == pytest.approx(with_expected, abs=0.01)
-    assert expected_agreement(1.0) == pytest.approx(1.0) and expected_agreement(-0.3) == 0.0
 
 
 SMALL = Training(updates=2, per_class=2, steps=2)

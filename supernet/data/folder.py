@@ -1,20 +1,19 @@
 """A folder of pictures: captions in a .txt file beside each, or in metadata.jsonl or metadata.csv.
 
 The metadata files are those of Hugging Face's imagefolder: a column `file_name`, relative to the metadata file, and a
-column for the caption. A row of metadata goes before a .txt file.
+column for the caption. A row of metadata goes before a .txt file. Two metadata files that list one picture are refused;
+two rows of one file are two captions of it, and so two examples.
 """
 
 from __future__ import annotations
 
 import csv
-import json
-import os
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from subdit.core.errors import DataError
 from supernet.data.source import MAX_TEXT_BYTES
@@ -22,7 +21,9 @@ from supernet.data.source import PICTURE_SUFFIXES
 from supernet.data.source import Example
 from supernet.data.source import Rejection
 from supernet.data.source import file_fingerprint
+from supernet.data.source import first_double
 from supernet.data.source import inner_path
+from supernet.data.source import json_columns
 from supernet.data.source import one_line
 
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -44,15 +45,16 @@ class FolderSource:
 
     kind = "folder"
 
-    def __init__(self, path: Path, *, caption_column: str) -> None:
+    def __init__(self, path: Path, files: Sequence[str], *, caption_column: str) -> None:
         self.path = path
+        self.files = files
         self.caption_column = caption_column
 
     def count(self) -> int:
         return len(self._entries)
 
     def fingerprint(self) -> str:
-        files = ((name, self.path / name) for name in self._files if (self.path / name).is_file())
+        files = ((name, self.path / name) for name in self.files if (self.path / name).is_file())
         return file_fingerprint(files)
 
     def examples(self, start: int = 0) -> Iterator[Example]:
@@ -74,25 +76,20 @@ class FolderSource:
         return Example(entry.id, file.read_bytes, file.stat().st_size, one_line(caption), row, rejection)
 
     @cached_property
-    def _files(self) -> list[str]:
-        """All files below the folder but hidden ones, by sorted relative path."""
-        found = []
-        for parent, folders, names in os.walk(self.path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            below = Path(parent).relative_to(self.path)
-            found += [(below / name).as_posix() for name in names if not name.startswith(".")]
-            # Walked into, a link to a folder above would never end.
-            found += [(below / name).as_posix() for name in folders if (Path(parent) / name).is_symlink()]
-        return sorted(found)
-
-    @cached_property
     def _entries(self) -> list[_Entry]:
         listed: list[_Entry] = []
-        for name in self._files:
-            if name.rpartition("/")[2] in METADATA:
-                listed += self._rows(name)
-        covered = {entry.path for entry in listed}
-        for name in self._files:
+        covered: dict[str, str] = {}
+        for name in self.files:
+            if name.rpartition("/")[2] not in METADATA:
+                continue
+            for entry in self._rows(name):
+                if covered.setdefault(entry.path, name) != name:
+                    first = self.path / covered[entry.path]
+                    raise DataError(
+                        f"Both {first} and {self.path / name} list {entry.path!r}; keep one, or list each picture once."
+                    )
+                listed.append(entry)
+        for name in self.files:
             path = self.path / name
             suffix = path.suffix.lower()
             if name in covered or name.rpartition("/")[2] in METADATA or suffix == ".txt":
@@ -113,6 +110,9 @@ class FolderSource:
 
     def _rows(self, name: str) -> Iterator[_Entry]:
         file = self.path / name
+        # A pipe would be waited for.
+        if not file.is_file():
+            raise DataError(f"The metadata {file} is no plain file; make it one, or take it away.")
         seen: dict[str, int] = {}
         for number, row in _metadata(file):
             if FILE_NAME not in row or self.caption_column not in row:
@@ -152,6 +152,8 @@ def _metadata(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             if file.suffix == ".csv":
                 reader = csv.DictReader(opened, strict=True)
+                if (double := first_double(reader.fieldnames or ())) is not None:
+                    raise DataError(f"{file} has the column {double!r} twice; keep one.")
                 for row in reader:
                     number = reader.line_num
                     if None in row:
@@ -160,15 +162,8 @@ def _metadata(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
             else:
                 for number, line in enumerate(opened, start=1):
                     if line.strip():
-                        yield number, as_columns(json.loads(line), f"Line {number} of {file}")
+                        yield number, json_columns(line)
     except UnicodeDecodeError as error:
         raise DataError(f"The captions in {file} are not UTF-8 (byte {error.start}); save it as UTF-8.") from error
     except (ValueError, RecursionError, csv.Error) as error:
         raise DataError(f"Line {number} of {file} cannot be read ({error}); mend it.") from error
-
-
-def as_columns(value: Any, where: str) -> dict[str, str]:
-    """A JSON object's plain values as text, others left out; raises `DataError` where it is no object."""
-    if not isinstance(value, dict):
-        raise DataError(f"{where} is no JSON object; write one object with file_name and caption.")
-    return {key: str(item) for key, item in value.items() if isinstance(item, str | int | float)}

@@ -12,6 +12,7 @@ from subdit.core.errors import MissingExtraError
 from supernet.data.source import Example
 from supernet.data.source import Rejection
 from supernet.data.source import file_fingerprint
+from supernet.data.source import first_double
 from supernet.data.source import one_line
 
 PICTURE_COLUMN = "image"
@@ -83,6 +84,8 @@ class ParquetSource:
         import pyarrow.types as types
 
         kinds = dict(zip(schema.names, schema.types, strict=True))
+        if (double := first_double(schema.names)) is not None:
+            raise DataError(f"{file} has the column {double!r} twice; keep one.")
 
         def is_text(kind: Any) -> bool:
             return bool(types.is_string(kind) or types.is_large_string(kind))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 from pathlib import PurePosixPath
+from typing import Any
 from typing import Protocol
 
 from subdit.core.errors import DataError
@@ -86,6 +89,52 @@ def inner_path(name: str, *, source: Path) -> PurePosixPath:
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise DataError(f"{source} names the file {name!r}, which lies outside it; name files by relative paths.")
     return path
+
+
+def visible_files(folder: Path) -> list[str]:
+    """Paths below a folder of all files but hidden ones, sorted; raises `DataError` where a part cannot be read.
+
+    Links to folders stand among the files: walked into, one to a folder above would never end.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"The folder {error.filename} cannot be read ({error.strerror}); mend it.") from error
+
+    found = []
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        below = Path(parent).relative_to(folder)
+        found += [(below / name).as_posix() for name in names if not name.startswith(".")]
+        found += [(below / name).as_posix() for name in folders if (Path(parent) / name).is_symlink()]
+    return sorted(found)
+
+
+def json_columns(text: str | bytes) -> dict[str, str]:
+    """Plain values of a JSON object as text, others left out; raises `ValueError` on another value or double keys."""
+    value = json.loads(text, object_pairs_hook=_distinct)
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    return {
+        key: "" if item is None else str(item)
+        for key, item in value.items()
+        if item is None or isinstance(item, str | int | float)
+    }
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if (double := first_double(key for key, _ in pairs)) is not None:
+        raise ValueError(f"it has the key {double!r} twice")
+    return dict(pairs)
+
+
+def first_double(names: Iterable[str]) -> str | None:
+    """The first name that was there before; of two values with one name readers take the last without a word."""
+    seen = set[str]()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def one_line(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator
 from functools import cached_property
@@ -10,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from subdit.core.errors import DataError
-from supernet.data.folder import as_columns
 from supernet.data.folder import decode_caption
 from supernet.data.source import MAX_TEXT_BYTES
 from supernet.data.source import PICTURE_SUFFIXES
@@ -18,6 +16,7 @@ from supernet.data.source import Example
 from supernet.data.source import Rejection
 from supernet.data.source import file_fingerprint
 from supernet.data.source import inner_path
+from supernet.data.source import json_columns
 from supernet.data.source import one_line
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".text")
@@ -67,7 +66,7 @@ class WebDatasetSource:
             return Example(identity, bytes, 0, rejection=rejection)
         if ".json" in members:
             try:
-                columns = as_columns(json.loads(_read(file, members[".json"])), f"{key}.json in {file}")
+                columns = json_columns(_read(file, members[".json"]))
             except (ValueError, RecursionError) as error:
                 rejection = Rejection("damaged metadata", str(error))
         caption = columns.pop(self.caption_column, "")
@@ -86,6 +85,7 @@ class WebDatasetSource:
 def _groups(file: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
     """Runs of members with one key, by suffix; raises `DataError` on members that a data set has no use for."""
     key, members = "", dict[str, tarfile.TarInfo]()
+    seen = set[str]()
     try:
         # Compressed files are refused: their members cannot be read out of order.
         with tarfile.open(file, mode="r:") as opened:
@@ -102,7 +102,13 @@ def _groups(file: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
                 if this != key and members:
                     yield key, members
                     members = {}
+                if this != key and this in seen:
+                    raise DataError(
+                        f"{file} holds files of {this!r} in two places; make it again with those of an example one "
+                        "after the other, as tar --sort=name does."
+                    )
                 key = this
+                seen.add(this)
                 if suffix in members:
                     raise DataError(f"{file} holds {member.name!r} twice; give each example a name of its own.")
                 members[suffix] = member

@@ -17,7 +17,7 @@ from supernet.data.contact_sheet import write_contact_sheet
 from supernet.data.data_set import evenly
 from tests.supernet.data.pictures import png_bomb
 from tests.supernet.data.pictures import write_folder
-from tests.supernet.data.test_sources import add
+from tests.supernet.data.source_cases import add
 from tests.supernet.data.tiny_models import save_clip
 
 COMMON = ["--space", "mid-256", "--device", "cpu", "--validation", "0.1", "--judge", "0.2"]

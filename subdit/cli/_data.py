@@ -14,6 +14,7 @@ import click
 from subdit.cli._data_text import echo_counts
 from subdit.cli._data_text import echo_described
 from subdit.cli._named import named_values
+from subdit.cli._numbers import FiniteRange
 from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
 
@@ -44,13 +45,22 @@ def _source_options(verb: _Command) -> _Command:
     options = (
         click.option("--space", required=True, help="Search space whose latents are made."),
         click.option("--caption-column", default="text", show_default=True, help="Of metadata, JSON or Parquet."),
-        click.option("--validation", type=float, default=0.05, show_default=True, help="Fraction that validates."),
-        click.option("--judge", type=float, default=0.1, show_default=True, help="Fraction that only judges."),
+        click.option(
+            "--validation", type=FiniteRange(), default=0.05, show_default=True, help="Fraction that validates."
+        ),
+        click.option("--judge", type=FiniteRange(), default=0.1, show_default=True, help="Fraction that only judges."),
         click.option("--split-seed", type=int, default=0, show_default=True, help="Of the division."),
         click.option("--group-by", metavar="COLUMN", help="Pictures with one value are in one split."),
         click.option("--background", default="#ffffff", show_default=True, help="Where a picture is transparent."),
         click.option("--upscale", is_flag=True, help="Enlarge pictures that are too small; else they are rejected."),
-        click.option("--max-megapixels", type=float, default=64.0, show_default=True, help="Of a picture."),
+        click.option(
+            "--max-megapixels",
+            # What Pillow refuses whatever it is told begins at 178.9.
+            type=FiniteRange(min=0, min_open=True, max=178),
+            default=64.0,
+            show_default=True,
+            help="Of a picture.",
+        ),
         click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps; auto: what there is."),
     )
     for option in reversed(options):
@@ -81,11 +91,15 @@ def _source_options(verb: _Command) -> _Command:
 )
 @click.option("--licence", help="Of all pictures, written into the manifest.")
 @click.option("--licence-column", metavar="COLUMN", help="Column with the licence of each picture.")
-@click.option("--scaling-factor", type=float, help="In place of the constants in the VAE's config.json.")
-@click.option("--shift-factor", type=float, help="Likewise.")
+@click.option(
+    "--scaling-factor",
+    type=FiniteRange(min=0, min_open=True),
+    help="In place of the constants in the VAE's config.json.",
+)
+@click.option("--shift-factor", type=FiniteRange(), help="Likewise.")
 @click.option(
     "--statistics-bound",
-    type=float,
+    type=FiniteRange(min=0, min_open=True),
     default=0.5,
     show_default=True,
     help="How far a VAE's latents may be off mean 0 and deviation 1.",
@@ -205,10 +219,10 @@ def show(
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the autoencoder.")
 @click.option("--kind", type=click.Choice(["tiny", "kl"]), default="tiny", show_default=True, help="Its class.")
 @click.option("--factor", type=int, default=8, show_default=True, help="Pixels per latent element and side.")
-@click.option("--width", type=click.IntRange(min=8), default=32, show_default=True, help="Channels of its layers.")
+@click.option("--width", type=click.IntRange(8, 1024), default=32, show_default=True, help="Channels of its layers.")
 @click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Steps of training.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures per step.")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
+@click.option("--learning-rate", type=FiniteRange(min=0, min_open=True), default=1e-3, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--force", is_flag=True, help="Replace what the folder holds.")
 def train_vae(

@@ -31,6 +31,7 @@ from supernet.data.encoding_key import open_text_encoders
 from supernet.data.latents import LatentCodec
 from supernet.data.latents import LatentStatistics
 from supernet.data.latents import PixelCodec
+from supernet.data.latents import listed
 from supernet.data.manifest import MANIFEST
 from supernet.data.manifest import NULL_TEXT
 from supernet.data.manifest import REJECTED
@@ -218,12 +219,8 @@ def _check_statistics(
     # As if one scale and shift were right for all channels.
     scale, offset = float(np.mean(key["std"])), float(np.mean(key["mean"]))
     raise DataError(
-        f"Latents of the VAE {key['class']}, whose constants are mean {_listed(key['mean'])} and deviation "
-        f"{_listed(key['std'])}, have mean {found.mean:.3g} and deviation {found.std:.3g}, not 0 and 1 within "
+        f"Latents of the VAE {key['class']}, whose constants are mean {listed(key['mean'])} and deviation "
+        f"{listed(key['std'])}, have mean {found.mean:.3g} and deviation {found.std:.3g}, not 0 and 1 within "
         f"{config.statistics_bound:g}; correct the constants in its config.json, or pass --scaling-factor "
         f"{1 / max(found.std * scale, 1e-9):.5g} --shift-factor {found.mean * scale + offset:.5g} with --force."
     )
-
-
-def _listed(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.5g}" for value in dict.fromkeys(values))

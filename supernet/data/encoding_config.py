@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 
 from subdit.core.errors import DataError
+from supernet.data.picture import MOST_MEGAPIXELS
 from supernet.data.shards import DTYPES
 from supernet.data.source import DEFAULT_CAPTION_COLUMN
 from supernet.data.splits import SplitRule
@@ -62,7 +64,11 @@ class EncodingConfig:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise DataError(f"Latents cannot be stored as {self.dtype!r}; choose one of {', '.join(DTYPES)}.")
-        for name in ("max_megapixels", "statistics_bound", "batch_size", "shard_examples"):
+        for name in ("max_megapixels", "scaling_factor", "statistics_bound", "batch_size", "shard_examples"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise DataError(f"{name} is {value}; it must be positive.")
+            if value is not None and not 0 < value < math.inf:
+                raise DataError(f"{name} is {value}; give a positive number.")
+        if self.shift_factor is not None and not math.isfinite(self.shift_factor):
+            raise DataError(f"shift_factor is {self.shift_factor}; give a finite number.")
+        if self.max_megapixels > MOST_MEGAPIXELS:
+            raise DataError(f"max_megapixels is {self.max_megapixels:g}; Pillow decodes {MOST_MEGAPIXELS} at most.")

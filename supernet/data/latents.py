@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -127,3 +128,8 @@ class LatentStatistics:
     def std(self) -> float:
         """Over all channels, about their common mean."""
         return max(sum(self.squares) / (self.count * len(self.sums)) - self.mean**2, 0.0) ** 0.5
+
+
+def listed(values: Sequence[float]) -> str:
+    """Numbers of channels as a sentence has them; of several that are alike, one."""
+    return ", ".join(f"{value:.5g}" for value in dict.fromkeys(values))

@@ -28,6 +28,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF
 """What Pillow may decode. Others, such as EPS, run programs or are of no use."""
 
 MAX_FILE_BYTES = 1 << 28
+MOST_MEGAPIXELS = 178
+"""Pillow takes what is larger than that for a bomb, whatever a rule says."""
 
 LARGE_PIXELS = 8_000_000
 _LARGE = threading.Lock()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from torch import nn
 
 from subdit.core.errors import DataError
 from supernet.data.latents import Latents
+from supernet.data.latents import listed
 from supernet.data.picture import Pixels
 from supernet.data.picture import to_pixels
 from supernet.data.picture import to_unit_range
@@ -35,29 +35,54 @@ PROBE_PIXELS = 64
 
 @dataclass(frozen=True)
 class LatentConstants:
-    """Per channel what is subtracted from an autoencoder's latents, and what they are then divided by."""
+    """Per channel what is subtracted from an autoencoder's latents, and what they are then divided by.
+
+    Raises `DataError` where these are no numbers to do that with in float32.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        with np.errstate(over="ignore", under="ignore"):
+            mean, std = (np.asarray(values, dtype=np.float32) for values in (self.mean, self.std))
+        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+            raise DataError(
+                f"Latents cannot be normalised by mean {listed(self.mean)} and deviation {listed(self.std)}; mend the "
+                "scaling_factor and shift_factor, or the latents_mean and latents_std, in the VAE's config.json."
+            )
+
     @classmethod
     def of(cls, config: Any, channels: int) -> LatentConstants:
         """Those that an autoencoder's configuration states, by diffusers' conventions."""
-        scale = config.get("scaling_factor") or 1.0
-        if config.get("latents_mean") is not None and config.get("latents_std") is not None:
-            mean = tuple(map(float, _flat(config["latents_mean"])))
-            std = tuple(float(value) / scale for value in _flat(config["latents_std"]))
-            if not len(mean) == len(std) == channels or min(std) <= 0:
-                raise DataError(
-                    f"The VAE states {len(mean)} means and {len(std)} deviations of its {channels} channels; mend "
-                    "latents_mean and latents_std in its config.json."
-                )
-            return cls(mean, std)
-        return cls((config.get("shift_factor") or 0.0,) * channels, (1 / scale,) * channels)
+        try:
+            mean, std = _stated(config, channels)
+        except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+            raise DataError(
+                f"The constants in the VAE's config.json are no numbers to normalise latents by ({error}); mend them."
+            ) from error
+        if not len(mean) == len(std) == channels:
+            raise DataError(
+                f"The VAE states {len(mean)} means and {len(std)} deviations of its {channels} channels; mend "
+                "latents_mean and latents_std in its config.json."
+            )
+        return cls(mean, std)
 
 
-def _flat(values: Any) -> Sequence[float]:
-    return np.asarray(values, dtype=np.float64).ravel().tolist()
+def _stated(config: Any, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    scale = _number(config, "scaling_factor", 1.0)
+    if config.get("latents_mean") is not None and config.get("latents_std") is not None:
+        return _flat(config["latents_mean"]), tuple(value / scale for value in _flat(config["latents_std"]))
+    return (_number(config, "shift_factor", 0.0),) * channels, (1 / scale,) * channels
+
+
+def _number(config: Any, name: str, absent: float) -> float:
+    value = config.get(name)
+    return absent if value is None else float(value)
+
+
+def _flat(values: Any) -> tuple[float, ...]:
+    return tuple(np.asarray(values, dtype=np.float64).ravel().tolist())
 
 
 class VaeCodec:
@@ -74,7 +99,7 @@ class VaeCodec:
         probe = self._raw(torch.zeros(1, self.picture_channels, PROBE_PIXELS, PROBE_PIXELS))
         self.latent_channels = probe.shape[1]
         self.factor = PROBE_PIXELS // probe.shape[-1]
-        self.constants = constants or LatentConstants.of(config, self.latent_channels)
+        self._constants = constants
         self._weights = module_digest(vae)
 
     @property
@@ -86,6 +111,17 @@ class VaeCodec:
             "std": list(self.constants.std),
             "posterior": "mode",
         }
+
+    @property
+    def constants(self) -> LatentConstants:
+        """Those that were given, or else the configuration's; raises `DataError` where these are no numbers for it."""
+        if self._constants is None:
+            self._constants = LatentConstants.of(self.vae.config, self.latent_channels)
+        return self._constants
+
+    @constants.setter
+    def constants(self, given: LatentConstants) -> None:
+        self._constants = given
 
     def encode(self, pixels: Pixels) -> Latents:
         raw = self._raw(torch.from_numpy(to_unit_range(pixels)))

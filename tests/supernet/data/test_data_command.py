@@ -13,8 +13,11 @@ from click.testing import Result
 from PIL import Image
 
 from subdit.cli import group
+from subdit.cli._data import command
+from subdit.cli._numbers import FiniteRange
 from supernet.data.contact_sheet import write_contact_sheet
 from supernet.data.data_set import evenly
+from supernet.data.picture import MOST_MEGAPIXELS
 from tests.supernet.data.pictures import png_bomb
 from tests.supernet.data.pictures import write_folder
 from tests.supernet.data.source_cases import add
@@ -139,6 +142,43 @@ def test_bad_sources_get_one_sentence(made: Path, tmp_path: Path) -> None:
 def test_bad_options_get_one_sentence(options: list[str], said: str, made: Path, tmp_path: Path) -> None:
     arguments = ["encode", made / "pictures", *COMMON, *models(made), "--out", tmp_path / "out", *options]
     assert said in refused(run(*arguments))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e400"])
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [
+        ("encode", "--max-megapixels"),
+        ("encode", "--scaling-factor"),
+        ("encode", "--statistics-bound"),
+        ("encode", "--validation"),
+        ("encode", "--judge"),
+        ("train-vae", "--max-megapixels"),
+        ("train-vae", "--learning-rate"),
+        ("train-vae", "--validation"),
+    ],
+)
+def test_numbers_that_make_no_sense_get_one_sentence(
+    verb: str, option: str, value: str, made: Path, tmp_path: Path
+) -> None:
+    given = models(made) if verb == "encode" else []
+    said = refused(run(verb, made / "pictures", *COMMON, *given, "--out", tmp_path / "out", f"{option}={value}"))
+    assert option in said or "leave nothing to train on" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e39"])
+def test_a_shift_that_makes_no_sense_gets_one_sentence(value: str, made: Path, tmp_path: Path) -> None:
+    arguments = ["encode", made / "pictures", *COMMON, *models(made), "--out", tmp_path / "out"]
+    assert refused(run(*arguments, f"--shift-factor={value}"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_most_megapixels_are_those_that_pillow_decodes() -> None:
+    assert MOST_MEGAPIXELS * 1e6 < 2 * (Image.MAX_IMAGE_PIXELS or 0) < (MOST_MEGAPIXELS + 1) * 1e6
+    for verb in ("encode", "train-vae"):
+        (option,) = [option for option in command.commands[verb].params if option.name == "max_megapixels"]
+        assert isinstance(option.type, FiniteRange) and option.type.max == MOST_MEGAPIXELS
 
 
 def test_a_contact_sheet_has_every_picture_in_its_place(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -195,6 +196,13 @@ def test_sources_without_anything_to_use_are_refused(models: Path, tmp_path: Pat
         ({"dtype": "int8"}, "cannot be stored as 'int8'"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"max_megapixels": -1}, "max_m"),
+        ({"max_megapixels": math.inf}, "max_megapixels is inf"),
+        ({"max_megapixels": math.nan}, "max_megapixels is nan"),
+        ({"max_megapixels": 200.0}, "Pillow decodes 178 at most"),
+        ({"scaling_factor": 0.0}, "scaling_factor is 0.0"),
+        ({"scaling_factor": math.nan}, "scaling_factor is nan"),
+        ({"shift_factor": math.inf}, "shift_factor is inf"),
+        ({"statistics_bound": math.nan}, "statistics_bound is nan"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(options: dict[str, object], said: str) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from subdit.core.errors import DataError
 from supernet.data.encoding import encode
 from supernet.data.manifest import Manifest
 from supernet.data.vae import LatentConstants
+from supernet.data.vae import load_vae
 from tests.supernet.data.encoding_cases import CONFIG
 from tests.supernet.data.encoding_cases import LATENTS
 from tests.supernet.data.encoding_cases import made
@@ -65,3 +70,42 @@ def test_pixels_state_their_statistics_and_are_not_refused(models: Path, picture
 def test_constants_of_a_configuration() -> None:
     assert LatentConstants.of({"scaling_factor": 0.18215}, 2) == LatentConstants((0.0, 0.0), (1 / 0.18215,) * 2)
     assert LatentConstants.of({}, 1) == LatentConstants((0.0,), (1.0,))
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"scaling_factor": 0},
+        {"scaling_factor": -0.18},
+        {"scaling_factor": math.nan},
+        {"scaling_factor": math.inf},
+        {"scaling_factor": 1e-320},
+        {"scaling_factor": 1e300},
+        {"scaling_factor": "large"},
+        {"scaling_factor": 10**400},
+        {"shift_factor": math.nan},
+        {"shift_factor": 1e300},
+        {"shift_factor": [0.1, 0.2]},
+        {"latents_mean": [0.0, 0.0], "latents_std": [1.0, 0.0]},
+        {"latents_mean": [0.0, 0.0], "latents_std": [1.0, -1.0]},
+        {"latents_mean": [0.0, math.nan], "latents_std": [1.0, 1.0]},
+        {"latents_mean": [0.0, "x"], "latents_std": [1.0, 1.0]},
+        {"latents_mean": [0.0, 0.0], "latents_std": [1.0, 1.0], "scaling_factor": 0},
+        {"latents_mean": [0.0], "latents_std": [1.0]},
+        {"latents_mean": [], "latents_std": []},
+    ],
+    ids=str,
+)
+def test_constants_that_nothing_can_be_normalised_by_are_refused(stated: dict[str, object]) -> None:
+    with pytest.raises(DataError, match="config.json") as caught:
+        LatentConstants.of(stated, 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_constants_that_are_given_go_before_such_ones(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "vae", tmp_path / "vae")
+    config = tmp_path / "vae" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"scaling_factor": 0}))
+    assert load_vae(tmp_path / "vae", device=torch.device("cpu"), scaling_factor=2.0).constants.std == (0.5,) * 4
+    with pytest.raises(DataError, match="mend them"):
+        assert load_vae(tmp_path / "vae", device=torch.device("cpu")).key

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import click
 
+from subdit.cli._data_relocate import relocate
 from subdit.cli._data_text import echo_counts
 from subdit.cli._data_text import echo_described
 from subdit.cli._named import named_values
@@ -38,6 +39,9 @@ def command() -> None:
         subdit data encode pictures/ --space my-space.yaml --vae vaes/mine --text clip=models/clip --out data/mine
         subdit data show data/mine
     """
+
+
+command.add_command(relocate)
 
 
 def _source_options(verb: _Command) -> _Command:

@@ -12,6 +12,9 @@ from typing import Any
 
 from subdit.core.errors import SpaceError
 from subdit.core.errors import SpecError
+from subdit.core.strict_yaml import commented
+from subdit.core.strict_yaml import read_yaml
+from subdit.core.strict_yaml import shown
 from subdit.space._dimensions import STAGES
 from subdit.space._search_space import SearchSpace
 from subdit.space._space_definition import TextInput
@@ -19,7 +22,6 @@ from subdit.space._spec import SubDiTSpec
 
 _STAGED = ("depths", "ffn_ratios")
 _LISTS = ("widths", "bna_blocks", "bna_radii", "kv_compressions", "pipeline")
-_MOST_BYTES = 1 << 20
 
 _COMMENTS = {
     "name": "What commands and files call this space. A space with other content needs another name.",
@@ -113,73 +115,19 @@ def _read_points(values: Mapping[str, Any], where: str) -> dict[str, SubDiTSpec]
 
 def read_space(path: Path) -> SearchSpace:
     """The space in a YAML file; raises `SpaceError` where it is missing, no space file, or cannot exist."""
-    where = f"The space file {path}"
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise SpaceError(f"{where} has more than {_MOST_BYTES:,} bytes; name one that 'subdit spaces new' made.")
-        return space_from_dict(_parse(path.read_text(encoding="utf-8"), where), where)
-    except FileNotFoundError:
-        raise SpaceError(f"There is no space file {path}; make one with 'subdit spaces new'.") from None
-    except UnicodeDecodeError as error:
-        raise SpaceError(f"{where} is not text in UTF-8; save it as such.") from error
-    except OSError as error:
-        raise SpaceError(f"{where} cannot be read ({error.strerror}); name a file of your own.") from error
+    values = read_yaml(path, what="space file", example="'subdit spaces new'", error=SpaceError)
+    return space_from_dict(values, f"The space file {path}")
 
 
 def space_to_yaml(space: SearchSpace, *, header: str = "") -> str:
     """A space file with a comment on each key; `header` is a comment on top."""
-    import yaml  # type: ignore[import-untyped]
-
     lines = [f"# {line}".rstrip() for line in header.splitlines()]
     for key, value in space_to_dict(space).items():
         if key == "extra" and not value:
             continue
         lines += [""] if lines else []
-        lines += [f"# {_COMMENTS[key]}"]
-        # Lists and mappings of numbers go in one line; a single value would get braces of its own.
-        style = None if isinstance(value, dict | list) else False
-        text = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=200, default_flow_style=style)
-        lines += text.rstrip().splitlines()
+        lines += commented(key, value, _COMMENTS[key])
     return "\n".join(lines) + "\n"
-
-
-def _parse(text: str, where: str) -> Any:
-    """The content of YAML without tags, aliases and double keys, each of which would hide what a file says."""
-    import yaml
-
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            line = event.start_mark.line + 1
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise SpaceError(f"{where} has an anchor or alias in line {line}; write the values out.")
-            if getattr(event, "tag", None):
-                raise SpaceError(f"{where} has the YAML tag {event.tag!r} in line {line}; leave tags out.")
-        _refuse_double_keys(yaml.compose(text, Loader=yaml.SafeLoader), where)
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SpaceError(f"{where} is not YAML (line {line}: {error.problem}); correct that line.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpaceError(f"{where} is not YAML ({type(error).__name__}); start from 'subdit spaces new'.") from error
-
-
-def _refuse_double_keys(node: Any, where: str) -> None:
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.tag == "tag:yaml.org,2002:merge":
-                raise SpaceError(f"{where} has the merge key '<<'; write the values out.")
-            if key.value in seen:
-                raise SpaceError(f"{where} has the key {_shown(key.value)} twice; keep one.")
-            seen.add(key.value)
-    if isinstance(node, yaml.CollectionNode):
-        for entry in node.value:
-            for part in entry if isinstance(entry, tuple) else (entry,):
-                _refuse_double_keys(part, where)
 
 
 def _mapping(value: Any, where: str, *, keys: tuple[str, ...] | None = None) -> dict[str, Any]:
@@ -193,13 +141,8 @@ def _mapping(value: Any, where: str, *, keys: tuple[str, ...] | None = None) -> 
 
 def _list(value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise SpaceError(f"{where} has {_shown(value)}, which is no list; write [ ] around the values.")
+        raise SpaceError(f"{where} has {shown(value)}, which is no list; write [ ] around the values.")
     return tuple(value)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _without_space(spec: SubDiTSpec) -> dict[str, Any]:

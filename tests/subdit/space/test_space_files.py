@@ -21,6 +21,8 @@ from subdit.core.errors import RunError
 from subdit.core.errors import SpaceError
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
+from subdit.core.strict_yaml import parse_yaml
+from subdit.core.strict_yaml import refuse_double_keys
 from subdit.space import SearchSpace
 from subdit.space import get_space
 from subdit.space import models_id
@@ -97,10 +99,8 @@ def test_a_damaged_value_is_refused_in_one_sentence(place: tuple[Any, ...], dama
 
 @given(st.text(max_size=200))
 def test_any_text_is_a_space_or_is_refused(text: str) -> None:
-    from subdit.space._space_file import _parse
-
     with pytest.raises(SpaceError):
-        space_from_dict(_parse(text, "The file"), "The file")
+        space_from_dict(parse_yaml(text, "The file", example="another", error=SpaceError), "The file")
 
 
 @pytest.mark.parametrize(
@@ -146,16 +146,15 @@ class CountedKey(str):
 
 def test_looking_for_double_keys_compares_few_of_them() -> None:
     """A file of a megabyte has room for 200,000 keys, of which no two may be compared with each other."""
-    from subdit.space._space_file import _refuse_double_keys
-
     count = 2000
     keys = [CountedKey(f"key{number}") for number in range(count)]
     CountedKey.comparisons = 0
     entries = [(yaml.ScalarNode("tag:yaml.org,2002:str", key), yaml.ScalarNode("", "1")) for key in keys]
-    _refuse_double_keys(yaml.MappingNode("tag:yaml.org,2002:map", entries), "The file")
+    refuse_double_keys(yaml.MappingNode("tag:yaml.org,2002:map", entries), "The file", error=SpaceError)
     assert CountedKey.comparisons < 10 * count
     with pytest.raises(SpaceError, match="'key7' twice"):
-        _refuse_double_keys(yaml.MappingNode("tag:yaml.org,2002:map", [*entries, entries[7]]), "The file")
+        twice = yaml.MappingNode("tag:yaml.org,2002:map", [*entries, entries[7]])
+        refuse_double_keys(twice, "The file", error=SpaceError)
 
 
 def test_files_that_are_none_are_refused(tmp_path: Path) -> None:

@@ -23,6 +23,14 @@ class CheckpointError(SubditError):
     """A checkpoint that is missing, truncated, or belongs to another model."""
 
 
+class ConfigError(SubditError):
+    """A configuration with a value that cannot be, a device that is not there, or a file that holds none."""
+
+
+class TrainingError(SubditError):
+    """A training whose numbers are no longer finite."""
+
+
 class ProfileError(SubditError):
     """A device profile that is unknown, ambiguous, damaged, too noisy or made for another space."""
 

@@ -37,7 +37,7 @@ def open_codec(space: SearchSpace, source: Source, vae: Path | None, config: Enc
             raise DataError("Pixels have no scaling or shift factor; leave both out, or name the VAE with --vae.")
         return PixelCodec(space.latent_channels)
     from supernet.data.vae import load_vae
-    from supernet.data.vae import torch_device
+    from supernet.model.placement import torch_device
 
     _check_vae_split(vae, source, config.split)
     codec = load_vae(

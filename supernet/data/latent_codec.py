@@ -35,7 +35,7 @@ def open_latent_codec(key: Mapping[str, Any], places: Mapping[str, str], *, vae:
         return PixelCodec(latents["channels"])
     from supernet.data.vae import LatentConstants
     from supernet.data.vae import load_vae
-    from supernet.data.vae import torch_device
+    from supernet.model.placement import torch_device
 
     place = vae or Path(places["vae"])
     if not place.exists():

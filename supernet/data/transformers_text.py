@@ -24,7 +24,7 @@ from supernet.data.text_encoder import PLAIN_TEMPLATE
 from supernet.data.text_encoder import PRECISION
 from supernet.data.text_encoder import EncodedText
 from supernet.data.vae import module_digest
-from supernet.data.vae import torch_device
+from supernet.model.placement import torch_device
 
 BATCH = 32
 

@@ -229,18 +229,6 @@ def _class_name(folder: Path) -> str:
     return str(config.get("_class_name", "")) if isinstance(config, dict) else ""
 
 
-def torch_device(name: str) -> torch.device:
-    """The device of a name; "auto" is CUDA, then Apple's MPS, then the processor. Raises `DataError`."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        # A device that is not there fails at its first tensor.
-        return torch.zeros(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        said = str(error).partition("\n")[0].rstrip(". ")
-        raise DataError(f"There is no device {name!r} here ({said}); name another, such as cpu.") from error
-
-
 def module_digest(module: nn.Module, *, without: str | None = None) -> str:
     """Sixteen hexadecimal digits of a module's weights; how they are divided into files changes nothing.
 

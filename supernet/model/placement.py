@@ -14,10 +14,34 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from subdit.core.errors import ConfigError
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of a name; "auto" is CUDA, then Apple's MPS, then the processor. Raises `ConfigError`."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        # A device that is not there fails at its first tensor.
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        said = str(error).partition("\n")[0].rstrip(". ")
+        raise ConfigError(f"There is no device {name!r} here ({said}); name another, such as cpu.") from error
+
 
 def device_of(model: nn.Module) -> torch.device:
     """The device of the model's first parameter."""
     return next(model.parameters()).device
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """What a configuration's precision is on a device, for `torch.autocast`: None where all is float32.
+
+    "auto" is bfloat16 on CUDA and float32 elsewhere.
+    """
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" else "fp32"
+    return torch.bfloat16 if precision == "bf16" else None
 
 
 def model_inputs(

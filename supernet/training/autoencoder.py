@@ -39,7 +39,7 @@ from supernet.data.sources import open_source
 from supernet.data.splits import SplitRule
 from supernet.data.vae import VAE_TRAINING
 from supernet.data.vae import raw_latents
-from supernet.data.vae import torch_device
+from supernet.model.placement import torch_device
 from supernet.training.optimizers import schedule
 from supernet.training.resume_state import ResumeState
 from supernet.training.step_budget import StepBudget

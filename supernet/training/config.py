@@ -3,47 +3,130 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from subdit.core.errors import ConfigError
+from subdit.core.settings import check_settings
+from subdit.core.settings import setting
+
+OPTIMIZERS = ("muon", "adamw")
+PRECISIONS = ("auto", "fp32", "bf16")
+LOGS = ("auto", "jsonl", "tensorboard")
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a supernet is trained.
+    """How a supernet is trained. What each field means stands beside it.
 
-    Attributes:
-        steps: of the optimisers; the learning rate is a function of them alone, and falls to zero by the last.
-        ceiling_s: seconds after which the training is cut short and cooled down, None for never. Where it does not
-            bind, the result depends on seed and threads alone.
-        batch_size: images per step, seen by the full network and by one sub-network.
-        muon_learning_rate: peak of Muon's, for the matrices inside blocks (scaled to AdamW's update size).
-        muon_dtype: of Muon's Newton-Schulz iterations, "float32", "bfloat16", or "auto": bfloat16 on CUDA, float32 on
-            a processor, many of which emulate bfloat16. A resumed training keeps the one that it began with.
-        learning_rate: peak of AdamW's, for everything else.
-        weight_decay: of both.
-        warmup: share of the training in which the learning rate rises.
-        ema_decay: of the weights that are saved.
-        max_grad_norm: where gradients are clipped.
-        text_drop: share of captions replaced by the empty prompt, so that guidance is possible.
-        encoder_drop: chance of each text encoder to be left out, where there are several (paper: each independently,
-            rate not given), so that a phone can go without the larger one.
-        sub_weight: weight of the sub-network's losses.
-        distill_weight: weight, within those, of the distance to the full network's output.
-        seed: of weights, batches, noise and sampled sub-networks.
-        save_every_s: seconds between resume states.
+    Raises:
+        ConfigError: a value that cannot be, or two that contradict each other.
     """
 
-    steps: int = 1235
-    ceiling_s: float | None = 495.0
-    batch_size: int = 64
-    muon_learning_rate: float = 1e-2
-    muon_dtype: str = "auto"
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.05
-    ema_decay: float = 0.99
-    max_grad_norm: float = 1.0
-    text_drop: float = 0.1
-    encoder_drop: float = 0.1
-    sub_weight: float = 1.0
-    distill_weight: float = 1.0
-    seed: int = 0
-    save_every_s: float = 10.0
+    # Length
+    steps: int = setting(
+        1235,
+        "Steps of the optimisers; the learning rate is a function of them alone, and falls to zero by the last.",
+        minimum=1,
+    )
+    ceiling_s: float | None = setting(
+        495.0,
+        "Seconds after which the training is cut short and cooled down, null for never; where it does not bind, the "
+        "result depends on seed and threads alone.",
+        above=0,
+    )
+    # Batches
+    batch_size: int = setting(
+        64, "Images per step, seen by the full network and by one sub-network.", minimum=1, maximum=2**20
+    )
+    accumulation: int = setting(
+        1, "Parts that a batch goes through in, one after the other; more take less memory.", minimum=1
+    )
+    workers: int = setting(0, "Processes that read the data ahead, 0 for none.", minimum=0, maximum=256)
+    seed: int = setting(0, "Of weights, batches, noise and sampled sub-networks.", minimum=0, maximum=2**32 - 1)
+    # Machine
+    device: str = setting("auto", "Where to train: cpu, cuda, mps; auto takes CUDA or MPS where there is one.")
+    precision: str = setting(
+        "auto",
+        "Of products in forward and backward passes: fp32, or bf16 by autocast with weights and sums in fp32; auto "
+        "takes bf16 on CUDA. A resumed training keeps the one that it began with.",
+        choices=PRECISIONS,
+    )
+    gradient_checkpointing: bool = setting(
+        False, "Whether blocks run again in the backward pass, which takes less memory and more time."
+    )
+    # Optimisers
+    optimizer: str = setting(
+        "muon",
+        "Muon for the matrices inside blocks and AdamW for everything else, or adamw for all.",
+        choices=OPTIMIZERS,
+    )
+    learning_rate: float = setting(5e-3, "Peak of AdamW's learning rate.", above=0)
+    muon_learning_rate: float = setting(1e-2, "Peak of Muon's, which is scaled to AdamW's update size.", above=0)
+    muon_dtype: str = setting(
+        "auto",
+        "Of Muon's Newton-Schulz iterations; auto: bfloat16 on CUDA, float32 on a processor, many of which emulate "
+        "bfloat16. A resumed training keeps the one that it began with.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    weight_decay: float = setting(0.01, "Of both optimisers.", minimum=0)
+    warmup: float = setting(0.05, "Share of the training in which the learning rate rises.", minimum=0, below=1)
+    max_grad_norm: float = setting(1.0, "Where gradients are clipped.", above=0)
+    ema_decay: float = setting(0.99, "Of the moving average of the weights, which is saved.", minimum=0, below=1)
+    # Losses
+    sigma_shift: float | None = setting(
+        None,
+        "Shift of the noise levels towards noise, null for one by the space's resolution: 1 up to 256 tokens, 3 at "
+        "4,096. The supernet is sampled with the same.",
+        above=0,
+    )
+    text_drop: float = setting(
+        0.1, "Share of captions replaced by the empty prompt, so that guidance is possible.", minimum=0, maximum=1
+    )
+    encoder_drop: float = setting(
+        0.1,
+        "Chance of each text encoder to be left out, where there are several, so that a phone can go without the "
+        "larger one.",
+        minimum=0,
+        below=1,
+    )
+    sub_weight: float = setting(1.0, "Weight of the sub-network's losses.", minimum=0)
+    distill_weight: float = setting(
+        1.0, "Weight, within those, of the distance to the full network's output.", minimum=0
+    )
+    # Beginning
+    start_from: Path | None = setting(
+        None, "Folder of a supernet, or of a sub-DiT of the full network's shape, whose weights to begin with."
+    )
+    # What is kept and looked at
+    save_every_s: float = setting(10.0, "Seconds between resume states.", minimum=0)
+    validate_every: int = setting(
+        0,
+        "Steps between validations of the named points, on the same pictures, noise and timesteps; 0 for none.",
+        minimum=0,
+    )
+    keep_checkpoints: int = setting(
+        0,
+        "Checkpoints of the averaged weights that are kept, the last ones; each validation writes one, and the best "
+        "stays as well.",
+        minimum=0,
+    )
+    sample_every: int = setting(0, "Steps between pictures of the same prompts and noise; 0 for none.", minimum=0)
+    sample_prompts: tuple[str, ...] = setting((), "Their prompts; none for the example prompt of the space.")
+    log: str = setting(
+        "auto",
+        "Where metrics go beside metrics.jsonl: tensorboard, jsonl for nowhere; auto takes TensorBoard where it is "
+        "installed.",
+        choices=LOGS,
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.sample_prompts, list):
+            object.__setattr__(self, "sample_prompts", tuple(self.sample_prompts))
+        check_settings(self)
+        if self.accumulation > self.batch_size:
+            raise ConfigError(
+                f"A batch of {self.batch_size} images does not go through in {self.accumulation} parts; give a lower "
+                "accumulation or a larger batch_size."
+            )
+        if self.keep_checkpoints and not self.validate_every:
+            raise ConfigError("Checkpoints are written by validations, of which there are none; give validate_every.")

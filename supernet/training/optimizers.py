@@ -28,20 +28,21 @@ def optimizers_of(
     """Optimisers with their peak learning rates; they own disjoint parameters and may step side by side.
 
     Muon for the matrices inside blocks of `model`, a `SubDiT`, AdamW for the rest of `parameters`: embeddings,
-    modulation, norms, convolutions, biases. In the minutes of a demo Muon gets much further than AdamW alone; the paper
-    does not say what it uses. There is one Muon per shard, and the matrices of each shape are dealt among them.
+    modulation, norms, convolutions, biases. In the minutes of a demo Muon gets much further than AdamW alone, which
+    `config.optimizer` may ask for; the paper uses Adam. There is one Muon per shard, and the matrices of each shape are
+    dealt among them.
     """
     matrices = [
         parameter
         for name, parameter in model.named_parameters()
-        if parameter.ndim == 2 and name.split(".")[0] in STAGES and "table" not in name
+        if config.optimizer == "muon" and parameter.ndim == 2 and name.split(".")[0] in STAGES and "table" not in name
     ]
     inside = {id(parameter) for parameter in matrices}
     rest = [parameter for parameter in parameters if id(parameter) not in inside]
     decay, rate = config.weight_decay, config.learning_rate
     adamw = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=decay)
     device = parameters[0].device
-    shards = 1 if device.type == "cuda" else shard_count()
+    shards = shard_count() if device.type == "cpu" else 1
     alike = sorted(matrices, key=lambda matrix: tuple(matrix.shape))
     hands = [hand for index in range(shards) if (hand := alike[index::shards])]
     muon_rate, dtype = config.muon_learning_rate, muon_dtype(config.muon_dtype, device)

@@ -26,6 +26,7 @@ from safetensors.torch import save
 import supernet.training.muon as muon
 import supernet.training.step_loop as step_loop
 from subdit.core.errors import CheckpointError
+from subdit.core.errors import ConfigError
 from subdit.core.errors import RunError
 from subdit.core.errors import SpaceError
 from subdit.core.run import Run
@@ -316,7 +317,7 @@ def test_a_resumed_training_keeps_the_dtype_of_muon(tmp_path: Path, monkeypatch:
     seen.clear()
     train("digits", tmp_path, config=QUICK, force=True)
     assert set(seen) == {torch.float32}
-    with pytest.raises(RunError, match="'half'"):
+    with pytest.raises(ConfigError, match="'half'"):
         train("digits", tmp_path, config=replace(QUICK, muon_dtype="half"), force=True)
     assert "train" in read_manifest(Run(tmp_path))["steps"], "a refusal costs nothing"
 

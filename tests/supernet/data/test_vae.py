@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from subdit.core.errors import ConfigError
 from subdit.core.errors import DataError
 from supernet.data.latents import LatentCodec
 from supernet.data.latents import LatentStatistics
@@ -15,7 +16,7 @@ from supernet.data.latents import PixelCodec
 from supernet.data.vae import LatentConstants
 from supernet.data.vae import VaeCodec
 from supernet.data.vae import load_vae
-from supernet.data.vae import torch_device
+from supernet.model.placement import torch_device
 from tests.supernet.data.tiny_models import VAES
 from tests.supernet.data.tiny_models import save_vae
 from tests.supernet.data.tiny_models import tiny_vae
@@ -139,7 +140,7 @@ def test_an_autoencoder_of_sound_is_refused(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_refused() -> None:
     assert torch_device("cpu") == CPU
     for name in ("nonsense", "cuda:99"):
-        with pytest.raises(DataError, match="no device"):
+        with pytest.raises(ConfigError, match="no device"):
             torch_device(name)
 
 

@@ -8,6 +8,9 @@ their union does not depend on their number.
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +22,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset
 
 from subdit.core.errors import DataError
+from subdit.core.errors import SubditError
 from supernet.data.data_set import DataBatch
 from supernet.data.data_set import DataSet
 
@@ -79,16 +83,28 @@ class BatchOrder:
         return step * self.batch_size / self.count
 
 
-class _Batches(Dataset[DataBatch]):
-    """A data set as torch's loader takes it: an item is the batch of a step."""
+class _Batches(Dataset["DataBatch | Exception"]):
+    """A data set as torch's loader takes it: an item is the batch of a step, or the error that it gave.
+
+    Raised in a worker, an error would come back with the text of a traceback, as far as it can be made of that alone.
+    """
 
     def __init__(self, data_set: DataSet, split: str, order: BatchOrder) -> None:
         self.data_set = data_set
         self.split = split
         self.order = order
 
-    def __getitem__(self, step: int) -> DataBatch:
-        return self.data_set.read(self.split, self.order.rows(step).tolist())
+    def __getitem__(self, step: int) -> DataBatch | Exception:
+        try:
+            return self.data_set.read(self.split, self.order.rows(step).tolist())
+        except SubditError as error:
+            # Of a plug-in's own class another process may not be able to make one.
+            kind = next(kind for kind in type(error).__mro__ if kind.__module__ == SubditError.__module__)
+            return kind(str(error))
+        except OSError as error:
+            return OSError(error.errno, error.strerror, error.filename)
+        except MemoryError as error:
+            return MemoryError(str(error))
 
 
 def load_batches(
@@ -109,6 +125,9 @@ def load_batches(
         split: of the data set.
         workers: processes that read, 0 for this one.
         ahead: batches that each worker keeps ready.
+
+    Raises:
+        DataError: of the data set, or a worker cannot be started or was killed.
     """
     torch_loader = DataLoader(
         _Batches(data_set, split, order),
@@ -119,4 +138,37 @@ def load_batches(
         # Otherwise the loader draws from torch's own random numbers, which are the training's.
         generator=torch.Generator(),
     )
-    yield from torch_loader
+    # `iter` lets torch raise in whatever the training does just when a worker dies; asked for a batch it tells, too.
+    with _same_handler(signal.SIGCHLD):
+        try:
+            batches = iter(torch_loader)
+        except OSError as error:
+            raise DataError(
+                f"The {workers} processes that read the data set {data_set.name} cannot be started "
+                f"({error.strerror}); ask for fewer workers."
+            ) from error
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(
+                f"A process that reads the data set {data_set.name} was killed, as the system does where memory ends; "
+                "free memory, give more shared memory (/dev/shm), or ask for fewer workers or smaller batches."
+            ) from error
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
+
+
+@contextlib.contextmanager
+def _same_handler(number: signal.Signals) -> Iterator[None]:
+    """Leave the handler of a signal as it is."""
+    before = signal.getsignal(number)
+    yield
+    # Others than the main thread set no handlers, and torch sets none there.
+    if signal.getsignal(number) is not before and threading.current_thread() is threading.main_thread():
+        signal.signal(number, before)

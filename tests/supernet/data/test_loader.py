@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,7 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subdit.core.errors import DataError
+from subdit.core.errors import SampleError
+from subdit.core.errors import SubditError
 from subdit.space import get_space
+from supernet.data.data_set import DataBatch
+from supernet.data.data_set import DataSet
 from supernet.data.data_sets import open_data_set
 from supernet.data.loader import BatchOrder
 from supernet.data.loader import load_batches
@@ -82,3 +90,73 @@ def test_loading_leaves_the_trainings_random_numbers_alone() -> None:
     for workers in (0, 1):
         list(load_batches(data_set, order, steps=range(2), workers=workers))
     assert torch.equal(torch.rand(3), expected)
+
+
+class WordyError(SampleError):
+    """An error of a plug-in, which cannot be made of its message alone."""
+
+    def __init__(self, prompt: str, place: int) -> None:
+        super().__init__(f"The prompt {prompt!r} cannot be read at {place}; mend it.")
+
+
+class Failing:
+    """Digits, but one row is read as `fail` says."""
+
+    def __init__(self, fail: object) -> None:
+        self.digits: DataSet = open_data_set("digits", space=get_space("digits"))
+        self.fail = fail
+        self.name = "failing"
+
+    def read(self, split: str, rows: Sequence[int]) -> DataBatch:
+        if 7 in rows and isinstance(self.fail, BaseException):
+            raise self.fail
+        if 7 in rows:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.digits.read(split, rows)
+
+
+def read_all(data_set: object, workers: int) -> None:
+    order = BatchOrder(64, 8)
+    list(load_batches(data_set, order, steps=range(8), workers=workers))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (DataError("The shard is damaged; encode again."), DataError),
+        (WordyError("x", 3), SampleError),
+        (PermissionError(13, "Permission denied", "/shard"), PermissionError),
+        (OSError(28, "No space left on device"), OSError),
+    ],
+    ids=repr,
+)
+def test_what_goes_wrong_in_a_worker_is_what_it_is_without(error: Exception, kind: type, workers: int) -> None:
+    with pytest.raises(kind) as caught:
+        read_all(Failing(error), workers)
+    assert str(caught.value) == str(error)
+    assert getattr(caught.value, "filename", None) == getattr(error, "filename", None)
+
+
+def test_a_mistake_of_ours_in_a_worker_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError, match="in read"):
+        read_all(Failing(ZeroDivisionError("by 0")), 2)
+
+
+def test_a_worker_that_is_killed_is_one_sentence() -> None:
+    with pytest.raises(DataError, match="process that reads the data set failing .*fewer workers") as caught:
+        read_all(Failing("kill"), 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_worker_that_is_killed_while_training_goes_on_is_the_same_sentence() -> None:
+    """Torch's own handler would raise wherever the training is just then."""
+    data_set = open_data_set("digits", space=get_space("digits"))
+    batches = load_batches(data_set, BatchOrder(64, 8), steps=range(100), workers=2)
+    next(batches)
+    for child in multiprocessing.active_children():
+        child.kill()
+        # Until it is dead, but not yet taken leave of: the handler looks for such ones.
+        os.waitid(os.P_PID, child.pid or 0, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(SubditError, match="fewer workers"):
+        list(batches)

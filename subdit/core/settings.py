@@ -80,8 +80,12 @@ class Setting:
             return isinstance(value, self.kind) and (not self.choices or value in self.choices)
         if isinstance(value, bool) or not isinstance(value, (int,) if self.kind is int else (int, float)):
             return False
+        try:
+            finite = math.isfinite(value)
+        except OverflowError:
+            return False
         return (
-            math.isfinite(value)
+            finite
             and (self.minimum is None or value >= self.minimum)
             and (self.maximum is None or value <= self.maximum)
             and (self.above is None or value > self.above)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from subdit.core.errors import SubditError
+
+_COMMENT_WIDTH = 116
+_ODD = re.compile(r"[-+]?(0[0-9_]+$|[^.]*:)")
 
 MOST_BYTES = 1 << 20
 """Of a file that people write."""
@@ -40,7 +45,9 @@ def parse_yaml(text: str, where: str, *, example: str, error: type[SubditError])
                 raise error(f"{where} has an anchor or alias in line {line}; write the values out.")
             if getattr(event, "tag", None):
                 raise error(f"{where} has the YAML tag {event.tag!r} in line {line}; leave tags out.")
-        refuse_double_keys(yaml.compose(text, Loader=yaml.SafeLoader), where, error=error)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        refuse_double_keys(root, where, error=error)
+        _refuse_odd_numbers(root, where, error)
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as bad:
         line = bad.problem_mark.line + 1 if bad.problem_mark else 1
@@ -69,14 +76,28 @@ def refuse_double_keys(node: Any, where: str, *, error: type[SubditError]) -> No
                 refuse_double_keys(part, where, error=error)
 
 
+def _refuse_odd_numbers(node: Any, where: str, error: type[SubditError]) -> None:
+    """Raise `error` where YAML 1.1 has a number that is another one to people: 010 is 8 there, and 1:30 is 90."""
+    import yaml
+
+    if isinstance(node, yaml.ScalarNode) and node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+        if _ODD.match(node.value):
+            line = node.start_mark.line + 1
+            raise error(f"{where} has the number {shown(node.value)} in line {line}; write plain digits.")
+    if isinstance(node, yaml.CollectionNode):
+        for entry in node.value:
+            for part in entry if isinstance(entry, tuple) else (entry,):
+                _refuse_odd_numbers(part, where, error)
+
+
 def commented(key: str, value: Any, comment: str) -> list[str]:
-    """Lines of YAML: a comment, and the key with its value, lists and mappings in one line."""
+    """Lines of YAML: a comment, and the key with its value, lists and mappings of numbers in one line."""
     import yaml
 
     # A single value would get braces of its own.
     style = None if isinstance(value, dict | list) else False
     text = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=200, default_flow_style=style)
-    return [f"# {comment}", *text.rstrip().splitlines()]
+    return [*(f"# {line}" for line in textwrap.wrap(comment, _COMMENT_WIDTH)), *text.removesuffix("\n").split("\n")]
 
 
 def shown(value: Any) -> str:

@@ -43,6 +43,7 @@ from subdit.space._sizes import components_up_to
 from subdit.space._sizes import count_flops
 from subdit.space._sizes import count_params
 from subdit.space._space_definition import PIPELINE_PARTS
+from subdit.space._space_definition import SPACE_SUFFIXES
 from subdit.space._space_definition import TextInput
 from subdit.space._space_file import read_space
 from subdit.space._space_file import space_from_dict
@@ -71,6 +72,7 @@ __all__ = [
     "MEMORY_TERMS",
     "PIPELINE_PARTS",
     "PRECISIONS",
+    "SPACE_SUFFIXES",
     "MODELLED_RUNTIMES",
     "STAGES",
     "Component",

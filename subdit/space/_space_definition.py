@@ -23,7 +23,7 @@ PIPELINE_PARTS = ("text_encoder", "decoder")
 MOST, MOST_LATENT, MOST_VALUES = 65_536, 1024, 16
 """Largest number, largest latent, most values of a dimension: beyond them closed forms leave 64 bits, lists seconds."""
 
-SUFFIXES = (".yaml", ".yml")
+SPACE_SUFFIXES = (".yaml", ".yml")
 """Of space files."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -115,7 +115,7 @@ class SpaceDefinition:
         raise SpaceError(f"Space {self.name!r} {said}.")
 
     def _check_names(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name) or self.name.endswith(SUFFIXES):
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name) or self.name.endswith(SPACE_SUFFIXES):
             raise SpaceError(
                 f"A space cannot be named {self.name!r}; take at most 64 letters, digits, '-', '_' and '.', no '.yaml' "
                 "at the end and a letter or digit first."

@@ -12,7 +12,7 @@ from typing import Any
 from subdit.core.errors import SpaceError
 from subdit.space import _mobile
 from subdit.space._search_space import SearchSpace
-from subdit.space._space_definition import SUFFIXES
+from subdit.space._space_definition import SPACE_SUFFIXES
 from subdit.space._space_file import read_space
 from subdit.space._space_file import space_from_dict
 from subdit.space._space_file import space_hash
@@ -39,7 +39,7 @@ def get_space(space: SpaceLike) -> SearchSpace:
     """
     if isinstance(space, SearchSpace):
         return register_space(space)
-    if not isinstance(space, str) or space.endswith(SUFFIXES):
+    if not isinstance(space, str) or space.endswith(SPACE_SUFFIXES):
         return register_space(read_space(Path(space)))
     return named_space(space)
 
@@ -88,7 +88,7 @@ def built_in_space(name: str) -> SearchSpace | None:
 
 def space_argument(space: SearchSpace) -> str:
     """What stands for the space in a command that is printed: its name, or a file named like it."""
-    return space.name if built_in_space(space.name) == space else f"{space.name}{SUFFIXES[0]}"
+    return space.name if built_in_space(space.name) == space else f"{space.name}{SPACE_SUFFIXES[0]}"
 
 
 def models_id(space: SearchSpace) -> str:

@@ -27,11 +27,12 @@ class TrainingConfig:
         1235,
         "Steps of the optimisers; the learning rate is a function of them alone, and falls to zero by the last.",
         minimum=1,
+        maximum=10**9,
     )
     ceiling_s: float | None = setting(
         495.0,
-        "Seconds after which the training is cut short and cooled down, null for never; where it does not bind, the "
-        "result depends on seed and threads alone.",
+        "Seconds after which the training is cut short and cooled down, where there are any; while they do not bind, "
+        "the result depends on seed and threads alone.",
         above=0,
     )
     # Batches
@@ -39,7 +40,7 @@ class TrainingConfig:
         64, "Images per step, seen by the full network and by one sub-network.", minimum=1, maximum=2**20
     )
     accumulation: int = setting(
-        1, "Parts that a batch goes through in, one after the other; more take less memory.", minimum=1
+        1, "Parts that a batch goes through in, one after the other; more take less memory.", minimum=1, maximum=2**20
     )
     workers: int = setting(0, "Processes that read the data ahead, 0 for none.", minimum=0, maximum=256)
     seed: int = setting(0, "Of weights, batches, noise and sampled sub-networks.", minimum=0, maximum=2**32 - 1)
@@ -75,7 +76,7 @@ class TrainingConfig:
     # Losses
     sigma_shift: float | None = setting(
         None,
-        "Shift of the noise levels towards noise, null for one by the space's resolution: 1 up to 256 tokens, 3 at "
+        "Shift of the noise levels towards noise; without one by the space's resolution: 1 up to 256 tokens, 3 at "
         "4,096. The supernet is sampled with the same.",
         above=0,
     )
@@ -103,14 +104,18 @@ class TrainingConfig:
         0,
         "Steps between validations of the named points, on the same pictures, noise and timesteps; 0 for none.",
         minimum=0,
+        maximum=10**9,
     )
     keep_checkpoints: int = setting(
         0,
         "Checkpoints of the averaged weights that are kept, the last ones; each validation writes one, and the best "
         "stays as well.",
         minimum=0,
+        maximum=10**9,
     )
-    sample_every: int = setting(0, "Steps between pictures of the same prompts and noise; 0 for none.", minimum=0)
+    sample_every: int = setting(
+        0, "Steps between pictures of the same prompts and noise; 0 for none.", minimum=0, maximum=10**9
+    )
     sample_prompts: tuple[str, ...] = setting((), "Their prompts; none for the example prompt of the space.")
     log: str = setting(
         "auto",

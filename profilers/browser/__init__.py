@@ -4,8 +4,8 @@ A profile made here is of the phone's browser runtime, `onnxruntime-web`, and ne
 component takes several times as long as natively, and what moves memory a little less so.
 """
 
-from profilers.browser._ort_web import find_ort_web
-from profilers.browser._ort_web import install_ort_web
-from profilers.browser._serve import serve
+from profilers.browser.ort_web import find_ort_web
+from profilers.browser.ort_web import install_ort_web
+from profilers.browser.profile import serve
 
 __all__ = ["find_ort_web", "install_ort_web", "serve"]

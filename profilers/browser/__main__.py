@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from profilers.browser._ort_web import install_ort_web
+from profilers.browser.ort_web import install_ort_web
 from subdit.core.errors import SubditError
 
 if __name__ == "__main__":

@@ -3,18 +3,18 @@
 `read_log` says what any model's log holds; `import_logs` makes a device profile from logs of a kit's components.
 """
 
-from profilers.importers._delegation import delegated_share
-from profilers.importers._import_logs import import_logs
-from profilers.importers._imported_log import UNCONFIRMED
-from profilers.importers._imported_log import ImportedLog
-from profilers.importers._imported_log import OperatorRow
-from profilers.importers._log import MAX_BYTES
-from profilers.importers._log import make_log
-from profilers.importers._registry import IMPORTERS
-from profilers.importers._registry import Importer
-from profilers.importers._registry import ReadOptions
-from profilers.importers._registry import read
-from profilers.importers._registry import read_log
+from profilers.importers.delegation import delegated_share
+from profilers.importers.imported_log import UNCONFIRMED
+from profilers.importers.imported_log import ImportedLog
+from profilers.importers.imported_log import OperatorRow
+from profilers.importers.log import MAX_BYTES
+from profilers.importers.log import make_log
+from profilers.importers.profile import import_logs
+from profilers.importers.registry import IMPORTERS
+from profilers.importers.registry import Importer
+from profilers.importers.registry import ReadOptions
+from profilers.importers.registry import read
+from profilers.importers.registry import read_log
 
 __all__ = [
     "IMPORTERS",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import profilers
-from profilers.importers._import_logs import model_name
+from profilers.importers.profile import model_name
 from subdit.core.errors import KitError
 from tests.profilers.test_tflite import needs
 from tests.profilers.wrong_values import hide_new_operators

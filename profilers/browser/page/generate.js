@@ -1,4 +1,4 @@
-// Weights that are not shipped: a hash of the index gives every value. profilers/browser/_weights.py is the same
+// Weights that are not shipped: a hash of the index gives every value. profilers/browser/weights.py is the same
 // function; both round to float32 after every step, so that they agree in every bit.
 
 function mixed(value) {

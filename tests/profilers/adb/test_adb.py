@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from profilers.adb._adb import PHONE_FOLDER
-from profilers.adb._adb import Adb
-from profilers.adb._adb import DeviceLostError
-from profilers.adb._adb import Phone
-from profilers.adb._adb import StoppedError
-from profilers.adb._adb import choose_phones
-from profilers.adb._adb import device_path
-from profilers.adb._adb import find_adb
-from profilers.adb._store import push_missing
+from profilers.adb.adb import PHONE_FOLDER
+from profilers.adb.adb import Adb
+from profilers.adb.adb import DeviceLostError
+from profilers.adb.adb import Phone
+from profilers.adb.adb import StoppedError
+from profilers.adb.adb import choose_phones
+from profilers.adb.adb import device_path
+from profilers.adb.adb import find_adb
+from profilers.adb.store import push_missing
 from subdit.core.errors import DeviceError
 from subdit.core.errors import MissingExtraError
 from tests.profilers.adb.phones import Bench

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from profilers.adb._adb import ShellResult
-from profilers.adb._benchmark_model import BenchmarkModel
-from profilers.adb._benchmark_model import Setting
-from profilers.adb._benchmark_model import command_line
-from profilers.adb._benchmark_model import identify_program
-from profilers.adb._benchmark_model import read_result
-from profilers.adb._benchmark_model import require_abi
+from profilers.adb.adb import ShellResult
+from profilers.adb.benchmark_model import BenchmarkModel
+from profilers.adb.benchmark_model import Setting
+from profilers.adb.benchmark_model import command_line
+from profilers.adb.benchmark_model import identify_program
+from profilers.adb.benchmark_model import read_result
+from profilers.adb.benchmark_model import require_abi
 from profilers.importers import delegated_share
 from profilers.importers import make_log
 from subdit.core.errors import DeviceError

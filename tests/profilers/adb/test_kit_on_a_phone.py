@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import profilers
-from profilers.adb import _measure
+from profilers.adb import measure
 from profilers.adb import profile_over_adb
 from profilers.kits import export_kit
 from subdit.core.errors import KitError
@@ -28,7 +28,7 @@ from tests.profilers.adb import tiny  # noqa: E402 - it imports LiteRT.
 @pytest.fixture(autouse=True)
 def _small_space(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export_kit, "get_space", lambda name: small_space())
-    monkeypatch.setattr(_measure, "MIN_ROUNDS", 2)
+    monkeypatch.setattr(measure, "MIN_ROUNDS", 2)
 
 
 @pytest.mark.slow

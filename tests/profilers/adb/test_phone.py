@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profilers.adb._adb import Phone
-from profilers.adb._adb import choose_phones
-from profilers.adb._adb import find_adb
-from profilers.adb._guard import Guard
-from profilers.adb._guard import slowdown
-from profilers.adb._phone import choose_mask
-from profilers.adb._phone import fastest_cores
-from profilers.adb._phone import fixed_performance
-from profilers.adb._phone import read_facts
-from profilers.adb._phone import read_state
+from profilers.adb.adb import Phone
+from profilers.adb.adb import choose_phones
+from profilers.adb.adb import find_adb
+from profilers.adb.guard import Guard
+from profilers.adb.guard import slowdown
+from profilers.adb.phone import choose_mask
+from profilers.adb.phone import fastest_cores
+from profilers.adb.phone import fixed_performance
+from profilers.adb.phone import read_facts
+from profilers.adb.phone import read_state
 from profilers.measuring.timings import REFERENCE
 from profilers.measuring.timings import Timings
 from profilers.runtimes import Timing

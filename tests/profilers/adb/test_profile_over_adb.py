@@ -20,10 +20,10 @@ from click.testing import Result
 from device_profiles import DeviceProfile
 from device_profiles import load_profile
 from device_profiles import read_profile
-from profilers.adb import _measure
-from profilers.adb import _profile
+from profilers.adb import measure
+from profilers.adb import profile as adb_profile
 from profilers.adb import profile_over_adb
-from profilers.adb._workers import distinct_names
+from profilers.adb.workers import distinct_names
 from profilers.measuring import kit_selection
 from subdit.cli import group
 from subdit.core.errors import DeviceError
@@ -58,7 +58,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def _tiny_space(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kit_selection, "components_up_to", kit_selection.components_up_to)
     for name in ("MIN_ROUNDS", "CALL_MS"):
-        monkeypatch.setattr(_measure, name, getattr(_measure, name))
+        monkeypatch.setattr(measure, name, getattr(measure, name))
     tiny.use_tiny_space()
 
 
@@ -261,13 +261,13 @@ def test_sub_dits_left_out_decide_what_predicts_as_on_this_machine(
 ) -> None:
     desk.plug_in(make_phone(tmp_path / "phone"))
     asked: list[object] = []
-    make = _profile.build_profile
+    make = adb_profile.build_profile
 
     def watch(*arguments: Any, **options: Any) -> DeviceProfile:
         asked.append(options["by_whole"])
         return make(*arguments, **options)
 
-    monkeypatch.setattr(_profile, "build_profile", watch)
+    monkeypatch.setattr(adb_profile, "build_profile", watch)
     for at, calibrate in enumerate((None, 0)):
         out = tmp_path / f"{at}.json"
         options = {"cooling_s": 0.01, "budget_s": 0.1, "calibrate": calibrate}

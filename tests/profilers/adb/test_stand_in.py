@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from profilers.adb._adb import ShellResult
-from profilers.adb._benchmark_model import BenchmarkModel
-from profilers.adb._benchmark_model import BenchmarkResult
-from profilers.adb._benchmark_model import Setting
-from profilers.adb._benchmark_model import read_result
+from profilers.adb.adb import ShellResult
+from profilers.adb.benchmark_model import BenchmarkModel
+from profilers.adb.benchmark_model import BenchmarkResult
+from profilers.adb.benchmark_model import Setting
+from profilers.adb.benchmark_model import read_result
 from profilers.importers import delegated_share
 from profilers.importers import make_log
 from subdit.core.errors import DeviceError

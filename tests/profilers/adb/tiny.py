@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from profilers.adb import _measure
+from profilers.adb import measure
 from profilers.measuring import kit_selection
 from subdit.space import all_components
 from tests.profilers.adb.models import run_chain
@@ -28,8 +28,8 @@ LAYERS = (40, 80)
 def use_tiny_space() -> None:
     """Let this process know a space of two components, and be content with few rounds."""
     kit_selection.components_up_to = lambda space, limit: COMPONENTS  # type: ignore[assignment]
-    _measure.MIN_ROUNDS = 2  # type: ignore[misc]
-    _measure.CALL_MS = 5.0  # type: ignore[misc]
+    measure.MIN_ROUNDS = 2  # type: ignore[misc]
+    measure.CALL_MS = 5.0  # type: ignore[misc]
 
 
 def make_kit(folder: Path, *, wrong: str = "") -> Path:

@@ -13,10 +13,10 @@ from profilers import Kit
 from profilers import kit
 from profilers import open_kit
 from profilers.browser import find_ort_web
-from profilers.browser._phones import Order
-from profilers.browser._phones import Phones
-from profilers.browser._web_kit import WebKit
-from profilers.browser._web_kit import web_kit
+from profilers.browser.phones import Order
+from profilers.browser.phones import Phones
+from profilers.browser.web_kit import WebKit
+from profilers.browser.web_kit import web_kit
 from profilers.kits import export_kit
 from subdit.core.errors import MissingExtraError
 from tests.profilers.browser.speaking import Client

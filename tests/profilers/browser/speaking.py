@@ -15,9 +15,9 @@ from typing import Any
 
 from aiohttp import web
 
-from profilers.browser._phones import Phones
-from profilers.browser._server import application
-from profilers.browser._web_kit import WebKit
+from profilers.browser.phones import Phones
+from profilers.browser.server import application
+from profilers.browser.web_kit import WebKit
 from tests.waiting import DEADLINE_S
 
 TOKEN = "a-token-of-this-test"

@@ -19,8 +19,8 @@ import pytest
 
 from device_profiles import read_profile
 from profilers import Kit
-from profilers.browser._address import lan_address
-from profilers.browser._web_kit import WebKit
+from profilers.browser.address import lan_address
+from profilers.browser.web_kit import WebKit
 from subdit.space import models_id
 from tests.profilers.browser.conftest import program
 from tests.profilers.small import small_space

@@ -13,8 +13,8 @@ import pytest
 
 from profilers.browser import find_ort_web
 from profilers.browser import install_ort_web
-from profilers.browser._ort_web import cache_folder
-from profilers.browser._ort_web import pinned_ort_web
+from profilers.browser.ort_web import cache_folder
+from profilers.browser.ort_web import pinned_ort_web
 from subdit.core.errors import MissingExtraError
 from subdit.core.errors import ProfileError
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies
 
-from profilers.browser._messages import DEVICE_NAME
-from profilers.browser._server import PAGE_FILES
+from profilers.browser.messages import DEVICE_NAME
+from profilers.browser.server import PAGE_FILES
 from tests.profilers.browser.conftest import program
 from tests.waiting import DEADLINE_S
 

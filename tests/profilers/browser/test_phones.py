@@ -11,10 +11,10 @@ import pytest
 
 from device_profiles import read_profile
 from profilers import Kit
-from profilers.browser._phones import MAX_RUNS
-from profilers.browser._phones import Order
-from profilers.browser._phones import Phones
-from profilers.browser._web_kit import WebKit
+from profilers.browser.phones import MAX_RUNS
+from profilers.browser.phones import Order
+from profilers.browser.phones import Phones
+from profilers.browser.web_kit import WebKit
 from subdit.space import models_id
 from tests.profilers.browser.speaking import CLIENT
 from tests.profilers.browser.speaking import REAL_GPU

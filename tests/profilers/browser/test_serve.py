@@ -15,11 +15,11 @@ from click.testing import CliRunner
 
 from profilers import Kit
 from profilers.browser import serve
-from profilers.browser._address import PORT
-from profilers.browser._address import lan_address
-from profilers.browser._address import listen
-from profilers.browser._address import qr_code
-from profilers.browser._address import self_made_certificate
+from profilers.browser.address import PORT
+from profilers.browser.address import lan_address
+from profilers.browser.address import listen
+from profilers.browser.address import qr_code
+from profilers.browser.address import self_made_certificate
 from subdit.cli import group
 from subdit.core.errors import ProfileError
 from subdit.core.errors import RunError

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies
 
-from profilers.browser._messages import MAX_BODY_BYTES
-from profilers.browser._messages import MalformedError
-from profilers.browser._messages import parse_json
-from profilers.browser._messages import read_begin
-from profilers.browser._messages import read_outputs
-from profilers.browser._messages import read_problem
-from profilers.browser._messages import read_round
-from profilers.browser._server import PAGE_FILES
-from profilers.browser._web_kit import WebKit
+from profilers.browser.messages import MAX_BODY_BYTES
+from profilers.browser.messages import MalformedError
+from profilers.browser.messages import parse_json
+from profilers.browser.messages import read_begin
+from profilers.browser.messages import read_outputs
+from profilers.browser.messages import read_problem
+from profilers.browser.messages import read_round
+from profilers.browser.server import PAGE_FILES
+from profilers.browser.web_kit import WebKit
 from tests.profilers.browser.speaking import CLIENT
 from tests.profilers.browser.speaking import TOKEN
 from tests.profilers.browser.speaking import Client

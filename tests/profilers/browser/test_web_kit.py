@@ -12,14 +12,14 @@ from onnx import numpy_helper
 
 from profilers import Kit
 from profilers import get_runtime
-from profilers.browser._web_kit import EXTERNAL_BYTES
-from profilers.browser._web_kit import TOLERANCE
-from profilers.browser._web_kit import WEIGHTS
-from profilers.browser._web_kit import WebKit
-from profilers.browser._web_kit import run_natively
-from profilers.browser._web_kit import statistics
-from profilers.browser._web_kit import web_kit
-from profilers.browser._weights import generate
+from profilers.browser.web_kit import EXTERNAL_BYTES
+from profilers.browser.web_kit import TOLERANCE
+from profilers.browser.web_kit import WEIGHTS
+from profilers.browser.web_kit import WebKit
+from profilers.browser.web_kit import run_natively
+from profilers.browser.web_kit import statistics
+from profilers.browser.web_kit import web_kit
+from profilers.browser.weights import generate
 from subdit.core.errors import KitError
 
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies
 
-from profilers.browser._web_kit import OutputStatistics
-from profilers.browser._web_kit import statistics
-from profilers.browser._weights import Generated
-from profilers.browser._weights import generate
-from profilers.browser._weights import recipe_like
+from profilers.browser.web_kit import OutputStatistics
+from profilers.browser.web_kit import statistics
+from profilers.browser.weights import Generated
+from profilers.browser.weights import generate
+from profilers.browser.weights import recipe_like
 from tests.profilers.browser.conftest import program
 from tests.waiting import DEADLINE_S
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from profilers.adb._adb import ShellResult
-from profilers.adb._benchmark_model import BenchmarkModel
-from profilers.adb._benchmark_model import Setting
-from profilers.adb._benchmark_model import read_result
+from profilers.adb.adb import ShellResult
+from profilers.adb.benchmark_model import BenchmarkModel
+from profilers.adb.benchmark_model import Setting
+from profilers.adb.benchmark_model import read_result
 from profilers.importers import ImportedLog
 from profilers.importers import read_log
 from subdit.core.errors import ImportLogError

@@ -253,7 +253,7 @@ def test_whole_sub_dits_of_the_kit_calibrate(
     entries = [KitEntry(name, tmp_path, tmp_path) for name in NAMES]
     wholes = [KitEntry(spec.hash, tmp_path, tmp_path, spec) for spec in specs]
     kit = Kit(tmp_path, "digits", "litert", "int8", "0123456789abcdef", tuple(entries), tuple(wholes))
-    monkeypatch.setattr("profilers.importers._import_logs.open_kit", lambda folder: kit)
+    monkeypatch.setattr("profilers.importers.profile.open_kit", lambda folder: kit)
     latency_ms = LATENCY_MS | {spec.hash: ms for spec, ms in zip(specs, whole_ms.tolist(), strict=True)}
     with pytest.raises(ImportLogError, match="made in int8, not in fp32"):
         subdit.import_logs(write_logs(latency_ms), device="phone", kit=tmp_path, precision="fp32")
@@ -272,7 +272,7 @@ def test_a_restricted_kit_needs_the_logs_of_its_components_alone(
     assert len(names) < len(NAMES)
     entries = tuple(KitEntry(name, tmp_path, tmp_path) for name in names)
     kit = Kit(tmp_path, "digits", "litert", "fp32", "0123456789abcdef", entries, (), "tflite", limit)
-    monkeypatch.setattr("profilers.importers._import_logs.open_kit", lambda folder: kit)
+    monkeypatch.setattr("profilers.importers.profile.open_kit", lambda folder: kit)
     logs = write_logs({name: LATENCY_MS[name] for name in names})
     profile = subdit.import_logs(logs, device="phone", kit=tmp_path)
     assert profile.max_params == limit and set(profile.components) == set(names)
@@ -289,7 +289,7 @@ def test_logs_of_whole_sub_dits_alone_make_a_profile(
     specs = SPACE.decode(SPACE.sample(np.random.default_rng(3), 10))
     entries = tuple(KitEntry(spec.hash, tmp_path, tmp_path, spec) for spec in specs)
     kit = Kit(tmp_path, "digits", "litert", "fp32", "0123456789abcdef", (), entries, "tflite")
-    monkeypatch.setattr("profilers.importers._import_logs.open_kit", lambda folder: kit)
+    monkeypatch.setattr("profilers.importers.profile.open_kit", lambda folder: kit)
     latency_ms = {spec.hash: 1.0 + at for at, spec in enumerate(specs)}
     logs = write_logs(latency_ms)
     profile = subdit.import_logs(logs, device="phone", kit=tmp_path)
@@ -332,7 +332,7 @@ def test_the_kit_says_how_many_operators_its_models_have(
         write_chain(tmp_path / f"{name}.tflite", tokens=1, width=2, layers=layers, seed=0)
     entries = tuple(KitEntry(name, tmp_path / f"{name}.tflite", tmp_path) for name in names)
     kit = Kit(tmp_path, "digits", "litert", "fp32", "0123456789abcdef", entries, (), "tflite", limit)
-    monkeypatch.setattr("profilers.importers._import_logs.open_kit", lambda folder: kit)
+    monkeypatch.setattr("profilers.importers.profile.open_kit", lambda folder: kit)
     made = subdit.import_logs(
         write_gpu_logs(dict.fromkeys(names, split(1, 3)) | {names[-1]: ""}), device="phone", kit=tmp_path
     )

@@ -74,7 +74,7 @@ def test_a_kit_of_another_precision_is_not_the_one_that_was_measured(
 ) -> None:
     entries = tuple(KitEntry(name, tmp_path, tmp_path) for name in NAMES)
     kit = Kit(tmp_path, "digits", "onnxruntime", "fp32", "0123456789abcdef", entries, ())
-    monkeypatch.setattr("profilers.importers._import_logs.open_kit", lambda folder: kit)
+    monkeypatch.setattr("profilers.importers.profile.open_kit", lambda folder: kit)
     logs = [minibench(tmp_path, "q8", NAMES)]
     with pytest.raises(
         ImportLogError, match="models are in int8, and the kit .* was made in fp32; name the kit that was"

@@ -284,7 +284,7 @@ def test_a_killed_profile_is_refused(tail: str) -> None:
 
 
 def test_a_capped_profile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("profilers.importers._ort_profile.EVENT_CAP", 30)
+    monkeypatch.setattr("profilers.importers.ort_profile.EVENT_CAP", 30)
     assert "cap of 30 events" in refusal("onnxruntime_profile.json")
 
 

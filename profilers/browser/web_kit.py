@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from profilers.browser._weights import Floats
-from profilers.browser._weights import Generated
-from profilers.browser._weights import generate
-from profilers.browser._weights import recipe_like
+from profilers.browser.weights import Floats
+from profilers.browser.weights import Generated
+from profilers.browser.weights import generate
+from profilers.browser.weights import recipe_like
 from profilers.kits.kit import Kit
 from profilers.measuring.timings import REFERENCE
 from profilers.runtimes import get_runtime

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from profilers.importers._imported_log import CPU
-from profilers.importers._imported_log import ImportedLog
-from profilers.importers._imported_log import OperatorRow
-from profilers.importers._imported_log import check_log
-from profilers.importers._imported_log import contradiction
-from profilers.importers._log import Log
-from profilers.importers._log import parse_json
+from profilers.importers.imported_log import CPU
+from profilers.importers.imported_log import ImportedLog
+from profilers.importers.imported_log import OperatorRow
+from profilers.importers.imported_log import check_log
+from profilers.importers.imported_log import contradiction
+from profilers.importers.log import Log
+from profilers.importers.log import parse_json
 
 EVENT_CAP = 1_000_000
 """The runtime silently records no more events than this."""

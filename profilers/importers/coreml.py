@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import csv
 
-from profilers.importers._imported_log import CPU
-from profilers.importers._imported_log import UNCONFIRMED
-from profilers.importers._imported_log import ImportedLog
-from profilers.importers._imported_log import OperatorRow
-from profilers.importers._imported_log import check_log
-from profilers.importers._imported_log import contradiction
-from profilers.importers._imported_log import file_name
-from profilers.importers._log import Log
+from profilers.importers.imported_log import CPU
+from profilers.importers.imported_log import UNCONFIRMED
+from profilers.importers.imported_log import ImportedLog
+from profilers.importers.imported_log import OperatorRow
+from profilers.importers.imported_log import check_log
+from profilers.importers.imported_log import contradiction
+from profilers.importers.imported_log import file_name
+from profilers.importers.log import Log
 
 TITLE = "Core ML performance report"
 END = "End of report"

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from profilers.importers import _ai_hub
-from profilers.importers import _coreml
-from profilers.importers import _executorch
-from profilers.importers import _litert
-from profilers.importers import _ort_perf_test
-from profilers.importers import _ort_profile
-from profilers.importers import _tflite
-from profilers.importers import _tflite_proto
-from profilers.importers._imported_log import ImportedLog
-from profilers.importers._log import Log
-from profilers.importers._log import open_log
+from profilers.importers import ai_hub
+from profilers.importers import coreml
+from profilers.importers import executorch
+from profilers.importers import litert
+from profilers.importers import ort_perf_test
+from profilers.importers import ort_profile
+from profilers.importers import tflite
+from profilers.importers import tflite_proto
+from profilers.importers.imported_log import ImportedLog
+from profilers.importers.log import Log
+from profilers.importers.log import open_log
 from subdit.core.errors import ImportLogError
 
 
@@ -57,28 +57,28 @@ class Importer:
 
 # fmt: off
 IMPORTERS = (
-    Importer("tflite", "TensorFlow Lite benchmark_model output", _tflite.claims_output, _tflite.read_output, "tflite"),
-    Importer("tflite-csv", "its operator profile as CSV", _tflite.claims_csv, _tflite.read_csv),
-    Importer("tflite-proto", "its operator profile as protocol buffer", _tflite_proto.claims_profile,
-             _tflite_proto.read_profile, binary=True),
-    Importer("tflite-result", "its and LiteRT's --result_file_path", _tflite_proto.claims_result,
-             _tflite_proto.read_result, "tflite", binary=True),
-    Importer("litert-text", "LiteRT benchmark output", _litert.claims_text, _litert.read_text, "litert"),
-    Importer("litert-json", "litert-benchmark --result_json", _litert.claims_json, _litert.read_json, "litert"),
-    Importer("onnxruntime-perf-test", "onnxruntime_perf_test output", _ort_perf_test.claims_output,
-             _ort_perf_test.read_output, "onnxruntime"),
-    Importer("onnxruntime-perf-csv", "onnxruntime_perf_test result file", _ort_perf_test.claims_csv,
-             _ort_perf_test.read_csv, "onnxruntime", ("runs",)),
-    Importer("onnxruntime-profile", "ONNX Runtime profile JSON", _ort_profile.claims, _ort_profile.read,
+    Importer("tflite", "TensorFlow Lite benchmark_model output", tflite.claims_output, tflite.read_output, "tflite"),
+    Importer("tflite-csv", "its operator profile as CSV", tflite.claims_csv, tflite.read_csv),
+    Importer("tflite-proto", "its operator profile as protocol buffer", tflite_proto.claims_profile,
+             tflite_proto.read_profile, binary=True),
+    Importer("tflite-result", "its and LiteRT's --result_file_path", tflite_proto.claims_result,
+             tflite_proto.read_result, "tflite", binary=True),
+    Importer("litert-text", "LiteRT benchmark output", litert.claims_text, litert.read_text, "litert"),
+    Importer("litert-json", "litert-benchmark --result_json", litert.claims_json, litert.read_json, "litert"),
+    Importer("onnxruntime-perf-test", "onnxruntime_perf_test output", ort_perf_test.claims_output,
+             ort_perf_test.read_output, "onnxruntime"),
+    Importer("onnxruntime-perf-csv", "onnxruntime_perf_test result file", ort_perf_test.claims_csv,
+             ort_perf_test.read_csv, "onnxruntime", ("runs",)),
+    Importer("onnxruntime-profile", "ONNX Runtime profile JSON", ort_profile.claims, ort_profile.read,
              "onnxruntime", ("warmup_runs",), places_operators=True),
-    Importer("aihub-json", "Qualcomm AI Hub profile JSON", _ai_hub.claims_json, _ai_hub.read_json, "aihub",
+    Importer("aihub-json", "Qualcomm AI Hub profile JSON", ai_hub.claims_json, ai_hub.read_json, "aihub",
              places_operators=True),
-    Importer("aihub-perf-yaml", "AI Hub Models perf.yaml", _ai_hub.claims_yaml, _ai_hub.read_yaml, "aihub",
+    Importer("aihub-perf-yaml", "AI Hub Models perf.yaml", ai_hub.claims_yaml, ai_hub.read_yaml, "aihub",
              places_operators=True),
-    Importer("coreml-report", "numbers of an Xcode Core ML report", _coreml.claims, _coreml.read, "coreml"),
-    Importer("executorch-inspector", "ExecuTorch Inspector TSV", _executorch.claims_tsv, _executorch.read_tsv,
+    Importer("coreml-report", "numbers of an Xcode Core ML report", coreml.claims, coreml.read, "coreml"),
+    Importer("executorch-inspector", "ExecuTorch Inspector TSV", executorch.claims_tsv, executorch.read_tsv,
              "executorch", places_operators=True),
-    Importer("executorch-minibench", "ExecuTorch minibench JSON", _executorch.claims_json, _executorch.read_json,
+    Importer("executorch-minibench", "ExecuTorch minibench JSON", executorch.claims_json, executorch.read_json,
              "executorch"),
 )
 # fmt: on

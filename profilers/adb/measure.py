@@ -18,16 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from profilers.adb._accuracy_check import run_checked
-from profilers.adb._adb import PHONE_FOLDER
-from profilers.adb._adb import Phone
-from profilers.adb._adb import device_path
-from profilers.adb._benchmark_model import BenchmarkModel
-from profilers.adb._benchmark_model import Job
-from profilers.adb._benchmark_model import Setting
-from profilers.adb._benchmark_model import call
-from profilers.adb._guard import Guard
-from profilers.adb._store import push_missing
+from profilers.adb.accuracy_check import run_checked
+from profilers.adb.adb import PHONE_FOLDER
+from profilers.adb.adb import Phone
+from profilers.adb.adb import device_path
+from profilers.adb.benchmark_model import BenchmarkModel
+from profilers.adb.benchmark_model import Job
+from profilers.adb.benchmark_model import Setting
+from profilers.adb.benchmark_model import call
+from profilers.adb.guard import Guard
+from profilers.adb.store import push_missing
 from profilers.kits.kit import Kit
 from profilers.kits.kit import KitEntry
 from profilers.measuring.timings import REFERENCE

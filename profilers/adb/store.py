@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from profilers.adb._adb import PHONE_FOLDER
-from profilers.adb._adb import Phone
-from profilers.adb._adb import device_path
-from profilers.adb._benchmark_model import BenchmarkModel
-from profilers.adb._benchmark_model import identify_program
-from profilers.adb._benchmark_model import require_abi
+from profilers.adb.adb import PHONE_FOLDER
+from profilers.adb.adb import Phone
+from profilers.adb.adb import device_path
+from profilers.adb.benchmark_model import BenchmarkModel
+from profilers.adb.benchmark_model import identify_program
+from profilers.adb.benchmark_model import require_abi
 from profilers.kits.kit import digest_of
 from subdit.core.errors import DeviceError
 from subdit.core.progress import ProgressCallback

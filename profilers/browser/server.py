@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
-from profilers.browser._messages import MAX_BODY_BYTES
-from profilers.browser._messages import MalformedError
-from profilers.browser._messages import parse_json
-from profilers.browser._messages import read_begin
-from profilers.browser._messages import read_client
-from profilers.browser._messages import read_outputs
-from profilers.browser._messages import read_problem
-from profilers.browser._messages import read_round
-from profilers.browser._phones import Phones
-from profilers.browser._phones import RefusedError
+from profilers.browser.messages import MAX_BODY_BYTES
+from profilers.browser.messages import MalformedError
+from profilers.browser.messages import parse_json
+from profilers.browser.messages import read_begin
+from profilers.browser.messages import read_client
+from profilers.browser.messages import read_outputs
+from profilers.browser.messages import read_problem
+from profilers.browser.messages import read_round
+from profilers.browser.phones import Phones
+from profilers.browser.phones import RefusedError
 
 if TYPE_CHECKING:
     from aiohttp import web

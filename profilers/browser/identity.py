@@ -6,7 +6,7 @@ from pathlib import Path
 
 from device_profiles import DeviceProfile
 from device_profiles import read_profile
-from profilers.browser._messages import Begin
+from profilers.browser.messages import Begin
 from profilers.kits.kit import Kit
 from profilers.measuring import build_profile
 from profilers.measuring import timings

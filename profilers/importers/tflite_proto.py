@@ -9,13 +9,13 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from profilers.importers._imported_log import UNCONFIRMED
-from profilers.importers._imported_log import ImportedLog
-from profilers.importers._imported_log import OperatorRow
-from profilers.importers._imported_log import check_log
-from profilers.importers._imported_log import contradiction
-from profilers.importers._imported_log import file_name
-from profilers.importers._log import Log
+from profilers.importers.imported_log import UNCONFIRMED
+from profilers.importers.imported_log import ImportedLog
+from profilers.importers.imported_log import OperatorRow
+from profilers.importers.imported_log import check_log
+from profilers.importers.imported_log import contradiction
+from profilers.importers.imported_log import file_name
+from profilers.importers.log import Log
 
 MAX_PROTO_BYTES = 4 * 2**20
 """A profile has some hundred bytes per operator."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from profilers.importers._imported_log import file_name
-from profilers.importers._log import Log
+from profilers.importers.imported_log import file_name
+from profilers.importers.log import Log
 
 _SPLIT = re.compile(
     r"\b(\d{1,9}) operations will run on the GPU, and the remaining (\d{1,9})(?: operations will run)? on the CPU"

@@ -1,4 +1,4 @@
-"""`Log`: a file as lines of text, freed from what Windows and others put around them (`_prefixes`)."""
+"""`Log`: a file as lines of text, freed from what Windows and others put around them (`prefixes`)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from profilers.importers._prefixes import without_escapes
-from profilers.importers._prefixes import without_prefixes
+from profilers.importers.prefixes import without_escapes
+from profilers.importers.prefixes import without_prefixes
 from subdit.core.errors import ImportLogError
 
 MAX_BYTES = 64 * 2**20

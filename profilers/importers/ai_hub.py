@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from profilers.importers._imported_log import CPU
-from profilers.importers._imported_log import UNCONFIRMED
-from profilers.importers._imported_log import ImportedLog
-from profilers.importers._imported_log import OperatorRow
-from profilers.importers._imported_log import check_log
-from profilers.importers._imported_log import contradiction
-from profilers.importers._imported_log import precision_word
-from profilers.importers._log import Log
-from profilers.importers._log import json_number
-from profilers.importers._log import parse_json
-from profilers.importers._log import required
+from profilers.importers.imported_log import CPU
+from profilers.importers.imported_log import UNCONFIRMED
+from profilers.importers.imported_log import ImportedLog
+from profilers.importers.imported_log import OperatorRow
+from profilers.importers.imported_log import check_log
+from profilers.importers.imported_log import contradiction
+from profilers.importers.imported_log import precision_word
+from profilers.importers.log import Log
+from profilers.importers.log import json_number
+from profilers.importers.log import parse_json
+from profilers.importers.log import required
 from subdit.core.errors import ImportLogError
 
 MAX_YAML_BYTES = 2**19

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 from device_profiles import DeviceProfile
-from profilers.adb._adb import Phone
-from profilers.adb._adb import StoppedError
-from profilers.adb._phone import PhoneFacts
-from profilers.adb._phone import read_facts
+from profilers.adb.adb import Phone
+from profilers.adb.adb import StoppedError
+from profilers.adb.phone import PhoneFacts
+from profilers.adb.phone import read_facts
 from subdit.core.errors import SubditError
 from subdit.core.progress import ProgressCallback
 

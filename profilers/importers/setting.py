@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from profilers.importers._imported_log import CPU
-from profilers.importers._imported_log import ImportedLog
-from profilers.importers._registry import BY_NAME
+from profilers.importers.imported_log import CPU
+from profilers.importers.imported_log import ImportedLog
+from profilers.importers.registry import BY_NAME
 from profilers.kits.kit import Kit
 from profilers.runtimes import runtime_class
 from profilers.runtimes import runtime_names

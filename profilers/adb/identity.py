@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_profiles import DeviceProfile
-from profilers.adb._benchmark_model import BenchmarkModel
-from profilers.adb._benchmark_model import Job
-from profilers.adb._benchmark_model import Setting
-from profilers.adb._phone import PhoneFacts
+from profilers.adb.benchmark_model import BenchmarkModel
+from profilers.adb.benchmark_model import Job
+from profilers.adb.benchmark_model import Setting
+from profilers.adb.phone import PhoneFacts
 from profilers.kits.kit import Kit
 from profilers.kits.kit import digest_of
 from profilers.measuring import build_profile

@@ -8,10 +8,10 @@ from dataclasses import field
 
 import numpy as np
 
-from profilers.adb._adb import Phone
-from profilers.adb._adb import StoppedError
-from profilers.adb._phone import PhoneState
-from profilers.adb._phone import read_state
+from profilers.adb.adb import Phone
+from profilers.adb.adb import StoppedError
+from profilers.adb.phone import PhoneState
+from profilers.adb.phone import read_state
 from profilers.measuring.timings import REFERENCE
 from profilers.measuring.timings import Timings
 from subdit.core.errors import DeviceError

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from profilers.browser._web_kit import SAMPLES
-from profilers.browser._web_kit import OutputStatistics
+from profilers.browser.web_kit import SAMPLES
+from profilers.browser.web_kit import OutputStatistics
 
 MAX_BODY_BYTES = 1 << 20
 MAX_TIMING_MS = 3.6e6

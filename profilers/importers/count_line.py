@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from profilers.importers._imported_log import contradiction
-from profilers.importers._log import Log
+from profilers.importers.imported_log import contradiction
+from profilers.importers.log import Log
 
 _COUNT = re.compile(r"count=\d{1,12}\b.*")
 _ALL_SAME = re.compile(r" ?\(all same\)(?= |$)")

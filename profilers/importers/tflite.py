@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import re
 
-from profilers.importers._count_line import CountLine
-from profilers.importers._count_line import is_count_line
-from profilers.importers._count_line import read_count_line
-from profilers.importers._delegation import applied
-from profilers.importers._delegation import declined
-from profilers.importers._delegation import delegation
-from profilers.importers._delegation import partly_delegated
-from profilers.importers._imported_log import CPU
-from profilers.importers._imported_log import UNCONFIRMED
-from profilers.importers._imported_log import ImportedLog
-from profilers.importers._imported_log import check_log
-from profilers.importers._imported_log import contradiction
-from profilers.importers._imported_log import file_name
-from profilers.importers._log import Log
-from profilers.importers._operator_tables import has_csv_tables
-from profilers.importers._operator_tables import has_tables
-from profilers.importers._operator_tables import read_operators
+from profilers.importers.count_line import CountLine
+from profilers.importers.count_line import is_count_line
+from profilers.importers.count_line import read_count_line
+from profilers.importers.delegation import applied
+from profilers.importers.delegation import declined
+from profilers.importers.delegation import delegation
+from profilers.importers.delegation import partly_delegated
+from profilers.importers.imported_log import CPU
+from profilers.importers.imported_log import UNCONFIRMED
+from profilers.importers.imported_log import ImportedLog
+from profilers.importers.imported_log import check_log
+from profilers.importers.imported_log import contradiction
+from profilers.importers.imported_log import file_name
+from profilers.importers.log import Log
+from profilers.importers.operator_tables import has_csv_tables
+from profilers.importers.operator_tables import has_tables
+from profilers.importers.operator_tables import read_operators
 
 _SUMMARY = re.compile(r"(?:Average inference|Inference) timings in (\w{1,20}): (.*)")
 _PEAK = re.compile(

@@ -6,12 +6,12 @@ import re
 
 import numpy as np
 
-from profilers.importers._imported_log import CPU
-from profilers.importers._imported_log import UNCONFIRMED
-from profilers.importers._imported_log import ImportedLog
-from profilers.importers._imported_log import check_log
-from profilers.importers._imported_log import contradiction
-from profilers.importers._log import Log
+from profilers.importers.imported_log import CPU
+from profilers.importers.imported_log import UNCONFIRMED
+from profilers.importers.imported_log import ImportedLog
+from profilers.importers.imported_log import check_log
+from profilers.importers.imported_log import contradiction
+from profilers.importers.log import Log
 
 TOOL = "onnxruntime_perf_test"
 _PERCENTILES = {"P50": 0.5, "P90": 0.9, "P95": 0.95, "P99": 0.99, "P999": 0.999}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from profilers.adb._adb import Phone
+from profilers.adb.adb import Phone
 from subdit.core.errors import DeviceError
 
 _PROPERTY = re.compile(r"\[([^\]]+)\]: \[(.*)\]")

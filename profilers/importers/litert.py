@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from profilers.importers._count_line import CountLine
-from profilers.importers._count_line import is_count_line
-from profilers.importers._count_line import read_count_line
-from profilers.importers._delegation import applied
-from profilers.importers._delegation import delegation
-from profilers.importers._delegation import partly_delegated
-from profilers.importers._imported_log import CPU
-from profilers.importers._imported_log import ImportedLog
-from profilers.importers._imported_log import check_log
-from profilers.importers._imported_log import contradiction
-from profilers.importers._imported_log import file_name
-from profilers.importers._log import Log
-from profilers.importers._log import json_number
-from profilers.importers._log import parse_json
+from profilers.importers.count_line import CountLine
+from profilers.importers.count_line import is_count_line
+from profilers.importers.count_line import read_count_line
+from profilers.importers.delegation import applied
+from profilers.importers.delegation import delegation
+from profilers.importers.delegation import partly_delegated
+from profilers.importers.imported_log import CPU
+from profilers.importers.imported_log import ImportedLog
+from profilers.importers.imported_log import check_log
+from profilers.importers.imported_log import contradiction
+from profilers.importers.imported_log import file_name
+from profilers.importers.log import Log
+from profilers.importers.log import json_number
+from profilers.importers.log import parse_json
 
 STEP_MS = 0.0051
 """Its figures have two decimals."""

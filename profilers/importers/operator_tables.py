@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass
 from dataclasses import field
 
-from profilers.importers._imported_log import OperatorRow
-from profilers.importers._imported_log import contradiction
-from profilers.importers._log import Log
+from profilers.importers.imported_log import OperatorRow
+from profilers.importers.imported_log import contradiction
+from profilers.importers.log import Log
 
 INIT_TITLE = "Profiling Info for Benchmark Initialization"
 RUN_TITLE = "Operator-wise Profiling Info for Regular Benchmark Runs"

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profilers.adb._adb import Phone
-from profilers.adb._adb import ShellResult
+from profilers.adb.adb import Phone
+from profilers.adb.adb import ShellResult
 from profilers.importers import delegated_share
 from profilers.importers import make_log
 from profilers.importers import read

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 
-from profilers.importers._log import Log
-from profilers.importers._log import is_text
+from profilers.importers.log import Log
+from profilers.importers.log import is_text
 from subdit.core.errors import ImportLogError
 
 UNCONFIRMED = "unconfirmed format: read from the tool's source or from reports, never checked on a file it wrote"

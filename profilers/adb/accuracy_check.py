@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from profilers.adb._adb import PHONE_FOLDER
-from profilers.adb._adb import Phone
-from profilers.adb._benchmark_model import BenchmarkModel
-from profilers.adb._benchmark_model import BenchmarkResult
-from profilers.adb._benchmark_model import Job
-from profilers.adb._benchmark_model import call
-from profilers.adb._store import push_missing
+from profilers.adb.adb import PHONE_FOLDER
+from profilers.adb.adb import Phone
+from profilers.adb.benchmark_model import BenchmarkModel
+from profilers.adb.benchmark_model import BenchmarkResult
+from profilers.adb.benchmark_model import Job
+from profilers.adb.benchmark_model import call
+from profilers.adb.store import push_missing
 from profilers.kits.kit import KitEntry
 from profilers.measuring.accuracy_check import error_of
 from subdit.core.errors import DeviceError

@@ -11,10 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from subdit.core.errors import EvaluationError
+
 Features = npt.NDArray[np.floating[Any]]
 Kernel = Callable[[Features, Features], npt.NDArray[np.float64]]
 """Features (n, dims) and (m, dims) to the kernel's values (n, m)."""
 
+EIGENVALUE_DIMENSIONS = 1024
+"""Up to which a Frechet distance takes eigenvalues of a product of covariances; of some thousands they take minutes."""
+MOST_DIMENSIONS = 4096
+"""Of a Frechet distance of as many rows in both sets: a matrix of this size takes a minute."""
 NEIGHBORS = 5
 """Of coverage, as its authors choose."""
 BANDWIDTH_ROWS = 1000
@@ -28,20 +34,36 @@ def frechet_distance(first: Features, second: Features) -> float:
     """Frechet distance of Gaussians fitted to two sets: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^1/2).
 
     Heusel et al., NeurIPS 2017, section 2. The trace of the root is the sum of the roots of the eigenvalues of C1 C2,
-    which are real and not negative. Where both sets have fewer rows than dimensions, it is the sum of the singular
-    values of A B^T, of rows A and B without their means: these are the roots of the same eigenvalues.
+    which are real and not negative. It is also the sum of the singular values of F G^T, where F^T F and G^T G are the
+    covariances: of rows without their means where one set has fewer rows than dimensions, so that nothing has the size
+    of a covariance, and of triangular factors otherwise. Of few dimensions it is the eigenvalues.
+
+    Raises `EvaluationError` where both sets have as many rows as more than `MOST_DIMENSIONS`.
     """
     flat = [_rows(samples, least=2) for samples in (first, second)]
+    dimensions, fewest = flat[0].shape[1], min(map(len, flat))
     means = [samples.mean(axis=0) for samples in flat]
     shift = float(np.square(means[0] - means[1]).sum())
-    if flat[0].shape[1] > max(map(len, flat)):
-        a, b = ((x - mean) / np.sqrt(len(x) - 1) for x, mean in zip(flat, means, strict=True))
-        return shift + float(np.square(a).sum() + np.square(b).sum() - 2 * np.linalg.norm(a @ b.T, "nuc"))
-    covariances = [np.atleast_2d(np.cov(samples, rowvar=False)) for samples in flat]
-    eigenvalues = np.linalg.eigvals(covariances[0] @ covariances[1]).real
-    root_trace = np.sqrt(np.maximum(eigenvalues, 0)).sum()
-    traces = np.trace(covariances[0]) + np.trace(covariances[1])
-    return float(shift + traces - 2 * root_trace)
+    if dimensions <= EIGENVALUE_DIMENSIONS and max(map(len, flat)) >= dimensions:
+        covariances = [np.atleast_2d(np.cov(samples, rowvar=False)) for samples in flat]
+        eigenvalues = np.linalg.eigvals(covariances[0] @ covariances[1]).real
+        root_trace = np.sqrt(np.maximum(eigenvalues, 0)).sum()
+        traces = np.trace(covariances[0]) + np.trace(covariances[1])
+        return float(shift + traces - 2 * root_trace)
+    if fewest >= dimensions > MOST_DIMENSIONS:
+        raise EvaluationError(
+            f"A Frechet distance of {fewest:,} images with {dimensions:,} features takes too long; draw fewer samples "
+            f"than features, or compare by at most {MOST_DIMENSIONS:,} features."
+        )
+    for samples, mean in zip(flat, means, strict=True):
+        # In place: of many dimensions a copy takes gigabytes.
+        samples -= mean
+        samples /= np.sqrt(len(samples) - 1)
+    a, b = flat
+    traces = np.square(a).sum() + np.square(b).sum()
+    if fewest >= dimensions:
+        a, b = (np.asarray(np.linalg.qr(x, mode="r")) for x in (a, b))
+    return shift + float(traces - 2 * np.linalg.norm(a @ b.T, "nuc"))
 
 
 def polynomial_kernel(first: Features, second: Features) -> npt.NDArray[np.float64]:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from subdit.core.errors import EvaluationError
 from supernet.data.digits import digits
 from supernet.evaluation import metrics
 from supernet.evaluation.metrics import CLASSIFIER_ROWS
@@ -100,6 +101,49 @@ def test_frechet_distance_where_rows_are_fewer_than_dimensions(m: int, n: int, d
     expected = np.square(first.mean(0) - second.mean(0)).sum() + np.trace(covariances[0] + covariances[1])
     expected -= 2 * np.sqrt(np.maximum(middle, 0)).sum()
     assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize(("m", "n"), [(9, 40), (40, 9), (8, 8), (40, 50)], ids=str)
+def test_frechet_distance_by_singular_values_is_that_by_a_matrix_root(
+    m: int, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of many dimensions: whichever set has fewer rows than the eight or nine dimensions, or neither."""
+    monkeypatch.setattr(metrics, "EIGENVALUE_DIMENSIONS", 0)
+    for dimensions in (8, 9):
+        first, second = drawn(0, m, dimensions), 0.5 + drawn(1, n, dimensions) @ drawn(2, dimensions, dimensions)
+        covariances = [np.cov(x, rowvar=False) for x in (first, second)]
+        # With a little on the diagonal, since no root of a singular matrix is found exactly.
+        root = scipy.linalg.sqrtm(covariances[0] @ covariances[1] + 1e-12 * np.eye(dimensions)).real
+        expected = np.square(first.mean(0) - second.mean(0)).sum()
+        expected += np.trace(covariances[0] + covariances[1] - 2 * root)
+        found = frechet_distance(first, second)
+        assert found == pytest.approx(expected, rel=1e-9 if min(m, n) > dimensions else 1e-5)
+
+
+def test_frechet_distance_of_many_dimensions_takes_no_matrix_of_their_square() -> None:
+    """A set of 20 rows against one of more rows than dimensions, in closed form: both vary along the same ones."""
+    dimensions = 3000
+    directions = np.linalg.qr(drawn(0, dimensions, 4))[0].T
+    first = drawn(1, 20, 4) @ directions
+    second = np.zeros((dimensions + 1, dimensions))
+    second[:30] = 1 + drawn(2, 30, 4) @ directions
+    inner = [np.cov(x @ directions.T, rowvar=False) for x in (first, second)]
+    outer = second - second.mean(axis=0)
+    rest = np.square(outer).sum() / dimensions - np.trace(inner[1])
+    root = np.linalg.cholesky(inner[0])
+    middle = np.sqrt(np.linalg.eigvalsh(root.T @ inner[1] @ root)).sum()
+    expected = np.square(first.mean(0) - second.mean(0)).sum() + np.trace(inner[0] + inner[1]) + rest - 2 * middle
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-9)
+    assert frechet_distance(second, first) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_distance_of_too_many_dimensions_and_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "EIGENVALUE_DIMENSIONS", 4)
+    monkeypatch.setattr(metrics, "MOST_DIMENSIONS", 8)
+    assert frechet_distance(drawn(0, 9, 8), drawn(1, 9, 8)) > 0
+    assert frechet_distance(drawn(0, 8, 9), drawn(1, 9, 9)) > 0
+    with pytest.raises(EvaluationError, match="draw fewer samples"):
+        frechet_distance(drawn(0, 9, 9), drawn(1, 9, 9))
 
 
 def test_frechet_distance_of_a_singular_covariance_is_finite() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -135,13 +136,8 @@ class ElasticDiT(DiffusersModel):
         # Of a width or compression other than the full network's: its norms, modulation, convolutions.
         # The attribute is part of the names in checkpoints, and so of digests.
         self.apart = nn.ParameterDict()
-        for width in self.space.widths[:-1]:
-            for name, parameter in self.full.named_parameters():
-                if _PER_WIDTH.search(name):
-                    kept = (
-                        parameter[..., :width] if "modulation" not in name else self._modulation_slice(parameter, width)
-                    )
-                    self.apart[_key(name, f"width{width}")] = nn.Parameter(kept.detach().clone())
+        for name, start in self.isolated_slices():
+            self.apart[name.removeprefix("apart.")] = nn.Parameter(start.detach().clone())
         for stride in self.space.kv_compressions:
             if stride != self.full_spec.kv_compression:
                 for name, parameter in self.full.named_parameters():
@@ -153,6 +149,16 @@ class ElasticDiT(DiffusersModel):
     @classmethod
     def of_space(cls, space: SearchSpace) -> ElasticDiT:
         return cls(**space_record(space))
+
+    def isolated_slices(self) -> Iterator[tuple[str, Tensor]]:
+        """Norms and modulation of each smaller width, by their names, as slices of the full network's: their start."""
+        for width in self.space.widths[:-1]:
+            for name, parameter in self.full.named_parameters():
+                if _PER_WIDTH.search(name):
+                    kept = (
+                        parameter[..., :width] if "modulation" not in name else self._modulation_slice(parameter, width)
+                    )
+                    yield f"apart.{_key(name, f'width{width}')}", kept
 
     @staticmethod
     def _modulation_slice(parameter: Tensor, width: int) -> Tensor:

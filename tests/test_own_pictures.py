@@ -9,11 +9,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from subdit.space import SearchSpace
 from subdit.space import TextInput
 from subdit.space import space_to_yaml
 from tests.supernet.data.pictures import small_space
@@ -48,6 +50,15 @@ class Shell:
         return ended.stderr
 
 
+def elastic_space() -> SearchSpace:
+    """A dozen sub-DiTs, in no registry."""
+    small = small_space(*TEXTS, name="mine")
+    full = replace(small.named["full"], depth=(2, 2, 1), ffn_ratio=(3, 2, 3))
+    tiny = small.named["full"]
+    ratios = ((2, 3), (2,), (2, 3))
+    return replace(small, depths=((1, 2), (2,), (1,)), ffn_ratios=ratios, named={"tiny": tiny, "full": full})
+
+
 @pytest.mark.slow
 def test_pictures_of_ones_own_go_all_the_way(tmp_path: Path) -> None:
     subdit = Shell(tmp_path)
@@ -55,7 +66,7 @@ def test_pictures_of_ones_own_go_all_the_way(tmp_path: Path) -> None:
     save_clip(tmp_path / "clip")
     save_t5(tmp_path / "t5")
     save_vae(tmp_path / "vae", "tiny")
-    (tmp_path / "my.yaml").write_text(space_to_yaml(small_space(*TEXTS, name="mine")))
+    (tmp_path / "my.yaml").write_text(space_to_yaml(elastic_space()))
     models = "--vae vae --text clip=clip --text t5=t5"
     subdit(f"data encode pictures --space my.yaml {models} --statistics-bound 100 --judge 0.3 --out data")
     shown = json.loads(subdit("data show data --json"))
@@ -69,11 +80,14 @@ def test_pictures_of_ones_own_go_all_the_way(tmp_path: Path) -> None:
     assert record["digest"] == shown["digest"] and record["reference"] == str((tmp_path / "data").resolve())
 
     judged = json.loads(subdit("evaluate run --samples 12 --steps 2 --json"))
-    assert [each["point"] for each in judged["models"]] == ["full"]
+    assert [each["point"] for each in judged["models"]] == ["tiny", "full"]
+    assert {each["conditions"]["feature_space"] for each in judged["models"]} == {"latents"}
     subdit("evaluate run --samples 12 --steps 2 --features convolutional --point full")
     subdit("kit run/space.yaml --out kit --whole 4")
     subdit("profile kit --device here --budget-s 2")
     subdit("search run --device here --allow-noisy --trials 4")
+    proxies = "--specs 3 --twice 2 --front 0 --updates 2 --per-class 1 --start scratch"
+    subdit(f"proxies run {proxies}")
     subdit("distill run --teacher-steps 2 --steps 4 --no-ceiling")
     student = json.loads(next((tmp_path / "run" / "picks").rglob("distilled/data.json")).read_text())
     assert student == record

@@ -10,7 +10,7 @@ from subdit.cli._named import named_values
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path, exists=True))
+@click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", help="Where the data set lies now.")
 @click.option("--text", "texts", multiple=True, help="NAME=PATH: where a text encoder lies now; repeat.")
 @click.option("--vae", type=click.Path(path_type=Path), help="Where the autoencoder of the latents lies now.")

@@ -42,12 +42,14 @@ def relocate(
         The files that were changed.
 
     Raises:
-        DataError: nothing is named, the model has no record of its data, or what lies there is something else.
+        DataError: nothing is named, there is no such model, it has no record, or what lies there is something else.
         CheckpointError: a record is damaged.
         RunError: the folder is neither a run nor a checkpoint.
     """
     if not (data or text or vae):
         raise DataError("Nothing is named that lies elsewhere; pass --data, --text or --vae.")
+    if not model.is_dir():
+        raise DataError(f"There is no run and no checkpoint at {model}; name the folder of one.")
     folder = Run(model).supernet if Run(model).manifest.is_file() else model
     record = read_full_record(folder)
     if record is None:

@@ -1,6 +1,6 @@
-"""The tensors that a component makes and drops, in the order of its operators, with sizes alone.
+"""Sizes of the tensors that a component's operators make and drop, in their order.
 
-The order is that of `supernet`'s modules in the form that they are exported in.
+The order is that of `supernet`'s modules as they are exported.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from subdit.space._search_space import SearchSpace
 
 @dataclass(frozen=True)
 class Form:
-    """How operators write.
+    """How operators are run, which decides what they write.
 
     Attributes:
-        scores: buffers of attention's scores that live at once: 2 where softmax writes beside them, 1 where it writes
-            over them, 0 where a fused kernel never writes them.
-        is_graph: whether a runtime has the whole graph: the scale of attention is part of a product, elementwise
-            operators write over their input, and what none reads any more is gone. Run by Python, tensors live until
-            their names do.
+        scores: number of buffers of attention scores that live at once. It is 2 where softmax writes a new one, 1 where
+            it overwrites the scores, 0 where a fused kernel never writes them.
+        is_graph: whether a runtime sees the whole graph. Then the scale of attention is part of a product, elementwise
+            operators overwrite their input, and a tensor is freed after its last reader. Python frees a tensor when no
+            name refers to it.
     """
 
     scores: int
@@ -36,7 +36,7 @@ XNNPACK = Form(scores=1, is_graph=True)
 
 
 class Live:
-    """Counts numbers that live, and the most there were."""
+    """Counts the numbers that live now, and their maximum so far."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -50,13 +50,13 @@ class Live:
         self.now -= sum(sizes)
 
     def briefly(self, *sizes: int) -> None:
-        """Made and dropped again."""
+        """Make tensors and drop them again."""
         self.make(*sizes)
         self.drop(*sizes)
 
 
 class Buffers(Live):
-    """Counts by size: the most tensors of each size that lived at once."""
+    """Counts also, for each size, the most tensors of that size that lived at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Buffers(Live):
 
 
 def replay(live: Live, space: SearchSpace, component: Component, form: Form) -> None:
-    """Make and drop what a component does; its input is not made by it."""
+    """Make and drop the tensors of a component, without its input."""
     width, tokens = component.width, component.grid**2
     size = tokens * width
     match component.kind:
@@ -93,7 +93,7 @@ def replay(live: Live, space: SearchSpace, component: Component, form: Form) -> 
             _cross_attention(live, space, component, form=form)
         case "ffn":
             hidden = component.ffn_ratio * size
-            # Norm, table and modulation, gate: as of an attention. The hidden layer and its GELU live together.
+            # Norm, table, modulation and gate are as in an attention. The hidden layer and its GELU live together.
             live.make(3 * width)
             _norm_scale_shift(live, width, tokens, form=form)
             live.make(hidden)
@@ -126,7 +126,7 @@ def replay(live: Live, space: SearchSpace, component: Component, form: Form) -> 
 
 def _time_embed(live: Live, space: SearchSpace, width: int) -> None:
     wide = space.time_width
-    # Frequencies, angles, their sine and cosine, and both together; then two linears with what they read.
+    # Frequencies, angles, sine, cosine and their concatenation; then two linears with their inputs.
     live.briefly(4 * (wide // 2) + wide)
     live.make(wide)
     live.briefly(2 * wide)
@@ -143,7 +143,7 @@ def _text_projection(live: Live, space: SearchSpace) -> None:
 
 
 def _norm_scale_shift(live: Live, width: int, tokens: int, *, form: Form) -> None:
-    """Leaves modulated tokens."""
+    """Leaves the modulated tokens."""
     live.make(tokens * width)
     live.briefly(2 * tokens)
     if not form.is_graph:
@@ -151,7 +151,7 @@ def _norm_scale_shift(live: Live, width: int, tokens: int, *, form: Form) -> Non
 
 
 def _modulated(live: Live, width: int, tokens: int, attend: Callable[[], int], *, form: Form) -> None:
-    """An attention between norm and residual; `attend` leaves what it returns."""
+    """An attention between norm and residual; `attend` returns the size of what it leaves."""
     live.make(3 * width)
     _norm_scale_shift(live, width, tokens, form=form)
     attended = attend()
@@ -162,13 +162,13 @@ def _modulated(live: Live, width: int, tokens: int, attend: Callable[[], int], *
 
 
 def _project(live: Live, space: SearchSpace, width: int, tokens: int, *, form: Form) -> tuple[int, int]:
-    """Leaves q, k and v; sizes of q and of k."""
+    """Leaves q, k and v; returns the sizes of q and of k."""
     heads = space.heads(width)
     q, k = tokens * heads * space.head_dim, tokens * space.kv_heads * space.head_dim
     for size, rows in ((q, tokens * heads), (k, tokens * space.kv_heads)):
         live.make(size)
         live.briefly(size, 2 * rows)
-        # Turned by sine and cosine: the product with one, the halves swapped, and the result.
+        # The rotary embedding: a product with one of sine and cosine, swapped halves, and the result.
         live.briefly(*((size // 2, size // 2, size) if form.is_graph else (size, size, size)))
     live.make(k)
     live.briefly(k, 2 * tokens * space.kv_heads)
@@ -178,12 +178,12 @@ def _project(live: Live, space: SearchSpace, width: int, tokens: int, *, form: F
 
 
 def _is_moved(space: SearchSpace, heads: int, tokens: int) -> bool:
-    """Whether grouping queries copies them, instead of looking at them in another way."""
+    """Whether grouping queries copies them, instead of making a view."""
     return space.kv_heads > 1 and heads > space.kv_heads and tokens > 1
 
 
 def _attention(live: Live, queries: int, scores: int, *, form: Form) -> None:
-    """Leaves the result, which is as large as the queries."""
+    """Leaves the result, which has the size of the queries."""
     if form.scores and not form.is_graph:
         live.briefly(queries, scores)
     if form.scores == 2:
@@ -196,7 +196,7 @@ def _attention(live: Live, queries: int, scores: int, *, form: Form) -> None:
 
 
 def _ungroup(live: Live, space: SearchSpace, size: int, tokens: int) -> None:
-    """Heads end to end: a copy, but of a single token."""
+    """Concatenate heads: a copy, except of a single token."""
     if space.kv_heads > 1 and tokens > 1:
         live.briefly(size)
 
@@ -226,7 +226,7 @@ def _cross_attention(live: Live, space: SearchSpace, component: Component, *, fo
 
 
 def _assa(live: Live, space: SearchSpace, component: Component, *, form: Form) -> int:
-    """Both branches strip by strip; what the strip before left lives until it is replaced."""
+    """Both branches, strip by strip; the results of one strip live until those of the next replace them."""
     tokens, heads, blocks = component.grid**2, space.heads(component.width), component.bna_blocks
     q, k = _project(live, space, component.width, tokens, form=form)
     gate = tokens * heads
@@ -241,7 +241,7 @@ def _assa(live: Live, space: SearchSpace, component: Component, *, form: Form) -
     gates = gate * (2 if _is_moved(space, heads, tokens) else 1)
     live.make(gates - gate)
     strip, per_row = q // blocks, heads * (tokens // blocks)
-    # Of the strip before: the local branch, the global branch, and, where it was copied, their mixture.
+    # Results of the strip before: the local branch, the global branch and, where it was copied, their mixture.
     copied = space.kv_heads > 1 and tokens // blocks > 1
     before = [0, 0, 0]
     for block in range(blocks):
@@ -250,7 +250,7 @@ def _assa(live: Live, space: SearchSpace, component: Component, *, form: Form) -
             _attention(live, strip, per_row * keys, form=form)
             live.drop(before[branch])
             before[branch] = strip
-        # Their difference, it times the gate, and the sum.
+        # The difference of the branches, its product with the gate, and the sum.
         if not form.is_graph:
             live.briefly(strip, strip)
             live.briefly(strip, strip)

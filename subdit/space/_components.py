@@ -1,7 +1,7 @@
 """Components: the pieces of a sub-DiT whose latencies add up.
 
-A sub-DiT is a sequence of modules, each of which reads and writes tokens of one width on one grid. `components(spec)`
-counts them; a kit exports each distinct one of a space, and a device profile holds one latency for each.
+A sub-DiT is a sequence of modules, each of which reads and writes tokens of one width on one grid. `components` counts
+them. A kit exports each distinct one of a space, and a device profile holds one latency for each.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from subdit.space._spec import SubDiTSpec
 
 @dataclass(frozen=True, order=True)
 class Component:
-    """One piece at given dimensions; zero where a dimension does not apply to its kind.
+    """One piece at given dimensions; a dimension is zero where it does not apply to the kind.
 
     Attributes:
         kind: one of `KINDS`.
-        width: hidden width (0 for the text projection, which no elastic dimension changes).
-        grid: tokens per side that it reads (0 for those that read no image tokens).
+        width: hidden width; 0 for the text projection, which no elastic dimension changes.
+        grid: tokens per side that it reads; 0 where it reads no image tokens.
         ffn_ratio: FFN ratio, for `ffn`.
         bna_blocks: strips B, for `assa`.
         bna_radius: radius r, for `assa`.
@@ -73,7 +73,7 @@ class Component:
 
     @property
     def name(self) -> str:
-        """What files and tables call it, such as `assa-w96-g8-b4-r1-c2`."""
+        """Its name in files and tables, such as `assa-w96-g8-b4-r1-c2`."""
         known = known_dimensions()
         parts = [f"{known[name].letter.lower()}{value}" for name, value in self.values.items()]
         if self.grid:
@@ -82,7 +82,7 @@ class Component:
 
     @classmethod
     def from_name(cls, name: str) -> Component:
-        """The component of that name; raises `SpecError` where it names none."""
+        """The component of that name; raises `SpecError` where there is none."""
         letters = {dimension.letter.lower(): label for label, dimension in known_dimensions().items()}
         kind, *parts = name.split("-")
         values = {{**letters, GRID_LETTER: "grid"}.get(part[:1], ""): part[1:] for part in parts}
@@ -91,19 +91,19 @@ class Component:
         whole = {label: int(value) for label, value in values.items()}
         made = cls.of_values(kind, whole.pop("grid", 0), whole)
         if made.name != name:
-            raise SpecError(f"{name!r} is not how a component is written; {made.name!r} is.")
+            raise SpecError(f"{name!r} is no canonical name of a component; write {made.name!r}.")
         return made
 
 
-# Where components stand ---------------------------------------------------------------------------------------------
+# Places of components -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Place:
-    """A place for a component.
+    """A place in a sub-DiT where one component stands.
 
     Attributes:
-        part: of the sub-DiT, in `PARTS`.
+        part: of the sub-DiT, one of `PARTS`.
         kind: of the component.
         grid: tokens per side that it reads.
     """
@@ -114,16 +114,16 @@ class Place:
 
     @property
     def stage(self) -> str:
-        """The stage whose blocks it is in; empty where it runs once."""
+        """The stage whose blocks it is in; empty where it is in no block."""
         return self.part if self.part in STAGES else ""
 
     @property
     def name(self) -> str:
-        """The kind, followed by the stage where it is in one, such as `ffn_down`."""
+        """The kind and, where there is one, the stage, such as `ffn_down`."""
         return f"{self.kind}_{self.stage}" if self.stage else self.kind
 
     def columns(self, space: SearchSpace) -> tuple[Column, ...]:
-        """The columns of encoded specs that decide which component stands here."""
+        """The columns of encoded specs that determine the component here."""
         return tuple(
             column
             for column in space.columns
@@ -131,18 +131,18 @@ class Place:
         )
 
     def component(self, space: SearchSpace, values: Iterable[int]) -> Component:
-        """The component here, where `columns` have these values."""
+        """The component here at these values of `columns`."""
         names = (column.dimension.name for column in self.columns(space))
         return Component.of_values(self.kind, self.grid, dict(zip(names, values, strict=True)))
 
     def count(self, depth: Any) -> Any:
-        """How often it runs in a stage of that many blocks: a whole number, or an array of them."""
+        """How often it runs in a stage of `depth` blocks; both may be arrays."""
         # U-ViT skips lead from the first half of Middle into the second.
         return depth // 2 if self.kind == "skip_fusion" else depth
 
 
 PARTS = ("text", "time", "patch", "down", "downsample", "middle", "upsample", "up", "final")
-"""Parts of a sub-DiT, in the order they run."""
+"""Parts of a sub-DiT, in the order in which they run."""
 
 
 @cache
@@ -165,7 +165,7 @@ def places(space: SearchSpace) -> tuple[Place, ...]:
 
 @cache
 def _components_at(space: SearchSpace) -> Mapping[Place, tuple[Component, ...]]:
-    """The components that may stand in each place, in lexicographic order of the values of its columns."""
+    """The possible components of each place, in lexicographic order of the values of its columns."""
     return {
         place: tuple(
             place.component(space, values)
@@ -176,12 +176,12 @@ def _components_at(space: SearchSpace) -> Mapping[Place, tuple[Component, ...]]:
 
 
 def components(space: SearchSpace, spec: SubDiTSpec) -> Counter[Component]:
-    """How often each component occurs in the sub-DiT; raises `SpecError` on a foreign spec."""
+    """How often each component occurs in the sub-DiT; raises `SpecError` on a spec of another space."""
     return sum(components_by_stage(space, spec).values(), Counter())
 
 
 def components_by_stage(space: SearchSpace, spec: SubDiTSpec) -> dict[str, Counter[Component]]:
-    """`components` of each of `PARTS`; raises `SpecError` on a foreign spec."""
+    """`components` of each of `PARTS`; raises `SpecError` on a spec of another space."""
     values = space.values(space.check(spec))
     found: dict[str, Counter[Component]] = {part: Counter() for part in PARTS}
     # The skip is fused before the block begins.
@@ -193,12 +193,12 @@ def components_by_stage(space: SearchSpace, spec: SubDiTSpec) -> dict[str, Count
 
 @cache
 def all_components(space: SearchSpace) -> tuple[Component, ...]:
-    """Every distinct component of the space, sorted; the order of a kit, of a profile and of `component_counts`."""
+    """Every distinct component of the space, in the order of kits, profiles and `component_counts`."""
     return tuple(sorted(set(itertools.chain.from_iterable(_components_at(space).values()))))
 
 
 def smallest_host(space: SearchSpace, component: Component) -> tuple[SubDiTSpec, str]:
-    """The first sub-DiT of the space with the component, and which of `PARTS` has it; raises `SpecError` for none."""
+    """The first sub-DiT of the space with the component, and its part, of `PARTS`; raises `SpecError` for none."""
     for place, possible in _components_at(space).items():
         if component in possible:
             values = space.values(space.decode(space.enumerate(0, 1))[0])
@@ -207,11 +207,11 @@ def smallest_host(space: SearchSpace, component: Component) -> tuple[SubDiTSpec,
     raise SpecError(f"Space {space.name!r} has no component {component.name!r}; 'subdit spaces show' lists them.")
 
 
-# Of many specs at once ----------------------------------------------------------------------------------------------
+# Many specs at once -------------------------------------------------------------------------------------------------
 
 
 def component_counts(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.float32]:
-    """Vectorised `components`: specs of shape (n, dimensions) to counts of shape (n, len(all_components(space)))."""
+    """`components` of many specs: shape (n, dimensions) to counts of shape (n, len(all_components(space)))."""
     counts = np.zeros((len(encoded), len(all_components(space))), dtype=np.float32)
     rows = np.arange(len(encoded))
     for term in component_terms(space, encoded):
@@ -223,7 +223,7 @@ Indices = npt.NDArray[np.int64]
 
 
 def component_columns(space: SearchSpace, encoded: EncodedSpecs) -> dict[str, Indices]:
-    """Which component stands in each place of n specs: its number in the order of `all_components`, shape (n,)."""
+    """The component in each place of n specs, as its number in the order of `all_components`, shape (n,)."""
     return {
         place.name: table[tuple(encoded[:, index] for index in indices)] if indices else np.full(len(encoded), table)
         for place, (table, indices) in _tables(space).items()
@@ -232,7 +232,7 @@ def component_columns(space: SearchSpace, encoded: EncodedSpecs) -> dict[str, In
 
 @cache
 def _tables(space: SearchSpace) -> Mapping[Place, tuple[Indices, tuple[int, ...]]]:
-    """Each place's look-up table from value indices to a component's number, and which columns these are of."""
+    """For each place a table from value indices to the number of a component, and the columns of these indices."""
     number = {component: number for number, component in enumerate(all_components(space))}
     tables = {}
     for place, possible in _components_at(space).items():
@@ -245,17 +245,17 @@ def _tables(space: SearchSpace) -> Mapping[Place, tuple[Indices, tuple[int, ...]
 
 @dataclass(frozen=True)
 class ComponentTerm:
-    """One place of n specs: the number of the component there, and how often it runs, both of shape (n,)."""
+    """One place of n specs: the number of its component, and how often that runs, both of shape (n,)."""
 
     columns: Indices
     counts: npt.NDArray[np.int64]
 
 
 def component_terms(space: SearchSpace, encoded: EncodedSpecs) -> tuple[ComponentTerm, ...]:
-    """`component_counts` without its zeros: a handful of places instead of hundreds of columns.
+    """`component_counts` without its zeros: a few places instead of hundreds of columns.
 
-    No component is counted in two places of a spec: where Down and Up have the same one, all of it is counted in Down,
-    so that sums of squares over components are sums over places.
+    A component is never counted in two places of a spec. Where Down and Up have the same one, its runs in both are
+    counted in Down, so that sums of squares over components are sums over places.
     """
     numbers = component_columns(space, encoded)
     labels = list(space.dimensions)
@@ -278,7 +278,7 @@ def sum_components(
 ) -> npt.NDArray[np.float64]:
     """Sum over components of count times `each` (components,) or (components, k): shape (n,) or (n, k).
 
-    With `squared`, of both squared. What `component_counts` @ each gives, in a fraction of the time.
+    With `squared`, both factors are squared. The result is that of `component_counts @ each`, and takes less time.
     """
     power = 2 if squared else 1
     values = each**power

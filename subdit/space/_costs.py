@@ -1,4 +1,4 @@
-"""What sub-DiTs cost in closed form, by the names of figures in `subdit.core.quantities`."""
+"""Costs of sub-DiTs in closed form, by the names of figures in `subdit.core.quantities`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ CLOSED_FORMS = ("params", "gflops", *_SIZES)
 def closed_form_cost(name: str, space: SearchSpace, encoded: EncodedSpecs, precision: str) -> npt.NDArray[np.float64]:
     """One of `CLOSED_FORMS` of encoded specs (n, dimensions), shape (n,): MB are 10^6 bytes, GFLOP 10^9 operations.
 
-    `file_mb` is the stored weights, without file headers, and `memory_mb` the peak of a process, see
-    `peak_memory_bytes`; both with weights at `precision`, one of `PRECISIONS`. Raises `SpaceError` on another one.
+    `file_mb` is the size of the stored weights without file headers. `memory_mb` is the peak of a process, see
+    `peak_memory_bytes`. Both are for weights at `precision`; raises `SpaceError` where that is none of `PRECISIONS`.
     """
     if name == "params":
         return count_params(space, encoded).astype(np.float64)

@@ -1,8 +1,8 @@
-"""Elastic dimensions: the one declaration of each, from which all that concerns it follows.
+"""Elastic dimensions: each is declared once, and everything else about it is derived.
 
-From it follow the fields, JSON, text and table columns of specs, the encoding, and the names, look-up tables and sizes
-of components; hence also sampling, crossover, mutation and regression features, which see the encoding alone. What
-stays to be written for a new dimension is what a model does with it (`supernet.model`).
+Derived are the fields, JSON, text and table columns of specs, their encoding, and the names, look-up tables and sizes
+of components. Sampling, crossover, mutation and regression features use the encoding alone, so they need no change. For
+a new dimension only the model's use of it has to be written (`supernet.model`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Value = int | tuple[int, ...]
 
 @dataclass(frozen=True)
 class Matrix:
-    """A weight matrix of a linear, or of a convolution that does not overlap, and how often it is applied."""
+    """A weight matrix of a linear layer, or of a convolution without overlap, and the positions it is applied at."""
 
     inputs: int
     outputs: int
@@ -50,8 +50,8 @@ class Operations:
 
     Attributes:
         matrices: weight matrices.
-        vectors: all other parameters but biases.
-        attended: pairs of query and key over all query heads.
+        vectors: number of all other parameters but biases.
+        attended: number of pairs of query and key, over all query heads.
     """
 
     matrices: tuple[Matrix, ...]
@@ -61,20 +61,20 @@ class Operations:
 
 @dataclass(frozen=True)
 class Dimension:
-    """An elastic dimension. More of it never takes fewer parameters.
+    """An elastic dimension. A larger value never has fewer parameters.
 
     Attributes:
         name: of the spec's field, of its key in JSON, and of its column in tables.
-        letter: what stands before its value in the text of a spec, and in lower case in the name of a component.
+        letter: stands before the value in the text of a spec, and in lower case in the name of a component.
         stages: the stages that have a value of their own; empty where a sub-DiT has one value.
         kinds: of the components that depend on it; in a stage's blocks they have that stage's value.
         listed_in: the field of `SearchSpace` that lists its values; empty where that is `extra`.
-        grows: what sentences call it, where more of it never takes less to compute; else empty.
-        is_listed_by_stage: whether that field has a list for each of the stages.
-        is_nested: whether a smaller value has a part of a larger one's weights, so that the supernet needs the largest.
+        grows: its name in sentences, where a larger value never takes less to compute; else empty.
+        is_listed_by_stage: whether that field has one list per stage.
+        is_nested: whether a smaller value uses a part of a larger value's weights. The supernet needs the largest then.
         least: smallest value that a space may list.
-        effect: what a component of these kinds computes at a value, from what it would compute without the dimension;
-            None where `_sizes.py` has it. Activation memory knows the dimensions of `DIMENSIONS` alone.
+        effect: from what a component computes without the dimension to what it computes at a value; None where
+            `_sizes.py` has it. Activation memory is known for the dimensions of `DIMENSIONS` alone.
     """
 
     name: str
@@ -90,11 +90,11 @@ class Dimension:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of its columns in encoded specs: one for each stage, or one."""
+        """Names of its columns in encoded specs: one per stage, or one in all."""
         return tuple(f"{self.name}_{stage}" for stage in self.stages) or (self.name,)
 
     def join(self, entries: tuple[int, ...]) -> Value:
-        """The value of a spec whose columns hold these."""
+        """The value of a spec from the entries of its columns."""
         return entries if self.stages else entries[0]
 
     def split(self, value: Value) -> tuple[int, ...]:
@@ -102,7 +102,7 @@ class Dimension:
         return value if isinstance(value, tuple) else (value,)
 
     def write(self, value: Value) -> str:
-        """A value as texts and tables have it, such as `2/4/3`."""
+        """The text of a value in specs and tables, such as `2/4/3`."""
         return "/".join(map(str, self.split(value)))
 
 
@@ -124,31 +124,31 @@ _registered: dict[str, Dimension] = {}
 
 
 def known_dimensions() -> dict[str, Dimension]:
-    """By name those of `DIMENSIONS`, then those registered."""
+    """Dimensions by name: those of `DIMENSIONS`, then the registered ones."""
     return {dimension.name: dimension for dimension in DIMENSIONS} | _registered
 
 
 def register_dimension(dimension: Dimension) -> Dimension:
-    """Make a dimension of one's own known in this process, for spaces to list in `extra`; returns it.
+    """Register a dimension of one's own in this process, so that spaces can list it in `extra`; returns it.
 
-    Raises `SpaceError` where its name or letter cannot be used or is taken, or a kind or stage does not exist.
+    Raises `SpaceError` where its name or letter is taken or not allowed, or a kind or stage does not exist.
     """
     name, letter = dimension.name, dimension.letter
     known = known_dimensions()
     if known.get(name) == dimension:
         return dimension
     if name in (*known, *_RESERVED) or not name.isidentifier():
-        raise SpaceError(f"A dimension cannot be named {name!r}; choose another name, of letters and underscores.")
+        raise SpaceError(f"A dimension cannot be named {name!r}; choose a free name of letters and underscores.")
     letters = {other.letter.lower() for other in known.values()} | {GRID_LETTER}
     if len(letter) != 1 or letter not in string.ascii_letters or letter.lower() in letters:
         raise SpaceError(
-            f"The dimension {name!r} cannot have the letter {letter!r}; choose another letter than "
+            f"The dimension {name!r} cannot have the letter {letter!r}; choose one letter, and none of "
             f"{', '.join(sorted(letters))}."
         )
     if strange := [entry for entry in (*dimension.kinds, *dimension.stages) if entry not in (*KINDS, *STAGES)]:
         raise SpaceError(
-            f"The dimension {name!r} is of {strange[0]!r}; the kinds of component are {', '.join(KINDS)}, the stages "
-            f"{', '.join(STAGES)}."
+            f"The dimension {name!r} has an unknown kind or stage {strange[0]!r}; the kinds of component are "
+            f"{', '.join(KINDS)}, the stages {', '.join(STAGES)}."
         )
     _registered[name] = dimension
     return dimension

@@ -1,4 +1,4 @@
-"""Specs as columns of numbers that a regression can be fitted on."""
+"""Specs as columns of numbers, for a regression."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from subdit.space._search_space import SearchSpace
 
 
 def spec_features(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.float32]:
-    """Specs of shape (n, dimensions) to (n, columns): how much of each elastic dimension a spec has, and its logarithm.
+    """Specs of shape (n, dimensions) to (n, columns): the value of each elastic dimension, and its logarithm.
 
-    Values are scaled to [-1, 1] within a dimension. The logarithm is there because each further block or channel helps
-    less than the one before.
+    Values are scaled to [-1, 1] within a dimension. The column of the logarithm holds its difference from the value, as
+    each further block or channel helps less than the one before.
     """
     columns = []
     for index, values in enumerate(space.dimensions.values()):

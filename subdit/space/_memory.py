@@ -1,11 +1,12 @@
-"""Weights and activations in closed form: bytes as stored, and the largest set of tensors that live at one moment.
+"""Weights and activations in closed form: stored bytes, and the largest set of tensors that live at one moment.
 
-A component's own largest live set follows from its dimensions (`_allocations.py`); a sub-DiT's is the largest
-of those on top of what lives around it: the inputs, the modulation, the projected text, the tokens that left Down,
-which Up gets again, and in Middle the long skips not yet used up. So it is a maximum over components, never a sum.
+The largest live set of a component follows from its dimensions (`_allocations.py`). While a component runs, other
+tensors live too: the inputs, the modulation, the projected text, the output of Down, which Up reads again, and in
+Middle the long skips that are not yet used. The figure of a sub-DiT is the maximum of both together over its
+components, and not a sum over them.
 
-The order of operators is that of `supernet`'s modules in the form that they are exported in; tests hold the result
-equal to `supernet.model.costs.measure_costs`, which watches them run.
+The order of operators is that of `supernet`'s modules as they are exported. Tests hold the result equal to
+`supernet.model.costs.measure_costs`, which counts while they run.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Part = tuple[str, str]
 
 
 def weight_bytes(space: SearchSpace, encoded: EncodedSpecs, precision: str) -> Bytes:
-    """Bytes of the weights as stored in one of `PRECISIONS`, shape (n,); raises `ValueError` on another."""
+    """Bytes of the weights when stored in one of `PRECISIONS`, shape (n,); raises `ValueError` on another."""
     sizes = [component_weights(space, component) for component in all_components(space)]
     each = np.asarray([(one.matrix_params, one.vector_params, one.matrices, one.output_channels) for one in sizes])
     totals = np.rint(sum_components(component_terms(space, encoded), each.astype(np.float64))).astype(np.int64)
@@ -44,29 +45,30 @@ def weight_bytes(space: SearchSpace, encoded: EncodedSpecs, precision: str) -> B
 
 
 def activation_bytes(space: SearchSpace, encoded: EncodedSpecs, *, element_bytes: int, fused: bool = False) -> Bytes:
-    """The largest live set of tensors, inputs in and weights out, shape (n,)."""
+    """Bytes of the largest live set of tensors, with inputs and without weights, shape (n,)."""
     return element_bytes * largest_live_set(space, encoded, FUSED if fused else PLAIN)
 
 
 def part_activation_bytes(
     space: SearchSpace, spec: SubDiTSpec, *, element_bytes: int, fused: bool = False
 ) -> dict[Part, int]:
-    """The largest live set of the whole sub-DiT while each of its parts runs; raises `SpecError` on a foreign spec.
+    """Bytes of the largest live set of the whole sub-DiT while each of its parts runs.
 
-    A part is a stage of `components_by_stage` and a kind of component in it, such as ("down", "ffn").
+    A part is a stage of `components_by_stage` and a kind of component in it, such as ("down", "ffn"). Raises
+    `SpecError` on a spec of another space.
     """
     moments = _moments(space, space.encode([spec]), FUSED if fused else PLAIN)
     return {part: element_bytes * int(numbers[0]) for part, numbers in moments.items()}
 
 
 def largest_live_set(space: SearchSpace, encoded: EncodedSpecs, form: Form) -> Bytes:
-    """Most numbers that live at once, shape (n,)."""
+    """The most numbers that live at once, shape (n,)."""
     largest: Bytes = np.maximum.reduce(list(_moments(space, encoded, form).values()))
     return largest
 
 
 def _moments(space: SearchSpace, encoded: EncodedSpecs, form: Form) -> dict[Part, Bytes]:
-    """Most numbers that live at once while each part runs, shape (n,) each."""
+    """For each part the most numbers that live at once while it runs, shape (n,)."""
     own = _own_peaks(space, form)
     peak = {place: own[columns] for place, columns in component_columns(space, encoded).items()}
     labels = list(space.dimensions)
@@ -75,14 +77,14 @@ def _moments(space: SearchSpace, encoded: EncodedSpecs, form: Form) -> dict[Part
     tokens, half = space.tokens * width, space.middle_grid**2 * width
     inputs = space.latent_size**2 * space.latent_channels + 1
     inputs += sum(text.tokens * text.width for text in space.text_inputs)
-    # The modulation of all blocks and the final layer, then the text too.
+    # With the modulation of all blocks and the final layer; then with the text, too.
     modulated = inputs + 8 * width
     ready = modulated + space.text_tokens * space.text_width
 
     def blocks(
         stage: str, attention: str, around: Bytes, size: Bytes, *, fused_skip: bool = False
     ) -> dict[Part, Bytes]:
-        # What goes in lives until the block ends; behind its first branch, what comes out of the one before, too.
+        # The block's input lives until the block ends; after its first branch, so does the output of the branch before.
         before = size * by_name
         return {
             (stage, attention): around + peak[f"{attention}_{stage}"] + size * fused_skip,
@@ -90,8 +92,8 @@ def _moments(space: SearchSpace, encoded: EncodedSpecs, form: Form) -> dict[Part
             (stage, "ffn"): around + before + peak[f"ffn_{stage}"],
         }
 
-    # Deepest in Middle, as many outputs wait as there are blocks in its second half; the block that takes the first of
-    # them has it as its input, too. The tokens that left Down live until Up ends, or until they are not needed.
+    # In the centre of Middle, one output waits for each block of its second half. The block that takes the first of
+    # them has it as its input, too. The output of Down lives until Up ends; a graph frees it after its last reader.
     by_name = not form.is_graph
     left_down = tokens * (by_name or space.down_up_skip)
     inside = ready + left_down + long_skips * half
@@ -111,7 +113,7 @@ def _moments(space: SearchSpace, encoded: EncodedSpecs, form: Form) -> dict[Part
 
 @cache
 def _own_peaks(space: SearchSpace, form: Form) -> Bytes:
-    """For each component the most numbers that live above those that lived when it began, shape (components,)."""
+    """For each component the most numbers that live beside those that lived when it began, shape (components,)."""
 
     def own(component: Component) -> int:
         live = Live()

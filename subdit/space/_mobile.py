@@ -1,7 +1,7 @@
-"""The paper's model at the paper's size with other layer counts: `mobile-1k-D-M-U` (SnapGen++, arXiv 2601.08303).
+"""Spaces `mobile-1k-D-M-U`: the paper's model at its size, with other layer counts (SnapGen++, arXiv 2601.08303).
 
-`spaces/mobile-1k.yaml` says what the paper gives and what is chosen. These layer counts and widths give totals that
-round to the published 0.3, 0.4 and 1.6 billion:
+`spaces/mobile-1k.yaml` lists what the paper gives and what is chosen. The totals of these layer counts and widths round
+to the published 0.3, 0.4 and 1.6 billion:
 
     layers    full width    tiny / small / full, billions
     8/10/10   2176          0.257 / 0.433 / 1.623
@@ -27,18 +27,20 @@ Layers = tuple[int, int, int]
 
 
 def presets() -> dict[str, Layers]:
-    """The layer counts that readings of the paper's figure suggest, by the names of their spaces."""
+    """The layer counts that the paper's figure may show, by the names of their spaces."""
     return {name_of(layers): layers for layers in FULL_WIDTHS}
 
 
 def name_of(layers: Layers) -> str:
-    """Name of the space with these layer counts; `mobile-1k` itself is the one with the default counts."""
+    """Name of the space with these layer counts; the one with the default counts is `mobile-1k`."""
     return NAME if layers == LAYERS else "-".join([NAME, *map(str, layers)])
 
 
 def layers_of(name: str) -> Layers | None:
-    """Layer counts in the name of a space, None where it is no name of this family; raises `SpaceError` where they
-    cannot be had."""
+    """Layer counts in the name of a space, None where it is no name of this family.
+
+    Raises `SpaceError` on layer counts that no space has.
+    """
     if name == NAME:
         return LAYERS
     match = re.fullmatch(rf"{NAME}-(\d+)-(\d+)-(\d+)", name)
@@ -58,7 +60,7 @@ def layers_of(name: str) -> Layers | None:
 def with_layers(space: SearchSpace, layers: Layers) -> SearchSpace:
     """`mobile-1k` with other layer counts: depths down to half of each stage in quarters, widths in eighths.
 
-    Layer counts other than the presets keep the width of `mobile-1k` and so change the totals.
+    A preset has a width of its own. Other layer counts keep the width of `mobile-1k`, so their totals differ.
     """
     name, full_width = name_of(layers), FULL_WIDTHS.get(layers, space.full_width)
 
@@ -78,6 +80,6 @@ def with_layers(space: SearchSpace, layers: Layers) -> SearchSpace:
 
 
 def _shallower(full: int, step: int) -> tuple[int, ...]:
-    """Depths from `full` down to no less than half of it in quarters, each a multiple of `step` below it."""
+    """Depths from half of `full` to `full` in quarters, which differ by multiples of `step`."""
     quarter = max(step, full // 4 // step * step)
     return tuple(depth for depth in (full - 2 * quarter, full - quarter, full) if depth >= max(step, full / 2))

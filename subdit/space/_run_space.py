@@ -1,4 +1,4 @@
-"""The space of a run: its content lies in the run as `space.yaml`, its name and hash are in the manifest."""
+"""The space of a run: `space.yaml` in the run has its content, the manifest its name and hash."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from subdit.space._spaces import register_space
 
 
 def run_space(run: Run) -> SearchSpace:
-    """The space that a run is of; runs of earlier versions have its name alone.
+    """The space of a run; runs of earlier versions have its name alone.
 
-    Raises `RunError` where the run is missing or damaged, or its `space.yaml` was changed, `SpaceError` where there is
-    no such space.
+    Raises `RunError` where the run is missing or damaged, or where its `space.yaml` was changed. Raises `SpaceError`
+    where there is no such space.
     """
     manifest = read_manifest(run)
     if manifest.get("space_hash") is None:
@@ -29,18 +29,18 @@ def run_space(run: Run) -> SearchSpace:
     space = read_space(run.space)
     if (space.name, space_hash(space)) != (manifest.get("space"), manifest["space_hash"]):
         raise RunError(
-            f"The file {run.space} was changed after the run was made of it ({space_hash(space)} instead of "
-            f"{manifest['space_hash']}); undo that, and start another run for another space."
+            f"The file {run.space} was changed after the run began ({space_hash(space)} instead of "
+            f"{manifest['space_hash']}); undo the change, and start another run for another space."
         )
     return register_space(space)
 
 
 def start_run(run: Run, space: SearchSpace) -> dict[str, Any]:
-    """Read the run's manifest or begin the run; raises `RunError` where it is of another space."""
+    """Read the run's manifest, or begin the run; raises `RunError` where the run is of another space."""
     begun = run.manifest.exists()
     if not begun:
-        # Before the manifest, which says that it is there.
-        write_atomic(run.space, space_to_yaml(space, header="The space that this run was made of; not to be edited."))
+        # Written before the manifest, as a manifest means that the space is there.
+        write_atomic(run.space, space_to_yaml(space, header="The space of this run. Do not edit it."))
     manifest = start_manifest(run, space=space.name, space_hash=space_hash(space))
     if begun and (known := run_space(run)) != space:
         raise RunError(

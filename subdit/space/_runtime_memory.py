@@ -1,18 +1,17 @@
-"""Peak memory of a process: what a sub-DiT adds to it, loaded and run, in whichever of two runtimes takes more.
+"""Peak memory of a process: what loading and running a sub-DiT adds, in the runtime that takes more of it.
 
-A runtime holds more than weights and one live set of activations (`_memory.py`). What it holds follows from what it
-does:
+A runtime holds more than weights and one live set of activations (`_memory.py`):
 
-- weights as stored: LiteRT maps the file, whose pages are resident once they were read, until the kernel wants them
-  back;
-- weights as computed with: both runtimes repack matrices for their kernels, as float32 where float16 was stored.
-  What ONNX Runtime read of its file is free by then, but of float32 weights the heap keeps up to a half, of others all;
-- activations: LiteRT plans one arena, in which whatever is dead makes room. ONNX Runtime plans by `buffers`, and twice,
-  since its second run takes a block for the whole plan beside the arena that the first run has left;
+- weights as stored: LiteRT maps the file. Its pages are resident once they were read, until the kernel takes them back.
+- weights as computed with: both runtimes repack matrices for their kernels, as float32 where float16 was stored. ONNX
+  Runtime has freed what it read of its file by then, but the heap keeps up to half of float32 weights, and all of
+  others.
+- activations: LiteRT plans one arena and reuses the space of dead tensors. ONNX Runtime plans by `buffers`, and holds
+  the plan twice: its second run takes a block for the whole plan, and the first run's arena stays.
 - operators and the runtime: shapes, kernels and names of each node, and pages of the library.
 
-How many bytes the last two take was fitted, for ONNX Runtime 1.32 and LiteRT 2.3 with their defaults, on one thread of
-an x86-64 processor, to other sub-DiTs than those that the error is stated for (`benchmarks/memory.py`).
+The bytes of the last item were fitted for ONNX Runtime 1.32 and LiteRT 2.3 with their defaults, on one thread of an
+x86-64 processor. `benchmarks/memory.py` fits them to some sub-DiTs, and states the error on others.
 """
 
 from __future__ import annotations
@@ -45,30 +44,30 @@ from subdit.space._sizes import component_weights
 Bytes = npt.NDArray[np.int64]
 
 MEMORY_MODEL = "2: peak of a process, in ONNX Runtime or LiteRT"
-"""Named in search.json; a change of what `peak_memory_bytes` says is a new number. 1, which no search named, was
-weights and one live set of activations."""
+"""Named in search.json. A change of what `peak_memory_bytes` computes is a new number. Model 1, which no search named,
+was weights and one live set of activations."""
 
 EXTERNAL_DATA_BYTES = 1_500_000_000
-"""Of float32 parameters, above which an ONNX file has its weights beside it: a protobuf ends at 2 GB."""
+"""Bytes of float32 weights above which an ONNX model has them in a file of their own: a protobuf ends at 2 GB."""
 
 _FLOAT32 = 4
-# Above any number of tensors of one size.
+# More than there ever are tensors of one size.
 _MOST = 1024
 _DEPTHS = tuple(f"depth_{stage}" for stage in STAGES)
-# Rows whose buffers are looked at in one go, some 20 MB.
+# Rows whose buffers are summed at once, which takes about 20 MB.
 _CHUNK = 16_384
 
 
 @dataclass(frozen=True)
 class MemoryTerms:
-    """How much of what a runtime holds at its peak.
+    """How many times a runtime holds each of `memory_features` at its peak.
 
     Attributes:
-        stored: copies of the weights as they lie in the file.
-        packed: copies of the weights as they are computed with.
-        activations: of the largest live set.
-        operator_bytes: for each operator of the exported graph.
-        fixed_bytes: whatever the model.
+        stored: copies of the weights as stored.
+        packed: copies of the weights as computed with.
+        activations: copies of the largest live set.
+        operator_bytes: bytes for each operator of the exported graph.
+        fixed_bytes: bytes for any model.
     """
 
     stored: float
@@ -90,13 +89,13 @@ MEMORY_TERMS = {
     ("litert", "fp16"): MemoryTerms(1, 1, 1, 2400, 6.8e6),
     ("litert", "int8"): MemoryTerms(1, 1, 1, 2400, 7.1e6),
 }
-"""By runtime and precision of the weights; `benchmarks/memory.py` fits the bytes."""
+"""Terms by runtime and precision of the weights; `benchmarks/memory.py` fits the bytes."""
 
 MODELLED_RUNTIMES = tuple(dict.fromkeys(runtime for runtime, _ in MEMORY_TERMS))
-"""Those whose memory was measured; a runtime that is not here is taken to need what the hungrier of them does."""
+"""Runtimes whose memory was measured. Another runtime is assumed to need what the larger of these needs."""
 
 _PACKED = {"fp32": "fp32", "fp16": "fp32", "int8": "int8"}
-"""How weights are computed with: half precision is only stored, on a processor."""
+"""Precision that weights are computed with, by precision of the stored ones: processors compute no half precision."""
 
 
 def peak_memory_bytes(
@@ -104,13 +103,13 @@ def peak_memory_bytes(
 ) -> Bytes:
     """The most that loading a sub-DiT and running some steps adds to a process, for one image on one thread.
 
-    Weights are in it, those that a runtime maps from its file, too, which the kernel may take back. For "palette4",
-    which neither runtime knows, it is weights as stored and the largest live set in float16, held against nothing.
+    It includes weights that a runtime maps from its file, which the kernel may take back. Neither runtime knows
+    "palette4": there it is the stored weights and the largest live set in float16, and no measurement has tested it.
 
     Args:
         encoded: specs of shape (n, dimensions).
         precision: of the weights, one of `PRECISIONS`.
-        runtime: one of `MODELLED_RUNTIMES`; the one that takes more where none is given.
+        runtime: one of `MODELLED_RUNTIMES`; by default the one that takes more.
 
     Returns:
         Bytes, shape (n,).
@@ -127,17 +126,17 @@ def peak_memory_bytes(
 
 
 def memory_features(space: SearchSpace, encoded: EncodedSpecs, precision: str) -> dict[str, npt.NDArray[np.float64]]:
-    """By runtime what `MemoryTerms` are factors of, in their order: shape (n, 5); raises `ValueError` as above."""
+    """By runtime what `MemoryTerms` multiply, in their order, shape (n, 5); raises as `peak_memory_bytes` does."""
     stored = weight_bytes(space, encoded, precision)
     packed = stored if _PACKED[precision] == precision else weight_bytes(space, encoded, _PACKED[precision])
     operators = count_operators(space, encoded)
     alive = {"onnxruntime": buffers(space, encoded), "litert": largest_live_set(space, encoded, XNNPACK)}
     weights = {"onnxruntime": (stored, packed), "litert": (stored, packed)}
     if precision == "fp32":
-        # Weights beside the file are read to where they are used.
+        # Weights in a file of their own are read to where they are used.
         weights["onnxruntime"] = (np.where(stored > EXTERNAL_DATA_BYTES, 0, stored), packed)
     elif precision == "int8":
-        # ONNX Runtime's quantisation leaves convolutions as they are.
+        # ONNX Runtime's quantisation leaves convolutions in float32.
         left = 3 * _convolution_params(space, encoded)
         weights["onnxruntime"] = (stored + left, packed + left)
     return {
@@ -147,7 +146,7 @@ def memory_features(space: SearchSpace, encoded: EncodedSpecs, precision: str) -
 
 
 def _convolution_params(space: SearchSpace, encoded: EncodedSpecs) -> Bytes:
-    """Numbers in the matrices of embedding, down- and upsampling, shape (n,)."""
+    """Numbers in the matrices of patch embedding, down- and upsampling, shape (n,)."""
     each = [
         component_weights(space, one).matrix_params if one.kind in ("patch_embed", "downsample", "upsample") else 0
         for one in all_components(space)
@@ -158,9 +157,9 @@ def _convolution_params(space: SearchSpace, encoded: EncodedSpecs) -> Bytes:
 def buffers(space: SearchSpace, encoded: EncodedSpecs) -> Bytes:
     """Numbers in the buffers that ONNX Runtime plans, shape (n,).
 
-    It gives a tensor the buffer of an earlier one of just its size, and holds a buffer from the first of those that use
-    it to the last. So tensors of other sizes never share: of each size there are as many buffers as ever live at once,
-    and a whole sub-DiT has those of all its parts, not of the largest one.
+    It gives a tensor the buffer of an earlier one only where both have the same size, and holds a buffer from its first
+    use to its last. So there are as many buffers of a size as tensors of that size ever live at once. A sub-DiT has the
+    buffers of all its parts, and not only those of the largest one.
     """
     labels = list(space.dimensions)
     planned = _planned(space)[tuple(encoded[:, index] for index, label in enumerate(labels) if label not in _DEPTHS)]
@@ -172,7 +171,7 @@ def buffers(space: SearchSpace, encoded: EncodedSpecs) -> Bytes:
 
 @cache
 def _planned(space: SearchSpace) -> Bytes:
-    """Numbers in buffers by the indices of all dimensions but depths, of which nothing but long skips depends."""
+    """Numbers in buffers by the indices of all dimensions but depths, which change nothing but the long skips."""
     sizes = [1 if label in _DEPTHS else len(values) for label, values in space.dimensions.items()]
     rows = np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), axis=1)
     keys = _buffer_keys(space)
@@ -184,7 +183,7 @@ def _planned(space: SearchSpace) -> Bytes:
 def _sum_largest(space: SearchSpace, encoded: EncodedSpecs, keys: Bytes) -> Bytes:
     columns = component_columns(space, encoded)
     found = np.sort(np.concatenate([keys[column] for column in columns.values()], axis=1), axis=1)
-    # Of each size the largest count is the last of its keys.
+    # Keys of a size are sorted by count, so its last key has the largest one.
     is_last = np.ones(found.shape, dtype=bool)
     is_last[:, :-1] = found[:, 1:] // _MOST != found[:, :-1] // _MOST
     return np.asarray(np.where(is_last, (found // _MOST) * (found % _MOST), 0).sum(axis=1))
@@ -192,9 +191,9 @@ def _sum_largest(space: SearchSpace, encoded: EncodedSpecs, keys: Bytes) -> Byte
 
 @cache
 def _buffer_keys(space: SearchSpace) -> Bytes:
-    """Each component's sizes and how many of each live at once, as size * _MOST + count: (components, most sizes).
+    """For each component the sizes of its tensors and how many of a size live at once, as size * _MOST + count.
 
-    Zeros fill the rest.
+    Shape (components, most sizes of any), filled up with zeros.
     """
     made = []
     for component in all_components(space):
@@ -210,7 +209,7 @@ def _buffer_keys(space: SearchSpace) -> Bytes:
 
 
 def count_operators(space: SearchSpace, encoded: EncodedSpecs) -> Bytes:
-    """Operators of the exported ONNX graph, shape (n,); a few more or less, as edges of strips and parts are."""
+    """Operators of the exported ONNX graph, shape (n,). It is off by a few, as edges of strips and parts differ."""
     each = np.asarray([_operators(space, component) for component in all_components(space)], dtype=np.float64)
     return np.rint(sum_components(component_terms(space, encoded), each)).astype(np.int64)
 
@@ -218,7 +217,7 @@ def count_operators(space: SearchSpace, encoded: EncodedSpecs) -> Bytes:
 def _operators(space: SearchSpace, component: Component) -> int:
     match component.kind:
         case "assa":
-            # Each strip: its queries, keys, values and gates cut out, two attentions, their mixture.
+            # For each strip: slices of queries, keys, values and gates, two attentions, and their mixture.
             return 66 + 21 * component.bna_blocks
         case "self_attention":
             return 53

@@ -15,14 +15,14 @@ from subdit.space._space_definition import SpaceDefinition
 from subdit.space._spec import SubDiTSpec
 
 EncodedSpecs = npt.NDArray[np.int64]
-"""Specs as an array of shape (n, dimensions): per dimension the index of the value, see `SearchSpace.dimensions`."""
+"""Specs as an array of shape (n, dimensions) of indices into the values of `SearchSpace.dimensions`."""
 
 
 @dataclass(frozen=True)
 class SearchSpace(SpaceDefinition):
     """A finite set of sub-DiTs that share one supernet; its fields are those of `SpaceDefinition`.
 
-    Raises `SpaceError` where the values cannot exist together, or a named point is not one of them.
+    Raises `SpaceError` where values contradict each other, or where a named point is not in the space.
     """
 
     def __post_init__(self) -> None:
@@ -34,13 +34,13 @@ class SearchSpace(SpaceDefinition):
                 raise SpaceError(f"Space {self.name!r} has a point {name!r} that is not in it: {error}") from error
 
     def named_spec(self, name: str) -> SubDiTSpec:
-        """A named point; raises `SpecError` with the names there are."""
+        """A named point; raises `SpecError` that lists the names."""
         if name not in self.named:
             raise SpecError(f"Space {self.name!r} has no point named {name!r}; it has {', '.join(self.named)}.")
         return self.named[name]
 
     def values(self, spec: SubDiTSpec) -> dict[str, int]:
-        """The spec as one value per column; raises `SpecError` where it has other dimensions than the space."""
+        """The values of a spec by column; raises `SpecError` where it has other dimensions than the space."""
         values, own = spec.values, dict.fromkeys(column.dimension for column in self.columns)
         if strange := set(values) ^ {dimension.name for dimension in own}:
             name = sorted(strange)[0]
@@ -56,7 +56,7 @@ class SearchSpace(SpaceDefinition):
         }
 
     def spec(self, values: Mapping[str, int]) -> SubDiTSpec:
-        """The spec with these values, the reverse of `values`; raises `SpecError` where one is not in the space."""
+        """The reverse of `values`; raises `SpecError` where a value is not in the space."""
         if strange := set(self.dimensions) ^ set(values):
             label = sorted(strange)[0]
             what = "lack" if label in self.dimensions else "have an unknown"
@@ -68,7 +68,7 @@ class SearchSpace(SpaceDefinition):
         return self.check(SubDiTSpec.of_values(self.name, joined))
 
     def check(self, spec: SubDiTSpec) -> SubDiTSpec:
-        """Return the spec if it is a point of this space; raises `SpecError` that names the value that is not."""
+        """Return the spec; raises `SpecError` that names the wrong value where the spec is not in this space."""
         if spec.space != self.name:
             raise SpecError(
                 f"The spec {spec.hash} is of space {spec.space!r}, not of {self.name!r}; use one of this space."
@@ -80,7 +80,7 @@ class SearchSpace(SpaceDefinition):
         return spec
 
     def encode(self, specs: Iterable[SubDiTSpec]) -> EncodedSpecs:
-        """Specs to an array of shape (n, dimensions) of value indices; raises `SpecError` on a foreign spec."""
+        """Specs to an array of shape (n, dimensions); raises `SpecError` on a spec of another space."""
         values = (self.values(self.check(spec)).values() for spec in specs)
         rows = [[column.values.index(value) for column, value in zip(self.columns, row, strict=True)] for row in values]
         return np.asarray(rows, dtype=np.int64).reshape(-1, len(self.columns))
@@ -93,12 +93,12 @@ class SearchSpace(SpaceDefinition):
         ]
 
     def sample(self, rng: np.random.Generator, count: int) -> EncodedSpecs:
-        """`count` specs drawn uniformly with replacement, encoded."""
+        """Draw `count` encoded specs uniformly with replacement."""
         sizes = [len(column.values) for column in self.columns]
         return rng.integers(0, sizes, size=(count, len(sizes)), dtype=np.int64)
 
     def enumerate(self, start: int = 0, stop: int | None = None) -> EncodedSpecs:
-        """Specs number `start` to `stop` of the space in lexicographic order, encoded."""
+        """The encoded specs number `start` to `stop` of the space, in lexicographic order."""
         sizes = [len(column.values) for column in self.columns]
         numbers = np.arange(start, self.size if stop is None else min(stop, self.size))
         return np.stack(np.unravel_index(numbers, sizes), axis=1).astype(np.int64)

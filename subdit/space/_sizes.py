@@ -1,8 +1,8 @@
-"""Sizes in closed form: parameters, FLOPs and bytes of weights of every component, without building one.
+"""Parameters, FLOPs and bytes of weights of every component, in closed form.
 
-Every component is a few weight matrices, each applied at some number of positions, some vectors, and attention between
-queries and keys. FLOPs follow torch.utils.flop_counter: a multiply-add is two, and matrix products, convolutions and
-attention count, elementwise work does not. All are of one forward of one image.
+A component has a few weight matrices, each applied at a number of positions, some vectors, and attention between
+queries and keys. FLOPs follow torch.utils.flop_counter: a multiply-add counts as two. Matrix products, convolutions and
+attention count, elementwise operations do not. All figures are of one forward pass of one image.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from subdit.space._search_space import EncodedSpecs
 from subdit.space._search_space import SearchSpace
 
 PRECISIONS = ("fp32", "fp16", "int8", "palette4")
-"""How weights may be stored, see `WeightSizes.bytes`."""
+"""Precisions that weights may be stored in, see `WeightSizes.bytes`."""
 
 
 @dataclass(frozen=True)
 class WeightSizes:
-    """What decides how large a model's weights are when stored.
+    """What the stored size of a model's weights depends on.
 
     Attributes:
-        matrix_params: numbers in the weight matrices of linears and convolutions.
+        matrix_params: numbers in the weight matrices of linear layers and convolutions.
         vector_params: all other parameters: biases, norms, modulation tables.
         matrices: number of those matrices.
-        output_channels: rows of those matrices, all together.
+        output_channels: number of rows of all those matrices.
     """
 
     matrix_params: int
@@ -60,17 +60,17 @@ class WeightSizes:
         return WeightSizes(*(mine * times for mine in astuple(self)))
 
     def bytes(self, precision: str) -> int:
-        """Bytes of the stored weights, file headers apart.
+        """Bytes of the stored weights, without file headers.
 
-        - fp32, fp16: every number at that width.
-        - int8: matrices in one byte a number with a float32 scale for each output channel; vectors in float32.
-        - palette4: matrices as 4-bit indices into 16 float16 values of their own; vectors in float16.
+        - fp32, fp16: every number in that format.
+        - int8: one byte for each number of a matrix, and a float32 scale for each output channel; vectors in float32.
+        - palette4: a 4-bit index for each number of a matrix, into 16 float16 values per matrix; vectors in float16.
         """
         return int(stored_bytes(precision, *astuple(self)))
 
 
 def stored_bytes(precision: str, matrix_params: Any, vector_params: Any, matrices: Any, output_channels: Any) -> Any:
-    """`WeightSizes.bytes`, of whole numbers or of arrays of them."""
+    """`WeightSizes.bytes` of whole numbers, or of arrays of them."""
     match precision:
         case "fp32":
             return 4 * (matrix_params + vector_params)
@@ -128,7 +128,7 @@ def _plain_operations(space: SearchSpace, component: Component) -> Operations:
         case "downsample":
             return Operations((Matrix(4 * width, width, tokens // 4, bias=False),))
         case "upsample":
-            # Each coarse token gives four fine ones: four times as many positions at a quarter of the inputs.
+            # Each coarse token gives four fine ones: four times the positions, at a quarter of the inputs.
             return Operations((Matrix(4 * width, width, tokens, bias=False),), int(space.down_up_skip))
         case "skip_fusion":
             return Operations((Matrix(2 * width, width, tokens),))
@@ -145,11 +145,11 @@ def _operations(space: SearchSpace, component: Component) -> Operations:
     return operations
 
 
-# Of one component ---------------------------------------------------------------------------------------------------
+# One component ------------------------------------------------------------------------------------------------------
 
 
 def component_weights(space: SearchSpace, component: Component) -> WeightSizes:
-    """What decides the stored size of one component."""
+    """What the stored size of one component depends on."""
     operations = _operations(space, component)
     return WeightSizes(
         matrix_params=sum(matrix.inputs * matrix.outputs for matrix in operations.matrices),
@@ -165,34 +165,34 @@ def component_params(space: SearchSpace, component: Component) -> int:
 
 
 def component_flops(space: SearchSpace, component: Component) -> int:
-    """FLOPs of one component on one image, attention included: for each pair two products of `head_dim` numbers."""
+    """FLOPs of one component on one image; each attended pair takes two products of `head_dim` numbers."""
     operations = _operations(space, component)
     products = sum(2 * matrix.positions * matrix.inputs * matrix.outputs for matrix in operations.matrices)
     return products + 4 * space.head_dim * operations.attended
 
 
-# Of whole sub-DiTs --------------------------------------------------------------------------------------------------
+# Whole sub-DiTs -----------------------------------------------------------------------------------------------------
 
 
 def count_params(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.int64]:
-    """Parameters of specs (n, dimensions): shape (n,), text projections in, text encoders out."""
+    """Parameters of specs (n, dimensions), shape (n,), with text projections and without text encoders."""
     return _total(space, encoded, component_params)
 
 
 def count_flops(space: SearchSpace, encoded: EncodedSpecs) -> npt.NDArray[np.int64]:
-    """FLOPs of one step on one image of specs (n, dimensions): shape (n,), text encoders out."""
+    """FLOPs of one step on one image of specs (n, dimensions), shape (n,), without text encoders."""
     return _total(space, encoded, component_flops)
 
 
 def components_up_to(space: SearchSpace, max_params: int | None) -> tuple[Component, ...]:
-    """Components of any sub-DiT of at most `max_params` parameters, in the order of `all_components`; exact.
+    """Components of all sub-DiTs with at most `max_params` parameters, in the order of `all_components`.
 
-    None is no limit. Empty where no sub-DiT is that small.
+    None means no limit. The result is exact, and empty where no sub-DiT is that small.
     """
     if max_params is None:
         return all_components(space)
-    # The smallest sub-DiT that has a component has the smallest value of every dimension that does not make it: nothing
-    # has fewer parameters with more of anything.
+    # The smallest sub-DiT with a component has the smallest value of every dimension that the component does not depend
+    # on, as a larger value never has fewer parameters.
     labels = list(space.dimensions)
     makers = {frozenset(column.label for column in place.columns(space)) | {"width"} for place in places(space)}
     rows = [
@@ -219,5 +219,5 @@ def _total(
 
 @cache
 def _each(space: SearchSpace, size_of: Callable[[SearchSpace, Component], int]) -> npt.NDArray[np.float64]:
-    # In double precision the sums are exact up to 2^53, about 9e15; the largest space stays below 1e14.
+    # Sums in double precision are exact up to 2^53, about 9e15. Those of the largest space are below 1e14.
     return np.asarray([size_of(space, component) for component in all_components(space)], dtype=np.float64)

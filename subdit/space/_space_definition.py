@@ -1,4 +1,4 @@
-"""What a search space states: the values of each elastic dimension, and what all of its sub-DiTs have in common."""
+"""The fields of a search space: the values of each elastic dimension, and what is fixed for all of its sub-DiTs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from subdit.space._dimensions import known_dimensions
 from subdit.space._spec import SubDiTSpec
 
 PIPELINE_PARTS = ("text_encoder", "decoder")
-"""Models that a picture may take beside the DiT, each once."""
+"""Models that a picture may need beside the DiT, each run once."""
 
 MOST, MOST_LATENT, MOST_VALUES = 65_536, 1024, 16
-"""Largest number, largest latent, most values of a dimension: beyond them closed forms leave 64 bits, lists seconds."""
+"""Largest number, largest latent, most values of a dimension. Beyond them closed forms overflow 64 bits, or listing a
+space takes more than seconds."""
 
 SPACE_SUFFIXES = (".yaml", ".yml")
-"""Of space files."""
+"""Suffixes of space files."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -40,7 +41,7 @@ class TextInput:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of encoded specs: a dimension, of one stage (empty where a sub-DiT has one value), and its values."""
+    """A column of encoded specs: a dimension, its stage (empty where a sub-DiT has one value), and its values."""
 
     label: str
     dimension: Dimension
@@ -50,16 +51,16 @@ class Column:
 
 @dataclass(frozen=True)
 class SpaceDefinition:
-    """The values of each elastic dimension, and what all sub-DiTs of a space have in common.
+    """The values of each elastic dimension, and what is fixed for all sub-DiTs of a space.
 
     The paper (SnapGen++, arXiv 2601.08303) is elastic in width alone; depth, FFN ratio, B, r and KV compression are
-    this project's extension. Raises `SpaceError` where the values cannot exist together.
+    this project's extension. Raises `SpaceError` where values contradict each other.
 
     Attributes:
-        name: what the command line and every file call it.
-        latent_size: height and width of the latent the model denoises.
+        name: its name on the command line and in every file.
+        latent_size: height and width of the latent that the model denoises.
         latent_channels: channels of that latent.
-        patch_size: side of a patch; tokens per side in Down and Up are latent_size / patch_size, in Middle half of it.
+        patch_size: side of a patch. Down and Up have latent_size / patch_size tokens per side, Middle has half of that.
         widths: hidden widths, ascending; the last one is the full width.
         depths: per stage (down, middle, up) the block counts, ascending.
         ffn_ratios: per stage the FFN ratios, ascending.
@@ -75,10 +76,10 @@ class SpaceDefinition:
         rope_theta: base of the rotary position embedding.
         down_up_skip: whether tokens that leave Down are mixed in where Up begins (Hourglass DiT; the paper has none).
         named: the named points, each a spec of this space.
-        pipeline: what a picture takes beside the DiT, of `PIPELINE_PARTS`; empty where latents are pixels and the text
-            encoder is a look-up in a table.
-        example_prompt: a prompt that its text encoders read, for commands that are printed.
-        extra: name and values, as those above, of each further elastic dimension, see `register_dimension`.
+        pipeline: models that a picture needs beside the DiT, of `PIPELINE_PARTS`; empty where latents are pixels and
+            the text encoder is a look-up in a table.
+        example_prompt: a prompt that its text encoders can read, for printed commands.
+        extra: name and values of each further elastic dimension, see `register_dimension`.
     """
 
     name: str
@@ -130,7 +131,7 @@ class SpaceDefinition:
             self._refuse(f"has down_up_skip {self.down_up_skip!r}; it must be true or false")
 
     def _check_sizes(self) -> None:
-        """What is one number each."""
+        """The fields that are one number each."""
         sizes = ("latent_channels", "patch_size", "head_dim", "full_heads", "kv_heads", "text_width", "time_width")
         for label, most in (("latent_size", MOST_LATENT), *((size, MOST) for size in sizes)):
             value = getattr(self, label)
@@ -153,7 +154,7 @@ class SpaceDefinition:
                 self._refuse(f"has the text input {given}; both must be whole numbers from 1 to {MOST}")
 
     def _check_values(self) -> None:
-        """What is a list of values each."""
+        """The fields that are a list of values each."""
         names = [name for name, _ in self.extra]
         registered = set(known_dimensions()) - {dimension.name for dimension in DIMENSIONS}
         if strange := [name for name in names if name not in registered or names.count(name) > 1]:
@@ -190,7 +191,7 @@ class SpaceDefinition:
             if self.grid % stride:
                 self._refuse(f"compresses {grid} by {stride} per side, which does not come out even")
 
-    # What follows from the fields -----------------------------------------------------------------------------------
+    # Derived from the fields ----------------------------------------------------------------------------------------
 
     @property
     def grid(self) -> int:
@@ -238,7 +239,7 @@ class SpaceDefinition:
 
     @property
     def dimensions(self) -> dict[str, tuple[int, ...]]:
-        """Name and values of each elastic dimension, one for each stage that has its own, in the order of `columns`."""
+        """Values of each elastic dimension by name, one entry per stage that has its own, in the order of `columns`."""
         return {column.label: column.values for column in self.columns}
 
     @property

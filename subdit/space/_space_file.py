@@ -1,4 +1,4 @@
-"""Spaces as files: everything that a `SearchSpace` states, in YAML, and as a dictionary of the same keys."""
+"""Spaces as YAML files, and as dictionaries of the same keys."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ _COMMENTS = {
     "example_prompt": "A prompt for the commands that are printed.",
     "extra": "Values of each dimension that a plug-in registers.",
 }
-"""A line on each key, for people who edit the file."""
+"""The comment on each key, for people who edit the file."""
 
 
 def space_to_dict(space: SearchSpace) -> dict[str, Any]:
-    """Everything that a space states, under the keys of a space file; JSON has it too."""
+    """All fields of a space under the keys of a space file; JSON can hold it."""
     values = {entry.name: getattr(space, entry.name) for entry in fields(space)}
     staged = {key: dict(zip(STAGES, map(list, values[key]), strict=True)) for key in _STAGED}
     listed = {key: list(values[key]) for key in _LISTS}
@@ -63,7 +63,7 @@ def space_to_dict(space: SearchSpace) -> dict[str, Any]:
 
 
 def space_hash(space: SearchSpace) -> str:
-    """Ten hexadecimal digits that tell apart spaces of one name: of everything that a space states."""
+    """Ten hexadecimal digits, the hash of all fields of a space; they tell apart spaces of one name."""
     text = json.dumps(space_to_dict(space), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -71,7 +71,7 @@ def space_hash(space: SearchSpace) -> str:
 def space_from_dict(values: Any, where: str) -> SearchSpace:
     """The reverse of `space_to_dict`.
 
-    Raises `SpaceError` that begins with `where` and names the key, or the values that cannot exist together.
+    Raises `SpaceError` that begins with `where`, and names the wrong key or the values that contradict each other.
     """
     entries = {entry.name: entry for entry in fields(SearchSpace)}
     values = _mapping(values, where)
@@ -105,7 +105,7 @@ def _read_points(values: Mapping[str, Any], where: str) -> dict[str, SubDiTSpec]
         at_point = f"{where}, at 'named: {point}',"
         entries = _mapping(stated, at_point)
         if "space" in entries:
-            raise SpaceError(f"{at_point} has a key 'space'; leave it out, as the file's name says it.")
+            raise SpaceError(f"{at_point} has a key 'space'; leave it out, as the file's 'name' says it.")
         try:
             points[point] = SubDiTSpec.from_dict({**entries, "space": values["name"]})
         except SpecError as error:
@@ -114,13 +114,13 @@ def _read_points(values: Mapping[str, Any], where: str) -> dict[str, SubDiTSpec]
 
 
 def read_space(path: Path) -> SearchSpace:
-    """The space in a YAML file; raises `SpaceError` where it is missing, no space file, or cannot exist."""
+    """The space in a YAML file; raises `SpaceError` where it is missing, is no space file, or contradicts itself."""
     values = read_yaml(path, what="space file", example="'subdit spaces new'", error=SpaceError)
     return space_from_dict(values, f"The space file {path}")
 
 
 def space_to_yaml(space: SearchSpace, *, header: str = "") -> str:
-    """A space file with a comment on each key; `header` is a comment on top."""
+    """The text of a space file with a comment on each key; `header` is a comment at its top."""
     lines = [f"# {line}".rstrip() for line in header.splitlines()]
     for key, value in space_to_dict(space).items():
         if key == "extra" and not value:
@@ -131,9 +131,9 @@ def space_to_yaml(space: SearchSpace, *, header: str = "") -> str:
 
 
 def _mapping(value: Any, where: str, *, keys: tuple[str, ...] | None = None) -> dict[str, Any]:
-    """The mapping; raises `SpaceError` where it is none, or has other keys than those."""
+    """The mapping; raises `SpaceError` where it is none, or where its keys are not `keys`."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise SpaceError(f"{where} is no mapping of names to values; look at what 'subdit spaces new' writes.")
+        raise SpaceError(f"{where} is no mapping of names to values; compare it with what 'subdit spaces new' writes.")
     if keys is not None and set(value) != set(keys):
         raise SpaceError(f"{where} has the keys {', '.join(value) or 'none'}; it needs {', '.join(keys)}.")
     return dict(value)

@@ -1,4 +1,4 @@
-"""Finding a space: by the name of a built-in one, in a file, or in what something made from it has kept of it."""
+"""Finding a space: by name, in a space file, or in the record that a file made from it keeps."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _BUILT_IN = ("digits", "mid-256", *_mobile.presets(), "paper")
 _met: dict[str, SearchSpace] = {}
 
 SpaceLike = SearchSpace | str | os.PathLike[str]
-"""A space, the name of one, or a space file."""
+"""A space, its name, or a space file."""
 
 
 def space_names() -> tuple[str, ...]:
-    """Names of the search spaces there are: the built-in ones, then those met in this process."""
+    """Names of all search spaces: the built-in ones, then those registered in this process."""
     return (*_BUILT_IN, *_met)
 
 
 def get_space(space: SpaceLike) -> SearchSpace:
-    """The space of that name, or in that file; raises `SpaceError` with the names there are.
+    """The space of that name or in that file; raises `SpaceError` that lists the names.
 
-    A text that ends in .yaml or .yml is a file, any other a name. `mobile-1k-D-M-U` is `mobile-1k` with D, M and U
+    A text that ends in .yaml or .yml is a file, any other text a name. `mobile-1k-D-M-U` is `mobile-1k` with D, M and U
     layers in the down, middle and up stages; M is even.
     """
     if isinstance(space, SearchSpace):
@@ -45,7 +45,7 @@ def get_space(space: SpaceLike) -> SearchSpace:
 
 
 def named_space(name: str) -> SearchSpace:
-    """As `get_space`, of a name alone: what names a space in an artefact must not make it read a file."""
+    """`get_space` of a name alone: the name in an artefact must not read a file."""
     found = _met.get(name) or built_in_space(name)
     if found is None:
         raise SpaceError(
@@ -56,11 +56,11 @@ def named_space(name: str) -> SearchSpace:
 
 
 def register_space(space: SearchSpace) -> SearchSpace:
-    """Make the space the one that specs of its name are points of, in this process; returns it.
+    """Register the space under its name in this process, so that specs of that name are its points; returns it.
 
-    What opens a space file, a run, or a checkpoint calls it. The space needs a point named `full`, the largest in
-    width, depth and FFN ratio, which is the network that the supernet holds. Raises `SpaceError` where that is missing,
-    or a space of the same name and other content is built in or was met before.
+    Whatever opens a space file, a run or a checkpoint calls this. The space needs a point named `full`, the largest in
+    width, depth and FFN ratio: it is the network that the supernet holds. Raises `SpaceError` where that point is
+    missing, or where a space of that name with other content is built in or registered.
     """
     known = _met.get(space.name) or built_in_space(space.name)
     if known == space:
@@ -78,7 +78,7 @@ def register_space(space: SearchSpace) -> SearchSpace:
 
 @cache
 def built_in_space(name: str) -> SearchSpace | None:
-    """The built-in space of that name, None where there is none."""
+    """The built-in space of that name, or None."""
     layers = _mobile.layers_of(name)
     if name not in _BUILT_IN and layers is None:
         return None
@@ -87,58 +87,58 @@ def built_in_space(name: str) -> SearchSpace | None:
 
 
 def space_argument(space: SearchSpace) -> str:
-    """What stands for the space in a command that is printed: its name, or a file named like it."""
+    """The argument for the space in a printed command: its name, or a file of that name."""
     return space.name if built_in_space(space.name) == space else f"{space.name}{SPACE_SUFFIXES[0]}"
 
 
 def models_id(space: SearchSpace) -> str:
-    """What spaces with the same sub-DiTs share: the name, and a hash where there is no built-in space with them.
+    """An id that spaces with the same sub-DiTs share: the name, with a hash where no built-in space has them.
 
-    Named points, pipeline and prompt may differ, so what was measured stays valid where these are edited.
+    Named points, pipeline and prompt may differ, so measurements stay valid when these are edited.
     """
     own, known = models_hash(space), built_in_space(space.name)
     return space.name if known is not None and models_hash(known) == own else f"{space.name}-{own}"
 
 
 def models_hash(space: SearchSpace) -> str:
-    """As `space_hash`, without named points, pipeline and prompt."""
+    """`space_hash` without named points, pipeline and prompt."""
     return space_hash(replace(space, named={}, pipeline=(), example_prompt=""))
 
 
 def rename_space(space: SearchSpace, name: str) -> SearchSpace:
-    """The same space under another name; raises `SpaceError` where a space cannot have it."""
+    """The same space under another name; raises `SpaceError` where that is no name for a space."""
     return replace(space, name=name, named={key: replace(spec, space=name) for key, spec in space.named.items()})
 
 
 def space_record(space: SearchSpace) -> dict[str, Any]:
-    """What files keep of the space that they were made from: name, content hash and content."""
+    """The record of a space in files made from it: name, content hash and content."""
     return {"space": space.name, "space_hash": space_hash(space), "space_definition": space_to_dict(space)}
 
 
 def recorded_space(record: Mapping[str, Any], where: str) -> SearchSpace:
-    """The space that a file keeps; a name alone, which earlier versions wrote, is the space of that name.
+    """The space of a record; a name alone, which earlier versions wrote, is the space of that name.
 
-    Raises `SpaceError` that begins with `where`: there is no such space, or the content is damaged.
+    Raises `SpaceError`: there is no such space, or the content is damaged; then the sentence begins with `where`.
     """
     if record.get("space_definition") is None:
         return named_space(str(record.get("space")))
     space = space_from_dict(record["space_definition"], f"{where}, at 'space_definition',")
     own = space_hash(space)
     if (space.name, own) != (record.get("space"), record.get("space_hash") or own):
-        raise SpaceError(f"{where} names another space than the one that it holds; make it again.")
+        raise SpaceError(f"{where} names one space and holds another; make it again.")
     return space
 
 
 def _check_full(space: SearchSpace) -> SearchSpace:
-    """The space, if it has a point `full` that holds all of its sub-DiTs; raises `SpaceError` otherwise."""
+    """The space; raises `SpaceError` where it has no point `full` that holds all of its sub-DiTs."""
     if "full" not in space.named:
-        raise SpaceError(f"Space {space.name!r} has no point named 'full', which its supernet would be; name one.")
+        raise SpaceError(f"Space {space.name!r} has no point named 'full', the network of its supernet; add it.")
     full = space.values(space.named["full"])
     for column in space.columns:
         label, largest = column.label, column.values[-1]
         if column.dimension.is_nested and full[label] < largest:
             raise SpaceError(
                 f"Space {space.name!r} has a point 'full' with {label} {full[label]}, which cannot hold {label} "
-                f"{largest}; full is the largest."
+                f"{largest}; give 'full' the largest value."
             )
     return space

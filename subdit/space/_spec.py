@@ -1,4 +1,4 @@
-"""`SubDiTSpec`: one point of a search space, the one thing that travels from search to distillation, export, report."""
+"""`SubDiTSpec`: one point of a search space, which search hands to distillation, export and report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from subdit.space._dimensions import known_dimensions
 
 @dataclass(frozen=True, order=True)
 class SubDiTSpec:
-    """Architecture of one sub-DiT; the fields but `space` are values of elastic dimensions.
+    """Architecture of one sub-DiT; all fields but `space` are values of elastic dimensions.
 
     Attributes:
         space: name of the search space the spec is a point of.
@@ -29,7 +29,7 @@ class SubDiTSpec:
         bna_blocks: strips B of blockwise neighbourhood attention in the (down, up) stages.
         bna_radius: radius r, in strips, of blockwise neighbourhood attention in the (down, up) stages.
         kv_compression: stride per side of the global branch's convolution on keys and values.
-        extra: name and value of each registered dimension that the space has, by name.
+        extra: name and value of each registered dimension that the space has, sorted by name.
     """
 
     space: str
@@ -51,7 +51,7 @@ class SubDiTSpec:
 
     @property
     def values(self) -> dict[str, Value]:
-        """Its values by the names of their dimensions."""
+        """Values by the names of their dimensions."""
         return {dimension.name: getattr(self, dimension.name) for dimension in DIMENSIONS} | dict(self.extra)
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,13 +63,13 @@ class SubDiTSpec:
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
     def to_cells(self) -> dict[str, str]:
-        """Its values as cells of a table, by the names of their columns."""
+        """Values as cells of a table, by the names of their columns."""
         known = known_dimensions()
         return {name: known[name].write(value) for name, value in self.values.items()}
 
     @property
     def hash(self) -> str:
-        """Ten hexadecimal digits that name this spec in files and tables."""
+        """Ten hexadecimal digits, the name of this spec in files and tables."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:10]
 
     def __str__(self) -> str:
@@ -94,7 +94,7 @@ class SubDiTSpec:
 
     @classmethod
     def from_json(cls, text: str) -> SubDiTSpec:
-        """Read canonical or ordinary JSON; raises `SpecError` on anything that is not a spec."""
+        """Read canonical or other JSON; raises `SpecError` where it is no spec."""
         try:
             values = json.loads(text)
         except ValueError as error:
@@ -120,7 +120,7 @@ class SubDiTSpec:
 
 
 def spec_columns() -> tuple[str, ...]:
-    """Names of the columns that tables may have for specs: `SubDiTSpec.to_cells` has those of one."""
+    """Names of all columns that tables may have for specs; `SubDiTSpec.to_cells` gives those of one spec."""
     return tuple(known_dimensions())
 
 

@@ -68,7 +68,7 @@ def test_profiles_of_two_spaces_of_one_name_are_told_apart() -> None:
     with pytest.raises(ProfileError, match="another space that is named 'digits' too"):
         LatencyEstimator(made, dataclasses.replace(get_space("digits"), text_width=80))
     record = {**space_record(one), "space_hash": "0" * 10}
-    with pytest.raises(ProfileError, match="cannot be read: .* names another space than the one that it holds"):
+    with pytest.raises(ProfileError, match="cannot be read: .* names one space and holds another"):
         profile_from_dict(dataclasses.replace(made, **record).to_dict(), "It")
 
 

@@ -192,7 +192,7 @@ def test_two_spaces_of_one_name_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=f"another space named 'told-apart' .{space_hash(one)}, not {space_hash(other)}"):
         start_run(run, other)
     run.space.write_text(space_to_yaml(other))
-    with pytest.raises(RunError, match="was changed after the run was made"):
+    with pytest.raises(RunError, match="was changed after the run began"):
         run_space(run)
 
 
@@ -211,7 +211,7 @@ def test_a_name_in_an_artefact_reads_no_file(tmp_path: Path) -> None:
 def test_a_record_of_another_content_is_refused() -> None:
     record = space_record(DIGITS)
     for damaged in ({**record, "space": "mars"}, {**record, "space_hash": "0" * 10}):
-        with pytest.raises(SpaceError, match="names another space than the one that it holds"):
+        with pytest.raises(SpaceError, match="names one space and holds another"):
             recorded_space(damaged, "The kit")
 
 

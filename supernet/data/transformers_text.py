@@ -20,6 +20,11 @@ import torch
 
 from subdit.core.errors import DataError
 from subdit.space import TextInput
+from supernet.data.saved_model import reason
+from supernet.data.saved_model import refuse_config_file
+from supernet.data.saved_model import refuse_numbers
+from supernet.data.saved_model import refuse_size
+from supernet.data.saved_model import weight_sizes
 from supernet.data.text_encoder import PLAIN_TEMPLATE
 from supernet.data.text_encoder import PRECISION
 from supernet.data.text_encoder import EncodedText
@@ -134,23 +139,26 @@ def load_transformers_text(
     folder = Path(argument)
     if precision not in PRECISIONS:
         raise DataError(f"Text encoders do not compute in {precision!r}; choose one of {', '.join(PRECISIONS)}.")
+    # Not asked for on a terminal either: code that lies beside the weights.
+    local = {"local_files_only": True, "trust_remote_code": False}
+    refuse_config_file(folder)
+    tensors, elements = weight_sizes(folder)
     try:
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
         with _silence():
+            config = AutoConfig.from_pretrained(str(folder), **local)
+            refuse_numbers(config.to_dict(), folder, tensors=tensors)
+            refuse_size(lambda: _made(config), folder, elements=elements)
             model, told = _model_class(config).from_pretrained(
-                str(folder),
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                dtype=PRECISIONS[precision],
+                str(folder), use_safetensors=True, output_loading_info=True, dtype=PRECISIONS[precision], **local
             )
-        tokenizer = AutoTokenizer.from_pretrained(str(_tokenizer_folder(folder)), local_files_only=True)
-    # Of a tokenizer that needs a package which is not there, an ImportError.
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError) as error:
-        said = str(error).strip().partition("\n")[0].rstrip(". ")
+        tokenizer = AutoTokenizer.from_pretrained(str(_tokenizer_folder(folder)), **local)
+    except DataError:
+        raise
+    # Files of a stranger may make anything raise anything; a tokenizer whose package is missing is an ImportError.
+    except Exception as error:
         raise DataError(
-            f"The text encoder at {folder} cannot be loaded ({said}); name a folder that transformers saved, with the "
-            "tokenizer in it or in a folder 'tokenizer' in or beside it."
+            f"The text encoder at {folder} cannot be loaded ({reason(error)}); name a folder that transformers saved, "
+            "with the tokenizer in it or in a folder 'tokenizer' in or beside it."
         ) from error
     if missing := sorted(key for key in told["missing_keys"] if not key.startswith(UNUSED)):
         raise DataError(f"The weights at {folder} lack {missing[0]!r} of {type(model).__name__}; name whole weights.")
@@ -170,12 +178,13 @@ def load_transformers_text(
             device=torch_device(device),
             precision=precision,
         )
+    except DataError:
+        raise
     # The empty prompt is encoded there: of a model of pictures, or of a tokenizer of another model, it cannot be.
-    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-        said = str(error).strip().partition("\n")[0].rstrip(". ")
+    except Exception as error:
         raise DataError(
-            f"The model {type(model).__name__} at {folder} gives no tokens for what its tokenizer reads ({said}); name "
-            "a text encoder with its own tokenizer."
+            f"The model {type(model).__name__} at {folder} gives no tokens for what its tokenizer reads "
+            f"({reason(error)}); name a text encoder with its own tokenizer."
         ) from error
 
 
@@ -205,6 +214,14 @@ def _model_class(config: Any) -> Any:
         # Of T5 and its kin the encoder alone.
         return transformers.AutoModelForTextEncoding
     return transformers.AutoModel
+
+
+def _made(config: Any) -> Any:
+    """The model that `from_pretrained` makes for a configuration, untrained."""
+    model_class = _model_class(config)
+    if hasattr(model_class, "from_config"):
+        return model_class.from_config(config)
+    return model_class(config.get_text_config())
 
 
 def _tokenizer_folder(folder: Path) -> Path:

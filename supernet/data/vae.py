@@ -25,6 +25,11 @@ from supernet.data.latents import listed
 from supernet.data.picture import Pixels
 from supernet.data.picture import to_pixels
 from supernet.data.picture import to_unit_range
+from supernet.data.saved_model import reason
+from supernet.data.saved_model import refuse_config_file
+from supernet.data.saved_model import refuse_numbers
+from supernet.data.saved_model import refuse_size
+from supernet.data.saved_model import weight_sizes
 
 VAE_TRAINING = "subdit_vae.json"
 """Beside an autoencoder that `data train-vae` made: what it was trained on."""
@@ -184,22 +189,32 @@ def load_vae(
     vae_class = getattr(diffusers, name, None) if name.startswith("Autoencoder") else None
     if vae_class is None:
         raise DataError(f"The model at {folder} is of class {name!r}, which is no autoencoder of diffusers; name one.")
+    tensors, elements = weight_sizes(folder)
     try:
-        # Weights in pickles would run what they say.
         with _silence():
+            config = vae_class.load_config(str(folder), local_files_only=True)
+            refuse_numbers(config, folder, tensors=tensors)
+            refuse_size(lambda: vae_class.from_config(config), folder, elements=elements)
+            # Weights in pickles would run what they say.
             vae, told = vae_class.from_pretrained(
                 str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
             )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        said = str(error).partition("\n")[0].rstrip(". ")
-        raise DataError(f"The VAE at {folder} cannot be loaded ({said}); name a folder of diffusers.") from error
+    except DataError:
+        raise
+    # Files of a stranger may make anything raise anything.
+    except Exception as error:
+        raise DataError(
+            f"The VAE at {folder} cannot be loaded ({reason(error)}); name a folder of diffusers."
+        ) from error
     if told["missing_keys"]:
         raise DataError(f"The VAE at {folder} lacks the weights {told['missing_keys'][0]!r}; name a whole one.")
     try:
         codec = VaeCodec(vae, path=folder.resolve(), device=device)
+    except DataError:
+        raise
     # A picture of zeros is encoded there, which autoencoders of sound, say, cannot do.
-    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-        said = str(error).strip().partition("\n")[0].rstrip(". ")
+    except Exception as error:
+        said = reason(error)
         raise DataError(f"The {name} at {folder} does not encode pictures ({said}); name another VAE.") from error
     if scaling_factor is not None or shift_factor is not None:
         given = {"scaling_factor": scaling_factor, "shift_factor": shift_factor}
@@ -225,6 +240,7 @@ def _class_name(folder: Path) -> str:
 
     if not (folder / "config.json").is_file():
         raise DataError(f"There is no VAE at {folder} (no config.json); name a folder that diffusers saved.")
+    refuse_config_file(folder)
     config = read_json(folder / "config.json", "VAE's config.json")
     return str(config.get("_class_name", "")) if isinstance(config, dict) else ""
 

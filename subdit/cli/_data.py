@@ -110,7 +110,7 @@ def _source_options(verb: _Command) -> _Command:
 )
 @click.option("--shard-size", type=click.IntRange(min=1), help="Pictures per shard; by default what is 128 MiB.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Encoded at once.")
-@click.option("--force", is_flag=True, help="Replace what the folder holds.")
+@click.option("--force", is_flag=True, help="Replace what the folder holds, but for what the same command began.")
 def encode(
     source: Path,
     space: str,

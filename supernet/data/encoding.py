@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from subdit.core.errors import DataError
+from subdit.core.errors import RunError
 from subdit.core.files import read_json
 from subdit.core.files import write_atomic
 from subdit.core.files import write_json
@@ -53,7 +54,10 @@ from supernet.data.text_encoder import absolute_reference
 from supernet.data.text_encoder import null_text
 
 ENCODING = "encoding.json"
-"""In the data set's folder, while it is encoded: what the shards depend on, and where it came from."""
+"""In the data set's folder, while it is encoded: what the shards depend on."""
+
+REPLACING = {"replacing": True}
+"""Stands in `ENCODING` while another data set is removed, which a process that comes later goes on with."""
 
 CHECKED_FROM = 64
 """Pictures of the split train from which on the latents' mean and deviation are believed before the end."""
@@ -136,32 +140,59 @@ def encode(
 
 
 def _begin(out: Path, key: Mapping[str, Any], *, force: bool) -> None:
+    """Leave in the folder what an encoding of this key began, or nothing; raises `DataError` on anything else."""
     shards = out / SHARDS
     # What a killed process was writing.
     for file in shards.glob(".*.tmp"):
         file.unlink()
-    if force:
-        for name in (MANIFEST, ENCODING, NULL_TEXT, REJECTED):
-            (out / name).unlink(missing_ok=True)
-        # Nothing but shards: the folder may be another's.
-        for file in shards.glob("*"):
-            if re.fullmatch(r"\d{6}\.(safetensors|json)", file.name):
-                file.unlink()
-    if (out / MANIFEST).exists():
+    begun = _begun(out, force=force)
+    # What was said to be replaced is, whether the one who goes on says so again or not.
+    force = force or begun == REPLACING
+    if (out / MANIFEST).exists() and not force:
         raise DataError(f"The folder {out} holds a finished data set; name another, or pass --force to replace it.")
-    if (out / ENCODING).exists():
-        begun = read_json(out / ENCODING, "begun encoding")
-        if difference := key_difference(begun, key):
-            raise DataError(
-                f"The encoding begun in {out} is another one: {difference}; ask for the same, or pass --force to "
-                "start again."
-            )
-    elif found := sorted(file.name for file in shards.glob("*")):
+    if found := sorted(file.name for file in shards.glob("*") if force or begun is None):
+        _refuse_files_of_others(shards, found, force=force)
+    if force and ((out / MANIFEST).exists() or begun is None or key_difference(begun, key)):
+        write_json(out / ENCODING, REPLACING)
+        _remove(out)
+    elif begun and (difference := key_difference(begun, key)):
         raise DataError(
-            f"The folder {shards} holds {found[0]!r}, which no encoding under way left; name another folder, or pass "
-            "--force to delete the shards of a data set there."
+            f"The encoding begun in {out} is another one: {difference}; ask for the same, or pass --force to start "
+            "again."
         )
     write_json(out / ENCODING, key)
+
+
+def _begun(out: Path, *, force: bool) -> Any:
+    """What `ENCODING` holds; None where it is not there, or is damaged and `force` replaces it."""
+    if not (out / ENCODING).exists():
+        return None
+    try:
+        begun = read_json(out / ENCODING, "begun encoding")
+        if not isinstance(begun, dict):
+            raise RunError(f"The begun encoding at {out / ENCODING} is damaged; pass --force to start again.")
+    except RunError:
+        if force:
+            return None
+        raise
+    return begun
+
+
+def _refuse_files_of_others(shards: Path, names: Sequence[str], *, force: bool) -> None:
+    strange = [name for name in names if not (force and re.fullmatch(r"\d{6}\.(safetensors|json)", name))]
+    if strange:
+        raise DataError(
+            f"The folder {shards} holds {strange[0]!r}, which no encoding under way left; name another folder, or pass "
+            "--force to delete the shards of a data set there."
+        )
+
+
+def _remove(out: Path) -> None:
+    # The manifest first: without it there is no data set.
+    for name in (MANIFEST, NULL_TEXT, REJECTED):
+        (out / name).unlink(missing_ok=True)
+    for file in sorted((out / SHARDS).glob("*")):
+        file.unlink()
 
 
 def _write_null_text(out: Path, encoders: Sequence[TextEncoder], dtype: str) -> str:

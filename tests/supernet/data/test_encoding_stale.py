@@ -82,13 +82,25 @@ def test_a_source_that_changes_meanwhile_is_refused(models: Path, pictures: Path
 def test_a_finished_data_set_is_not_overwritten(models: Path, pictures: Path, tmp_path: Path) -> None:
     made(models, pictures, tmp_path / "data")
     before = content(tmp_path / "data")
-    with pytest.raises(DataError, match="--force"):
+    with pytest.raises(DataError, match="holds a finished data set"):
         made(models, pictures, tmp_path / "data")
     assert content(tmp_path / "data") == before
     made(models, pictures, tmp_path / "data", force=True)
     assert content(tmp_path / "data") == before
     with Run(tmp_path / "data").lock(), pytest.raises(RunError, match="in use"):
         made(models, pictures, tmp_path / "data", force=True)
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '"x"', "[" * 100_000], ids=len)
+def test_a_damaged_record_of_what_was_begun_is_replaced_by_force_alone(
+    damage: str, models: Path, pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Stop):
+        made(models, pictures, tmp_path / "data", progress=stopping_after(2))
+    (tmp_path / "data" / "encoding.json").write_text(damage)
+    with pytest.raises(RunError, match="begun encoding at .* is damaged"):
+        made(models, pictures, tmp_path / "data")
+    made(models, pictures, tmp_path / "data", force=True)
 
 
 def test_files_of_others_stay(models: Path, pictures: Path, tmp_path: Path) -> None:

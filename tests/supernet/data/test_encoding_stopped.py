@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from subdit.core.errors import DataError
+from supernet.data.manifest import MANIFEST
+from tests.supernet.data.encoding_cases import CONFIG
 from tests.supernet.data.encoding_cases import ROOT
 from tests.supernet.data.encoding_cases import Stop
 from tests.supernet.data.encoding_cases import content
@@ -33,6 +40,83 @@ def test_stopped_anywhere_it_ends_the_same(models: Path, pictures: Path, tmp_pat
         assert not (tmp_path / "stopped" / "manifest.json").exists()
     assert stops >= 4
     assert content(tmp_path / "stopped") == content(tmp_path / "whole")
+
+
+class KillAtRemoval:
+    """Stops at the removal of a file below a folder, the first one or a later one, before it is done."""
+
+    def __init__(self) -> None:
+        self.folder, self.left = "", 0
+        sys.addaudithook(self)
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event == "os.remove" and self.folder and str(arguments[0]).startswith(self.folder):
+            self.left -= 1
+            if self.left < 0:
+                raise Stop
+
+    @contextlib.contextmanager
+    def at(self, number: int, folder: Path) -> Iterator[None]:
+        self.folder, self.left = str(folder), number
+        try:
+            yield
+        finally:
+            self.folder = ""
+
+
+@pytest.fixture(scope="module")
+def kill() -> KillAtRemoval:
+    # A hook stays until the process ends.
+    return KillAtRemoval()
+
+
+def test_a_replacement_that_was_stopped_is_gone_on_with(
+    kill: KillAtRemoval, models: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """Whichever file of the replaced one is the last to be removed, and without asking for a replacement again."""
+    config = replace(CONFIG, shard_examples=30)
+    made(models, pictures, tmp_path / "whole", config)
+    made(models, pictures, tmp_path / "replaced", replace(config, dtype="float32", shard_examples=7))
+    stops, finished = 0, list[bool]()
+    while True:
+        shutil.copytree(tmp_path / "replaced", tmp_path / "data")
+        try:
+            with kill.at(stops, tmp_path / "data"):
+                made(models, pictures, tmp_path / "data", config, force=True, progress=stopping_after(0))
+        except Stop:
+            pass
+        finished.append((tmp_path / "data" / MANIFEST).exists())
+        made(models, pictures, tmp_path / "data", config)
+        assert content(tmp_path / "data") == content(tmp_path / "whole")
+        shutil.rmtree(tmp_path / "data")
+        if kill.left >= 0:
+            break
+        stops += 1
+    assert stops >= 12
+    # Killed after it was said that all is replaced, and before the manifest is removed, the first of its files.
+    assert finished == [True, True, *[False] * (stops - 1)]
+
+
+def test_the_same_command_goes_on_also_where_it_replaces(models: Path, pictures: Path, tmp_path: Path) -> None:
+    """Three shards of five, and then the others: pictures of the first ones are not asked for again."""
+    made(models, pictures, tmp_path / "data")
+    whole = content(tmp_path / "data")
+    with pytest.raises(Stop):
+        made(models, pictures, tmp_path / "data", force=True, progress=stopping_after(4))
+    seen: list[float] = []
+    made(models, pictures, tmp_path / "data", force=True, progress=lambda done, total, note: seen.append(done))
+    assert seen[0] == 39
+    assert content(tmp_path / "data") == whole
+
+
+def test_what_is_not_ours_is_seen_before_anything_is_removed(models: Path, pictures: Path, tmp_path: Path) -> None:
+    made(models, pictures, tmp_path / "data")
+    before = content(tmp_path / "data")
+    (tmp_path / "data" / "shards" / "0001.tar").write_text("pictures of somebody")
+    with pytest.raises(DataError, match="holds '0001.tar'"):
+        made(models, pictures, tmp_path / "data", force=True)
+    (tmp_path / "data" / "shards" / "0001.tar").unlink()
+    assert content(tmp_path / "data") == before
 
 
 KILLED = """

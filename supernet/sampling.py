@@ -132,14 +132,18 @@ def _checkpoint(folder: Path) -> VelocityModel:
 
     from supernet.checkpoints import load_sub_dit
     from supernet.checkpoints import load_supernet
+    from supernet.model.placement import float_array
+    from supernet.model.placement import model_inputs
+    from supernet.model.placement import torch_device
 
     config = read_json(folder / "config.json", "checkpoint's config.json")
     supernet = isinstance(config, dict) and config.get("_class_name") == "ElasticDiT"
-    model = load_supernet(folder).full if supernet else load_sub_dit(folder)
+    model = (load_supernet(folder).full if supernet else load_sub_dit(folder)).to(torch_device("auto"))
 
     def velocity(*inputs: Array) -> Array:
+        x, timestep, *text = (torch.from_numpy(value) for value in inputs)
         with torch.no_grad():
-            return np.asarray(model(*(torch.from_numpy(value) for value in inputs)).numpy(), dtype=np.float32)
+            return float_array(model(*model_inputs(model, x, timestep, text)))
 
     recipe, note = read_recipe(folder)
     return VelocityModel(model.spec, recipe, velocity, read_full_record(folder), note)

@@ -36,8 +36,9 @@ class Inherited:
     @cached_property
     def _supernet(self) -> Any:
         from supernet.checkpoints import load_supernet_of
+        from supernet.model.placement import torch_device
 
-        return load_supernet_of(self._path, self.supernet_digest)
+        return load_supernet_of(self._path, self.supernet_digest).to(torch_device("auto"))
 
     @cached_property
     def _data(self) -> ValidationSet:

@@ -34,6 +34,7 @@ from subdit.cli._steps import replaced_option
     "--guidance-scale", type=click.FloatRange(min=1), help="Of the real score; default: chosen on validation."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps; auto: what there is.")
 @click.option("--force", is_flag=True, help="Distil anew over what is there.")
 def command(
     run: Path,
@@ -46,6 +47,7 @@ def command(
     no_ceiling: bool,
     guidance_scale: float | None,
     seed: int,
+    device: str,
     force: bool,
 ) -> None:
     """Distil a pick of RUN to four steps by K-DMD; interrupted, it goes on where it was when called again.
@@ -73,6 +75,7 @@ def command(
                 steps=steps, ceiling_s=ceiling(ceiling_s, no_ceiling), guidance_scale=guidance_scale, seed=seed
             ),
             force=force,
+            device=device,
             progress=progress,
         )
     made = training_records(Run(run), path.parent.name)

@@ -47,6 +47,7 @@ _HEADINGS = {
 @click.option("--features", help="What images are compared by; default: pixels of small ones, else convolutional.")
 @click.option("--data", help="A data set whose judge split is compared with; default: what the run was trained on.")
 @click.option("--vae", type=click.Path(path_type=Path), help="Where the autoencoder of the latents lies now.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps; auto: what there is.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     run: Path,
@@ -63,6 +64,7 @@ def command(
     features: str | None,
     data: str | None,
     vae: Path | None,
+    device: str,
     as_json: bool,
 ) -> None:
     """Judge sub-DiTs of RUN by their samples, against real images that nothing learned from.
@@ -98,6 +100,7 @@ def command(
             features=features,
             data=data,
             vae=vae,
+            device=device,
             progress=progress,
         )
     if as_json:

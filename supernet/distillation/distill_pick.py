@@ -46,6 +46,7 @@ from supernet.evaluation.metrics import frechet_distance
 from supernet.evaluation.samples import generate
 from supernet.few_step_adapter import ADAPTER_FILE
 from supernet.model.dit import SubDiT
+from supernet.model.placement import torch_device
 from supernet.recipe import SamplingRecipe
 
 GUIDANCE_STEPS = 14
@@ -61,6 +62,7 @@ def distill(
     few_step: FewStepConfig | None = None,
     kdmd: KDMDConfig | None = None,
     force: bool = False,
+    device: str = "auto",
     progress: ProgressCallback = no_progress,
 ) -> Path:
     """Distil a pick to four steps by K-DMD and return the folder of the distilled sub-DiT.
@@ -84,7 +86,7 @@ def distill(
     if (target / "config.json").exists() and not force:
         _refuse_distilled(run, pick, target)
     with run.lock():
-        supernet = load_supernet(run.supernet)
+        supernet = load_supernet(run.supernet).to(torch_device(device))
         data = checkpoint_data(run.supernet, supernet.space)
         digest = supernet_digest(run.supernet)
         warn_of_stale_search(run, search, digest)

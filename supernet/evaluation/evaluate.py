@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from subdit.core.errors import EvaluationError
 from subdit.core.origin import NO_PART
 from subdit.core.origin import Freshness
@@ -36,6 +38,7 @@ from supernet.evaluation.reference import Reference
 from supernet.evaluation.run_reference import default_features
 from supernet.evaluation.run_reference import run_reference
 from supernet.evaluation.samples import generate
+from supernet.model.placement import torch_device
 
 MOST_SAMPLES = 5000
 """Samples where no number is given: as many as there are judge images, and no more than this."""
@@ -59,6 +62,7 @@ def evaluate(
     data: str | Path | None = None,
     vae: Path | None = None,
     reference: Reference | None = None,
+    device: str = "auto",
     progress: ProgressCallback = no_progress,
 ) -> Evaluations:
     """Evaluate sub-DiTs of a run by samples drawn for prompts of the judge split.
@@ -83,6 +87,7 @@ def evaluate(
         data: a data set by name or folder, whose judge split is compared with; by default that which was trained on.
         vae: where the autoencoder of the latents lies now, for feature spaces of pictures.
         reference: real images to compare with, instead.
+        device: that samples are drawn on, as torch names it; "auto" is CUDA or MPS where there is one.
         progress: reports samples.
 
     Raises:
@@ -106,7 +111,7 @@ def evaluate(
     features = features or default_features(reference)
     progress(0, total, f"{features} features")
     judge = Judge(reference, make_feature_space(features, reference.train))
-    work = _Work(run, judge, digest)
+    work = _Work(run, judge, digest, torch_device(device))
     found: list[Evaluation] = []
     for model in models:
         for seed in seeds:
@@ -132,10 +137,11 @@ def evaluate(
 class _Work:
     """Evaluates what is not evaluated yet."""
 
-    def __init__(self, run: Run, judge: Judge, digest: str) -> None:
+    def __init__(self, run: Run, judge: Judge, digest: str, device: torch.device) -> None:
         self._run = run
         self._judge = judge
         self._digest = digest
+        self._device = device
 
     def evaluate(self, model: EvaluatedModel, conditions: Conditions, progress: ProgressCallback) -> Evaluation:
         """Of one model, made or read."""
@@ -144,7 +150,7 @@ class _Work:
             return replace(known, point=model.name)
         prompts = self._judge.reference.draw_prompts(conditions.samples, seed=conditions.seed)
         drawn = generate(
-            model.load(),
+            model.load().to(self._device),
             model.spec.space,
             self._judge.reference.condition(prompts),
             steps=conditions.steps or 0,

@@ -20,6 +20,7 @@ from supernet.flow_matching import velocity
 from supernet.model.dit import SubDiT
 from supernet.model.elastic import ElasticDiT
 from supernet.model.placement import model_inputs
+from supernet.model.placement import torch_device
 from supernet.training.config import TrainingConfig
 from supernet.training.optimizers import optimizers_of
 from supernet.training.optimizers import schedule
@@ -46,7 +47,7 @@ def train_alone(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = SubDiT.from_spec(space, spec) if supernet is None else supernet.extract(spec)
-    model.train()
+    model.to(torch_device(config.device)).train()
     parameters = list(model.parameters())
     optimizers = optimizers_of(model, parameters, config)
     ema = EMAModel(model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)

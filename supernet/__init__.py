@@ -1,8 +1,8 @@
-"""The supernet and its sub-DiTs as diffusers models, each imported when it is first used::
+"""The supernet and its sub-DiTs as diffusers models; each class is imported on first use:
 
-from supernet import SubDiT
+    from supernet import SubDiT
 
-model = SubDiT.from_pretrained("picks/0123456789/distilled")
+    model = SubDiT.from_pretrained("picks/0123456789/distilled")
 """
 
 from __future__ import annotations

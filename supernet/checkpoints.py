@@ -28,26 +28,21 @@ from supernet.recipe import write_recipe
 _Model = TypeVar("_Model", bound=ModelMixin)
 
 
-def load_model(path: Path) -> ElasticDiT | SubDiT:
-    """The supernet or sub-DiT saved in a folder, whichever it is, in eval mode; raises `CheckpointError`."""
-    return load_sub_dit(path) if _saved_class(path, "model") == "SubDiT" else load_supernet(path)
-
-
 def load_supernet(path: Path) -> ElasticDiT:
     """The supernet saved in a folder, in eval mode; raises `CheckpointError`."""
     return _load(ElasticDiT, path, "supernet")
 
 
 def load_supernet_of(path: Path, digest: str) -> ElasticDiT:
-    """The supernet saved in a folder, where it is still the one of this digest; raises `CheckpointError`.
+    """The supernet saved in a folder; raises `CheckpointError` if its digest is not `digest`.
 
-    What goes by a digest that it read earlier must not get weights that took the place of those meanwhile.
+    A caller that read the digest earlier must not get weights that were trained since.
     """
     supernet = load_supernet(path)
     if (now := supernet_digest(path)) != digest:
         raise CheckpointError(
             f"The supernet at {path} was trained again meanwhile ({now} instead of {digest}); run the command "
-            "again, so that all of it is of one of them."
+            "again, so that it uses one supernet throughout."
         )
     return supernet
 
@@ -66,10 +61,10 @@ def load_sub_dit(path: Path) -> SubDiT:
 def save_model(
     model: ModelMixin, folder: Path, *, recipe: SamplingRecipe = MANY_STEPS, data: DataRecord | None = None
 ) -> Path:
-    """Save a model so that a process killed at any moment leaves the whole folder or none; replaces an old one.
+    """Save a model so that a process killed at any moment leaves the whole folder or none; an old folder is replaced.
 
-    `recipe`, how the model is sampled, goes beside the weights: many steps unless it is a student. So does `data`, what
-    it was trained on.
+    Two records are written beside the weights: `recipe`, how to sample the model (many steps unless it is a student),
+    and `data`, what it was trained on.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -85,7 +80,7 @@ def save_model(
 def _load(kind: type[_Model], path: Path, what: str) -> _Model:
     saved = _saved_class(path, what)
     if saved != kind.__name__:
-        raise CheckpointError(f"The folder {path} holds a {saved}, not a {kind.__name__}; name another folder.")
+        raise CheckpointError(f"The model in {path} is of class {saved}, not {kind.__name__}; name another folder.")
     try:
         with _silent_diffusers():
             loaded, info = kind.from_pretrained(
@@ -93,13 +88,13 @@ def _load(kind: type[_Model], path: Path, what: str) -> _Model:
             )
     except SpaceError as error:
         raise CheckpointError(f"The {what} at {path} cannot be used here: {error}") from error
-    # A damaged file surfaces as whatever the reader of that part raises: safetensors, JSON, torch and diffusers errors.
+    # A damaged file raises an error of its reader: safetensors, JSON, torch or diffusers, which share no base class.
     except Exception as error:
         raise CheckpointError(f"The {what} at {path} is damaged ({_first_line(error)}); make it again.") from error
     if lora := [name for name in info["unexpected_keys"] if ".lora_" in name]:
         raise CheckpointError(
-            f"The {what} at {path} was saved with a LoRA on it ({len(lora)} tensors, as {lora[0]}); call fuse_lora() "
-            "and unload_lora() before save_pretrained()."
+            f"The {what} at {path} was saved with a LoRA on it ({len(lora)} tensors, such as {lora[0]}); call "
+            "fuse_lora() and unload_lora() before save_pretrained()."
         )
     if wrong := [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]:
         raise CheckpointError(f"The {what} at {path} does not fit its config ({wrong[0]}); make it again.")
@@ -109,7 +104,7 @@ def _load(kind: type[_Model], path: Path, what: str) -> _Model:
 
 @contextlib.contextmanager
 def _silent_diffusers() -> Iterator[None]:
-    """Keep diffusers' lists of tensors that are missing or too many off the terminal; the refusal says it."""
+    """Silence diffusers' lists of missing and unexpected tensors; the `CheckpointError` names one."""
     kept = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

@@ -26,7 +26,7 @@ ADAPTER_FILE = "few_step_lora.safetensors"
 
 
 def add_few_step_adapter(teacher: SubDiT, *, rank: int, seed: int = 0) -> None:
-    """Put a LoRA on every linear of the teacher, freeze the rest; with the adapter off the teacher is what it was."""
+    """Put a LoRA on every linear of the teacher and freeze the rest; with the adapter off, the teacher is unchanged."""
     from peft import LoraConfig
 
     targets = [name for name, module in teacher.named_modules() if isinstance(module, nn.Linear)]
@@ -34,11 +34,11 @@ def add_few_step_adapter(teacher: SubDiT, *, rank: int, seed: int = 0) -> None:
         torch.manual_seed(seed)
         teacher.requires_grad_(False)
         teacher.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), adapter_name=ADAPTER)
-    # Without an optimiser step the adapter is an identity; both modes share one set of base weights.
+    # An untrained adapter changes no output; with the adapter on and off, the base weights are the same.
 
 
 def load_few_step_adapter(teacher: SubDiT, file: Path) -> None:
-    """Put a saved adapter on the teacher, and switch it on; raises `CheckpointError` where the file is damaged."""
+    """Put a saved adapter on the teacher and switch it on; raises `CheckpointError` if the file is damaged."""
     try:
         saved = load_file(str(file))
         rank = saved[next(name for name in saved if "lora_A" in name)].shape[0]
@@ -55,13 +55,13 @@ def adapter_tensors(teacher: SubDiT) -> dict[str, Tensor]:
 
 
 def load_few_step_teacher(run: Run) -> SubDiT:
-    """The full network with its finished few-step adapter, switched on; raises `RunError` where it has none."""
+    """The full network with its few-step adapter on; raises `RunError` if that is missing or of another supernet."""
     if not (run.teacher / ADAPTER_FILE).exists():
         raise RunError(f"The run {run.path} has no few-step teacher; make one with 'subdit distill'.")
     made_from, digest = origin(run.teacher), supernet_digest(run.supernet)
     if freshness(made_from, digest) is not Freshness.FRESH:
         what = f"The few-step teacher at {run.teacher}"
-        raise RunError(stale_sentence(what, made_from, digest, "make one of the run's weights with 'subdit distill'"))
+        raise RunError(stale_sentence(what, made_from, digest, "make one from the run's weights with 'subdit distill'"))
     teacher = load_supernet(run.supernet).full
     load_few_step_adapter(teacher, run.teacher / ADAPTER_FILE)
     teacher.requires_grad_(False).eval()

@@ -40,10 +40,10 @@ def shift_sigma(sigma: Tensor, shift: float) -> Tensor:
 
 
 def resolution_shift(tokens: int) -> float:
-    """The time shift for a grid of that many tokens: 1 up to 256 of them, 3 at 4,096, in between by a power.
+    """The time shift for a grid of `tokens` tokens: 1 up to 256, 3 at 4,096, and a power law between them.
 
-    SD3 shifts by the square root of the ratio of resolutions, because more pixels of a picture hide less of it under
-    the same noise. That would be 4 at 4,096 tokens; in use there, by SD3 and by the paper, is 3.
+    SD3 shifts by the square root of the ratio of resolutions, because the same noise hides less of a picture with more
+    pixels. That would give 4 at 4,096 tokens; SD3 and the paper use 3 there.
     """
     return float(max(1.0, (tokens / 256) ** (math.log(3) / math.log(4096 / 256))))
 
@@ -51,7 +51,7 @@ def resolution_shift(tokens: int) -> float:
 def sample_sigma(count: int, *, generator: torch.Generator, shift: float = 1.0) -> Tensor:
     """Logit-normal(0, 1) sigmas (count,), shifted (SD3); stratified, one from each of `count` equally likely parts.
 
-    The marginal distribution is that of independent draws, the noise of a batch's loss is smaller.
+    The marginal distribution is that of independent draws, but the loss of a batch varies less.
     """
     parts = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
     normal = torch.special.ndtri((parts / count).clamp(1e-6, 1 - 1e-6))
@@ -59,7 +59,7 @@ def sample_sigma(count: int, *, generator: torch.Generator, shift: float = 1.0) 
 
 
 def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean over everything, in float32 at least; the flow-matching loss when the target is the velocity."""
+    """Mean over all elements, in float32 or wider; the flow-matching loss if the target is the velocity."""
     return (full_precision(prediction) - full_precision(target)).square().mean()
 
 

@@ -39,8 +39,8 @@ class VelocityModel:
         spec: which sub-DiT it is.
         recipe: how it is sampled.
         velocity: (x_t, timestep, one tensor per text encoder) to velocity, each for a batch of one.
-        data: what it was trained on, None where an earlier version did not say.
-        note: a sentence where the recipe is not the model's own, else "".
+        data: what it was trained on; None if an earlier version wrote no record.
+        note: a sentence if the model has no complete recipe of its own, else "".
     """
 
     spec: SubDiTSpec
@@ -52,7 +52,7 @@ class VelocityModel:
 
 @dataclass(frozen=True)
 class SamplingCard:
-    """What a sampler must know of an exported model: its sub-DiT, how it is sampled, what it was trained on."""
+    """What a sampler must know about an exported model: its spec, how it is sampled, what it was trained on."""
 
     spec: SubDiTSpec
     recipe: SamplingRecipe
@@ -62,19 +62,19 @@ class SamplingCard:
 def card(
     spec: SubDiTSpec, recipe: SamplingRecipe, config: Mapping[str, Any], data: DataRecord | None = None
 ) -> dict[str, Any]:
-    """The card of an exported model of that config, as JSON beside it."""
+    """The sampling card of an exported model, written as JSON beside it; `config` is the model's."""
     kept = {key: config.get(key) for key in ("space", "space_hash", "space_definition")}
     trained_on = None if data is None else data.to_dict()
     return {"spec": spec.to_dict(), "steps": recipe.steps, "shift": recipe.shift, "data": trained_on, **kept}
 
 
 def read_card(model: Path) -> SamplingCard:
-    """The card beside an exported model; raises `SampleError` where it is missing or damaged."""
+    """The card beside an exported model; raises `SampleError` if it is missing or damaged."""
     path = model.with_suffix(".json")
     if not path.is_file():
         raise SampleError(
-            f"There is no sampling card {path} beside the model, which tells space, steps and shift; copy it from "
-            "where the model was exported, or export again."
+            f"There is no sampling card {path}, which tells the model's space, steps and shift; copy it from where "
+            "the model was exported, or export again."
         )
     try:
         found = read_json(path, "sampling card")
@@ -93,8 +93,8 @@ def open_model_file(path: Path) -> VelocityModel:
     """An exported model with its card, on one thread of ONNX Runtime, LiteRT or tflite-runtime.
 
     Raises:
-        SampleError: a file of another kind, without card, damaged, or of another model than its card.
-        MissingExtraError: what runs it is not installed.
+        SampleError: the file is no exported model, is damaged, has no card, or does not fit its card.
+        MissingExtraError: no runtime for the file is installed.
     """
     if path.suffix not in _OPENERS:
         raise SampleError(
@@ -106,8 +106,8 @@ def open_model_file(path: Path) -> VelocityModel:
     expected = input_shapes(get_space(found.spec.space))
     if shapes != expected:
         raise SampleError(
-            f"The model {path} reads inputs of {_shown(shapes)}, its sampling card is of one that reads "
-            f"{_shown(expected)}; copy the card that was exported with it."
+            f"The model {path} has inputs of {_format_shapes(shapes)}, but its sampling card says "
+            f"{_format_shapes(expected)}; copy the card that was exported with it."
         )
     return VelocityModel(found.spec, found.recipe, velocity, found.data)
 
@@ -118,7 +118,7 @@ def input_shapes(space: SearchSpace) -> Shapes:
     return [latent, (1,), *((1, text.tokens, text.width) for text in space.text_inputs)]
 
 
-def _shown(shapes: Shapes) -> str:
+def _format_shapes(shapes: Shapes) -> str:
     return ", ".join("x".join(map(str, shape)) for shape in shapes)
 
 
@@ -132,7 +132,7 @@ def _open_onnx(path: Path) -> tuple[Callable[..., Array], Shapes]:
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors have no common base of their own.
+    except Exception as error:  # ONNX Runtime's errors share no base class.
         raise SampleError(f"The exported model {path} is damaged; export it again.") from error
     inputs = session.get_inputs()
     names = [entry.name for entry in inputs]

@@ -1,7 +1,7 @@
 """Data parallelism over the cores of one machine: one thread per shard of a batch, each with one intra-op thread.
 
-At the sizes that train on a laptop, an operator is too small to share between cores, and cores that wait for each other
-inside every operator stand still when another program takes one of them. Shards meet once a step.
+Operators of models that train on a laptop are too small to share between cores: the cores would wait for each other
+inside every operator, and all would wait when another program takes one core. Shards wait once a step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Result = TypeVar("_Result")
 
 
 def shard_count() -> int:
-    """Shards that this machine can run at once: torch's own number of threads."""
+    """Shards that this machine runs at once: torch's number of threads."""
     return torch.get_num_threads()
 
 
@@ -32,7 +32,7 @@ def _pool(shards: int) -> ThreadPoolExecutor:
 
 
 def run_shards(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-    """`work` on every item, each in a thread of its own; results in order. One item runs where the caller is."""
+    """Results of `work` on every item, in order; one thread per item, but a single item runs in the caller's."""
     listed = list(items)
     if len(listed) == 1:
         return [work(listed[0])]
@@ -40,9 +40,9 @@ def run_shards(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list
 
 
 def shard_slices(count: int, shards: int, device: torch.device | None = None) -> list[slice]:
-    """`count` rows in `shards` nearly equal slices, none of them empty; in one on a device that is no processor.
+    """`count` rows as `shards` nearly equal slices, none empty; as one slice on any device but the CPU.
 
-    Threads there would queue for the one device, each with a batch too small to fill it.
+    Threads would queue for a GPU, each with a batch too small to fill it.
     """
     shards = min(shards, count) if device is None or device.type == "cpu" else 1
     ends = [round(count * index / shards) for index in range(shards + 1)]
@@ -50,9 +50,9 @@ def shard_slices(count: int, shards: int, device: torch.device | None = None) ->
 
 
 def sharded_backward(loss_of: Callable[[slice], Tensor], parameters: Sequence[nn.Parameter], count: int) -> float:
-    """Gradients of a mean loss over `count` rows into `.grad`, its rows cut into one shard per core; returns the loss.
+    """Put gradients of the mean loss over `count` rows into `.grad`, with one shard of rows per core; return the loss.
 
-    `loss_of` gives the mean loss of a slice of the rows. Nothing that it calls may change state.
+    `loss_of` gives the mean loss of a slice of the rows, and must not change any state.
     """
     slices = shard_slices(count, shard_count(), parameters[0].device)
 

@@ -19,8 +19,8 @@ def save_contact_sheet(
 ) -> Path:
     """Write samples (count, channels, size, size) in [-1, 1] as one PNG, `columns` to a row.
 
-    Three channels are red, green and blue; of another number the first is drawn as dark ink on white paper. The picture
-    carries the digest `supernet` of the weights that drew it, where it is known.
+    Three channels are red, green and blue; of any other number only the first is drawn, as dark ink on white paper.
+    `supernet`, the digest of the weights if it is known, is stored in the PNG's metadata.
     """
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo

@@ -4,11 +4,11 @@
     pipeline = SubDiTPipeline(transformer=SubDiT.from_pretrained(folder), scheduler=scheduler, vae=vae)
     images = pipeline([clip_embeddings, gemma_embeddings]).images
 
-The scheduler of a checkpoint brings the shift and the number of steps that the model was made for, see
+The scheduler of a checkpoint holds the shift and the number of steps that the model was made for, see
 `supernet/recipe.py`.
 
-Text encoders stay outside: prompts come as embeddings, one tensor per encoder of the model, or None for an encoder to
-go without.
+Text encoders stay outside: prompts are given as embeddings, one tensor per encoder of the model, or None to leave that
+encoder out.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class SubDiTPipeline(DiffusionPipeline):
 
     Args:
         transformer: the sub-DiT.
-        scheduler: its `shift` is the time shift; 3 for a 4-step student and for 1024 px. A scheduler that cannot be
-            run is refused when sampling begins, since diffusers lets one be exchanged at any time.
-        vae: decodes the latents; without one a latent of 1 or 3 channels is taken to be the picture itself.
+        scheduler: its `shift` is the time shift; 3 for a 4-step student and for 1024 px. An unsupported scheduler is
+            refused when sampling begins, because diffusers lets users replace it at any time.
+        vae: decodes the latents; without one, a latent of 1 or 3 channels is taken to be the picture itself.
     """
 
     model_cpu_offload_seq = "transformer->vae"
@@ -73,20 +73,20 @@ class SubDiTPipeline(DiffusionPipeline):
         """One image per row of the embeddings.
 
         Args:
-            prompt_embeds: per text encoder (batch, its tokens, its width), or None to go without that encoder.
-            num_inference_steps: evaluations of the model, twice as many with guidance; by default what the checkpoint's
-                scheduler says, and 28 where it says nothing.
-            guidance_scale: of classifier-free guidance; 1 is none.
-            negative_prompt_embeds: the unconditional text, of the empty prompt; needed with guidance.
-            latents: the noise to start from, (batch, channels, size, size); drawn where none is given.
-            generator: draws it.
+            prompt_embeds: per text encoder (batch, its tokens, its width), or None to leave that encoder out.
+            num_inference_steps: Euler steps; each evaluates the model once, or twice with guidance. The default is the
+                number in the checkpoint's scheduler, else 28.
+            guidance_scale: scale of classifier-free guidance; 1 turns it off.
+            negative_prompt_embeds: embeddings of the empty prompt; needed with guidance.
+            latents: initial noise, (batch, channels, size, size); drawn by default.
+            generator: draws the noise.
             output_type: "latent", "pt", "np" or "pil".
             return_dict: False for a tuple.
 
         Raises:
             SampleError: guidance without negative embeddings, less than one step, no vae to decode with, or a scheduler
                 whose steps are not Euler steps from sigma 1 to 0.
-            SpecError: text embeddings that the model cannot take.
+            SpecError: the text embeddings do not fit the model.
         """
         text, negative = _listed(prompt_embeds), _listed(negative_prompt_embeds)
         is_guided = guidance_scale != 1
@@ -106,13 +106,13 @@ class SubDiTPipeline(DiffusionPipeline):
         shape = (batch, config["latent_channels"], config["latent_size"], config["latent_size"])
         x = randn_tensor(shape, generator=generator, device=device, dtype=dtype) if latents is None else latents
         x = x.to(device, dtype)
-        # Even steps, which the scheduler then shifts. Its own default steps end at its smallest sigma instead.
+        # Evenly spaced sigmas, which the scheduler then shifts; its default ones end at its smallest sigma instead.
         sigmas = euler_sigmas(num_inference_steps)[:-1].tolist()
-        # Looked at where no device has to be waited for.
+        # The sigmas are checked on the CPU, where reading them does not wait for a GPU.
         self.scheduler.set_timesteps(sigmas=sigmas, device="cpu")
         _check_sigmas(self.scheduler)
         self.scheduler.set_timesteps(sigmas=sigmas, device=device)
-        # Otherwise it asks the device at which of its steps it is, and waits for the answer.
+        # Otherwise the scheduler looks up its step on the device, and waits for the result.
         self.scheduler.set_begin_index(0)
         for timestep in self.progress_bar(self.scheduler.timesteps):
             timesteps = timestep.expand(batch)
@@ -136,7 +136,7 @@ def _check_scheduler(scheduler: Any) -> None:
     """Raise `SampleError` on a scheduler whose steps are not Euler steps of flow matching."""
     if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         raise SampleError(f"SubDiTPipeline cannot run a {type(scheduler).__name__}; give it a {SCHEDULER}.")
-    # The model's timestep is 1000 sigma; time shifted by resolution needs a number that no space defines.
+    # The model's timestep is 1000 sigma; dynamic shifting needs a parameter that no space defines.
     for option, value in (("use_dynamic_shifting", False), ("invert_sigmas", False), ("num_train_timesteps", 1000)):
         if scheduler.config[option] != value:
             raise SampleError(
@@ -146,9 +146,9 @@ def _check_scheduler(scheduler: Any) -> None:
 
 
 def _check_sigmas(scheduler: FlowMatchEulerDiscreteScheduler) -> None:
-    """Raise `SampleError` where a scheduler's sigmas do not fall from 1 to 0, as shifts and ends of some sizes do."""
+    """Raise `SampleError` unless the scheduler's sigmas fall from 1 to 0; some shifts and end sigmas prevent that."""
     sigmas = scheduler.sigmas
-    # False of NaN, too.
+    # NaN fails this check, too.
     if bool((sigmas.diff() < 0).all()) and abs(float(sigmas[0]) - 1) < 1e-4 and float(sigmas[-1]) == 0:
         return
     has = ", ".join(f"{float(sigma):g}" for sigma in sigmas[:3])

@@ -1,8 +1,8 @@
 """How a model is sampled: Euler steps and time shift, kept beside its weights in scheduler_config.json, without torch.
 
-The file is diffusers' own, of `FlowMatchEulerDiscreteScheduler`, which has the shift. It has no option for the number
-of steps. Keys that begin with an underscore diffusers keeps and saves again without a warning, so the steps stand there
-as `_num_inference_steps`, and travel with the scheduler into a saved pipeline.
+The file is the config of diffusers' `FlowMatchEulerDiscreteScheduler`, which has an option for the shift but none for
+the number of steps. Diffusers keeps keys that begin with an underscore, and saves them again without a warning. The
+steps are therefore stored as `_num_inference_steps`, and a saved pipeline keeps them with its scheduler.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from subdit.core.files import read_json
 SCHEDULER = "FlowMatchEulerDiscreteScheduler"
 SCHEDULER_CONFIG = "scheduler_config.json"
 STEPS_KEY = "_num_inference_steps"
-# What a scheduler must be set to for its steps to be plain Euler steps along shifted sigmas; diffusers' own defaults.
+# Options with which a scheduler takes plain Euler steps along shifted sigmas; they are diffusers' defaults.
 _PLAIN: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "use_dynamic_shifting": False,
@@ -34,7 +34,7 @@ _PLAIN: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class SamplingRecipe:
-    """How many Euler steps a model is sampled in, and along which time shift."""
+    """How a model is sampled: the number of Euler steps and the time shift."""
 
     steps: int
     shift: float
@@ -44,10 +44,10 @@ class SamplingRecipe:
 
 
 MANY_STEPS = SamplingRecipe(steps=28, shift=1.0)
-"""Of what flow matching alone trained: a supernet and its sub-DiTs."""
+"""The recipe of models trained by flow matching alone: a supernet and its sub-DiTs."""
 
 FEW_STEPS = SamplingRecipe(steps=4, shift=3.0)
-"""Of students (paper, section 4.2)."""
+"""The recipe of students (paper, section 4.2)."""
 
 
 def write_recipe(recipe: SamplingRecipe, folder: Path) -> None:
@@ -60,10 +60,10 @@ def write_recipe(recipe: SamplingRecipe, folder: Path) -> None:
 
 
 def read_recipe(folder: Path) -> tuple[SamplingRecipe, str]:
-    """The recipe of a checkpoint folder, and a sentence where a part of it is not the checkpoint's own, else "".
+    """The recipe of a checkpoint folder, and a sentence if the checkpoint does not say all of it, else "".
 
-    Checkpoints of earlier versions have none: they are sampled in many steps, and the student that a run's folder
-    `distilled` holds in few.
+    Checkpoints of earlier versions say nothing. They are sampled in many steps, except for a student in the folder
+    `distilled` of a run, which is sampled in few.
 
     Raises:
         CheckpointError: scheduler_config.json is damaged, or asks for more than Euler steps along shifted sigmas.
@@ -71,32 +71,33 @@ def read_recipe(folder: Path) -> tuple[SamplingRecipe, str]:
     path = folder / SCHEDULER_CONFIG
     if not path.exists():
         student = folder.resolve().name == "distilled" and (folder.resolve().parent / "distilled.json").exists()
-        why = "a student that an earlier version distilled" if student else "a model that is no student"
-        note = f"The checkpoint {folder} has no {SCHEDULER_CONFIG}; it is taken for {why}."
+        kind = "a student that an earlier version distilled" if student else "a model that is not a student"
+        note = f"The checkpoint {folder} has no {SCHEDULER_CONFIG}; it is sampled as {kind}."
         return FEW_STEPS if student else MANY_STEPS, note
     try:
         config = read_json(path, "checkpoint's recipe")
     except RunError as error:
         raise CheckpointError(f"The recipe {path} is damaged; copy it again, or delete it.") from error
     if not isinstance(config, dict) or config.get("_class_name") != SCHEDULER:
-        raise CheckpointError(f"The recipe {path} is of no {SCHEDULER}; write one, or delete the file.")
+        raise CheckpointError(f"The recipe {path} is not of a {SCHEDULER}; write one that is, or delete the file.")
     for option, plain in _PLAIN.items():
         if config.get(option, plain) != plain:
             raise CheckpointError(
-                f"The recipe {path} asks for {option}={config[option]!r}, which subdit's own sampler does not know; "
+                f"The recipe {path} asks for {option}={config[option]!r}, which subdit's own sampler does not support; "
                 "sample with SubDiTPipeline."
             )
     steps, shift = config.get(STEPS_KEY, MANY_STEPS.steps), config.get("shift", 1.0)
     recipe = checked_recipe(steps, shift)
     if recipe is None:
         raise CheckpointError(
-            f"The recipe {path} asks for {steps!r} steps and shift {shift!r}; both must be positive, steps whole."
+            f"The recipe {path} asks for {steps!r} steps and shift {shift!r}; give a positive whole number of steps "
+            "and a positive shift."
         )
     return recipe, "" if STEPS_KEY in config else f"The recipe {path} names no {STEPS_KEY}."
 
 
 def checked_recipe(steps: Any, shift: Any) -> SamplingRecipe | None:
-    """A recipe of what a file says, or None where no model can be sampled so."""
+    """The recipe with the values of a file, or None if a value is invalid."""
     whole = isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1
     number = isinstance(shift, int | float) and not isinstance(shift, bool) and math.isfinite(shift) and shift > 0
     return SamplingRecipe(steps, float(shift)) if whole and number else None

@@ -1,4 +1,4 @@
-"""Sampling: Euler steps from noise along a velocity, in numpy, for a torch module and an exported model alike."""
+"""Sampling: Euler steps from noise along a velocity, in numpy, for torch modules and exported models."""
 
 from __future__ import annotations
 
@@ -65,28 +65,28 @@ def sample(
 ) -> Array:
     """One picture (channels, size, size) in [-1, 1] per prompt, by an exported model or a saved checkpoint.
 
-    The text encoders are those of training, and so is the autoencoder that turns latents into pictures. Exported models
-    run without torch; text encoders of transformers and autoencoders need it.
+    The text encoders, and the autoencoder that turns latents into pictures, are those of training. Exported models run
+    without torch; text encoders of transformers and autoencoders need it.
 
     Args:
         model: a file that `export` wrote, .onnx for ONNX Runtime or .tflite for LiteRT or tflite-runtime, a folder that
             holds a sub-DiT or a supernet (then its full network), or a run (then its supernet).
         prompts: what to draw.
-        steps: Euler steps, and
-        shift: time shift; by default what the card beside the file, or scheduler_config.json in the folder, says.
-        seed: of the noise.
-        text: by text input where its encoder lies now, and
-        vae: where the autoencoder lies; by default where they were when the data was encoded.
+        steps: Euler steps; by default those of the card beside the file, or of scheduler_config.json in the folder.
+        shift: time shift; the default is found there, too.
+        seed: seed of the noise.
+        text: path of each text encoder, by text input; by default the path when the data was encoded.
+        vae: path of the autoencoder; by default the path when the data was encoded.
         progress: reports samples.
-        say: is told, before the first sample, in how many steps and with which shift the samples are drawn, and where
-            the model does not say so itself.
+        say: is called before the first sample with the steps and the shift, and with a note if the model does not say
+            them itself.
 
     Raises:
         SampleError: no such model, a damaged one, one without card, a prompt that the text encoder cannot read, or less
             than one step.
-        DataError: a text encoder or the autoencoder is not there, or is not the one of training.
-        CheckpointError: the checkpoint, its recipe, or what it says of its data, is damaged.
-        MissingExtraError: the runtime of the file is not installed.
+        DataError: a text encoder or the autoencoder is missing, or is not the one of training.
+        CheckpointError: the checkpoint, its recipe or the record of its data is damaged.
+        MissingExtraError: no runtime for the file is installed.
     """
     if steps is not None and steps < 1:
         raise SampleError(f"A sample cannot be drawn in {steps} steps; take at least 1.")
@@ -101,7 +101,7 @@ def sample(
     embeddings = open_prompt_encoders(data.key["text"], data.places, data.null).embed(prompts)
     recipe = SamplingRecipe(steps or made.recipe.steps, made.recipe.shift if shift is None else shift)
     if made.note and (steps is None or shift is None):
-        say(f"{made.note} --steps and --shift choose others.")
+        say(f"{made.note} --steps and --shift override this.")
     say(f"Sampling in {recipe}.")
     drawn = []
     for index in range(len(prompts)):

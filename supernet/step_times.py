@@ -1,4 +1,4 @@
-"""How long a step of each training takes on this machine, measured on a few of them before anything is trained."""
+"""How long a step of each training takes on this machine, measured on a few steps before any training."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from supernet.training.config import TrainingConfig
 from supernet.training.trainer import Trainer
 
 STEPS = 4
-"""Steps that are measured of each; the first of them only warms up."""
+"""Steps measured per training; the first only warms up."""
 
 TRAJECTORIES = 64
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Seconds of one step of the supernet, of the few-step teacher, of K-DMD, and of drawing one trajectory."""
+    """Seconds per step of the supernet, the few-step teacher and K-DMD, and per trajectory drawn."""
 
     supernet_s: float
     teacher_s: float
@@ -32,8 +32,8 @@ class StepTimes:
     trajectory_s: float
 
 
-class _Watch:
-    """A progress callback that takes the time of each call."""
+class _Stopwatch:
+    """A progress callback that notes the time of each call."""
 
     def __init__(self) -> None:
         self.moments = [time.perf_counter()]
@@ -42,18 +42,18 @@ class _Watch:
         self.moments.append(time.perf_counter())
 
     def seconds(self) -> list[float]:
-        """Between one call and the next."""
+        """Seconds between consecutive calls."""
         return [after - before for before, after in zip(self.moments[:-1], self.moments[1:], strict=True)]
 
 
 def measure_step_times(space_name: str, data: DataSet) -> StepTimes:
-    """Train a new network for a few steps in a folder that vanishes, with the space's named sub-DiT `small` as student.
+    """Train a new network for a few steps in a temporary folder, with the space's named sub-DiT `small` as student.
 
-    Takes the time of a dozen steps. Raises `SpaceError` where there is no such space.
+    It takes as long as a dozen steps. Raises `SpaceError` if there is no such space.
     """
     space = get_space(space_name)
     trainer = Trainer(space, data, TrainingConfig())
-    supernet, drawing, student = _Watch(), _Watch(), _Watch()
+    supernet, drawing, student = _Stopwatch(), _Stopwatch(), _Stopwatch()
     for _ in range(STEPS):
         trainer.train_step(0.1)
         supernet()
@@ -64,7 +64,7 @@ def measure_step_times(space_name: str, data: DataSet) -> StepTimes:
         config = KDMDConfig(steps=STEPS)
         state = Path(folder) / "state.safetensors"
         distill_kdmd(small, teacher, data, state, config=config, guidance_scale=1.5, progress=student)
-    # Critic and student take turns, so the last two are one of each.
+    # Critic and student take turns, so the last two steps are one of each.
     first_s, *teacher_s = drawing.seconds()
     return StepTimes(
         supernet_s=min(supernet.seconds()[1:]),

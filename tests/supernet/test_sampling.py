@@ -316,7 +316,7 @@ def test_a_cut_file_or_card_is_refused_in_a_sentence(models: dict[str, Path], fi
         card.write_text(damaged)
         assert f"card {card} is damaged" in refusal(), damaged
     card.write_text(json.dumps({**described, "spec": get_space("mid-256").named_spec("tiny").to_dict()}))
-    assert "is of one that reads" in refusal()
+    assert "but its sampling card says" in refusal()
     card.write_text(whole_card)
     for length in (0, 7, 40, 2000, len(whole) // 2, len(whole) - 1):
         model.write_bytes(whole[:length])

@@ -1,8 +1,10 @@
-"""The supernet and its sub-DiTs as diffusers models; each class is imported on first use:
+"""The supernet and its sub-DiTs as diffusers models:
 
     from supernet import SubDiT
 
     model = SubDiT.from_pretrained("picks/0123456789/distilled")
+
+Each class is imported on first use.
 """
 
 from __future__ import annotations

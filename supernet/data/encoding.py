@@ -28,6 +28,7 @@ from subdit.space import SearchSpace
 from supernet.data.encoding_config import EncodingConfig
 from supernet.data.encoding_key import encoding_key
 from supernet.data.encoding_key import open_codec
+from supernet.data.encoding_key import open_seen_pictures
 from supernet.data.encoding_key import open_text_encoders
 from supernet.data.latents import LatentCodec
 from supernet.data.latents import LatentStatistics
@@ -88,7 +89,8 @@ def encode(
 
     Raises:
         DataError: the source, the VAE or a text encoder cannot be used; the folder holds a finished data set, or one
-            begun with other settings; the latents are off mean 0 or deviation 1; a split is left without pictures.
+            begun with other settings; the latents are off mean 0 or deviation 1; a split is left without pictures;
+            the VAE was trained on pictures of another split than train.
         RunError: another process encodes into the folder.
     """
     config = EncodingConfig() if config is None else config
@@ -108,7 +110,7 @@ def encode(
     with Run(out).lock():
         _begin(out, key, force=force)
         nulls = _write_null_text(out, encoders, config.dtype)
-        encoder = ShardEncoder(codec, encoders, rule, config, out)
+        encoder = ShardEncoder(codec, encoders, rule, config, out, seen=open_seen_pictures(vae))
         entries = _finished_shards(out)
         done = sum(entry.examples for entry in entries)
         progress(done, count, "")

@@ -19,6 +19,9 @@ from supernet.data.latents import LatentCodec
 from supernet.data.latents import PixelCodec
 from supernet.data.manifest import key_difference
 from supernet.data.picture import PictureRule
+from supernet.data.seen_pictures import SEEN_PICTURES
+from supernet.data.seen_pictures import SeenPictures
+from supernet.data.seen_pictures import read_seen_pictures
 from supernet.data.shards import DTYPES
 from supernet.data.source import Source
 from supernet.data.splits import SplitRule
@@ -55,18 +58,36 @@ def open_codec(space: SearchSpace, source: Source, vae: Path | None, config: Enc
 
 
 def _check_vae_split(vae: Path, source: Source, split: SplitRule) -> None:
-    """Raise `DataError` where the VAE was trained on pictures of this source that are to judge or validate now."""
-    from supernet.data.vae import VAE_TRAINING
+    """Raise `DataError` where the VAE was trained on pictures of this source that are to judge or validate now.
 
-    if not (vae / VAE_TRAINING).exists():
+    That of the same files, at once; of copies of them `open_seen_pictures` tells.
+    """
+    from supernet.data.vae import VAE_TRAINING
+    from supernet.data.vae import vae_folder
+
+    record = vae_folder(vae) / VAE_TRAINING
+    if not record.exists():
         return
-    trained = read_json(vae / VAE_TRAINING, "record of the VAE's training")
-    same = trained["source"]["fingerprint"] == source.fingerprint()
-    if same and (difference := key_difference({"split": trained["split"]}, {"split": asdict(split)})):
+    trained = read_json(record, "record of the VAE's training")
+    try:
+        same, trained_split = trained["source"]["fingerprint"] == source.fingerprint(), trained["split"]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"The record {record} of the VAE's training is damaged ({error}); train it again.") from error
+    if same and (difference := key_difference({"split": trained_split}, {"split": asdict(split)})):
         raise DataError(
             f"The VAE at {vae} was trained with another split of these pictures ({difference}), so that it has seen "
             "some that are to judge; give the same options of the split."
         )
+
+
+def open_seen_pictures(vae: Path | None) -> SeenPictures | None:
+    """The pictures that a VAE was trained on, None where nothing says so; raises `DataError`."""
+    if vae is None:
+        return None
+    from supernet.data.vae import vae_folder
+
+    file = vae_folder(vae) / SEEN_PICTURES
+    return read_seen_pictures(file) if file.exists() else None
 
 
 def open_text_encoders(space: SearchSpace, text: Mapping[str, str], config: EncodingConfig) -> tuple[TextEncoder, ...]:

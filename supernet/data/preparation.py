@@ -25,6 +25,8 @@ from supernet.data.picture import PictureRejected
 from supernet.data.picture import PictureRule
 from supernet.data.picture import Pixels
 from supernet.data.picture import load_picture
+from supernet.data.seen_pictures import SEEN_PICTURES
+from supernet.data.seen_pictures import write_seen_pictures
 from supernet.data.shards import Record
 from supernet.data.source import MAX_TEXT_BYTES
 from supernet.data.source import Example
@@ -36,6 +38,8 @@ AHEAD = 64
 """Pictures that are decoded and not yet taken, at most."""
 AHEAD_BYTES = 1 << 28
 """Of their files together, at most: those of Parquet wait in memory."""
+KEPT = "saved"
+"""In the folder of `write_split_pixels`: what stays with the model that is trained on the pixels."""
 MOST_THREADS = 8
 """That decode, however many cores there are: each one holds a picture and its file."""
 
@@ -136,14 +140,18 @@ def write_split_pixels(
 ) -> SplitPixels:
     """Decode the pictures of the splits train and validation into files of a folder, unless they lie there.
 
+    Beside them, in the folder `KEPT`, is written which ones are of the split train, see `seen_pictures`.
+
     Raises `DataError` where there is nothing to train on.
     """
     files = {name: folder / f"{name}.u8" for name in ("train", "validation")}
+    seen = folder / KEPT / SEEN_PICTURES
     # What killed processes were writing.
     for unfinished in folder.glob(".*.tmp"):
         unfinished.unlink()
-    if not all(file.exists() for file in files.values()):
+    if not all(file.exists() for file in (*files.values(), seen)):
         count = source.count()
+        trained_on = list[str]()
         with contextlib.ExitStack() as stack:
             # Both appear together, at the end.
             opened = {
@@ -154,9 +162,12 @@ def write_split_pixels(
             for done, (_, outcome) in enumerate(stack.enter_context(contextlib.closing(prepared)), start=1):
                 if isinstance(outcome, Prepared) and outcome.record.split in opened:
                     opened[outcome.record.split].write(outcome.picture.pixels.tobytes())
+                    if outcome.record.split == "train":
+                        trained_on.append(outcome.record.file_sha256[:16])
                 progress(done, count, "decoding pictures")
             for file in opened.values():
                 file.flush()
+            write_seen_pictures(seen, trained_on)
     shape = (rule.channels, rule.size, rule.size)
     if not files["train"].stat().st_size:
         raise DataError(f"None of the pictures at {source.path} can be trained on; 'subdit data encode' lists why.")

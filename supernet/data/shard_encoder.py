@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from subdit.core.errors import DataError
 from subdit.core.files import write_json
 from subdit.core.progress import ProgressCallback
 from supernet.data.encoding_config import STATED
@@ -23,6 +24,7 @@ from supernet.data.manifest import ShardEntry
 from supernet.data.picture import PictureRule
 from supernet.data.preparation import Prepared
 from supernet.data.preparation import prepare_all
+from supernet.data.seen_pictures import SeenPictures
 from supernet.data.shards import KeyedText
 from supernet.data.shards import Record
 from supernet.data.shards import write_shard
@@ -47,17 +49,23 @@ class ShardEncoder:
         rule: PictureRule,
         config: EncodingConfig,
         out: Path,
+        *,
+        seen: SeenPictures | None = None,
     ) -> None:
         self.codec = codec
         self.encoders = encoders
         self.rule = rule
         self.config = config
         self.out = out
+        self.seen = seen
 
     def write(
         self, index: int, examples: Iterator[Example], most: int, done: int, count: int, progress: ProgressCallback
     ) -> ShardEntry:
-        """Encode up to `most` examples as shard number `index`; `done` and `count` are for the progress alone."""
+        """Encode up to `most` examples as shard number `index`; `done` and `count` are for the progress alone.
+
+        Raises `DataError` where the autoencoder was trained on what is not of the split train here.
+        """
         rejected: list[dict[str, str]] = []
         records: list[Record] = []
         batch: list[Prepared] = []
@@ -79,6 +87,7 @@ class ShardEncoder:
                 if isinstance(outcome, Rejection):
                     rejected.append({"id": example.id, "kind": outcome.kind, "detail": outcome.detail})
                     continue
+                self._refuse_seen(outcome.record)
                 batch.append(outcome)
                 if len(batch) == self.config.batch_size:
                     flush()
@@ -108,6 +117,13 @@ class ShardEncoder:
         )
         write_json(entry_file(self.out, index), {"entry": asdict(entry), "rejected": rejected})
         return entry
+
+    def _refuse_seen(self, record: Record) -> None:
+        if record.split != "train" and self.seen is not None and record.file_sha256 in self.seen:
+            raise DataError(
+                f"The picture {record.id!r} is of the split {record.split} here, but the VAE was trained on it or "
+                "a copy; give the options of the split that it was trained with, or encode with another VAE."
+            )
 
     def _encode_text(self, encoder: TextEncoder, records: Sequence[Record]) -> KeyedText:
         """Each distinct caption is encoded once."""

@@ -168,6 +168,11 @@ def _is_video(vae: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv3d) for module in vae.modules())
 
 
+def vae_folder(path: Path) -> Path:
+    """Where an autoencoder lies: at the path, or in the folder `vae` of a pipeline there."""
+    return path / "vae" if (path / "vae" / "config.json").exists() else path
+
+
 def load_vae(
     path: Path,
     *,
@@ -184,7 +189,7 @@ def load_vae(
     """
     import diffusers
 
-    folder = path / "vae" if (path / "vae" / "config.json").exists() else path
+    folder = vae_folder(path)
     name = _class_name(folder)
     vae_class = getattr(diffusers, name, None) if name.startswith("Autoencoder") else None
     if vae_class is None:

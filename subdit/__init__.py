@@ -20,7 +20,7 @@ __version__ = VERSION
 _VERBS = {
     "spaces": "subdit.space:space_names",
     "data": "supernet.data.encoding:encode",
-    "train": "supernet.training.trainer:train",
+    "train": "supernet.training.train:train",
     "evaluate": "supernet.evaluation.evaluate:evaluate",
     "kit": "profilers:kit",
     "profile": "profilers:profile",

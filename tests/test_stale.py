@@ -44,7 +44,7 @@ from supernet.export.export_pick import export
 from supernet.sampling import sample
 from supernet.training import step_loop
 from supernet.training.config import TrainingConfig
-from supernet.training.trainer import train
+from supernet.training.train import train
 from tests.nas.test_facade import made_profile
 from tests.supernet.small_teacher import KilledError
 from tests.supernet.small_teacher import leaping_clock

@@ -50,7 +50,7 @@ def tell_duration(demo: Demo) -> None:
 def train_supernet(demo: Demo) -> None:
     from subdit.space import get_space
     from supernet.training.config import TrainingConfig
-    from supernet.training.trainer import train
+    from supernet.training.train import train
 
     size = get_space(SPACE).size
     demo.say(f"Supernet: {size:,} sub-DiTs in one set of weights, full network plus one sub-network a step")

@@ -59,7 +59,7 @@ def command(
     from subdit.core.training_record import cut_sentence
     from subdit.core.training_record import training_records
     from supernet.training.config import TrainingConfig
-    from supernet.training.trainer import train
+    from supernet.training.train import train
 
     given = {"batch_size": batch_size, "learning_rate": learning_rate}
     options = {name: value for name, value in given.items() if value is not None}

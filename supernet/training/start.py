@@ -22,6 +22,11 @@ from supernet.model.elastic import ElasticDiT
 SUPERNET, SUB_DIT = "ElasticDiT", "SubDiT"
 
 
+def start_folder(folder: Path) -> Path:
+    """Where the weights are: of a run those of its supernet."""
+    return Run(folder).supernet if Run(folder).manifest.is_file() else folder
+
+
 @torch.no_grad()
 def start_from(supernet: ElasticDiT, folder: Path) -> None:
     """Put the weights saved in a folder, or those of a run's supernet, into a supernet.
@@ -32,7 +37,7 @@ def start_from(supernet: ElasticDiT, folder: Path) -> None:
 
     Raises `CheckpointError` where there are no weights, or they are damaged or do not fit.
     """
-    folder = Run(folder).supernet if Run(folder).manifest.is_file() else folder
+    folder = start_folder(folder)
     config = _config(folder)
     kind = config.get("_class_name")
     if kind not in (SUPERNET, SUB_DIT):
@@ -82,8 +87,8 @@ def _check_rotation(config: Mapping[str, object], where: str, space: SearchSpace
     theta = stated.get("rope_theta", known.rope_theta if known else None)
     if theta != space.rope_theta:
         raise CheckpointError(
-            f"{where} has a rope_theta of {theta}, and space {space.name!r} one of {space.rope_theta}; start from another "
-            "one, or leave start_from out."
+            f"{where} has a rope_theta of {theta}, and space {space.name!r} one of {space.rope_theta}; start from "
+            "another one, or leave start_from out."
         )
 
 

@@ -44,10 +44,10 @@ from supernet.model.elastic import ElasticDiT
 from supernet.training.config import TrainingConfig
 from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
+from supernet.training.metrics import read_metrics
 from supernet.training.optimizers import schedule
+from supernet.training.train import train
 from supernet.training.trainer import Trainer
-from supernet.training.trainer import read_metrics
-from supernet.training.trainer import train
 from tests.supernet.digit_data import digit_data
 from tests.supernet.two_encoders import two_encoder_space
 
@@ -168,7 +168,8 @@ import sys
 import threading
 from itertools import count
 from pathlib import Path
-from supernet.training.trainer import TrainingConfig, train
+from supernet.training.config import TrainingConfig
+from supernet.training.train import train
 said = count(1)
 def progress(done, *_):
     print(int(done), flush=True)
@@ -308,7 +309,7 @@ def test_a_resumed_training_keeps_the_dtype_of_muon(tmp_path: Path, monkeypatch:
     begun = replace(QUICK, muon_dtype="bfloat16")
     with pytest.raises(KilledError):
         train("digits", tmp_path, config=begun, progress=stop_at(2))
-    with pytest.raises(RunError, match="Muon in bfloat16, not float32; leave out --muon-dtype"):
+    with pytest.raises(RunError, match="begun training has muon_dtype bfloat16, not float32; leave out --muon-dtype"):
         train("digits", tmp_path, config=replace(QUICK, muon_dtype="float32"), resume=True)
     train("digits", tmp_path, config=QUICK, resume=True)
     assert set(seen) == {torch.bfloat16}

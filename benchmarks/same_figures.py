@@ -26,7 +26,7 @@ from subdit.core.files import write_atomic
 from subdit.core.files import write_json
 from subdit.core.weights import supernet_digest
 from supernet.training.config import TrainingConfig
-from supernet.training.trainer import train
+from supernet.training.train import train
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"

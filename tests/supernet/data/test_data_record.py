@@ -34,7 +34,7 @@ from supernet.data.relocation import relocate
 from supernet.data.splits import SplitRule
 from supernet.sampling import sample
 from supernet.training.config import TrainingConfig
-from supernet.training.trainer import train
+from supernet.training.train import train
 from tests.supernet.data.pictures import small_space
 from tests.supernet.data.pictures import write_folder
 from tests.supernet.data.tiny_models import save_clip
@@ -42,7 +42,7 @@ from tests.supernet.small_teacher import KilledError
 from tests.supernet.small_teacher import stop_after
 
 SPACE = register_space(small_space(channels=3, latent_size=16, name="record"))
-QUICK = TrainingConfig(steps=3, ceiling_s=None, batch_size=4, save_every_s=-1.0)
+QUICK = TrainingConfig(steps=3, ceiling_s=None, batch_size=4, save_every_s=0.0)
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ EXTRA_OF = {
     "cryptography": "serve",
     "segno": "serve",
     "sklearn": "demo",
+    "tensorboard": "tensorboard",
 }
 """Which extra of the distribution brings an optional package (setup.cfg)."""
 

@@ -3,49 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from subdit.cli._progress import progress_bar
+from subdit.cli._settings import given_settings
+from subdit.cli._settings import setting_options
 from subdit.cli._steps import ceiling
 from subdit.cli._steps import ceiling_options
 from subdit.cli._steps import replaced_option
+from supernet.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from supernet.training.config_file import TrainingFile
 
 
 @click.command()
-@click.argument("space")
-@click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
+@click.argument("space", metavar="SPACE|FILE")
 @click.option("--data", help="What to train on: a folder that 'data encode' made, or a name; digits has its own.")
-@click.option("--steps", type=click.IntRange(min=1), default=1235, show_default=True, help="Steps of training.")
+@click.option("--run", type=click.Path(path_type=Path), help="Run folder to write.")
 @ceiling_options(ceiling_s=495.0, of="they")
 @replaced_option("--budget-s", instead="--steps, and --ceiling-s for a limit in seconds")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images per step.")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Peak learning rate.")
-@click.option(
-    "--muon-dtype",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    default="auto",
-    show_default=True,
-    help="Of Muon's Newton-Schulz iterations; auto: bfloat16 on CUDA, float32 on a processor.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--resume", is_flag=True, help="Go on with a training that was interrupted.")
+@setting_options(TrainingConfig, without=("ceiling_s",))
+@click.option("--resume", is_flag=True, help="Go on with a training that was interrupted, as it was begun.")
 @click.option("--force", is_flag=True, help="Train anew over what the run holds.")
+@click.option("--write-config", type=click.Path(path_type=Path), help="Write all of it as a FILE, and train nothing.")
 def command(
     space: str,
-    run: Path,
     data: str | None,
-    steps: int,
+    run: Path | None,
     ceiling_s: float,
     no_ceiling: bool,
-    batch_size: int | None,
-    learning_rate: float | None,
-    muon_dtype: str,
-    seed: int,
     resume: bool,
     force: bool,
+    write_config: Path | None,
+    **settings: Any,
 ) -> None:
     """Train the supernet of SPACE, a name or a space file: the full network and one sampled sub-network per step.
+
+    A training FILE says all of it; options replace what it says. The config.yaml of a run is one.
 
     \b
     Examples:
@@ -53,25 +51,70 @@ def command(
         subdit train my-space.yaml --data data/mine --run runs/mine
         subdit train digits --run runs/mine --resume
         subdit train digits --run runs/long --steps 3818 --no-ceiling
+        subdit train my-space.yaml --data data/mine --write-config training.yaml
+        subdit train training.yaml --run runs/other --seed 1
     """
     from subdit.core.run import Run
     from subdit.core.run import read_manifest
     from subdit.core.training_record import cut_sentence
     from subdit.core.training_record import training_records
-    from supernet.training.config import TrainingConfig
     from supernet.training.train import train
 
-    given = {"batch_size": batch_size, "learning_rate": learning_rate}
-    options = {name: value for name, value in given.items() if value is not None}
-    config = TrainingConfig(
-        steps=steps,
-        ceiling_s=ceiling(ceiling_s, no_ceiling),
-        muon_dtype=muon_dtype,
-        seed=seed,
-        **options,  # type: ignore[arg-type]
-    )
+    given = given_settings(TrainingConfig, settings)
+    limit = click.get_current_context().get_parameter_source("ceiling_s")
+    if no_ceiling or limit is not click.core.ParameterSource.DEFAULT:
+        given["ceiling_s"] = ceiling(ceiling_s, no_ceiling)
+    training = _training(space, data, run, resume, given)
+    if write_config is not None:
+        click.echo(_write(training, write_config, force))
+        return
+    if training.run is None:
+        raise click.UsageError("Name the run folder to write with --run.")
     with progress_bar("Training the supernet") as progress:
-        path = train(space, run, data=data, config=config, resume=resume, force=force, progress=progress)
-    if said := cut_sentence(training_records(Run(run)), space=read_manifest(Run(run))["space"]):
+        path = train(
+            training.space,
+            training.run,
+            data=training.data,
+            config=training.config,
+            resume=resume,
+            force=force,
+            progress=progress,
+        )
+    kept = Run(training.run)
+    if said := cut_sentence(training_records(kept), space=read_manifest(kept)["space"]):
         click.echo(said, err=True)
     click.echo(path)
+
+
+def _training(space: str, data: str | None, run: Path | None, resume: bool, given: dict[str, Any]) -> TrainingFile:
+    """What is to be trained: by a training file, or as the begun training was, or by default; options come first."""
+    from dataclasses import replace
+
+    from subdit.core.run import Run
+    from subdit.space import SPACE_SUFFIXES
+    from supernet.training.begun import begun_config
+    from supernet.training.config_file import TrainingFile
+    from supernet.training.config_file import is_training_file
+    from supernet.training.config_file import read_training_config
+
+    if space.endswith(SPACE_SUFFIXES) and Path(space).is_file() and is_training_file(Path(space)):
+        training = read_training_config(Path(space))
+    else:
+        begun = begun_config(Run(run)) if resume and run is not None else None
+        training = TrainingFile(space, config=begun or TrainingConfig())
+    config = replace(training.config, **given)
+    return replace(training, data=data or training.data, run=run or training.run, config=config)
+
+
+def _write(training: TrainingFile, path: Path, force: bool) -> Path:
+    from subdit.core.errors import ConfigError
+    from subdit.core.files import write_atomic
+    from subdit.space import get_space
+    from supernet.training.config_file import training_config_to_yaml
+    from supernet.training.config_file import with_absolute_paths
+
+    if path.exists() and not force:
+        raise ConfigError(f"There is a file at {path} already; name another, or pass --force to replace it.")
+    get_space(training.space)
+    header = f"A training, for: subdit train {path.name}"
+    return write_atomic(path, training_config_to_yaml(with_absolute_paths(training), header=header))

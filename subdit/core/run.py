@@ -3,7 +3,7 @@
 Layout (see ARCHITECTURE.md)::
 
     runs/NAME/
-      config.yaml            the resolved configuration
+      config.yaml            how it was trained, as a training file
       space.yaml             the search space
       supernet/              config.json, diffusion_pytorch_model.safetensors: EMA weights
       training/              resume state, metrics.jsonl

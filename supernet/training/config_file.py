@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ _COMMENTS = {
 _TRAINING = "training"
 # YAML 1.1 takes 1e-3 for a text, and 1.0e3, too.
 _EXPONENT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
-_EXAMPLE = "the config.yaml of a run"
+_EXAMPLE = "'subdit train digits --write-config FILE'"
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,11 @@ def read_training_config(path: Path) -> TrainingFile:
     stated = settings_of(TrainingConfig)
     values = _mapping(top.get(_TRAINING) or {}, f"{where}, at 'training',", stated)
     try:
-        config = TrainingConfig(**{key: _value(stated[key], value, path.parent) for key, value in values.items()})
+        config = TrainingConfig(**{key: _value(stated[key], value) for key, value in values.items()})
     except ConfigError as error:
         raise ConfigError(f"{where} cannot be: {error}") from error
-    return TrainingFile(
-        space=_resolved(given["space"], path.parent) if given["space"].endswith(SPACE_SUFFIXES) else given["space"],
-        data=None if given["data"] is None else data_reference(given["data"], path.parent),
-        run=None if given["run"] is None else Path(_resolved(given["run"], path.parent)),
-        config=config,
-    )
+    run = None if given["run"] is None else Path(given["run"])
+    return with_absolute_paths(TrainingFile(given["space"], given["data"], run, config), path.parent)
 
 
 def training_config_to_yaml(training: TrainingFile, *, header: str = "") -> str:
@@ -97,22 +94,29 @@ def training_config_to_yaml(training: TrainingFile, *, header: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def data_reference(given: str, folder: Path) -> str:
-    """What opens a data set that a file in `folder` names: a plug-in's name as it is, a path as seen from there."""
-    return given if given in data_set_names() else _resolved(given, folder)
+def with_absolute_paths(training: TrainingFile, folder: Path = Path()) -> TrainingFile:
+    """The same from anywhere, where its relative paths begin at a folder; names stay."""
+    space, data, config = training.space, training.data, training.config
+    start = config.start_from
+    return TrainingFile(
+        space=_resolved(space, folder) if space.endswith(SPACE_SUFFIXES) else space,
+        data=data if data is None or data in data_set_names() else _resolved(data, folder),
+        run=None if training.run is None else Path(_resolved(training.run, folder)),
+        config=config if start is None else replace(config, start_from=Path(_resolved(start, folder))),
+    )
 
 
 def _read(path: Path) -> Any:
     return read_yaml(path, what="training file", example=_EXAMPLE, error=ConfigError)
 
 
-def _resolved(given: str, folder: Path) -> str:
+def _resolved(given: str | Path, folder: Path) -> str:
     return str((folder / Path(given).expanduser()).resolve())
 
 
 def _mapping(value: Any, where: str, keys: Iterable[str]) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where} has no names with values, but {shown(value)}; look at {_EXAMPLE}.")
+        raise ConfigError(f"{where} has no names with values, but {shown(value)}; look at what {_EXAMPLE} writes.")
     known = list(keys)
     for key in value:
         if key not in known:
@@ -135,12 +139,12 @@ def _text(value: Any, key: str, where: str) -> str | None:
     raise ConfigError(f"{where} has the {key} {shown(value)}; give a text.")
 
 
-def _value(stated: Setting, value: Any, folder: Path) -> Any:
+def _value(stated: Setting, value: Any) -> Any:
     """The value as the configuration has it; what it may not be, that refuses."""
     if stated.kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
         return float(value)
     if stated.kind is Path and isinstance(value, str) and value:
-        return Path(_resolved(value, folder))
+        return Path(value)
     if stated.kind is tuple and isinstance(value, list):
         return tuple(value)
     return value

@@ -143,7 +143,11 @@ BASE = "space: digits\ndata: digits\ntraining:\n  steps: 5\n  batch_size: 4\n"
         ("steps: 5", "steps: !!int 5", "YAML tag"),
         ("steps: 5", "steps: &five 5", "anchor or alias in line 4"),
         ("training:\n  steps: 5\n  batch_size: 4\n", "training: 5\n", "at 'training', has no names with values, but 5"),
-        (BASE, "- 1\n", "has no names with values, but .1.; look at the config.yaml of a run"),
+        (
+            BASE,
+            "- 1\n",
+            "has no names with values, but .1.; look at what 'subdit train digits --write-config FILE' writes",
+        ),
         (BASE, "[", "is not YAML .line"),
     ],
 )
@@ -157,7 +161,9 @@ def test_what_a_file_may_not_say_is_named(tmp_path: Path, old: str, new: str, sa
 
 
 def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no training file .*; make one with the config.yaml of a run"):
+    with pytest.raises(
+        ConfigError, match="no training file .*; make one with 'subdit train digits --write-config FILE'"
+    ):
         read_training_config(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_training_config(tmp_path)

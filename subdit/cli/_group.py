@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import importlib
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import click
 
 from subdit.core.errors import StaleWarning
 from subdit.core.errors import SubditError
+from subdit.core.errors import reason
 
 EXTRA_OF = {
     "torch": "torch",
@@ -116,6 +118,21 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             raise Interruption("Interrupted; run the same command again to go on where it was.") from None
         except OSError as error:
-            if error.filename is None or error.strerror is None:
+            # A pipe that is closed, as by `head`, is no error; click ends with it.
+            if error.strerror is None or error.errno == errno.EPIPE:
                 raise
-            raise Refusal(f"Cannot use {error.filename}: {error.strerror}.") from error
+            if (named := error.filename2 or error.filename) is None:
+                said = f"The system stopped this ({error.strerror}); see to the disk and the memory, then run it again."
+                raise Refusal(said) from error
+            raise Refusal(f"Cannot use {named}: {error.strerror}.") from error
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            said = f"There is not enough memory for this ({reason(error)}); ask for less at once, or for smaller sizes."
+            raise Refusal(said) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Also of torch, which has words for it on a processor and a class of its own on a GPU."""
+    torchs = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or torchs

@@ -77,3 +77,9 @@ class ImportLogError(SubditError):
 
 class StaleWarning(UserWarning):
     """Something was met that is not of the run's weights of now; the work goes on without mixing them."""
+
+
+def reason(error: BaseException) -> str:
+    """What another package's error says, in one line and short enough for a part of a sentence."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return (text if len(text) <= 200 else f"{text[:197]}...").rstrip(". ")

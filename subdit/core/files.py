@@ -27,7 +27,26 @@ def write_atomic(path: Path, data: str | bytes) -> Path:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise.
+
+    An `OSError`, as of a full disk, names `path`.
+    """
+    try:
+        with _temporary(path) as temporary:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+    except OSError as error:
+        # A full disk names no file, and what else cannot be written the temporary one, which nobody knows.
+        if error.filename is None or Path(os.fsdecode(error.filename)).name.startswith(f".{path.name}."):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """An empty file beside a path, which is gone at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -38,9 +57,6 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary.chmod(0o666 & ~mask)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -104,9 +104,3 @@ def refuse_config_file(folder: Path) -> None:
     file = folder / "config.json"
     if file.is_file() and file.stat().st_size > MOST_BYTES:
         raise DataError(f"The file {file} has more than {MOST_BYTES:,} bytes; name a folder with a model's.")
-
-
-def reason(error: BaseException) -> str:
-    """What an error of another package says, short enough for a part of a sentence."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return (text if len(text) <= 200 else f"{text[:197]}...").rstrip(". ")

@@ -32,6 +32,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from subdit.core.errors import DataError
+from subdit.core.errors import reason
 from subdit.core.files import replacing
 from supernet.data.latents import Latents
 from supernet.data.splits import SPLITS
@@ -126,10 +127,15 @@ def write_shard(
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write a safetensors file, whole or not at all, and return its SHA-256."""
+    """Write a safetensors file, whole or not at all, and return its SHA-256; raises `DataError`, as of a full disk."""
     with replacing(path) as temporary:
         mode = temporary.stat().st_mode
-        save_file(dict(tensors), str(temporary))
+        try:
+            save_file(dict(tensors), str(temporary))
+        except SafetensorError as error:
+            raise DataError(
+                f"{path} cannot be written ({reason(error)}); free space there and run it again."
+            ) from error
         # safetensors puts a file of its own there, which only its owner reads.
         temporary.chmod(mode)
         return file_sha256(temporary)

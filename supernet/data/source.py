@@ -79,7 +79,8 @@ class Source(Protocol):
 
 def require_outside(out: Path, source: Source) -> None:
     """Raise `DataError` where a folder that is written lies in the source that is read."""
-    if out.resolve().is_relative_to(source.path.resolve()):
+    # Of a link to itself, `Path.resolve` raises a RuntimeError.
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(source.path)):
         raise DataError(f"The folder {out} lies in the source {source.path}; write to a place outside of it.")
 
 

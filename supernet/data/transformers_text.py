@@ -19,8 +19,9 @@ import numpy.typing as npt
 import torch
 
 from subdit.core.errors import DataError
+from subdit.core.errors import SubditError
+from subdit.core.errors import reason
 from subdit.space import TextInput
-from supernet.data.saved_model import reason
 from supernet.data.saved_model import refuse_config_file
 from supernet.data.saved_model import refuse_numbers
 from supernet.data.saved_model import refuse_size
@@ -152,7 +153,7 @@ def load_transformers_text(
                 str(folder), use_safetensors=True, output_loading_info=True, dtype=PRECISIONS[precision], **local
             )
         tokenizer = AutoTokenizer.from_pretrained(str(_tokenizer_folder(folder)), **local)
-    except DataError:
+    except SubditError:
         raise
     # Files of a stranger may make anything raise anything; a tokenizer whose package is missing is an ImportError.
     except Exception as error:
@@ -178,7 +179,7 @@ def load_transformers_text(
             device=torch_device(device),
             precision=precision,
         )
-    except DataError:
+    except SubditError:
         raise
     # The empty prompt is encoded there: of a model of pictures, or of a tokenizer of another model, it cannot be.
     except Exception as error:

@@ -20,12 +20,13 @@ from torch import Tensor
 from torch import nn
 
 from subdit.core.errors import DataError
+from subdit.core.errors import SubditError
+from subdit.core.errors import reason
 from supernet.data.latents import Latents
 from supernet.data.latents import listed
 from supernet.data.picture import Pixels
 from supernet.data.picture import to_pixels
 from supernet.data.picture import to_unit_range
-from supernet.data.saved_model import reason
 from supernet.data.saved_model import refuse_config_file
 from supernet.data.saved_model import refuse_numbers
 from supernet.data.saved_model import refuse_size
@@ -204,7 +205,7 @@ def load_vae(
             vae, told = vae_class.from_pretrained(
                 str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
             )
-    except DataError:
+    except SubditError:
         raise
     # Files of a stranger may make anything raise anything.
     except Exception as error:
@@ -215,7 +216,7 @@ def load_vae(
         raise DataError(f"The VAE at {folder} lacks the weights {told['missing_keys'][0]!r}; name a whole one.")
     try:
         codec = VaeCodec(vae, path=folder.resolve(), device=device)
-    except DataError:
+    except SubditError:
         raise
     # A picture of zeros is encoded there, which autoencoders of sound, say, cannot do.
     except Exception as error:

@@ -39,6 +39,13 @@ def run_verb_that_raises(error: BaseException, monkeypatch: pytest.MonkeyPatch) 
         (ProfileError("There is no device 'toaster'; there is 'kettle'."), "no device 'toaster'; there is 'kettle'."),
         (ModuleNotFoundError("no", name="torch.nn"), "torch, which is not installed; run pip install 'subdit[torch]'."),
         (PermissionError(13, "Permission denied", "/etc/out"), "Cannot use /etc/out: Permission denied."),
+        (IsADirectoryError(21, "Is a directory", ".a.tmp", None, "a"), "Cannot use a: Is a directory."),
+        (OSError(5, "Input/output error"), "(Input/output error); see to the disk and the memory, then run it again."),
+        (MemoryError(), "enough memory for this (MemoryError); ask for less at once, or for smaller sizes."),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:1]\nDefaultCPUAllocator: can't allocate memory: 4 bytes."),
+            "can't allocate memory: 4 bytes); ask for less at once, or for smaller sizes.",
+        ),
     ],
 )
 def test_what_a_user_can_mend_is_one_sentence(error: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +56,9 @@ def test_what_a_user_can_mend_is_one_sentence(error: Exception, said: str, monke
     assert result.stderr.endswith(f"{said}\n")
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), ModuleNotFoundError("no", name="nas._typo")])
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), ModuleNotFoundError("no", name="nas._typo"), RuntimeError("x"), OSError("x")]
+)
 def test_a_mistake_of_ours_stays_visible(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_verb_that_raises(error, monkeypatch).exception is error
 

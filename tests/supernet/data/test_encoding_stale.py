@@ -137,3 +137,9 @@ def test_key_difference_names_what_differs() -> None:
     assert key_difference(one, one) == ""
     assert key_difference(one, {**one, "latents": {"class": "A", "mean": [1.0]}}) == "latents mean [0.0], not [1.0]"
     assert key_difference(one, {**one, "text": {}}).startswith("text encoder clip")
+
+
+def test_a_folder_that_links_to_itself_is_refused(models: Path, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(OSError, match="symbolic link|File exists"):
+        made(models, pictures, tmp_path / "loop")

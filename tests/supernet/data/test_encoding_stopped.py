@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from subdit.core.errors import DataError
+from subdit.space import space_to_yaml
 from supernet.data.manifest import MANIFEST
 from tests.supernet.data.encoding_cases import CONFIG
+from tests.supernet.data.encoding_cases import PIXELS
 from tests.supernet.data.encoding_cases import ROOT
 from tests.supernet.data.encoding_cases import Stop
 from tests.supernet.data.encoding_cases import content
@@ -107,6 +109,35 @@ def test_the_same_command_goes_on_also_where_it_replaces(models: Path, pictures:
     made(models, pictures, tmp_path / "data", force=True, progress=lambda done, total, note: seen.append(done))
     assert seen[0] == 39
     assert content(tmp_path / "data") == whole
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from subdit.cli import group
+limit, *arguments = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+group(["data", "encode", *arguments])
+"""
+
+
+def test_a_disk_that_is_full_is_one_sentence_and_loses_nothing(models: Path, pictures: Path, tmp_path: Path) -> None:
+    """Half of the shards fit, then none; with room again, encoding goes on."""
+    (tmp_path / "space.yaml").write_text(space_to_yaml(PIXELS))
+    large = pictures / "00059.txt"
+    large.write_text("a square " * 10_000)
+    arguments = ["--space", tmp_path / "space.yaml", "--text", f"clip={models / 'clip'}", "--shard-size", 13]
+    arguments += ["--validation", 0.1, "--judge", 0.2, "--device", "cpu", "--out", tmp_path / "data"]
+    command = [sys.executable, "-c", FULL, "60000", *map(str, [pictures, *arguments])]
+    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    said = [line for line in ran.stderr.splitlines() if line.startswith("Error: ")]
+    assert ran.returncode == 2 and "Traceback" not in ran.stderr, ran.stderr
+    assert len(said) == 1 and "cannot be written" in said[0] and "File too large" in said[0]
+    names = sorted(file.name for file in (tmp_path / "data" / "shards").iterdir())
+    assert names == [f"{index:06d}.{suffix}" for index in range(4) for suffix in ("json", "safetensors")]
+    made(models, pictures, tmp_path / "data")
+    made(models, pictures, tmp_path / "whole")
+    assert content(tmp_path / "data") == content(tmp_path / "whole")
 
 
 def test_what_is_not_ours_is_seen_before_anything_is_removed(models: Path, pictures: Path, tmp_path: Path) -> None:

@@ -206,11 +206,18 @@ def show(
             described["contact_sheet"] = str(
                 _contact_sheet(data_set, split, pictures, sheet or data / f"{split}.png", vae)
             )
+        # What was asked for is an error; what comes along is a note.
         except DataError as error:
-            # What was asked for is an error; what comes along is a note.
             if sheet is not None or vae is not None:
                 raise
             click.echo(f"Note: there is no contact sheet. {error} If it lies elsewhere, pass --vae.", err=True)
+        except OSError as error:
+            if sheet is not None or vae is not None:
+                raise
+            said = (
+                f"Note: there is no contact sheet, as {data} cannot be written into ({error.strerror}); pass --sheet."
+            )
+            click.echo(said, err=True)
     if as_json:
         echo_json(described)
         return

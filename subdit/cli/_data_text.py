@@ -8,6 +8,15 @@ import click
 
 from subdit.cli._table import echo_table
 
+LONGEST_SHOWN = 200
+"""Characters of a text from a data set, of which a file may have millions."""
+
+
+def printable(text: str) -> str:
+    """A text of a stranger as a terminal may show it: in one line, not too long, without what moves its cursor."""
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[: LONGEST_SHOWN + 1])
+    return shown if len(text) <= LONGEST_SHOWN else f"{shown[: LONGEST_SHOWN - 3]}..."
+
 
 def echo_counts(counts: dict[str, Any], rejected_list: str) -> None:
     """What was encoded and what was not, on stderr."""
@@ -40,17 +49,17 @@ def echo_described(described: dict[str, Any]) -> None:
     rows += [("resized", f"{counts['resized']:,}"), ("cropped", f"{counts['cropped']:,}")]
     rows += [(f"captions cut short for {name}", f"{count:,}") for name, count in counts["truncated_captions"].items()]
     rows += [(note, f"{count:,}") for note, count in counts["notes"].items()]
-    rows += [(f"licence: {name}", f"{count:,}") for name, count in counts["licences"].items()]
+    rows += [(f"licence: {printable(name)}", f"{count:,}") for name, count in counts["licences"].items()]
     echo_table(("pictures", "count"), rows)
     click.echo()
     channels = zip(latents["channel_mean"], latents["channel_std"], strict=True)
     rows3 = [(str(index), f"{mean:.3f}", f"{std:.3f}") for index, (mean, std) in enumerate(channels)]
     echo_table(("channel", "mean", "std"), [*rows3, ("all", f"{latents['mean']:.3f}", f"{latents['std']:.3f}")])
     click.echo()
-    text = key["text"].items()
-    click.echo("text: " + ", ".join(f"{name} ({entry['tokens']} tokens of {entry['width']})" for name, entry in text))
+    text = key["space"]["text_inputs"].items()
+    click.echo("text: " + ", ".join(f"{name} ({tokens} tokens of {width})" for name, (tokens, width) in text))
     click.echo(f"captions of at most {described['captions']['longest']} characters, such as")
     for caption in described["captions"]["examples"]:
-        click.echo(f"    {caption}")
+        click.echo(f"    {printable(caption)}")
     if "contact_sheet" in described:
         click.echo(f"\n{described['contact_sheet']}")

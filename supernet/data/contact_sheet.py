@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from subdit.core.errors import DataError
 from subdit.core.files import replacing
 from supernet.data.encoded_data_set import EncodedDataSet
+from supernet.data.latent_codec import are_pixels
 from supernet.data.latent_codec import open_latent_codec
 from supernet.data.latents import LatentCodec
 from supernet.data.manifest import Manifest
@@ -25,6 +27,8 @@ def manifest_codec(manifest: Manifest, *, vae: Path | None = None) -> LatentCode
 
     `vae` is where its autoencoder lies now, None for where it was when the data set was made.
     """
+    if vae is not None and are_pixels(manifest.key):
+        raise DataError(f"The data set's latents are pixels, so that the VAE at {vae} made none of them; leave it out.")
     return open_latent_codec(manifest.key, manifest.places, vae=vae)
 
 

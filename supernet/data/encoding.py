@@ -106,6 +106,8 @@ def encode(
         max_pixels=int(config.max_megapixels * 1e6),
     )
     count = source.count()
+    if not count:
+        raise DataError(f"There are no pictures in {source_path}; put pictures there, with captions.")
     key = encoding_key(space, source, codec, encoders, rule, config)
     with Run(out).lock():
         _begin(out, key, force=force)

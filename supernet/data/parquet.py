@@ -9,6 +9,7 @@ from typing import Any
 
 from subdit.core.errors import DataError
 from subdit.core.errors import MissingExtraError
+from subdit.core.errors import reason
 from supernet.data.source import Example
 from supernet.data.source import Rejection
 from supernet.data.source import file_fingerprint
@@ -59,16 +60,19 @@ class ParquetSource:
             if number + count <= start:
                 number += count
                 continue
-            try:
-                for batch in opened.iter_batches(
-                    ROWS_AT_A_TIME, row_groups=[group], columns=[PICTURE_COLUMN, self.caption_column, *plain]
-                ):
-                    for row in batch.to_pylist():
-                        if number >= start:
-                            yield self._example(f"{self._name(file)}/{number}", row)
-                        number += 1
-            except (OSError, ValueError) as error:
-                raise DataError(f"{file} is damaged ({error}); make it again.") from error
+            for rows in self._batches(file, opened, group, [PICTURE_COLUMN, self.caption_column, *plain]):
+                for row in rows:
+                    if number >= start:
+                        yield self._example(f"{self._name(file)}/{number}", row)
+                    number += 1
+
+    def _batches(self, file: Path, opened: Any, group: int, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+        try:
+            for batch in opened.iter_batches(ROWS_AT_A_TIME, row_groups=[group], columns=columns):
+                yield batch.to_pylist()
+        # pyarrow's own errors are of many kinds, such as one for what is packed in a way that it was built without.
+        except Exception as error:
+            raise DataError(f"{file} is damaged ({reason(error)}); make it again.") from error
 
     def _example(self, identity: str, row: dict[str, Any]) -> Example:
         picture = row.pop(PICTURE_COLUMN)
@@ -88,7 +92,9 @@ class ParquetSource:
             raise DataError(f"{file} has the column {double!r} twice; keep one.")
 
         def is_text(kind: Any) -> bool:
-            return bool(types.is_string(kind) or types.is_large_string(kind))
+            # Few different texts are stored as numbers of theirs.
+            plain = kind.value_type if types.is_dictionary(kind) else kind
+            return bool(types.is_string(plain) or types.is_large_string(plain))
 
         picture = kinds.get(PICTURE_COLUMN)
         if picture is not None and types.is_struct(picture):
@@ -113,9 +119,8 @@ class ParquetSource:
     def _open(self, file: Path) -> Any:
         try:
             return self._parquet.ParquetFile(file)
-        # pyarrow's own errors are ValueErrors and OSErrors.
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file} cannot be read as Parquet ({error}); make it again.") from error
+        except Exception as error:
+            raise DataError(f"{file} cannot be read as Parquet ({reason(error)}); make it again.") from error
 
 
 def _pyarrow() -> Any:
@@ -123,9 +128,8 @@ def _pyarrow() -> Any:
         import pyarrow.parquet
     # Versions from 20 on fail like this beside numpy 1.
     except (ImportError, AttributeError) as error:
-        said = str(error).strip().partition("\n")[0]
         raise MissingExtraError(
-            f"Parquet needs pyarrow, which does not import here ({said}); run pip install 'subdit[parquet]', with "
-            "'pyarrow<20' beside numpy 1."
+            f"Parquet needs pyarrow, which does not import here ({reason(error)}); run pip install 'subdit[parquet]', "
+            "with 'pyarrow<20' beside numpy 1."
         ) from error
     return pyarrow.parquet

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -84,7 +83,7 @@ class Picture:
 
 
 def load_picture(data: bytes, rule: PictureRule) -> Picture:
-    """The picture in a file's bytes; raises `PictureRejected`."""
+    """The picture in a file's bytes; raises `PictureRejected`. Pillow may warn, of large pictures or damaged EXIF."""
     if len(data) > MAX_FILE_BYTES:
         raise PictureRejected("file too large", f"{len(data):,} bytes")
     # A decoder that meets bytes of a stranger may raise anything.
@@ -103,10 +102,7 @@ def _load(data: bytes, rule: PictureRule) -> Picture:
     from PIL import UnidentifiedImageError
 
     try:
-        # Pillow warns of large pictures, which are refused below.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
+        image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
     except UnidentifiedImageError as error:
         raise PictureRejected("not a picture", "its bytes are of no known format") from error
     except Image.DecompressionBombError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import warnings
 from collections import deque
 from collections.abc import Generator
 from collections.abc import Iterable
@@ -108,7 +109,9 @@ def prepare_all(
 ) -> Generator[tuple[Example, Prepared | Rejection], None, None]:
     """Examples in order, each with what `prepare` makes of it."""
     work = partial(prepare, rule=rule, split=split)
-    with ThreadPoolExecutor(decoding_threads(), thread_name_prefix="picture") as pool:
+    # Python's filters of warnings are those of all threads, so that they cannot be changed in each.
+    with warnings.catch_warnings(), ThreadPoolExecutor(decoding_threads(), thread_name_prefix="picture") as pool:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         waiting: deque[tuple[Example, Future[Prepared | Rejection]]] = deque()
         held_bytes = 0
         try:

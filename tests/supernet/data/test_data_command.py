@@ -15,10 +15,13 @@ from PIL import Image
 from subdit.cli import group
 from subdit.cli._data import command
 from subdit.cli._numbers import FiniteRange
+from subdit.space import TextInput
+from subdit.space import space_to_yaml
 from supernet.data.contact_sheet import write_contact_sheet
 from supernet.data.data_set import evenly
 from supernet.data.picture import MOST_MEGAPIXELS
 from tests.supernet.data.pictures import png_bomb
+from tests.supernet.data.pictures import small_space
 from tests.supernet.data.pictures import write_folder
 from tests.supernet.data.source_cases import add
 from tests.supernet.data.tiny_models import save_clip
@@ -103,6 +106,29 @@ def test_a_vae_that_lies_elsewhere_or_is_another_one(made: Path, tmp_path: Path)
         moved.rename(made / "vae")
 
 
+def test_text_of_a_stranger_moves_no_cursor(tmp_path: Path) -> None:
+    space = small_space(TextInput("clip", 16, 12), channels=3, latent_size=16)
+    (tmp_path / "space.yaml").write_text(space_to_yaml(space))
+    pictures = write_folder(tmp_path / "pictures", 12)
+    for file in pictures.glob("*.txt"):
+        file.write_text("\x1b[2J\u202ered " + "word " * 100_000)
+    options = ["--space", tmp_path / "space.yaml", "--text", f"clip={save_clip(tmp_path / 'clip')}", "--device", "cpu"]
+    options += ["--validation", 0, "--judge", 0, "--licence", "\x1b[31mMIT"]
+    assert run("encode", pictures, *options, "--out", tmp_path / "data").exit_code == 0
+    shown = run("show", tmp_path / "data")
+    assert shown.exit_code == 0
+    assert "\x1b" not in shown.output and "\u202e" not in shown.output
+    assert "    \\x1b[2J\\u202ered word" in shown.stdout and "licence: \\x1b[31mMIT" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) < 250
+    # What was not asked for is no error.
+    (tmp_path / "data" / "train.png").unlink()
+    (tmp_path / "data" / "train.png").mkdir()
+    shown = run("show", tmp_path / "data")
+    assert shown.exit_code == 0 and "there is no contact sheet" in shown.stderr and "--sheet" in shown.stderr
+    assert "train.png" in refused(run("show", tmp_path / "data", "--sheet", tmp_path / "data" / "train.png"))
+    assert "are pixels" in refused(run("show", tmp_path / "data", "--vae", tmp_path))
+
+
 def test_what_is_finished_is_refused_and_kept(made: Path) -> None:
     before = (made / "data" / "manifest.json").read_bytes()
     said = refused(run("encode", made / "pictures", *COMMON, *models(made), "--out", made / "data"))
@@ -135,7 +161,7 @@ def test_bad_sources_get_one_sentence(made: Path, tmp_path: Path) -> None:
         (["--text", "clip"], "is not NAME=VALUE"),
         (["--background", "white"], "is not a colour"),
         (["--judge", "1"], "leave nothing to train on"),
-        (["--device", "nonsense"], "no device 'nonsense'"),
+        (["--device", "nonsense"], "Error: There is no device 'nonsense'"),
         (["--space", "nonsense"], "no search space 'nonsense'"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,6 +189,15 @@ def test_sources_without_anything_to_use_are_refused(models: Path, tmp_path: Pat
     few = write_folder(tmp_path / "few", 2)
     with pytest.raises(DataError, match="The split .* has none of the"):
         made(models, few, tmp_path / "other")
+
+
+def test_sources_without_examples_are_refused(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / "0.tar", "w"):
+        pass
+    with pytest.raises(DataError, match="no pictures in .*shards; put pictures there"):
+        made(models, tmp_path / "shards", tmp_path / "data")
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,22 @@ def test_parquet_with_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         list(open_source(tmp_path / "a.parquet").examples())
 
 
-def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [b"", b"PAR1 and no more", b"PAR1" + bytes(100) + b"PAR1"], ids=len)
+def test_what_is_no_parquet_is_refused(data: bytes, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(DataError, match="cannot be read as Parquet"):
+    (tmp_path / "a.parquet").write_bytes(data)
+    with pytest.raises(DataError, match="cannot be read as Parquet") as caught:
         open_source(tmp_path / "a.parquet").count()
+    assert "\n" not in str(caught.value)
+
+
+def test_parquet_with_texts_by_number_is_read(tmp_path: Path) -> None:
+    """As pandas writes categories."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    text = pyarrow.array(["a cat", "a dog", "a cat"]).dictionary_encode()
+    columns = {"image": [picture(number) for number in range(3)], "text": text, "artist": text}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    found = list(open_source(tmp_path / "a.parquet").examples())
+    assert [example.caption for example in found] == ["a cat", "a dog", "a cat"]
+    assert found[1].columns == {"artist": "a dog"}

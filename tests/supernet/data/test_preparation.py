@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
+from PIL import Image
 
 from supernet.data.picture import PictureRule
 from supernet.data.preparation import AHEAD
@@ -17,10 +19,12 @@ from supernet.data.preparation import Prepared
 from supernet.data.preparation import decoding_threads
 from supernet.data.preparation import prepare_all
 from supernet.data.source import Example
+from supernet.data.source import Rejection
 from supernet.data.splits import SplitRule
 from tests.supernet.data.encoding_cases import ROOT
 from tests.supernet.data.pictures import draw
 from tests.supernet.data.pictures import encode_file
+from tests.supernet.data.pictures import png_bomb
 
 RULE = PictureRule(size=16, channels=3)
 
@@ -62,6 +66,18 @@ def test_files_that_wait_are_few_where_they_are_large(size_bytes: int, most: int
     assert given == taken == 2 * AHEAD
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_pillow_warns_of_is_told_by_its_kind() -> None:
+    damaged = io.BytesIO()
+    exif = b"Exif\0\0II*\0" + b"\xff" * 200
+    Image.fromarray(draw(0)[0]).save(damaged, format="JPEG", exif=exif)
+    files = [damaged.getvalue(), png_bomb(10_000, 10_000)] * 8
+    examples = [Example(str(place), lambda data=data: data, 0, "a picture") for place, data in enumerate(files)]  # type: ignore[misc]
+    outcomes = [outcome for _, outcome in prepare_all(examples, RULE, SplitRule())]
+    assert all(isinstance(outcome, Prepared) for outcome in outcomes[::2])
+    assert {outcome.kind for outcome in outcomes[1::2] if isinstance(outcome, Rejection)} == {"too many pixels"}
+
+
 PEAK = """
 import io, os, resource
 import numpy as np
@@ -70,6 +86,7 @@ os.sched_getaffinity = lambda _: set(range(6))
 from supernet.data.picture import PictureRule
 from supernet.data.preparation import prepare_all
 from supernet.data.source import Example
+from supernet.data.source import Rejection
 from supernet.data.splits import SplitRule
 
 file = io.BytesIO()

@@ -16,6 +16,7 @@ from subdit.core.origin import warn_of_stale_model
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
+from subdit.space import SearchSpace
 from subdit.space import get_space
 from supernet.data.data_record import DataRecord
 from supernet.data.data_record import read_full_record
@@ -103,19 +104,37 @@ def sample(
     if made.note and (steps is None or shift is None):
         say(f"{made.note} --steps and --shift override this.")
     say(f"Sampling in {recipe}.")
+    return draw_pictures(made.velocity, embeddings, data, space, recipe=recipe, seed=seed, progress=progress)
+
+
+def draw_pictures(
+    velocity: Callable[..., Array],
+    text: Sequence[Array],
+    data: DataRecord,
+    space: SearchSpace,
+    *,
+    recipe: SamplingRecipe,
+    seed: int,
+    progress: ProgressCallback = no_progress,
+) -> Array:
+    """Pictures (count, channels, size, size) in [-1, 1], one after the other for each row of the embeddings.
+
+    `velocity` takes a latent, a timestep and each text input's embeddings, all with a batch of one; `text` has the
+    embeddings of each text input. The noise of a picture is a function of seed and row.
+    """
     drawn = []
-    for index in range(len(prompts)):
-        conditions = tuple(tokens[index : index + 1] for tokens in embeddings)
+    for index in range(len(text[0])):
+        conditions = tuple(tokens[index : index + 1] for tokens in text)
         noise = np.random.default_rng([seed, index]).standard_normal(input_shapes(space)[0]).astype(np.float32)
         drawn.append(
             sample_euler(
-                lambda x, timestep, conditions=conditions: made.velocity(x, timestep, *conditions),  # type: ignore[misc]
+                lambda x, timestep, conditions=conditions: velocity(x, timestep, *conditions),  # type: ignore[misc]
                 noise,
                 steps=recipe.steps,
                 shift=recipe.shift,
             )
         )
-        progress(index + 1, len(prompts), "")
+        progress(index + 1, len(text[0]), "")
     return _pictures(np.concatenate(drawn), data)
 
 

@@ -6,7 +6,7 @@ Layout (see ARCHITECTURE.md)::
       config.yaml            how it was trained, as a training file
       space.yaml             the search space
       supernet/              config.json, diffusion_pytorch_model.safetensors: EMA weights
-      training/              resume state, metrics.jsonl
+      training/              resume state, metrics.jsonl, checkpoints/, samples/, tensorboard/
       evaluation/            figures of sub-DiTs against real images, one file per sub-DiT and way of sampling
       quality/               quality evaluations, one store per supernet checkpoint
       proxies/               sub-DiTs trained on their own, and how well each quality proxy ranks them

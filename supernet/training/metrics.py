@@ -27,10 +27,7 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, *, log: str = "jsonl", after: int = 0) -> None:
-        """Go on after so many steps; `log` is as in `TrainingConfig`.
-
-        Raises `MissingExtraError` where TensorBoard is asked for and not installed.
-        """
+        """Go on after so many steps; `log` is as in `TrainingConfig`, see `require_log`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / METRICS
         self._board = _open_board(folder / TENSORBOARD, log, after)
@@ -74,12 +71,19 @@ def drop_metrics_after(path: Path, step: int) -> None:
         write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
+def require_log(log: str) -> None:
+    """Raise `MissingExtraError` where TensorBoard is asked for and not installed."""
+    if log == "tensorboard" and not _has_board():
+        raise MissingExtraError("TensorBoard is not installed; install it with pip install 'subdit[tensorboard]'.")
+
+
+def _has_board() -> bool:
+    return importlib.util.find_spec("tensorboard") is not None
+
+
 def _open_board(folder: Path, log: str, after: int) -> Any:
     """TensorBoard's writer, None where there is to be none."""
-    installed = importlib.util.find_spec("tensorboard") is not None
-    if log == "tensorboard" and not installed:
-        raise MissingExtraError("TensorBoard is not installed; install it with pip install 'subdit[tensorboard]'.")
-    if log == "jsonl" or not installed:
+    if log == "jsonl" or not _has_board():
         return None
     from torch.utils.tensorboard import SummaryWriter
 

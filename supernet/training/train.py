@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -44,7 +45,11 @@ from supernet.training.config_file import TrainingFile
 from supernet.training.config_file import training_config_to_yaml
 from supernet.training.elastic_step import StepLosses
 from supernet.training.metrics import METRICS
+from supernet.training.metrics import TENSORBOARD
 from supernet.training.metrics import MetricsLog
+from supernet.training.monitor import CHECKPOINTS
+from supernet.training.monitor import SAMPLES
+from supernet.training.monitor import Monitor
 from supernet.training.optimizers import schedule
 from supernet.training.resume_state import ResumeState
 from supernet.training.start import start_folder
@@ -86,8 +91,9 @@ def train(
             was cut and has no ceiling now.
         ConfigError: there is no such device, or the configuration of a begun training is damaged.
         CheckpointError: the resume state is damaged, or the weights to begin with do not fit.
+        SampleError: a prompt to sample cannot be read.
         TrainingError: a loss or gradient is not a finite number; the state before that step is kept.
-        MissingExtraError: TensorBoard is asked for and not installed.
+        MissingExtraError: TensorBoard or samples are asked for, and what they need is not installed.
     """
     space, run = get_space(space), Run(run_path)
     state = run.training / STATE
@@ -108,6 +114,7 @@ def train(
         record_of_data = record_of(data_set, reference)
         start = _start_digest(config, going_on)
         trainer = Trainer(space, data_set, config, device=device, begun=bool(going_on))
+        monitor = Monitor(trainer, run.training, record_of_data)
         if force:
             _begin_anew(run, manifest)
         members = {"supernet": (trainer.supernet, trainer.optimizers)}
@@ -115,7 +122,7 @@ def train(
         kept = ResumeState(state, members, {"supernet": trainer.ema}, facts=facts)
         begun = kept.load(budget)
         write_atomic(run.config, _described(space, record_of_data, config))
-        reached, losses = run_training(trainer, budget, begun, run, kept, progress)
+        reached, losses = run_training(trainer, budget, begun, run, kept, monitor, progress)
         trainer.ema.copy_to(trainer.supernet.parameters())
         save_model(trainer.supernet, run.supernet, recipe=trainer.recipe, data=record_of_data)
         mark_reports(run)
@@ -132,6 +139,8 @@ def _begin_anew(run: Run, manifest: dict[str, Any]) -> None:
     set_aside_unknown(run)
     for name in (STATE, METRICS):
         (run.training / name).unlink(missing_ok=True)
+    for name in (CHECKPOINTS, SAMPLES, TENSORBOARD):
+        shutil.rmtree(run.training / name, ignore_errors=True)
     # Killed from here on, this training is a begun one, whatever weights an earlier one left.
     manifest["steps"].pop("train", None)
     write_json(run.manifest, manifest)
@@ -156,11 +165,18 @@ def _described(space: SearchSpace, data: DataRecord, config: TrainingConfig) -> 
 
 
 def run_training(
-    trainer: Trainer, budget: StepBudget, begun: StepState, run: Run, kept: ResumeState, progress: ProgressCallback
+    trainer: Trainer,
+    budget: StepBudget,
+    begun: StepState,
+    run: Run,
+    kept: ResumeState,
+    monitor: Monitor,
+    progress: ProgressCallback,
 ) -> tuple[StepState, float | None]:
     """Train to the end of the budget, keeping resume states and metrics; returns the full network's last mean loss."""
     trainer.begin(begun.step)
     log = MetricsLog(run.training, log=trainer.config.log, after=begun.step)
+    monitor.begin(log, after=begun.step)
     mean: float | None = None
     window: list[StepLosses] = []
     rises_and_falls = partial(schedule, warmup=trainer.config.warmup)
@@ -173,7 +189,8 @@ def run_training(
             if trainer.is_finite():
                 kept.save(budget, state)
             raise
-        return f"loss {mean:.3f}" if mean else ""
+        said = {"loss": mean, "validation": monitor.validation_loss}
+        return ", ".join(f"{name} {value:.3f}" for name, value in said.items() if value)
 
     def each(state: StepState) -> None:
         nonlocal mean
@@ -187,6 +204,7 @@ def run_training(
                 | {"learning_rate": trainer.learning_rate},
             )
             window.clear()
+        monitor.look(state.step, last=state.step == last_step(budget, state))
 
     save_every_s = trainer.config.save_every_s
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 import numpy as np
@@ -148,6 +150,19 @@ class Trainer:
         self.ema.step(self.supernet.parameters())
         self.step += 1
         return losses
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The supernet with its averaged weights while the block runs, and afterwards as it was."""
+        parameters = list(self.supernet.parameters())
+        self.ema.store(parameters)
+        self.ema.copy_to(parameters)
+        self.supernet.eval()
+        try:
+            yield
+        finally:
+            self.ema.restore(parameters)
+            self.supernet.train()
 
     def _require_finite(self, losses: StepLosses) -> None:
         broken = [name for name, value in asdict(losses).items() if not math.isfinite(value)]

@@ -22,6 +22,7 @@ from subdit.core.errors import RunError
 from subdit.core.files import read_json
 from subdit.core.files import write_json
 from supernet.data.latents import LatentStatistics
+from supernet.data.manifest_schema import damage
 
 MANIFEST = "manifest.json"
 NULL_TEXT = "null.safetensors"
@@ -145,8 +146,13 @@ def read_manifest(folder: Path) -> Manifest:
         raise DataError(f"There is no encoded data set at {folder}{begun}.")
     try:
         stored = read_json(folder / MANIFEST, "data set's manifest")
-        if stored.get("subdit_data") != FORMAT:
+        if isinstance(stored, dict) and "subdit_data" not in stored:
+            raise DataError(f"The folder {folder} holds no encoded data set but something else; name that of one.")
+        if isinstance(stored, dict) and stored["subdit_data"] != FORMAT:
             raise DataError(f"The data set at {folder} is of another version of subdit; encode it again.")
+        if wrong := damage(stored):
+            said = " ".join(wrong.split())[:200]
+            raise DataError(f"The manifest at {folder} is damaged ({said}); encode the data set again.")
         manifest = Manifest(
             key=stored["key"],
             shards=tuple(map(ShardEntry.from_dict, stored["shards"])),
@@ -161,9 +167,12 @@ def read_manifest(folder: Path) -> Manifest:
                     f"The manifest at {folder} names the file {shard.file!r}, which is no shard of it; encode the data "
                     "set again."
                 )
+        if not manifest.statistics.count:
+            raise DataError(f"The manifest at {folder} is damaged (it counts no latents); encode the data set again.")
     except RunError as error:
         raise DataError(str(error)) from error
-    except (KeyError, TypeError, AttributeError) as error:
+    # Statistics of shards with other numbers of channels.
+    except ValueError as error:
         raise DataError(f"The manifest at {folder} is damaged ({error}); encode the data set again.") from error
     return manifest
 

@@ -160,6 +160,8 @@ class Shard:
             raise DataError(f"The shard {path} is missing; encode the data set again.") from error
         except (OSError, SafetensorError) as error:
             raise DataError(f"The shard {path} is damaged ({error}); encode the data set again.") from error
+        if wrong := _misshapen(self._tensors):
+            raise DataError(f"The shard {path} is damaged ({wrong}); encode the data set again.")
 
     def __len__(self) -> int:
         return len(self["split"])
@@ -180,6 +182,36 @@ class Shard:
             except (ValueError, TypeError) as error:
                 raise DataError(f"Record {row} of {self.path} is damaged ({error}); encode again.") from error
         return found
+
+
+def _misshapen(tensors: Mapping[str, Tensor]) -> str:
+    """What of a shard's tensors cannot be read row by row; empty where all that are there can."""
+    if "split" not in tensors:
+        return "it has no 'split'"
+    split = tensors["split"]
+    if split.dtype != torch.uint8 or split.ndim != 1 or bool((split >= len(SPLITS)).any()):
+        return "its rows are of no split"
+    for name, tensor in tensors.items():
+        dtypes, dimensions = _layout(name)
+        if dimensions and (tensor.dtype not in dtypes or tensor.ndim != dimensions or len(tensor) != len(split)):
+            return f"{name!r} is of shape {tuple(tensor.shape)} and {tensor.dtype}"
+    offsets, records = tensors.get("records.offset"), tensors.get("records")
+    if offsets is not None and records is not None:
+        whole = records.dtype == torch.uint8 and offsets.dtype == torch.int64 and offsets.shape == (len(split) + 1,)
+        if not whole or offsets[0] != 0 or offsets[-1] != len(records) or bool((offsets.diff() < 0).any()):
+            return "its records are not one after the other"
+    return ""
+
+
+def _layout(name: str) -> tuple[tuple[torch.dtype, ...], int]:
+    """What a tensor of rows may be of, and its dimensions; 0 of other tensors."""
+    if not name.startswith(("latents", "text.")):
+        return (), 0
+    if name.endswith((".id", ".caption")):
+        return (torch.int64,), 1
+    if name.endswith(".mask"):
+        return (torch.bool,), 2
+    return tuple(DTYPES.values()), 4 if name == "latents" else 3
 
 
 def check_rows(shard: Shard, rows: Sequence[int] | Tensor, names: Sequence[str]) -> None:

@@ -1,12 +1,12 @@
 """The paper's ablation from a PixArt-like baseline to its model, as configs (SnapGen++, arXiv 2601.08303, Fig. 3).
 
-Published are the steps, the layer counts that they imply, MQA in A to C and GQA with 8 heads in D, FFN ratios, B = 16,
-r = 1, CLIP-L and Flux's latent. Chosen here, once for all four steps, is what the paper leaves open: the width, text
-and time widths and the 32 heads of 32 of this project's `small` (`mobile-1k` at half width), so that D is `small` with
-one text encoder; and, taking MQA to be said of self-attention, PixArt's full cross-attention (a key-value head per
-query head) until D, where both are grouped. Nothing is tuned for a single step. B to D then come within 2 % of the
-published sizes, A stays 6 % below: at one width no choice reproduces all four, since three stages add two resampling
-layers while the published size falls by 18 million.
+The paper gives the steps, the layer counts that they imply, MQA in A to C and GQA with 8 heads in D, FFN ratios,
+B = 16, r = 1, CLIP-L and Flux's latent. This module chooses the rest, once for all four steps. Width, text and time
+widths and the 32 heads of 32 are those of this project's `small` (`mobile-1k` at half width), so that D is `small` with
+one text encoder. MQA is taken to mean self-attention alone: cross-attention is PixArt's full one (a key-value head per
+query head) until D, where both are grouped. Nothing is tuned for a single step. B to D come within 2 % of the published
+sizes, A stays 6 % below. At one width no choice reproduces all four, because three stages add two resampling layers
+while the published size falls by 18 million.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class AblationStep:
 
     Attributes:
         name: "A" to "D".
-        change: what is new against the step before.
+        change: difference from the step before.
         config: keyword arguments of `SubDiT`.
         published_params_m: millions of parameters in the paper.
-        published_latency_ms: one forward, in the paper.
-        published_validation_loss: in the paper.
+        published_latency_ms: one forward pass, in the paper.
+        published_validation_loss: validation loss in the paper.
     """
 
     name: str
@@ -42,7 +42,7 @@ class AblationStep:
     published_validation_loss: float
 
     def build(self) -> SubDiT:
-        """The model, freshly initialised; on the meta device where the caller says so, for sizes and FLOPs."""
+        """The model, freshly initialised, on torch's default device: meta is enough for sizes and FLOPs."""
         return SubDiT(**self.config)
 
     def example_inputs(self, *, batch: int = 1, seed: int = 0) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from supernet.model.attention import ungroup_queries
 
 
 def check_grid(grid: int, *, blocks: int, kv_compression: int) -> None:
-    """Raise `SpecError` where a grid x grid map cannot be cut into `blocks` strips or compressed by that stride."""
+    """Raise `SpecError` if a grid x grid map cannot be cut into `blocks` strips or compressed by that stride."""
     if (grid * grid) % blocks:
         raise SpecError(
             f"A grid of {grid}x{grid} tokens does not cut into {blocks} equal strips; choose a divisor of {grid**2}."
@@ -66,13 +66,13 @@ def _nearby(q: Tensor, k: Tensor, v: Tensor, block: int, blocks: int, radius: in
 
 
 def strip_of(x: Tensor, block: int, blocks: int) -> Tensor:
-    """Rows of one strip of grouped queries, or of anything that lies as they do."""
+    """Rows of one strip of grouped queries, or of another tensor in their layout."""
     rows = x.shape[2] // blocks
     return x[:, :, block * rows : (block + 1) * rows]
 
 
 class KVCompression(nn.Module):
-    """Depthwise strided convolution over the token grid, an average at the start (PixArt-Sigma)."""
+    """Depthwise strided convolution over the token grid, initialised as an average (PixArt-Sigma)."""
 
     def __init__(self, *, channels: int, grid: int, stride: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class KVCompression(nn.Module):
         """(batch, kv_heads, grid * grid, head_dim) to (batch, kv_heads, (grid / stride)^2, head_dim)."""
         image = x.transpose(2, 3).flatten(1, 2).unflatten(-1, (self.grid, self.grid))
         compressed = self.conv(image).flatten(2).unflatten(1, (x.shape[1], -1))
-        # Contiguous in the last dimension, without which torch's CPU attention takes a slow path.
+        # Torch's CPU attention takes a slow path unless the last dimension is contiguous.
         return compressed.transpose(2, 3).contiguous()
 
 
@@ -93,7 +93,7 @@ class AdaptiveSparseSelfAttention(SelfAttention):
     """ASSA: h = g * global + (1 - g) * local per head, in place of full self-attention in Down and Up."""
 
     def __init__(self, *, grid: int, blocks: int, radius: int, kv_compression: int, **attention: Any) -> None:
-        """Other arguments as `SelfAttention`; raises `SpecError` where the grid does not fit B or the stride."""
+        """Other arguments as `SelfAttention`; raises `SpecError` if the grid does not fit B or the stride."""
         check_grid(grid, blocks=blocks, kv_compression=kv_compression)
         super().__init__(grid=grid, **attention)
         self.blocks = blocks
@@ -122,12 +122,12 @@ class AdaptiveSparseSelfAttention(SelfAttention):
             gate: share of the global branch, (batch, tokens, heads).
 
         Returns:
-            Heads end to end, (batch, tokens, heads * head_dim).
+            Concatenated heads, (batch, tokens, heads * head_dim).
         """
         k_everywhere, v_everywhere = self.compress_k(k), self.compress_v(v)
         gate = group_queries(gate.unsqueeze(-1), self.kv_heads)
-        # A graph of plain operators holds all the scores of a product at once, which torch's fused attention does not:
-        # exported, the global branch goes strip by strip as well. In torch that would only be slower.
+        # An exported graph holds all attention scores of a product at once, unlike torch's fused attention. Its global
+        # branch therefore goes strip by strip as well. In torch that would only be slower.
         everywhere = None if is_exporting() else grouped_attention(q, k_everywhere, v_everywhere)
         mixed = []
         for block in range(self.blocks):

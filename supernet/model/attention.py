@@ -1,7 +1,7 @@
 """Grouped-query attention, and the self- and cross-attention branches of a DiT block.
 
 Every branch is a module from tokens to tokens that contains its own norm, modulation and residual addition. A sub-DiT
-is nothing but branches in a row, which is why their latencies add up and why each is a component of a kit.
+is a sequence of branches. Their latencies therefore add up, and each branch is a component of a kit.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from supernet.model.rope import rotate
 def group_queries(q: Tensor, kv_heads: int) -> Tensor:
     """Query heads (batch, tokens, heads, head_dim) to (batch, kv_heads, tokens * group, head_dim).
 
-    The queries that share a key-value head lie end to end as if they were more tokens, all of one token before the
-    next: no key or value is ever repeated, consecutive tokens are a plain slice, and nothing is above rank 4.
+    Queries that share a key-value head are laid out as further tokens, token by token. Thus no key or value is
+    repeated, consecutive tokens are a plain slice, and no tensor is above rank 4.
     """
     batch, tokens, heads, head_dim = q.shape
     group = heads // kv_heads
@@ -33,7 +33,7 @@ def group_queries(q: Tensor, kv_heads: int) -> Tensor:
 
 
 def ungroup_queries(x: Tensor, tokens: int) -> Tensor:
-    """The reverse of `group_queries`, with the heads laid end to end: (batch, tokens, heads * head_dim)."""
+    """The inverse of `group_queries`, with concatenated heads: (batch, tokens, heads * head_dim)."""
     batch, kv_heads, rows, head_dim = x.shape
     return x.reshape(batch, kv_heads, tokens, rows // tokens * head_dim).transpose(1, 2).flatten(2)
 
@@ -41,14 +41,14 @@ def ungroup_queries(x: Tensor, tokens: int) -> Tensor:
 def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Softmax attention of grouped queries.
 
-    The one place where a kernel is chosen: torch takes its fused one on processor and GPU, exporters write it as matrix
-    product, softmax, matrix product. A FlexAttention kernel would belong here; none is, for want of a GPU to test it.
+    This function alone chooses the kernel: torch takes its fused one on CPU and GPU, and exporters write a matrix
+    product, a softmax and a matrix product. A FlexAttention kernel would belong here; none is written yet.
 
     Args:
         q: (batch, kv_heads, tokens * group, head_dim), see `group_queries`.
         k: (batch, kv_heads, kv_tokens, head_dim).
         v: as `k`.
-        mask: (batch, kv_tokens), True where a key may be attended to; all where none is given.
+        mask: (batch, kv_tokens), True for keys that may be attended to; None for all keys.
 
     Returns:
         The shape of `q`.
@@ -62,7 +62,7 @@ _as_exported: ContextVar[bool] = ContextVar("as_exported", default=False)
 
 @contextmanager
 def as_exported() -> Iterator[None]:
-    """Run modules in the form that they are exported in, without exporting; results are the same."""
+    """Run modules in their exported form without exporting; results are the same."""
     token = _as_exported.set(True)
     try:
         yield
@@ -71,7 +71,7 @@ def as_exported() -> Iterator[None]:
 
 
 def is_exporting() -> bool:
-    """Whether a graph of plain operators is being made, in which attention writes its scores."""
+    """Whether modules run in their exported form: plain operators, where attention writes out its scores."""
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined]  # public, though not in its __all__
@@ -90,7 +90,7 @@ class Modulated(nn.Module):
         self.scale_shift_table = nn.Parameter(torch.zeros(3, width))
 
     def modulated(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
-        """Norm, scale and shift of tokens (batch, tokens, width) by (batch, 3, width); also the branch's gate."""
+        """Tokens (batch, tokens, width), normed, scaled and shifted by modulation (batch, 3, width); and the gate."""
         shift, scale, gate = (self.scale_shift_table + modulation).chunk(3, dim=1)
         return torch.addcmul(shift, self.norm(x), 1 + scale), gate
 
@@ -127,9 +127,9 @@ class SelfAttention(Modulated):
         self.rope_sin: Tensor
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SelfAttention:
-        """As torch's, which `to` and all its kin go through; tables follow to the device and stay float32.
+        """As torch's, which `to` and similar methods call; tables move to the device and stay float32.
 
-        They are made again there, so that they are right, too, where `to_empty` brought a model from meta.
+        The tables are computed again there, so that they are right after `to_empty` of a model on meta, too.
         """
         before = self.rope_cos
         super()._apply(fn, recurse)
@@ -139,14 +139,14 @@ class SelfAttention(Modulated):
 
     def project(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (batch, tokens, width) to grouped q, and k and v of shape (batch, kv_heads, tokens, head_dim)."""
-        # Norm and rotation come before heads and tokens change places, on memory as the projections leave it.
+        # Norm and rotation come before heads and tokens are transposed: the projections' output is contiguous.
         q = rotate(self.q_norm(self.to_q(h).unflatten(-1, (self.heads, -1))), self.rope_cos, self.rope_sin)
         k = rotate(self.k_norm(self.to_k(h).unflatten(-1, (self.kv_heads, -1))), self.rope_cos, self.rope_sin)
         v = self.v_norm(self.to_v(h).unflatten(-1, (self.kv_heads, -1)))
         return group_queries(q, self.kv_heads), k.transpose(1, 2), v.transpose(1, 2)
 
     def attend(self, h: Tensor) -> Tensor:
-        """Attention of modulated tokens (batch, tokens, width), heads end to end: (batch, tokens, heads * head_dim)."""
+        """Modulated tokens (batch, tokens, width) to concatenated attended heads (batch, tokens, heads * head_dim)."""
         return ungroup_queries(grouped_attention(*self.project(h)), h.shape[1])
 
     def forward(self, hidden_states: Tensor, modulation: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ class SelfAttention(Modulated):
 
 
 def share_tables(model: nn.Module, owner: nn.Module | None = None) -> None:
-    """Let all self-attentions of a model that are on one grid hold one table: that of `owner`, or the model's first."""
+    """Share one table among all self-attentions with the same rotary grid: that of `owner`, or the model's first."""
     tables: dict[RotaryGrid, tuple[Tensor, Tensor]] = {}
     for module in (model if owner is None else owner).modules():
         if isinstance(module, SelfAttention):
@@ -169,7 +169,7 @@ def share_tables(model: nn.Module, owner: nn.Module | None = None) -> None:
 class CrossAttention(nn.Module):
     """Attention of image tokens to text tokens; no norm and no modulation before it (paper, Fig. 2; PixArt-alpha).
 
-    Its key and value projections map the text width to the key-value width and are the same at every width.
+    Its key and value projections map the text width to the key-value width, and do not depend on `width`.
     """
 
     def __init__(self, *, width: int, heads: int, kv_heads: int, head_dim: int, text_width: int) -> None:
@@ -186,7 +186,7 @@ class CrossAttention(nn.Module):
     def forward(self, hidden_states: Tensor, text: Tensor, text_mask: Tensor | None = None) -> Tensor:
         """Tokens (batch, tokens, width) and projected text (batch, text_tokens, text_width) to tokens.
 
-        `text_mask` (batch, text_tokens) is False where a text token is to be left out.
+        `text_mask` (batch, text_tokens) is False for text tokens to leave out.
         """
         q = group_queries(self.q_norm(self.to_q(hidden_states).unflatten(-1, (self.heads, -1))), self.kv_heads)
         k = self.k_norm(self.to_k(text).unflatten(-1, (self.kv_heads, -1))).transpose(1, 2)

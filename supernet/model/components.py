@@ -1,4 +1,4 @@
-"""Components as modules: for each piece of a search space the very module that a sub-DiT runs, with example inputs."""
+"""Components as modules: for each component of a space the same module that a sub-DiT runs, with example inputs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from supernet.model.dit import redraw_
 class ComponentModule:
     """A module in eval mode with redrawn weights, and inputs of batch 1 by name, in the order of its `forward`."""
 
-    module: Any  # a sub-DiT of one stage has no `downsample`; none of a space is one
+    module: Any  # `downsample` is None without three stages, which every space has
     inputs: dict[str, Tensor]
 
 
 def component_module(space: SearchSpace, component: Component, *, seed: int = 0) -> ComponentModule:
-    """The module of a component; raises `SpecError` where the space has no such component."""
+    """The module of a component; raises `SpecError` if the space has no such component."""
     host, part = smallest_host(space, component)
     model = SubDiT.from_spec(space, host)
     tokens, width = component.grid**2, component.width
@@ -38,7 +38,7 @@ def component_module(space: SearchSpace, component: Component, *, seed: int = 0)
 
     block: Any = getattr(model, part)[-1] if part in STAGES else None
     hidden_states = {"hidden_states": drawn(tokens, width)} if tokens and width else {}
-    module: Any  # a sub-DiT of one stage has no `downsample`; none of a space is one
+    module: Any  # `downsample` is None without three stages, which every space has
     match component.kind:
         case "patch_embed":
             module, inputs = model.patch_embed, {"hidden_states": whole["hidden_states"]}

@@ -1,4 +1,4 @@
-"""What a `SubDiT` refuses to be built from."""
+"""Checks of the config of a `SubDiT`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from subdit.space import STAGES
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Raise `SpecError`, with the values named, on a config that cannot exist; B and stride ASSA checks itself."""
+    """Raise `SpecError`, which names the values, on an impossible config; ASSA itself checks B and the stride."""
     positive = ("latent_size", "latent_channels", "patch_size", "width", "heads", "kv_heads", "head_dim", "text_width")
     for key in positive:
         if config[key] < 1:
@@ -19,7 +19,9 @@ def check_config(config: Mapping[str, Any]) -> None:
     if len(depth) != 3 or min(depth) < 0:
         raise SpecError(f"The option depth is {depth}; it must be three numbers of blocks.")
     if config["latent_size"] % config["patch_size"]:
-        raise SpecError(f"Patches of {config['patch_size']} do not tile a latent of {config['latent_size']}.")
+        raise SpecError(
+            f"Patches of {config['patch_size']} do not tile a latent of {config['latent_size']}; choose a divisor."
+        )
     for key in ("kv_heads", "cross_kv_heads"):
         if config[key] and config["heads"] % config[key]:
             raise SpecError(f"{config['heads']} query heads are not divisible by {key} {config[key]}; change either.")
@@ -32,4 +34,4 @@ def check_config(config: Mapping[str, Any]) -> None:
     if config["three_stages"] and grid % 2:
         raise SpecError(f"A grid of {grid}x{grid} tokens cannot be halved for Middle; make it even.")
     if not config["three_stages"] and (depth[0] or depth[2]):
-        raise SpecError(f"Without three stages all blocks are in Middle; the depth {depth} has others.")
+        raise SpecError(f"Without three stages all blocks are in Middle; set the first and last of depth {depth} to 0.")

@@ -1,7 +1,7 @@
-"""Costs of a module, measured on the meta device: no weight is read and no number computed, so size does not matter.
+"""Costs of a module, measured on the meta device: no weight is read and nothing computed, so a model may have any size.
 
-FLOPs come from torch.utils.flop_counter, with attention taken apart into its matrix products, since the counter knows
-nothing of some of the fused kernels. Activation memory is the largest sum of live tensors at any moment of the forward.
+FLOPs come from torch.utils.flop_counter, with attention split into its matrix products, because the counter does not
+know all fused kernels. Activation memory is the largest sum of live tensors at any moment of the forward pass.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _Live = TypeVar("_Live", bound="LiveSet")
 
 @dataclass(frozen=True)
 class Costs:
-    """What one forward costs, by the module's own dtype and the inputs' batch.
+    """What one forward pass costs, in the module's dtype and for the inputs' batch.
 
     Attributes:
-        flops: a multiply-add is two; matrix products, convolutions and attention, not elementwise work.
-        activation_bytes: largest live set of tensors, inputs in and weights out, where attention is matrix product,
-            softmax, matrix product, each of which writes its output, as exporters write it.
-        fused_activation_bytes: the same where attention never writes its scores, as torch's fused kernels.
+        flops: of matrix products, convolutions and attention, not of elementwise work; a multiply-add is two.
+        activation_bytes: largest live set of tensors, with inputs and without weights. Attention is as exported: a
+            matrix product, a softmax and a matrix product, each of which writes its output.
+        fused_activation_bytes: the same, but attention never writes its scores, as in torch's fused kernels.
         weights: parameters, split by what decides their stored size.
     """
 
@@ -57,8 +57,8 @@ def measure_costs(
 
     Args:
         module: its parameters and buffers are not counted as activations.
-        inputs: positional inputs, or those by name in the order of `forward`.
-        dtype: floating-point type that weights and inputs are taken to have; their own where none is given.
+        inputs: positional inputs, or inputs by name in the order of `forward`.
+        dtype: floating-point type to assume for weights and inputs; by default their own.
     """
     flops, plain, fused = watch_forward(module, inputs, LiveSet(), LiveSet(), dtype=dtype)
     return Costs(flops.get_total_flops(), plain.peak, fused.peak, weight_sizes(module))
@@ -72,10 +72,13 @@ def watch_forward(
     *,
     dtype: torch.dtype | None = None,
 ) -> tuple[FlopCounterMode, _Live, _Live]:
-    """Run on the meta device, and return FLOPs and the live sets with plain and with fused attention."""
+    """Run on the meta device, and return FLOPs and the live sets with plain and with fused attention.
+
+    `plain` and `fused` are empty live sets.
+    """
     given = [_on_meta(value, dtype) for value in (inputs.values() if isinstance(inputs, Mapping) else inputs)]
     flops = FlopCounterMode(display=False)
-    # The flop counter takes operators apart, so the live set stands below it and sees the pieces.
+    # The flop counter splits operators, so the live set is entered before it and sees the parts.
     with as_exported(), plain, flops, _Attention(_plain_attention):
         _run(module, given, plain, dtype)
     with as_exported(), fused, _Attention(_fused_attention):
@@ -116,7 +119,7 @@ def _run(module: nn.Module, inputs: list[Tensor], live: LiveSet, dtype: torch.dt
 
 
 class LiveSet(TorchDispatchMode):
-    """Adds up the storages that operators make, for as long as each lives."""
+    """Adds up the bytes of the storages that operators make, each until it is freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +138,7 @@ class LiveSet(TorchDispatchMode):
         return made
 
     def hold(self, tensor: Tensor) -> None:
-        """Count the tensor's storage until it is freed; a view of one that is counted adds nothing."""
+        """Count the tensor's storage until it is freed; a view of a counted storage adds nothing."""
         storage = tensor.untyped_storage()
         key, size = id(storage), storage.nbytes()
         if key in self._held or key in self.constants:
@@ -151,14 +154,14 @@ class LiveSet(TorchDispatchMode):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Tensors made meanwhile are no activations."""
+        """Do not count tensors made inside."""
         self._paused = True
         yield
         self._paused = False
 
 
 class _Attention(TorchFunctionMode):
-    """Puts another function in the place of torch's attention."""
+    """Replaces torch's attention by another function."""
 
     def __init__(self, instead: Callable[..., Tensor]) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""`DiffusersModel`: what `SubDiT` and `ElasticDiT` add to diffusers' own base of models.
+"""`DiffusersModel`: what `SubDiT` and `ElasticDiT` add to diffusers' base class of models.
 
-Configs are strict: diffusers ignores a key that it does not know, with a warning at most, and a misspelt option would
-then quietly build another model. Checkpoints are sharded over 5 GB, so that a part fits where phones and browsers end.
+Configs are strict: diffusers ignores an unknown key, with a warning at most, so a misspelt option would silently build
+another model. Checkpoints are sharded above 5 GB, so that each file stays within the limits of phones and browsers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def strict_config(init: Callable[..., None]) -> Callable[..., None]:
         _refuse_unknown(type(self).__name__, given, [option.name for option in options])
         for option in options:
             if option.default is option.empty and option.name not in given:
-                raise SpecError(f"{type(self).__name__} was given no option {option.name!r}; it has no default.")
+                raise SpecError(f"{type(self).__name__} needs the option {option.name!r}; it has no default.")
         registered(self, **given)
 
     return checked
@@ -41,18 +41,20 @@ def strict_config(init: Callable[..., None]) -> Callable[..., None]:
 
 def _refuse_unknown(model: str, keys: Iterable[str], options: Iterable[str]) -> None:
     if unknown := sorted(key for key in set(keys) - set(options) if not key.startswith("_")):
-        raise SpecError(f"{model} has no option {unknown[0]!r}; it has {', '.join(options)}.")
+        raise SpecError(f"{model} has no option {unknown[0]!r}; choose from {', '.join(options)}.")
 
 
 class DiffusersModel(ModelMixin, ConfigMixin):
-    """A model saved and loaded in the diffusers layout: config.json and safetensors; decorate `__init__` with
-    `strict_config`."""
+    """A model saved and loaded in the diffusers layout: config.json and safetensors.
+
+    Subclasses decorate `__init__` with `strict_config`.
+    """
 
     config_name = "config.json"
 
     @classmethod
     def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> tuple[Any, ...]:
-        """As diffusers', but raises `SpecError` on a key of the config, or an argument, that is no parameter."""
+        """As diffusers', but raises `SpecError` if a key of the config, or an argument, is no parameter."""
         parameters = list(inspect.signature(cls.__init__).parameters)[1:]
         _refuse_unknown(cls.__name__, {*config_dict, *kwargs} - {"quantization_config", "dtype"}, parameters)
         extracted: tuple[Any, ...] = super().extract_init_dict(config_dict, **kwargs)
@@ -66,8 +68,8 @@ class DiffusersModel(ModelMixin, ConfigMixin):
         max_shard_size: int | str = MAX_SHARD_SIZE,
         **kwargs: Any,
     ) -> None:
-        # Weights from before go first: a loaded model may still read them through a memory map, which a file written
-        # over would change under it, and a stale index would be believed.
+        # Old weights are deleted first. A loaded model may still read them through a memory map, which overwriting
+        # would change; and diffusers would trust a stale index.
         for stale in Path(save_directory).glob("diffusion_pytorch_model*.safetensors*"):
             stale.unlink()
         super().save_pretrained(save_directory, *args, max_shard_size=max_shard_size, **kwargs)

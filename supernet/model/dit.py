@@ -1,7 +1,7 @@
-"""`SubDiT`: a plain diffusion transformer of the paper's three stages, with no trace of elasticity (SnapGen++, Fig. 2).
+"""`SubDiT`: a plain diffusion transformer of the paper's three stages, without elasticity (SnapGen++, Fig. 2).
 
-Down and Up work on the full grid with adaptive sparse self-attention, Middle on half of it with full self-attention and
-U-ViT skips from its first half to its second.
+Down and Up work on the full grid with adaptive sparse self-attention. Middle works on half the grid with full
+self-attention and U-ViT skips from its first half to its second.
 
     latent -> patch embedding -> Down -> downsample -> Middle -> upsample -> Up -> final layer -> velocity
 """
@@ -46,9 +46,9 @@ from supernet.model.layers import Upsample
 class SubDiT(DiffusersModel, PeftAdapterMixin):
     """One sub-DiT with weights of its own; predicts the rectified-flow velocity eps - x0.
 
-    Saved and loaded in the diffusers layout (`save_pretrained`, `from_pretrained`), whose config holds everything: no
-    search space is needed to load one. Build one with `from_spec`. It serves as the `transformer` of a diffusers
-    pipeline with `FlowMatchEulerDiscreteScheduler` (`supernet.pipeline`).
+    It is saved and loaded in the diffusers layout (`save_pretrained`, `from_pretrained`); the config holds everything,
+    so loading needs no search space. `from_spec` builds one. It serves as the `transformer` of a diffusers pipeline
+    with `FlowMatchEulerDiscreteScheduler` (`supernet.pipeline`).
     """
 
     _supports_gradient_checkpointing = True
@@ -82,16 +82,16 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
         space_hash: str | None = None,
         space_definition: Mapping[str, Any] | None = None,
     ) -> None:
-        """Raises `SpecError`, with the values named, on a config that cannot exist.
+        """Raises `SpecError`, which names the values, on an impossible config.
 
-        The options of `SearchSpace` and `SubDiTSpec`, and four that no space has; they are for ablations:
+        The options are those of `SearchSpace` and `SubDiTSpec`, and four for ablations that no space has:
 
         Args:
             attention: per stage "assa" or "full"; ASSA in Middle takes Down's B and r.
             middle_skips: U-ViT skips within Middle.
-            three_stages: False keeps all blocks in Middle, on the full grid, with nothing to sample down or up.
-            cross_kv_heads: key and value heads of cross-attention, where they are not `kv_heads`.
-            space_hash, space_definition: of the space, see `subdit.space.space_record`; the config keeps them.
+            three_stages: False keeps all blocks in Middle, on the full grid, without down- and upsampling.
+            cross_kv_heads: key-value heads of cross-attention; by default `kv_heads`.
+            space_hash, space_definition: what the config records of its space, see `subdit.space.space_record`.
         """
         super().__init__()
         check_config(self.config)
@@ -137,15 +137,15 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
         self.initialize_weights()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SubDiT:
-        """As torch's, which `to` and all its kin go through; there is one rotary table per grid afterwards, too."""
+        """As torch's, which `to` and similar methods call; afterwards blocks share one rotary table per grid again."""
         super()._apply(fn, recurse)
         share_tables(self)
         return self
 
     def initialize_weights(self) -> None:
-        """Xavier for linears; zero where a residual branch or the output should start silent (adaLN-Zero, PixArt).
+        """Xavier for linears; zero for branches and outputs that should start silent (adaLN-Zero, PixArt).
 
-        It replaces what the layers set themselves, but for ASSA's gates, which start at one half.
+        This replaces the linears' own initialisation, except for ASSA's gates, which start at one half.
         """
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -211,17 +211,17 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
         Args:
             hidden_states: noisy latent x_t = (1 - sigma) x0 + sigma eps, (batch, channels, size, size).
             timestep: 1000 * sigma, (batch,), or one for all of shape () or (1,).
-            texts: per text encoder (batch, its tokens, its width), or None to leave it out; not all of them.
+            texts: per text encoder (batch, its tokens, its width), or None to leave it out; at least one is given.
             encoder_hidden_states: the same as one argument, as diffusers pipelines pass it; a tensor for one encoder.
-            encoder_attention_mask: (batch, text tokens given), False or 0 for a token to leave out of that sample:
-                padding, or an encoder dropped in training. It is never read.
+            encoder_attention_mask: (batch, text tokens given), False or 0 for tokens to leave out of a sample: padding,
+                or an encoder dropped in training. Such tokens are never read.
             return_dict: None for the plain tensor, True for diffusers' output class, False for a tuple of one.
 
         Returns:
             (batch, channels, size, size).
 
         Raises:
-            SpecError: text for no encoder, for a wrong number of them, or a mask that does not fit or hides all of it.
+            SpecError: no text, text for a wrong number of encoders, or a mask that does not fit or hides all text.
         """
         if encoder_hidden_states is not None:
             single = isinstance(encoder_hidden_states, Tensor)
@@ -234,7 +234,7 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
 
     @classmethod
     def from_spec(cls, space: SearchSpace, spec: SubDiTSpec) -> SubDiT:
-        """A freshly initialised sub-DiT; raises `SpecError` on a spec that is not of the space."""
+        """A freshly initialised sub-DiT; raises `SpecError` if the spec is not of the space."""
         space.check(spec)
         options: dict[str, Any] = {**spec.values, **fixed_options(space)}
         return cls(heads=space.heads(spec.width), **options)
@@ -245,7 +245,7 @@ class SubDiT(DiffusersModel, PeftAdapterMixin):
 
     @property
     def spec(self) -> SubDiTSpec:
-        """The point of the search space that this model is."""
+        """The model's architecture as a point of its search space."""
         return SubDiTSpec.from_dict({key: self.config[key] for key in ("space", *spec_columns()) if key in self.config})
 
 
@@ -268,7 +268,7 @@ def drawn_inputs(config: Mapping[str, Any], *, batch: int = 1, seed: int = 0) ->
 
 
 def fixed_options(space: SearchSpace) -> dict[str, Any]:
-    """What all sub-DiTs of a space have in common, as options of `SubDiT`."""
+    """Options of `SubDiT` that all sub-DiTs of a space have in common."""
     same = ("latent_size", "latent_channels", "patch_size", "kv_heads", "head_dim", "text_width", "time_width")
     return {
         **space_record(space),
@@ -279,7 +279,7 @@ def fixed_options(space: SearchSpace) -> dict[str, Any]:
 
 @torch.no_grad()
 def redraw_(module: nn.Module, seed: int) -> nn.Module:
-    """Redraw every parameter, the zero-initialised ones too, so that each takes part in the output.
+    """Redraw every parameter, the zero-initialised ones too, so that each affects the output.
 
     An untrained DiT outputs zero whatever its blocks compute; tests and kits use redrawn weights instead.
     """

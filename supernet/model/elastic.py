@@ -1,12 +1,12 @@
 """`ElasticDiT`: all sub-DiTs of a search space in one set of weights.
 
-There is one definition of the model, the plain `SubDiT`. A supernet is the full `SubDiT` plus rules that say which
-slice of which tensor a smaller one owns: `sub_parameters(spec)` gives those slices by the names the sub-DiT itself
-uses. Running a sub-network, extracting it and sharing its gradients are all this one look-up.
+The model is defined once, by the plain `SubDiT`. A supernet is the full `SubDiT` plus rules that give each smaller
+sub-DiT its slice of every tensor: `sub_parameters(spec)` returns those slices by the sub-DiT's own parameter names.
+Running a sub-network, extracting it and sharing its gradients all use this one look-up.
 
 As in the paper (section 3.3), projections are sliced along the hidden dimension, cross-attention's keys and values are
-not sliced, and norms and modulation are kept apart for each width. Depth, FFN ratio, B, r and KV compression are this
-project's extension: depth k keeps the first k blocks in Down and the last k in Up, and takes mirrored pairs out of the
+not sliced, and each width has norms and modulation of its own. Depth, FFN ratio, B, r and KV compression are this
+project's extension: depth k keeps the first k blocks in Down and the last k in Up, and removes mirrored pairs from the
 centre of Middle, so that every skip keeps its partner.
 """
 
@@ -39,8 +39,8 @@ from supernet.model.diffusers_model import strict_config
 from supernet.model.dit import SubDiT
 from supernet.model.templates import Templates
 
-# Which axis of which parameter is elastic, by the end of its name. An axis is "width", "2 widths" (two of them end to
-# end), "heads" (query heads, grouped by the key-value head they share), "ffn", or "all": never sliced.
+# The kind of each axis of a parameter, by the end of its name: "width", "2 widths" (two concatenated), "heads" (query
+# heads, grouped by the key-value head they share), "ffn", or "all", which is never sliced.
 _AXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"patch_embed\.proj\.weight", ("width", "all", "all", "all")),
     (r"patch_embed\.proj\.bias", ("width",)),
@@ -68,11 +68,11 @@ _AXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"\.compress_[kv]\.conv\.(weight|bias)", ("all",) * 4),
 )
 
-# Parameters of exactly the hidden size: one per listed width (paper, section 3.3).
+# Parameters of exactly the hidden size; each width has its own (paper, section 3.3).
 _PER_WIDTH = re.compile(
     r"((attn|ffn|final_layer)\.(norm\.(weight|bias)|scale_shift_table)|time_embed\.modulation\.\w+)$"
 )
-# The strided convolutions differ in kernel, so each KV compression has its own.
+# Strided convolutions; each KV compression has its own, because their kernels differ in size.
 _PER_COMPRESSION = re.compile(r"\.compress_[kv]\.conv\.(weight|bias)$")
 
 
@@ -82,8 +82,8 @@ class ParameterSlice:
 
     Attributes:
         owner: name of the supernet's parameter.
-        axes: per axis (groups, kept): the axis is seen as `groups` equal parts, of each of which the first `kept` are
-            the sub-DiT's.
+        axes: per axis (groups, kept): the axis is split into `groups` equal parts, and the sub-DiT owns the first
+            `kept` entries of each part.
         shape: the sub-DiT's own shape.
     """
 
@@ -102,19 +102,19 @@ class ParameterSlice:
         return self.view(tensor).reshape(self.shape)
 
     def copy(self, tensor: Tensor) -> Tensor:
-        """A copy of the slice in the sub-DiT's own shape, made in one go."""
+        """A copy of the slice in the sub-DiT's own shape, copied once."""
         return self.view(tensor).clone(memory_format=torch.contiguous_format).reshape(self.shape)
 
     def write_view(self, own: Tensor) -> Tensor:
-        """A tensor of the sub-DiT's shape, seen in the shape of `view`."""
+        """A tensor of the sub-DiT's shape, reshaped to that of `view`."""
         return own.reshape([length for groups, kept in self.axes for length in (groups, kept)])
 
 
 class ElasticDiT(DiffusersModel):
     """The supernet of a search space; saved and loaded in the diffusers layout.
 
-    Gradient checkpointing is the full network's. A sub-network that `forward` runs goes without, because its blocks
-    would run again where its slices are no longer in place; `elastic_step` has both checkpointed.
+    Gradient checkpointing applies to the full network. A sub-network in `forward` goes without, because its blocks
+    would run again when its slices are no longer in place; `elastic_step` checkpoints both.
     """
 
     _supports_gradient_checkpointing = True
@@ -123,9 +123,9 @@ class ElasticDiT(DiffusersModel):
     def __init__(
         self, *, space: str, space_hash: str | None = None, space_definition: Mapping[str, Any] | None = None
     ) -> None:
-        """The supernet of a space by its content, or, where there is none, by its name; the config keeps both.
+        """The supernet of a space, given by its content or, without content, by its name; the config keeps both.
 
-        Raises `SpaceError` where there is no search space of that name, or another one was met before.
+        Raises `SpaceError` if there is no search space of that name, or if that name means another space already.
         """
         super().__init__()
         record = {"space": space, "space_hash": space_hash, "space_definition": space_definition}
@@ -133,8 +133,8 @@ class ElasticDiT(DiffusersModel):
         self.register_to_config(**space_record(self.space))
         self.full = SubDiT.from_spec(self.space, self.full_spec)
         self._templates = Templates(self.space, _slices)
-        # Of a width or compression other than the full network's: its norms, modulation, convolutions.
-        # The attribute is part of the names in checkpoints, and so of digests.
+        # Norms, modulation and convolutions of widths and compressions other than the full network's.
+        # The attribute's name is part of the names in checkpoints, and so of digests.
         self.apart = nn.ParameterDict()
         for name, start in self.isolated_slices():
             self.apart[name.removeprefix("apart.")] = nn.Parameter(start.detach().clone())
@@ -151,7 +151,7 @@ class ElasticDiT(DiffusersModel):
         return cls(**space_record(space))
 
     def isolated_slices(self) -> Iterator[tuple[str, Tensor]]:
-        """Norms and modulation of each smaller width, by their names, as slices of the full network's: their start."""
+        """Names and initial values of each smaller width's norms and modulation: slices of the full network's."""
         for width in self.space.widths[:-1]:
             for name, parameter in self.full.named_parameters():
                 if _PER_WIDTH.search(name):
@@ -170,25 +170,26 @@ class ElasticDiT(DiffusersModel):
         return self.space.named_spec("full")
 
     def enable_gradient_checkpointing(self, gradient_checkpointing_func: Callable[..., Any] | None = None) -> None:
-        """As diffusers', but by default no state of random numbers is kept for the second run, which draws none."""
+        """As diffusers', but by default the second run restores no random state, because it draws no random numbers."""
         super().enable_gradient_checkpointing(gradient_checkpointing_func or _run_again)
 
     # Sharing --------------------------------------------------------------------------------------------------------
 
     def slices(self, spec: SubDiTSpec) -> Mapping[str, ParameterSlice]:
-        """Where each parameter of the sub-DiT lies; raises `SpecError` on a spec that is not of the space."""
+        """Where each parameter of the sub-DiT lies; raises `SpecError` if the spec is not of the space."""
         return self._templates.plan(spec)
 
     def template(self, spec: SubDiTSpec, *, checkpointed: bool = False) -> SubDiT:
-        """The sub-DiT without storage, to call with `sub_parameters`: parameters on meta, rotary tables the supernet's.
+        """The sub-DiT to call with `sub_parameters`: its parameters are on meta, its rotary tables the supernet's.
 
-        It is the calling thread's own, and may be another one at the next call; raises `SpecError` on a foreign spec.
-        With `checkpointed` its blocks run again in the backward pass, which must then be within the functional call.
+        It belongs to the calling thread, and the next call may return another; raises `SpecError` if the spec is not of
+        the space. With `checkpointed`, its blocks run again in the backward pass, which must then happen within the
+        functional call.
         """
         template = self._templates.template(spec)
         template.gradient_checkpointing = checkpointed
         template._gradient_checkpointing_func = _run_again
-        # At each call, since the supernet may have been moved since.
+        # At each call, because the supernet may have moved to another device.
         share_tables(template, self.full)
         return template
 
@@ -207,7 +208,7 @@ class ElasticDiT(DiffusersModel):
         spec: SubDiTSpec | None = None,
         **options: Any,
     ) -> Any:
-        """The velocity by the sub-network `spec`, by default the full network; all else as `SubDiT.forward`."""
+        """The velocity of the sub-network `spec`, by default the full network; other arguments as `SubDiT.forward`."""
         inputs = (hidden_states, timestep, *texts)
         if spec is None or spec == self.full_spec:
             return self.full(*inputs, **options)
@@ -215,7 +216,7 @@ class ElasticDiT(DiffusersModel):
 
     @torch.no_grad()
     def extract(self, spec: SubDiTSpec) -> SubDiT:
-        """A plain sub-DiT with a copy of its weights, and of nothing else; raises `SpecError` on a foreign spec."""
+        """A plain sub-DiT with a copy of its own weights only; raises `SpecError` if the spec is not of the space."""
         made = self._templates.fresh(spec)
         owners = dict(self.named_parameters())
         made.load_state_dict(
@@ -235,7 +236,7 @@ def _slices(space: SearchSpace, spec: SubDiTSpec, template: SubDiT) -> dict[str,
 
 def _slice(space: SearchSpace, spec: SubDiTSpec, name: str, shape: tuple[int, ...]) -> ParameterSlice:
     full = space.named_spec("full")
-    owner, is_of_width = _deep_name(space, spec, name), _PER_WIDTH.search(name)
+    owner, is_of_width = _name_in_full(space, spec, name), _PER_WIDTH.search(name)
     whole = tuple((1, length) for length in shape)
     if is_of_width and spec.width != full.width:
         return ParameterSlice(f"apart.{_key(owner, f'width{spec.width}')}", whole, shape)
@@ -245,13 +246,14 @@ def _slice(space: SearchSpace, spec: SubDiTSpec, name: str, shape: tuple[int, ..
         return ParameterSlice(f"full.{owner}", whole, shape)
     groups = {"heads": space.kv_heads, "2 widths": 2}
     axes = tuple(
-        (groups.get(kind, 1), length // groups.get(kind, 1)) for kind, length in zip(_kinds(name), shape, strict=False)
+        (groups.get(kind, 1), length // groups.get(kind, 1))
+        for kind, length in zip(_axis_kinds(name), shape, strict=False)
     )
     return ParameterSlice(f"full.{owner}", axes, shape)
 
 
-def _deep_name(space: SearchSpace, spec: SubDiTSpec, name: str) -> str:
-    """The name in the full network of a parameter of the sub-DiT, whose blocks are counted without the dropped."""
+def _name_in_full(space: SearchSpace, spec: SubDiTSpec, name: str) -> str:
+    """The full network's name of a parameter of the sub-DiT, which numbers its blocks without the dropped ones."""
     stage, _, rest = name.partition(".")
     if stage not in STAGES:
         return name
@@ -263,7 +265,7 @@ def _deep_name(space: SearchSpace, spec: SubDiTSpec, name: str) -> str:
 
 
 @cache
-def _kinds(name: str) -> tuple[str, ...]:
+def _axis_kinds(name: str) -> tuple[str, ...]:
     """The kind of each axis of the parameter of that name."""
     return next(axes for pattern, axes in _AXES if re.search(f"({pattern})$", name))
 

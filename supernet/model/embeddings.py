@@ -1,4 +1,4 @@
-"""What turns a DiT's inputs into tokens and modulation: patch, time and text embedding."""
+"""Patch, time and text embeddings, which turn a DiT's inputs into tokens and modulation."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ class PatchEmbed(nn.Module):
 
 
 class TimeEmbed(nn.Module):
-    """Timestep (batch,), in thousandths of sigma, to modulation (batch, 8, width): three for the attention and three
-    for the FFN of every block, two for the final layer (adaLN-single, PixArt-alpha)."""
+    """Timestep (batch,), 1000 * sigma, to modulation (batch, 8, width) (adaLN-single, PixArt-alpha).
+
+    Of the eight, three are for the attention and three for the FFN of every block, and two for the final layer.
+    """
 
     def __init__(self, *, time_width: int, width: int) -> None:
         super().__init__()
@@ -51,9 +53,9 @@ class TextProjection(nn.Module):
         )
 
     def forward(self, *encoder_hidden_states: Tensor | None, mask: Tensor | None = None) -> Tensor:
-        """One tensor per encoder, None for one that is left out; `mask` (batch, tokens that are given) as in `SubDiT`.
+        """One tensor per encoder, or None to leave it out; `mask` (batch, text tokens given) as in `SubDiT`.
 
-        Tokens that the mask leaves out are not read: whatever they hold, NaN too, the result is the same.
+        The values of masked tokens, NaN too, do not change the result.
 
         Raises:
             SpecError: not one entry per encoder, none of them given, or a mask of another shape.
@@ -82,7 +84,7 @@ class TextProjection(nn.Module):
 
 
 def checked_mask(mask: Tensor) -> Tensor:
-    """The mask as booleans; raises `SpecError` where it hides every token of a sample, unless that is being traced."""
+    """The mask as booleans; raises `SpecError` if it hides every token of a sample, except while a graph is traced."""
     mask = mask.bool()
     tracing = torch.jit.is_tracing()  # type: ignore[attr-defined]  # public, though not in its __all__
     traced = tracing or torch.compiler.is_compiling() or mask.is_meta

@@ -1,4 +1,4 @@
-"""What a `SubDiT` is made of beside attention: the feed-forward branch, the layers between stages, the block."""
+"""Layers of a `SubDiT` other than attention: the feed-forward branch, the layers between stages, the block."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Upsample(nn.Module):
 
 
 class SkipFusion(nn.Module):
-    """U-ViT's long skip: concatenate, then a linear that lets the main path through unchanged at the start."""
+    """U-ViT's long skip: concatenation, then a linear, initialised to let the main path through unchanged."""
 
     def __init__(self, *, width: int) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class FinalLayer(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention (full or ASSA), cross-attention to text, feed-forward; with a long skip into it where given."""
+    """Self-attention (full or ASSA), cross-attention to text, feed-forward; optionally a long skip before them."""
 
     def __init__(
         self, *, attn: SelfAttention, cross_attn: CrossAttention, ffn: FeedForward, skip: SkipFusion | None

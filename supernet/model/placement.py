@@ -1,7 +1,7 @@
-"""Where a model lies and in which numbers it computes: what goes into it follows, what comes out is reduced in float32.
+"""A model's device and floating-point type: inputs are moved to them, and outputs are reduced in float32.
 
-Latents, noise and sigmas stay float32 until they enter a model, and timesteps even then, as they do in diffusers: a
-bfloat16 has eight bits, so that a timestep near 1000 would be off by up to 2.
+Latents, noise and sigmas are float32 until they enter a model. Timesteps stay float32 within it, too, as in diffusers:
+bfloat16 has eight bits of precision, so a timestep near 1000 would be off by up to 2.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from subdit.core.errors import ConfigError
 
 
 def torch_device(name: str) -> torch.device:
-    """The device of a name; "auto" is CUDA, then Apple's MPS, then the processor. Raises `ConfigError`."""
+    """The device of that name; "auto" is CUDA, else Apple's MPS, else the CPU. Raises `ConfigError` if it is absent."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        # A device that is not there fails at its first tensor.
+        # A missing device fails at its first tensor.
         return torch.zeros(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         said = str(error).partition("\n")[0].rstrip(". ")
@@ -35,7 +35,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """What a configuration's precision is on a device, for `torch.autocast`: None where all is float32.
+    """The type for `torch.autocast` on a device by a configuration's precision; None if everything is float32.
 
     "auto" is bfloat16 on CUDA and float32 elsewhere.
     """
@@ -47,17 +47,17 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 def model_inputs(
     model: nn.Module, hidden_states: Tensor, timestep: Tensor, texts: Sequence[Tensor | None]
 ) -> tuple[Tensor | None, ...]:
-    """Positional inputs of a sub-DiT on the model's device, latents and text in its type, the timestep in its own."""
+    """Positional inputs of a sub-DiT on its device; latents and text take its type, the timestep keeps its own."""
     like = next(model.parameters())
     placed = (None if text is None else text.to(like.device, like.dtype) for text in texts)
     return hidden_states.to(like.device, like.dtype), timestep.to(like.device), *placed
 
 
 def full_precision(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or as it is where it is that or wider."""
+    """The tensor in float32; a wider type stays."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def float_array(tensor: Tensor) -> npt.NDArray[np.float32]:
-    """The tensor's numbers, wherever it lies, as float32."""
+    """The tensor as a numpy array of float32, from any device and type."""
     return np.asarray(full_precision(tensor.detach()).cpu().numpy(), dtype=np.float32)

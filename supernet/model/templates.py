@@ -1,8 +1,8 @@
 """Templates: sub-DiTs without storage, in which a supernet runs its slices (`torch.func.functional_call`).
 
-Such a call puts the slices in the place of the template's parameters while it runs, so no two threads may ever have one
-template in common. Building one takes as long as building a model. Hence there are two stores, both bounded: threads
-share the blueprints, which nobody runs, and each has copies of them, whose modules are its own. Neither holds weights.
+Such a call replaces the template's parameters by the slices while it runs, so two threads must never share a template.
+Building one takes as long as building a model. There are therefore two bounded caches without weights: blueprints,
+which threads share and nobody runs, and each thread's own copies of them.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from subdit.space import SubDiTSpec
 from supernet.model.dit import SubDiT
 
 BLUEPRINTS = 32
-"""That a supernet keeps, those asked for last."""
+"""Blueprints that a supernet keeps, the last ones used."""
 COPIES = 8
-"""That each thread keeps; of the paper's model one takes about 2 MB."""
+"""Copies that each thread keeps; one of the paper's model takes about 2 MB."""
 
 _Plan = TypeVar("_Plan")
 _Module = TypeVar("_Module", bound=nn.Module)
 
-# `no_init_weights` changes torch.nn.init for the whole process: two at a time would leave it changed for good.
+# `no_init_weights` changes torch.nn.init for the whole process; two at a time would never restore it.
 _building = threading.Lock()
 
 
 def empty_sub_dit(space: SearchSpace, spec: SubDiTSpec) -> SubDiT:
-    """A sub-DiT on the meta device, rotary tables too; raises `SpecError` on a spec that is not of the space."""
+    """A sub-DiT on the meta device, rotary tables too; raises `SpecError` if the spec is not of the space."""
     with _building, torch.device("meta"), no_init_weights():
         return SubDiT.from_spec(space, spec)
 
 
 def structure_copy(module: _Module) -> _Module:
-    """A copy whose modules, hooks and places of tensors are its own, and whose tensors are the original's."""
+    """A copy with modules, hooks and dictionaries of its own, which hold the original's tensors."""
     made = object.__new__(type(module))
     vars(made).update(
         {key: value.copy() if isinstance(value, dict | set) else value for key, value in vars(module).items()}
@@ -51,7 +51,7 @@ def structure_copy(module: _Module) -> _Module:
 
 
 class Templates(Generic[_Plan]):
-    """The templates of a supernet's sub-DiTs, and what `plan` says of each: a function of space, spec and sub-DiT.
+    """The templates of a supernet's sub-DiTs, and the result of `plan(space, spec, sub-DiT)` for each.
 
     A copy, by `copy.deepcopy` or pickle, begins empty.
     """
@@ -71,15 +71,15 @@ class Templates(Generic[_Plan]):
 
     @property
     def built(self) -> int:
-        """Blueprints that have been built since the beginning."""
+        """How many blueprints were built so far."""
         return self._blueprints.cache_info().misses
 
     def plan(self, spec: SubDiTSpec) -> _Plan:
-        """What `plan` says of the sub-DiT, the same object for all threads."""
+        """The result of `plan` for the sub-DiT, the same object for all threads."""
         return self._blueprints(spec)[1]
 
     def template(self, spec: SubDiTSpec) -> SubDiT:
-        """This thread's template, the same at each call while it is kept."""
+        """This thread's template, the same at each call while the cache keeps it."""
         if not hasattr(self._thread, "copies"):
             blueprints = self._blueprints
             self._thread.copies = lru_cache(COPIES)(lambda spec: structure_copy(blueprints(spec)[0]))
@@ -87,5 +87,5 @@ class Templates(Generic[_Plan]):
         return template
 
     def fresh(self, spec: SubDiTSpec) -> SubDiT:
-        """A template that nothing else will see, to be made a model of its own."""
+        """A template that nothing else refers to, for the caller to make a model of."""
         return structure_copy(self._blueprints(spec)[0])

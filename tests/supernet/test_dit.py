@@ -132,7 +132,7 @@ def test_the_supernet_refuses_unknown_keys_too() -> None:
 
 
 def test_a_missing_option_is_named() -> None:
-    with pytest.raises(SpecError, match="no option 'width'"):
+    with pytest.raises(SpecError, match="needs the option 'width'"):
         SubDiT(**{key: value for key, value in CONFIG.items() if key != "width"})
 
 

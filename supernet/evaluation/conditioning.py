@@ -1,4 +1,4 @@
-"""The text that samples are drawn for, read batch by batch, so that memory does not depend on how many there are."""
+"""The text that samples are drawn for, read batch by batch, so that memory does not grow with the number of samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Text:
         return Text(tuple(tokens[rows] for tokens in self.embeddings))
 
     def expand(self, count: int) -> Text:
-        """The one row, `count` times."""
+        """The single row, repeated `count` times."""
         return Text(tuple(tokens.expand(count, -1, -1) for tokens in self.embeddings))
 
 
@@ -30,8 +30,8 @@ class Conditioning:
     """Text of samples.
 
     Attributes:
-        count: samples.
-        read: text of some of them; called by one thread at a time.
+        count: number of samples.
+        read: text of a slice of the samples; called by one thread at a time.
         null: the empty prompt, one row.
     """
 

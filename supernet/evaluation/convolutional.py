@@ -1,7 +1,7 @@
-"""Learned features without weights from outside: a small convolutional network that told the train split's classes.
+"""Learned features without external weights: a small convolutional network that classifies the train split.
 
-Where images have no classes, it learned by how many quarter turns they were rotated (Gidaris et al., ICLR 2018). It
-sees latents, so that no decoder is needed, and standardises them by those of the train split.
+If images have no classes, the network learns by how many quarter turns they are rotated (Gidaris et al., ICLR 2018).
+Its inputs are latents, so it needs no decoder. Mean and deviation of the train split standardise them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ BATCH_SIZE = 64
 LEARNING_RATE = 2e-3
 WIDTHS = (32, 64, 128)
 SMALLEST_SIDE = 4
-"""Of what the last convolution sees: before that, sides are halved."""
+"""Longest side of an image before the last convolutions; longer sides are halved first."""
 TURNS = 4
 
 
 class _Network(nn.Module):
-    """Convolutions, the mean over places, and one linear head per column of classes."""
+    """Convolutions, the mean over positions, and one linear head per column of classes."""
 
     def __init__(self, channels: int, size: int, classes: Sequence[int]) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class _Network(nn.Module):
         while len(layers) < 3 * len(WIDTHS) or size > SMALLEST_SIDE:
             width = WIDTHS[min(len(layers) // 3, len(WIDTHS) - 1)]
             stride = 2 if size > SMALLEST_SIDE else 1
-            # Norms within an image: its features do not depend on the others of its batch.
+            # Group norms work within an image, so its features do not depend on the rest of the batch.
             layers += [nn.Conv2d(channels, width, 3, stride=stride, padding=1), nn.GroupNorm(8, width), nn.GELU()]
             channels, size = width, -(-size // stride)
         self.body = nn.Sequential(*layers)
@@ -51,7 +51,7 @@ class _Network(nn.Module):
 
 
 class ConvolutionalFeatures:
-    """The means over places of the network's last convolution, 128 numbers; trained when it is made."""
+    """The mean over positions of the network's last convolution, 128 numbers; the constructor trains the network."""
 
     id = "convolutional"
     expects = LATENTS
@@ -104,7 +104,7 @@ def _train(images: Tensor, labels: Labels, steps: int, seed: int) -> _Network:
             wanted = [turns]
         pooled = network.features(batch)
         losses = [
-            # Rows whose class is not known are negative.
+            # The class of a row is negative if it is unknown.
             nn.functional.cross_entropy(head(pooled), values.where(values >= 0, -100), reduction="sum") / BATCH_SIZE
             for head, values in zip(network.heads, wanted, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""The reference that a data set gives: its splits, captions and columns of classes, with its own text embeddings."""
+"""The reference of a data set: its splits, captions and columns of classes, with its own text embeddings."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from supernet.evaluation.reference import RealImages
 from supernet.evaluation.reference import Reference
 
 MOST_IMAGES = 20_000
-"""Of a half; of a larger one this number is taken, evenly spaced, so that memory does not grow with the data."""
+"""Images per half; a larger half is thinned out evenly, so that memory does not grow with the data."""
 MOST_CLASSES = 200
 LEAST_PER_CLASS = 5
-"""Images of the train half per value, on average; columns that have fewer, such as names of files, hold no classes."""
+"""Images of the train half per value, on average; a column with fewer, such as file names, holds no classes."""
 
 
 class DataRecord(Protocol):
@@ -37,7 +37,7 @@ class DataRecord(Protocol):
 
 
 class SplitData(Protocol):
-    """What judging reads of a data set: the splits train, validation and judge, by row."""
+    """What the judge reads of a data set: the splits train, validation and judge, by row."""
 
     @property
     def digest(self) -> str: ...
@@ -62,12 +62,12 @@ class SplitData(Protocol):
 def reference_of_data_set(
     data: SplitData, *, decode: Callable[[Images], Images] | None = None, most: int = MOST_IMAGES
 ) -> Reference:
-    """The reference of a data set: at most `most` images of each half.
+    """The reference of a data set.
 
     Args:
         data: the data set.
-        decode: latents to pictures in [-1, 1], where a decoder is at hand.
-        most: images of a half.
+        decode: latents to pictures in [-1, 1]; None without a decoder.
+        most: largest number of images per half.
     """
     train = [("train", row) for row in range(data.count("train"))]
     train += [("validation", row) for row in range(data.count("validation"))]
@@ -93,9 +93,9 @@ def reference_of_data_set(
 
 
 def class_values(columns: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
-    """Per column that holds classes its values, in the order of the alphabet.
+    """The sorted values of each column that holds classes.
 
-    A column does where it has at least two values, at most `MOST_CLASSES`, and `LEAST_PER_CLASS` rows for each or more.
+    A column holds classes if it has two to `MOST_CLASSES` values, and on average at least `LEAST_PER_CLASS` rows each.
     """
     found = {}
     for name in sorted({name for row in columns for name in row}):
@@ -107,7 +107,7 @@ def class_values(columns: Sequence[Mapping[str, str]]) -> dict[str, tuple[str, .
 
 
 def class_labels(columns: Sequence[Mapping[str, str]], values: Mapping[str, tuple[str, ...]]) -> Labels:
-    """Per column of classes the number of each row's value, -1 where there is none or another."""
+    """Per column of classes, the index of each row's value; -1 if the value is missing or unknown."""
     numbers = {name: {value: number for number, value in enumerate(known)} for name, known in values.items()}
     return {
         name: np.asarray([known[row[name]] if row.get(name) in known else -1 for row in columns], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""`evaluate`: how good sub-DiTs of a run are by their samples, kept in the run folder."""
+"""`evaluate`: figures of a run's sub-DiTs by their samples, kept in the run folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from supernet.evaluation.samples import generate
 from supernet.model.placement import torch_device
 
 MOST_SAMPLES = 5000
-"""Samples where no number is given: as many as there are judge images, and no more than this."""
+"""Upper limit of the default number of samples, which is the number of judge images."""
 PLOT = "evaluation.png"
 
 
@@ -67,33 +67,33 @@ def evaluate(
 ) -> Evaluations:
     """Evaluate sub-DiTs of a run by samples drawn for prompts of the judge split.
 
-    Each evaluation is written to `evaluation/` of the run when it is done, so that a killed call goes on; one of other
-    weights is set aside, with a warning. `evaluation/evaluation.png` shows those of the last call.
+    Each evaluation is written to `evaluation/` of the run when it is done, so a call after a kill goes on. Evaluations
+    of other weights are set aside, with a warning. `evaluation/evaluation.png` shows those of the last call.
 
     Args:
         run_path: the run.
-        points: named points of its space, with the supernet's weights; all of them where nothing is named.
+        points: named points of its space, with the supernet's weights; all of them if no model is named.
         specs: further sub-DiTs, with the supernet's weights.
-        picks: of a finished search, with the supernet's weights.
-        distilled: picks with the weights that they were distilled to.
+        picks: picks of a finished search, with the supernet's weights.
+        distilled: picks with their distilled weights.
         search: name of the search.
-        steps: Euler steps, and
-        shift: time shift; by default what each model was made for.
-        guidance_scale: of classifier-free guidance; 1 is without.
-        samples: how many are drawn of each; by default as many as there are judge images, at most `MOST_SAMPLES`.
-        seeds: of noise and prompts; everything is evaluated with each.
-        features: name of a feature space; by default the numbers of small images themselves, `pixels` or `latents`, and
-            `convolutional` from `LARGE_IMAGE` numbers on.
-        data: a data set by name or folder, whose judge split is compared with; by default that which was trained on.
-        vae: where the autoencoder of the latents lies now, for feature spaces of pictures.
-        reference: real images to compare with, instead.
-        device: that samples are drawn on, as torch names it; "auto" is CUDA or MPS where there is one.
+        steps: Euler steps; by default those of each model's recipe.
+        shift: time shift; by default that of each model's recipe.
+        guidance_scale: scale of classifier-free guidance; 1 turns it off.
+        samples: samples per model and seed; by default as many as there are judge images, at most `MOST_SAMPLES`.
+        seeds: seeds of noise and prompts; every model is evaluated with each.
+        features: name of a feature space; by default `pixels` or `latents`, the plain numbers of small images, and
+            `convolutional` for images of `LARGE_IMAGE` numbers or more.
+        data: name or folder of the data set whose judge split is compared with; by default that of training.
+        vae: path of the autoencoder of the latents, for feature spaces of pictures.
+        reference: real images to use instead of a data set.
+        device: torch's name of the device that draws samples; "auto" is CUDA, else MPS, else the CPU.
         progress: reports samples.
 
     Raises:
-        EvaluationError: a value that nothing can be evaluated with, an unknown feature space, or broken weights.
+        EvaluationError: an invalid option, an unknown feature space, or broken weights.
         SpecError: a point or a spec that is not of the run's space.
-        SpaceError: an earlier version trained the run, and does not say on what.
+        SpaceError: an earlier version trained the run, and did not record on what.
         DataError: the data set is missing, damaged, of another space or of other text encoders.
         RunError: no such run, search or pick; a pick that is not distilled or of other weights; a damaged evaluation.
         CheckpointError: no supernet, or a damaged one.
@@ -111,7 +111,7 @@ def evaluate(
     features = features or default_features(reference)
     progress(0, total, f"{features} features")
     judge = Judge(reference, make_feature_space(features, reference.train))
-    work = _Work(run, judge, digest, torch_device(device))
+    evaluator = _Evaluator(run, judge, digest, torch_device(device))
     found: list[Evaluation] = []
     for model in models:
         for seed in seeds:
@@ -127,15 +127,15 @@ def evaluate(
                 reference_hash=reference.hash,
             )
             part = _part(progress, len(found) * count, total, model.name)
-            found.append(work.evaluate(model, conditions, part))
-    real = [work.real(replace(found[index].conditions, weights="")) for index in range(len(seeds))]
+            found.append(evaluator.evaluate(model, conditions, part))
+    real = [evaluator.evaluate_real(replace(found[index].conditions, weights="")) for index in range(len(seeds))]
     evaluations = Evaluations(tuple(found), tuple(real))
     save_plot(evaluations, run.evaluation / PLOT, supernet=digest)
     return evaluations
 
 
-class _Work:
-    """Evaluates what is not evaluated yet."""
+class _Evaluator:
+    """Makes evaluations, or reads those that the run has already."""
 
     def __init__(self, run: Run, judge: Judge, digest: str, device: torch.device) -> None:
         self._run = run
@@ -144,7 +144,7 @@ class _Work:
         self._device = device
 
     def evaluate(self, model: EvaluatedModel, conditions: Conditions, progress: ProgressCallback) -> Evaluation:
-        """Of one model, made or read."""
+        """The evaluation of one model, made or read."""
         progress(0, conditions.samples, "")
         if (known := self._known(model.spec, conditions)) is not None:
             return replace(known, point=model.name)
@@ -162,8 +162,8 @@ class _Work:
         figures = self._judge.figures(drawn, prompts.labels)
         return self._keep(Evaluation(model.name, model.spec, model.supernet, conditions, figures))
 
-    def real(self, conditions: Conditions) -> Evaluation:
-        """Of real images, as many as samples or all of the train half."""
+    def evaluate_real(self, conditions: Conditions) -> Evaluation:
+        """The evaluation of real images: as many of the train half as there are samples, or all of it."""
         count = min(conditions.samples, len(self._judge.reference.train))
         conditions = replace(conditions, samples=count, steps=None, shift=None, guidance_scale=None)
         if (known := self._known(None, conditions)) is not None:
@@ -193,7 +193,7 @@ class _Work:
 def _check(
     *, steps: int | None, shift: float | None, guidance_scale: float, samples: int | None, seeds: Sequence[int]
 ) -> None:
-    """Raise `EvaluationError` on a value that nothing can be evaluated with."""
+    """Raise `EvaluationError` on an invalid option."""
     if steps is not None and steps < 1:
         raise EvaluationError(f"A sample cannot be drawn in {steps} steps; take at least 1.")
     if shift is not None and not (math.isfinite(shift) and shift > 0):
@@ -201,7 +201,7 @@ def _check(
     if not (math.isfinite(guidance_scale) and guidance_scale > 0):
         raise EvaluationError(f"Samples cannot be drawn with guidance scale {guidance_scale:g}; it must be positive.")
     if samples is not None and samples < 2:
-        raise EvaluationError(f"A distribution has no figures by {samples} samples; draw at least 2.")
+        raise EvaluationError(f"A distribution cannot be compared by {samples} samples; draw at least 2.")
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise EvaluationError(f"The seeds {list(seeds)} cannot be used; give at least one, each once, none negative.")
 

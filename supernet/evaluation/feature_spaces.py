@@ -1,7 +1,7 @@
-"""Feature spaces: what images are compared by.
+"""Feature spaces, in which images are compared.
 
-Plug-ins are entry points of the group `subdit.feature_spaces`, functions of the train split that return a
-`FeatureSpace`; most leave the split alone. `pixels`, `latents` and `convolutional` are among them.
+Plug-ins are entry points of the group `subdit.feature_spaces`: functions that take the train split and return a
+`FeatureSpace`. Most ignore the split. `pixels`, `latents` and `convolutional` are among them.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Features = npt.NDArray[np.floating[Any]]
 
 @runtime_checkable
 class FeatureSpace(Protocol):
-    """Features of images, one image at a time: those of a batch are those of its rows.
+    """Features of images; those of an image do not depend on the rest of its batch.
 
     Attributes:
-        id: what it is called on the command line, in files and tables.
-        hash: hexadecimal digits of all that its features depend on; figures compare only where these are equal.
+        id: its name on the command line, in files and in tables.
+        hash: hexadecimal digest of all that its features depend on; only figures of one digest can be compared.
         expects: "pictures" (count, channels, height, width) in [-1, 1], or "latents" as the DiT draws them.
-        linear: whether classes are told apart by a linear probe, as in learned features.
+        linear: whether classes are recognised by a linear probe, as in learned features.
     """
 
     id: str
@@ -48,7 +48,7 @@ class FeatureSpace(Protocol):
 
 
 FeatureSpaceFactory = Callable[[RealImages], FeatureSpace]
-"""Makes a feature space, from real images of the train split where it learns."""
+"""Makes a feature space, which may learn from the real images of the train split."""
 
 
 class PlainNumbers:
@@ -80,15 +80,15 @@ def latents(train: RealImages) -> FeatureSpace:
 
 
 def feature_space_names() -> tuple[str, ...]:
-    """Names of the feature spaces there are, in the order of the alphabet."""
+    """The sorted names of all feature spaces."""
     return tuple(sorted(metadata.entry_points(group=GROUP).names))
 
 
 def make_feature_space(name: str, train: RealImages) -> FeatureSpace:
-    """The feature space of that name; raises `EvaluationError` where there is none or it cannot be made."""
+    """The feature space of that name; raises `EvaluationError` if there is none or it cannot be made."""
     found = tuple(metadata.entry_points(group=GROUP, name=name))
     if not found:
-        raise EvaluationError(f"There is no feature space {name!r}; there is {', '.join(feature_space_names())}.")
+        raise EvaluationError(f"There is no feature space {name!r}; choose from {', '.join(feature_space_names())}.")
     try:
         space = found[0].load()(train)
     except (ImportError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""Figures of sub-DiTs with all that they depend on, as files and as a table."""
+"""Figures of sub-DiTs with everything that they depend on, as files and as a table."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 REAL = "real"
-"""Point of the figures of real images, which are the scale that others are read by."""
+"""Name of the evaluation of real images, whose figures are the scale for all others."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What figures depend on beside the model; they compare only where all of it is equal.
+    """What figures depend on besides the model; only figures of equal conditions can be compared.
 
     Attributes:
-        samples: how many were drawn.
-        seed: of noise and prompts.
-        weights: digest of a distilled student's own weights; empty where they are the supernet's.
-        steps: Euler steps; None of real images, as are the next two.
+        samples: number of samples.
+        seed: seed of noise and prompts.
+        weights: digest of a distilled student's own weights; empty for the supernet's weights.
+        steps: Euler steps; None for real images, as are the next two.
         shift: time shift.
-        guidance_scale: of classifier-free guidance; 1 is without.
-        feature_space: what images were compared by.
-        feature_hash: of that feature space.
-        reference_hash: of the real images, both halves.
+        guidance_scale: scale of classifier-free guidance; 1 is none.
+        feature_space: name of the feature space.
+        feature_hash: digest of the feature space.
+        reference_hash: digest of the real images, both halves.
     """
 
     samples: int
@@ -54,7 +54,7 @@ class Conditions:
 
     @property
     def hash(self) -> str:
-        """Ten hexadecimal digits that name them in files."""
+        """Ten hexadecimal digits that stand for the conditions in file names."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
 
 
@@ -63,12 +63,12 @@ class Evaluation:
     """Figures of one sub-DiT, or of real images.
 
     Attributes:
-        point: what it was called: a named point, a pick, the hash of a spec, or `REAL`.
-        spec: its architecture; None of real images.
-        supernet: digest of the weights, or of those that a student was distilled from; empty of real images, which no
+        point: its name: a named point, a pick, the hash of a spec, or `REAL`.
+        spec: its architecture; None for real images.
+        supernet: digest of the supernet's weights, from which a student was distilled; empty for real images, which no
             supernet had a part in.
         conditions: what else the figures depend on.
-        figures: by name; None where one has no value.
+        figures: by name; None for a figure without a value.
     """
 
     point: str
@@ -79,11 +79,11 @@ class Evaluation:
 
     @property
     def file_name(self) -> str:
-        """By sub-DiT and conditions, so that one evaluation has one file, whatever the point is called."""
+        """The file's name by sub-DiT and conditions; points of different names share an evaluation."""
         return evaluation_file(self.spec, self.conditions)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; the digest stands under the key by which what is stale is found."""
+        """As JSON; the digest has the key by which stale files are found."""
         return {
             "point": self.point,
             "spec": None if self.spec is None else self.spec.to_dict(),
@@ -117,7 +117,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """Read an evaluation; raises `RunError` where the file is damaged."""
+    """Read an evaluation; raises `RunError` if the file is damaged."""
     try:
         return Evaluation.from_dict(read_json(path, "evaluation"))
     except ValueError as error:
@@ -126,11 +126,11 @@ def read_evaluation(path: Path) -> Evaluation:
 
 @dataclass(frozen=True)
 class Evaluations:
-    """Evaluations of one call, in the order of the points, and real images beside them as the scale.
+    """Evaluations of one call.
 
     Attributes:
-        models: of sub-DiTs.
-        real: of real images, one for each seed.
+        models: evaluations of sub-DiTs, in the order of the points.
+        real: evaluations of real images, one per seed, as the scale.
     """
 
     models: tuple[Evaluation, ...]

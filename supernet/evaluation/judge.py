@@ -1,6 +1,6 @@
 """The judge: real images in a feature space, and the figures of samples against them.
 
-What judges is never trained on and chooses nothing: `Reference.judge` is read here and nowhere that learns.
+Judge images train nothing and choose nothing: no code that learns reads `Reference.judge`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from supernet.evaluation.reference import Labels
 from supernet.evaluation.reference import Reference
 
 Figures = dict[str, float | None]
-"""Figures by name; None where one has no value, such as a ratio to a distance that is zero."""
+"""Figures by name; None for a figure without a value, such as a ratio to a distance of zero."""
 
 FRECHET, KERNEL, GAUSSIAN = "frechet_distance", "kernel_distance", "gaussian_kernel_distance"
 NN_RATIO, DIVERSITY, COVERAGE = "nn_ratio", "diversity", "coverage"
 ACCURACY = "accuracy_"
-"""Before the name of a column of classes."""
+"""Prefix of the name of a column of classes."""
 
 LOWER_IS_BETTER = (FRECHET, KERNEL, GAUSSIAN)
 LEAST_IMAGES = metrics.NEIGHBORS + 1
@@ -37,7 +37,7 @@ _IMAGES_AT_ONCE = 256
 class Judge:
     """Figures of samples against a reference, in one feature space; features of real images are computed once.
 
-    Raises `EvaluationError` where a half has too few images, or the feature space needs pictures and none can be had.
+    Raises `EvaluationError` if a half has too few images, or the feature space needs pictures and there is no decoder.
     """
 
     def __init__(self, reference: Reference, space: FeatureSpace) -> None:
@@ -56,7 +56,7 @@ class Judge:
             )
 
     def features(self, latents: Images) -> Features:
-        """Features (count, dims) of latents (count, ...); raises `EvaluationError` where there are no finite ones."""
+        """Features (count, dims) of latents (count, ...); raises `EvaluationError` if either are not finite."""
         if not np.isfinite(latents).all():
             raise EvaluationError("The samples are not finite, so the weights are broken; train the supernet again.")
         parts = []
@@ -83,19 +83,20 @@ class Judge:
 
     @cached_property
     def bandwidth(self) -> float:
-        """Of the Gaussian kernel: the median distance between real images of the judge half."""
+        """Bandwidth of the Gaussian kernel: the median distance between real images of the judge half."""
         return metrics.median_distance(self.judge_features)
 
     def figures(self, latents: Images, labels: Labels) -> Figures:
-        """All figures of samples (count, ...) that were asked for these classes; raises `EvaluationError`."""
+        """All figures of samples (count, ...) drawn for prompts of the classes `labels`; raises `EvaluationError`."""
         features = self.features(latents)
         return self._distances(features) | self._by_train(features, labels)
 
     def real_figures(self, count: int, *, seed: int) -> Figures:
-        """The same figures of real images, the scale to read others by: train half against judge half.
+        """The same figures of real images, as the scale for those of samples.
 
-        Of `count` images of the train half, drawn without replacement, or of all, since distances depend on the count;
-        the nearest-neighbour ratio and the accuracies are of the judge half, which nothing learned from.
+        Distances are between the judge half and `count` images of the train half, drawn without replacement, or all of
+        it, because distances depend on the count. The nearest-neighbour ratio and the accuracies are those of the judge
+        half, from which nothing learned.
         """
         rng = np.random.default_rng([seed, _STREAM])
         rows = np.sort(rng.permutation(len(self.reference.train))[:count])
@@ -115,7 +116,7 @@ class Judge:
         return {name: _finite(found.get(name, math.nan)) for name in (FRECHET, KERNEL, GAUSSIAN, DIVERSITY, COVERAGE)}
 
     def _by_train(self, features: Features, labels: Labels) -> Figures:
-        """What depends on the train half: how new, and how well recognised by what learned from it."""
+        """Figures that depend on the train half: novelty, and accuracy of the classifiers that it trained."""
         train, judge = self.train_features, self.judge_features
         found = {NN_RATIO: metrics.nearest_neighbor_ratio(features, train=train, judge=judge)}
         for column, wanted in labels.items():
@@ -127,7 +128,7 @@ class Judge:
 
     @cached_property
     def _classifiers(self) -> dict[str, Any]:
-        """One per column, fitted on the train half; None where it has no two classes."""
+        """One classifier per column, fitted on the train half; None if the column has fewer than two classes."""
         fitted = {}
         for column, labels in self.reference.train.labels.items():
             known = labels >= 0

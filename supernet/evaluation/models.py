@@ -1,4 +1,4 @@
-"""What is evaluated: sub-DiTs with the supernet's weights, and picks as they were distilled."""
+"""The models to evaluate: sub-DiTs with the supernet's weights, and picks with their distilled weights."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from supernet.recipe import read_recipe
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A sub-DiT by where its weights come from.
+    """A sub-DiT and where its weights come from.
 
     Attributes:
-        name: what it is called in tables.
+        name: its name in tables.
         spec: its architecture.
-        supernet: digest of the supernet that its weights are of, or were distilled from.
-        weights: digest of its own weights; empty where they are the supernet's.
+        supernet: digest of the supernet that its weights are part of, or were distilled from.
+        weights: digest of its own weights; empty if they are the supernet's.
         recipe: how it is sampled.
-        load: reads it; raises `CheckpointError`, where other weights took the place of those meanwhile, too.
+        load: reads it; raises `CheckpointError`, also if the weights were replaced meanwhile.
     """
 
     name: str
@@ -57,21 +57,21 @@ def chosen_models(
     distilled: Sequence[str],
     search: str,
 ) -> list[EvaluatedModel]:
-    """The models that `evaluate` is asked for; all named points where it is asked for none.
+    """The models that `evaluate` is asked for; all named points if it is asked for none.
 
-    Warns where the search is of other weights than `digest`, the run's. Raises `SpecError` on what is not of the space,
-    `RunError` where there is no such pick, or its student is missing or of other weights, and `CheckpointError`.
+    Warns if the search is of other weights than `digest`, the run's. Raises `SpecError` if a spec is not of the space,
+    `RunError` if there is no such pick, or if its student is missing or of other weights, and `CheckpointError`.
     """
     if not (points or specs or picks or distilled):
         points = tuple(space.named)
     named = {name: space.named_spec(name) for name in points}
     named |= {spec.hash: space.check(spec) for spec in specs}
     chosen = {name: _spec_of(run, space, name, search) for name in (*picks, *distilled)}
-    # A search may call its picks as the space calls its points.
+    # A pick may have the name of a named point.
     named |= {f"pick {name}" if name in space.named else name: chosen[name] for name in picks}
     if chosen:
         warn_of_stale_search(run, search, digest)
-    # Loaded once, when the first sub-DiT is.
+    # The supernet is loaded once, with the first sub-DiT.
     supernet, recipe = cache(partial(load_supernet_of, run.supernet, digest)), read_recipe(run.supernet)[0]
     models = [
         EvaluatedModel(name, spec, digest, "", recipe, lambda spec=spec: supernet().extract(spec))  # type: ignore[misc]
@@ -97,5 +97,5 @@ def _student(run: Run, pick: str, spec: SubDiTSpec, digest: str) -> EvaluatedMod
 def _load_student(folder: Path, weights: str) -> SubDiT:
     student = load_sub_dit(folder)
     if supernet_digest(folder) != weights:
-        raise CheckpointError(f"The sub-DiT at {folder} was distilled again meanwhile; start again.")
+        raise CheckpointError(f"The sub-DiT at {folder} was distilled again meanwhile; run the command again.")
     return student

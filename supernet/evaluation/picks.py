@@ -1,4 +1,4 @@
-"""Quality of a pick by its samples, at every way of sampling that it has, kept in the run folder."""
+"""Quality of a pick by its samples, in each of its sampling modes, kept in the run folder."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ def judge_pick(
     per_class: int = PER_CLASS,
     progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
-    """Judge a pick at 28 steps, at 4 plain steps and, where it is distilled, at 4, 2 and 1; writes quality.json.
+    """Judge a pick at 28 steps, at 4 plain steps and, if it is distilled, at 4, 2 and 1; writes quality.json.
 
-    What has been judged already is not judged again, so a killed call goes on; what was judged of other weights is set
-    aside, with a warning. Raises `RunError`, where what is distilled is of other weights too, and `CheckpointError`.
+    Modes that quality.json has are not judged again, so a call after a kill goes on. A quality.json of other weights is
+    set aside, with a warning. Raises `RunError`, also if the distilled sub-DiT is of other weights, and
+    `CheckpointError`.
     """
     run = Run(run_path)
     spec = SubDiTSpec.from_dict(read_pick(run, pick, search=search)["spec"])
@@ -59,16 +60,16 @@ def judge_pick(
     made_from = student_origin(run, pick, folder / "distilled", digest)
     model = load_supernet(run.supernet).extract(spec)
     shared: dict[str, Any] = {"judge": run_judge(run.supernet, run_space(run)), "seeds": seeds, "per_class": per_class}
-    ways: dict[str, Callable[[], Judgement]] = {
+    modes: dict[str, Callable[[], Judgement]] = {
         "28_steps": lambda: judge_sampling(model, spec.space, steps=28, shift=1.0, **shared),
         "plain_4_steps": lambda: judge_plain_few_steps(model, spec.space, **shared),
     }
     if (folder / "distilled" / "config.json").exists():
         student = load_sub_dit(folder / "distilled")
         for name, steps in FEW_STEPS.items():
-            ways[name] = lambda steps=steps: judge_sampling(student, spec.space, steps=steps, shift=3.0, **shared)  # type: ignore[misc]
-    _make_room(run, folder / "quality.json", ways, digest)
-    return _judge(folder / "quality.json", ways, made_from, progress)
+            modes[name] = lambda steps=steps: judge_sampling(student, spec.space, steps=steps, shift=3.0, **shared)  # type: ignore[misc]
+    _set_aside_quality(run, folder / "quality.json", modes, digest)
+    return _judge(folder / "quality.json", modes, made_from, progress)
 
 
 def judge_teacher(
@@ -85,23 +86,23 @@ def judge_teacher(
         (teacher.enable_adapters if on else teacher.disable_adapters)()
         return judged()
 
-    ways: dict[str, Callable[[], Judgement]] = {
+    modes: dict[str, Callable[[], Judgement]] = {
         "28_steps": lambda: with_adapter(False, lambda: judge_sampling(teacher, space, steps=28, shift=1.0, **shared)),
         "plain_4_steps": lambda: with_adapter(False, lambda: judge_plain_few_steps(teacher, space, **shared)),
         "4_steps": lambda: with_adapter(True, lambda: judge_sampling(teacher, space, steps=4, shift=3.0, **shared)),
     }
-    # It has no origin but the teacher's, in whose folder it lies.
-    return _judge(run.teacher / "quality.json", ways, origin(run.teacher), progress)
+    # quality.json lies in the teacher's folder, whose origin it shares.
+    return _judge(run.teacher / "quality.json", modes, origin(run.teacher), progress)
 
 
-def _make_room(run: Run, path: Path, ways: dict[str, Callable[[], Judgement]], digest: str | None) -> None:
-    """Set aside figures of other weights, and unknown ones that would have to be added to; name what is not known."""
+def _set_aside_quality(run: Run, path: Path, modes: dict[str, Callable[[], Judgement]], digest: str | None) -> None:
+    """Set aside figures of other weights, and incomplete figures of unknown weights; warn of complete ones."""
     if not path.exists():
         return
     made_from, known = origin(path), read_json(path, "quality of a pick")
     what = f"The quality at {path}"
     match freshness(made_from, digest):
-        case Freshness.UNKNOWN if isinstance(known, dict) and ways.keys() <= known.keys():
+        case Freshness.UNKNOWN if isinstance(known, dict) and modes.keys() <= known.keys():
             warn_stale(stale_sentence(what, made_from, digest, "to be sure delete the file and judge again"))
         case Freshness.UNKNOWN | Freshness.STALE:
             folder = set_aside(run, made_from, path)
@@ -111,15 +112,15 @@ def _make_room(run: Run, path: Path, ways: dict[str, Callable[[], Judgement]], d
 
 
 def _judge(
-    path: Path, ways: dict[str, Callable[[], Judgement]], made_from: str | None, progress: ProgressCallback
+    path: Path, modes: dict[str, Callable[[], Judgement]], made_from: str | None, progress: ProgressCallback
 ) -> dict[str, Any]:
     found: dict[str, Any] = read_json(path, "quality of a pick") if path.exists() else {}
     if not isinstance(found, dict):
         raise RunError(f"The file {path} is damaged (no object); delete it and judge again.")
-    for index, (name, judged) in enumerate(ways.items()):
-        progress(index, len(ways), name.replace("_", " "))
+    for index, (name, judged) in enumerate(modes.items()):
+        progress(index, len(modes), name.replace("_", " "))
         if name not in found:
             found[name] = asdict(judged())
             write_json(path, found if made_from is None else {**found, KEY: made_from})
-    progress(len(ways), len(ways), "")
+    progress(len(modes), len(modes), "")
     return {name: figures for name, figures in found.items() if name != KEY}

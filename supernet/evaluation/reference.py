@@ -1,4 +1,4 @@
-"""What judges: real images that samples are compared with, and the prompts that samples are drawn for."""
+"""The reference: real images that samples are compared with, and the prompts that samples are drawn for."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 Images = npt.NDArray[np.float32]
 Labels = Mapping[str, npt.NDArray[np.int64]]
-"""Per column of classes a class number for each row."""
+"""Per column of classes, the class index of each row."""
 
 PROMPT_STREAM = 9
-"""Tells the seeds of prompts from those of noise."""
+"""Keeps random numbers of prompts apart from those of noise."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class RealImages:
 
     Attributes:
         latents: (count, channels, size, size), as the DiT draws them.
-        captions: one for each.
-        labels: class numbers by column, negative where one is not known; empty where images have no classes.
-        hash: hexadecimal digits of the content.
+        captions: one per image.
+        labels: class indices by column, negative if unknown; empty if images have no classes.
+        hash: hexadecimal digest of the content.
     """
 
     latents: Images
@@ -46,12 +46,12 @@ class RealImages:
 
 @dataclass(frozen=True)
 class Prompts:
-    """What samples are drawn for: captions of real images, with the classes of these.
+    """Captions of real images, which samples are drawn for, and the classes of those images.
 
     Attributes:
-        rows: of the judge half.
-        captions: of these.
-        labels: class numbers by column.
+        rows: rows of the judge half.
+        captions: captions of these rows.
+        labels: class indices by column.
     """
 
     rows: npt.NDArray[np.int64]
@@ -64,14 +64,13 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Reference:
-    """Real images of a data set, in the half that was trained on or chosen by, and the half that only judges.
+    """Real images of a data set: a half for training and choices, and a half that only judges.
 
     Attributes:
         train: images of the splits train and validation.
         judge: images of the split judge.
         condition: text of prompts as the model takes it.
-        decode: latents (count, ...) to pictures (count, channels, height, width) in [-1, 1]; None where no decoder is
-            at hand.
+        decode: latents (count, ...) to pictures (count, channels, height, width) in [-1, 1]; None without a decoder.
     """
 
     train: RealImages
@@ -81,11 +80,11 @@ class Reference:
 
     @property
     def hash(self) -> str:
-        """Ten hexadecimal digits of both halves; figures compare only where these are equal."""
+        """Ten hexadecimal digits of both halves; only figures of one reference can be compared."""
         return hashlib.sha256(f"{self.train.hash} {self.judge.hash}".encode()).hexdigest()[:10]
 
     def draw_prompts(self, count: int, *, seed: int) -> Prompts:
-        """Prompts of `count` images of the judge half, drawn without replacement; all come first where it has fewer."""
+        """Prompts of `count` images of the judge half, drawn without replacement; all are repeated if it has fewer."""
         whole, rest = divmod(count, len(self.judge))
         order = np.random.default_rng([seed, PROMPT_STREAM]).permutation(len(self.judge))
         return self._prompts(np.concatenate([np.tile(np.arange(len(self.judge)), whole), np.sort(order[:rest])]))
@@ -93,7 +92,7 @@ class Reference:
     def class_prompts(self, per_class: int) -> Prompts:
         """Prompts of `per_class` images of each class of the judge half, in the order of the classes.
 
-        Images of a class that has fewer are taken again. Raises `EvaluationError` where the data has not one column of
+        A class with fewer images repeats them. Raises `EvaluationError` unless the data has exactly one column of
         classes.
         """
         if len(self.judge.labels) != 1:
@@ -106,7 +105,7 @@ class Reference:
         return self._prompts(np.concatenate(rows))
 
     def balanced_prompts(self, per_class: int) -> Prompts:
-        """Class prompts, or of data without one column of classes prompts of ten times as many images, drawn."""
+        """Class prompts if the data has exactly one column of classes, else `10 * per_class` drawn prompts."""
         if len(self.judge.labels) == 1:
             return self.class_prompts(per_class)
         return self.draw_prompts(min(10 * per_class, len(self.judge)), seed=0)
@@ -117,5 +116,5 @@ class Reference:
 
 
 def same_images(images: Images) -> Images:
-    """Of latents that are pictures: no decoder is needed."""
+    """The decoder of latents that are pictures themselves."""
     return images

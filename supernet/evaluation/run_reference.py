@@ -1,4 +1,4 @@
-"""What a run is judged by: the data set that it was trained on, or another one that was encoded by the same models."""
+"""The reference of a run: the data set of its training, or another one that the same models encoded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from supernet.evaluation.reference import Reference
 from supernet.evaluation.reference import same_images
 
 LARGE_IMAGE = 2048
-"""Numbers of an image that are too many to be compared one by one, such as those of 32x32 pixels in colour."""
+"""From this many numbers on, images are not compared number by number; 32x32 pixels in colour have more."""
 
 
 def run_reference(
@@ -36,12 +36,12 @@ def run_reference(
     Args:
         supernet: the run's checkpoint.
         space: of the run.
-        data: another data set; by default the one that was trained on.
-        vae: where the autoencoder of the latents lies now. It is opened when the first picture is needed.
+        data: another data set; by default that of training.
+        vae: path of the autoencoder of the latents, which is opened when the first picture is needed.
 
     Raises:
         DataError: the data set is missing, damaged, of another space, or of other text encoders than the run's.
-        SpaceError: an earlier version trained the run, and does not say on what.
+        SpaceError: an earlier version trained the run, and did not record on what.
         CheckpointError: the record beside the checkpoint is damaged.
     """
     record = checkpoint_record(supernet, space)
@@ -52,21 +52,21 @@ def run_reference(
         for part in ("text", "latents"):
             if difference := key_difference({part: data_set.key[part]}, {part: record.key[part]}):
                 raise DataError(
-                    f"The data set {data_set.name} is not encoded as the one that was trained on: {difference}; encode "
-                    "it with the same models."
+                    f"The data set {data_set.name} is not encoded like the data of training: {difference}; encode it "
+                    "with the same models."
                 )
     decode = same_images if are_pixels(data_set.key) else _decoder(record, vae)
     return reference_of_data_set(data_set, decode=decode)
 
 
 def run_judge(supernet: Path, space: SearchSpace) -> Judge:
-    """The judge of a run by its own data, in the default feature space; raises as `run_reference`."""
+    """The judge of a run with its own data, in the default feature space; raises as `run_reference`."""
     reference = run_reference(supernet, space)
     return Judge(reference, make_feature_space(default_features(reference), reference.train))
 
 
 def default_features(reference: Reference) -> str:
-    """The feature space that images are compared in where none is named."""
+    """The name of the default feature space for images of this reference."""
     if reference.judge.latents[:1].size >= LARGE_IMAGE:
         return "convolutional"
     return "pixels" if reference.decode is same_images else "latents"

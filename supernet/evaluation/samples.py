@@ -1,4 +1,4 @@
-"""Samples of a model by fixed seeds, and what quality.json says of them."""
+"""Samples of a model from fixed seeds, and their judgements in quality.json."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ from supernet.sampling import sample_euler
 
 PER_CLASS = 90
 TOKENS_AT_ONCE = 1 << 16
-"""Samples are drawn in batches of at most so many tokens, which bounds the memory that they take."""
+"""Tokens in a batch of samples, at most, which bounds the memory of sampling."""
 
 Samples = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Quality of sets of samples; figures compare only at equal numbers of them, and of an equal reference.
+    """Quality of sets of samples; only figures of equal numbers of samples and of one reference can be compared.
 
     Attributes:
         fd_mean: Frechet distance to the judge half in the feature space, mean over seeds; lower is better.
         fd_spread: largest minus smallest over seeds.
         nn_ratio: median nearest-neighbour distance to the training half over that of real unseen images.
-        accuracy: share recognised by a classifier fitted on the training half; None where images have no classes.
-        samples: in each set.
-        seeds: how many sample sets, of the seeds from 0 on.
-        fd: per seed.
-        feature_space: what images were compared by.
-        reference_hash: of the real images, both halves.
+        accuracy: share recognised by a classifier fitted on the training half; None if images have no classes.
+        samples: samples per set.
+        seeds: number of sample sets; their seeds count from 0.
+        fd: Frechet distance per seed.
+        feature_space: name of the feature space.
+        reference_hash: digest of the real images, both halves.
         steps: Euler steps.
         shift: time shift.
-        guidance_scale: of classifier-free guidance.
+        guidance_scale: scale of classifier-free guidance.
     """
 
     fd_mean: float
@@ -87,7 +87,7 @@ def generate(
 ) -> Samples:
     """Samples (count, channels, size, size) of a torch model by Euler steps from noise of that seed.
 
-    `progress` is told samples, a step counting as its part of them.
+    `progress` reports samples; each step counts as a fraction of its samples.
     """
     space, count = get_space(space_name), conditioning.count
     shape = (count, space.latent_channels, space.latent_size, space.latent_size)
@@ -135,7 +135,7 @@ def judge_sampling(
     seeds: int,
     per_class: int = PER_CLASS,
 ) -> Judgement:
-    """Generate one sample set a seed, `per_class` of each class where there are classes, and judge them."""
+    """Generate and judge one sample set per seed, for the prompts of `Reference.balanced_prompts`."""
     prompts = judge.reference.balanced_prompts(per_class)
     conditioning = judge.reference.condition(prompts)
     sets = [generate(model, space_name, conditioning, steps=steps, shift=shift, seed=seed) for seed in range(seeds)]
@@ -143,7 +143,7 @@ def judge_sampling(
 
 
 def judge_samples(sets: Sequence[Samples], judge: Judge, prompts: Prompts, *, steps: int, shift: float) -> Judgement:
-    """Judge sample sets, one a seed, that were drawn for prompts."""
+    """Judge sample sets, one per seed, that were drawn for `prompts`."""
     figures = [judge.figures(samples, prompts.labels) for samples in sets]
     fd = tuple(round(_number(each[FRECHET]), 4) for each in figures)
     return Judgement(
@@ -170,7 +170,7 @@ def _mean_accuracy(figures: Sequence[Figures], columns: tuple[str, ...]) -> floa
 def judge_plain_few_steps(
     model: nn.Module, space_name: str, judge: Judge, *, seeds: int, per_class: int = PER_CLASS
 ) -> Judgement:
-    """Plain Euler in 4 steps, the better of shift 1 and shift 3."""
+    """Judge 4 plain Euler steps with shift 1 and with shift 3, and return the better judgement."""
     how: dict[str, Any] = {"steps": 4, "seeds": seeds, "per_class": per_class}
     judged = [judge_sampling(model, space_name, judge, shift=shift, **how) for shift in (1.0, 3.0)]
     return min(judged, key=lambda judgement: judgement.fd_mean)

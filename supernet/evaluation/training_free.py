@@ -1,4 +1,4 @@
-"""Scores of a sub-DiT that need no training: how its units tell inputs apart, how much its weights matter."""
+"""Training-free scores of a sub-DiT: how well its units distinguish inputs, how much its weights matter."""
 
 from __future__ import annotations
 

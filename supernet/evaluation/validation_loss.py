@@ -31,12 +31,12 @@ from supernet.parallel import run_shards
 from supernet.parallel import shard_slices
 
 FEW_TOKENS = 256
-"""Up to so many a sub-DiT is small. On a machine that others use too, threads that wait for each other at every one of
-its products took three times as long on `digits`; threads that have samples of their own wait once."""
+"""Tokens of a small sub-DiT, at most. Its threads get samples of their own, and wait for each other once. On a shared
+machine, threads that waited for each other in every matrix product took three times as long on `digits`."""
 MOST_IMAGES = 256
-"""Images of a validation split that triples are made of; a search evaluates thousands of sub-DiTs on them."""
+"""Images of a validation split in triples, at most, because a search evaluates thousands of sub-DiTs on them."""
 HALVES = 2
-"""Parts of the triples that a small one goes through side by side."""
+"""Parts of the triples that a small sub-DiT processes side by side."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class ValidationSet:
 
     @property
     def hash(self) -> str:
-        """Ten hexadecimal digits of the content; two losses compare only where these are equal."""
+        """Ten hexadecimal digits of the content; only losses on one set can be compared."""
         digest = hashlib.sha256()
         for tensor in (self.latents, self.noise, self.sigma, *self.text):
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()[:10]
 
     def spread(self, count: int) -> ValidationSet:
-        """`count` of the triples, or all, of all noise levels alike."""
+        """`count` of the triples, evenly spread over the noise levels, or all triples if there are fewer."""
         order = torch.argsort(self.sigma, stable=True)
         rows = order[torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()]
         return ValidationSet(
@@ -68,12 +68,12 @@ class ValidationSet:
 def validation_set(
     data: DataSet, *, seed: int = 0, split: str = "validation", most: int = MOST_IMAGES, per_image: int = 2
 ) -> ValidationSet:
-    """Triples for images of a split, `per_image` of each, drawn from a seed; of at most `most`, evenly spaced.
+    """Triples drawn from a seed, `per_image` for each of at most `most` images, evenly spaced in a split.
 
-    Raises `DataError` where the split is empty.
+    Raises `DataError` if the split is empty.
     """
     if not data.count(split):
-        raise DataError(f"The data set {data.name} has nothing in the split {split}; encode it with a larger one.")
+        raise DataError(f"The data set {data.name} has no images in the split {split}; encode it with a larger one.")
     rng = np.random.default_rng(seed)
     rows = evenly(data.count(split), most) * per_image
     sigma = (rng.permutation(len(rows)) + 0.5) / len(rows)
@@ -88,7 +88,7 @@ def validation_set(
 
 @torch.no_grad()
 def validation_loss(model: ElasticDiT | SubDiT, data: ValidationSet, *, spec: SubDiTSpec | None = None) -> float:
-    """Mean squared error of a model's velocity, of a supernet's that of its sub-network `spec`; lower is better."""
+    """Mean squared error of a model's velocity, or of a supernet's sub-network `spec`; lower is better."""
     inputs = model_inputs(model, add_noise(data.latents, data.noise, data.sigma), 1000 * data.sigma, data.text)
     predicted = model(*inputs, **({} if spec is None else {"spec": spec}))
     return mean_squared_error(predicted, velocity(data.latents, data.noise).to(predicted.device)).item()
@@ -97,11 +97,11 @@ def validation_loss(model: ElasticDiT | SubDiT, data: ValidationSet, *, spec: Su
 def predicted_velocities(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet) -> npt.NDArray[np.float32]:
     """Velocities (count, channels, size, size) that the sub-network `spec` predicts with inherited weights.
 
-    A small one goes through the triples in `HALVES` that run side by side, the same ones on any machine, so that values
-    depend on no number of cores; on a device that is no processor, all go at once.
+    On a CPU, a small sub-network processes `HALVES` parts of the triples side by side. The parts are the same on any
+    machine, so that values do not depend on the number of cores. Any other device processes all triples at once.
     """
     x_t, timestep = add_noise(data.latents, data.noise, data.sigma), 1000 * data.sigma
-    # Its own copy, which threads may share; a sub-network within the supernet would be looked up by each of them.
+    # An extracted copy, which threads may share; within the supernet, each thread would look the sub-network up again.
     model = supernet.extract(spec)
 
     def part(rows: slice) -> npt.NDArray[np.float32]:
@@ -122,7 +122,7 @@ def validation_losses(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSe
 def velocity_function(
     supernet: ElasticDiT, spec: SubDiTSpec, text: tuple[Tensor, ...]
 ) -> Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
-    """The sub-network `spec` with inherited weights as `sample_euler` wants it, for the conditions of a whole batch."""
+    """The sub-network `spec` with inherited weights as a function for `sample_euler`, for a batch with this text."""
     model = supernet.extract(spec)
 
     def function(x: npt.NDArray[np.float32], timestep: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -43,6 +43,7 @@ from supernet.evaluation.figures import Evaluations
 from supernet.evaluation.figures import read_evaluation
 from supernet.evaluation.figures import write_evaluation
 from supernet.evaluation.judge import Judge
+from supernet.evaluation.plot import figure_title
 from supernet.evaluation.samples import generate
 from supernet.model.dit import SubDiT
 from supernet.model.dit import redraw_
@@ -246,6 +247,19 @@ def test_killed_it_goes_on_and_gives_the_same(
     assert sorted(drawn) == sorted(spec.hash for spec in SPACE.named.values()), "each is drawn once"
 
 
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("frechet_distance", "Frechet distance"),
+        ("gaussian_kernel_distance", "Gaussian kernel distance"),
+        ("nn_ratio", "Nearest-neighbour ratio"),
+        ("accuracy_digit", "Accuracy of digit"),
+    ],
+)
+def test_panels_have_headings_in_words(name: str, title: str) -> None:
+    assert figure_title(name) == title
+
+
 def test_figures_of_other_weights_are_named_set_aside_and_made_again(run: Run) -> None:
     before = supernet_digest(run.supernet)
     old = evaluate(run.path, points=["tiny", "full"], **FAST)
@@ -365,7 +379,7 @@ def test_learned_features_are_a_name_away(run: Run, monkeypatch: pytest.MonkeyPa
         (["--point", "huge"], "no point named 'huge'; it has tiny, small, full"),
         (["--pick", "worst"], "no pick 'worst'; it has best"),
         (["--pick", "best", "--search", "none"], "no finished search 'none'"),
-        (["--features", "inception"], "no feature space 'inception'; there is convolutional, latents, pixels"),
+        (["--features", "inception"], "no feature space 'inception'; choose from convolutional, latents, pixels"),
         (["--spec", "{"], "The spec is not JSON"),
         (["--spec", "nowhere.json"], "There is no spec at nowhere.json"),
         (["--spec", replace(TINY, width=1).to_json()], "no width 1; it has 48"),

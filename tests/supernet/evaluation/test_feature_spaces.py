@@ -142,7 +142,7 @@ def make_nothing(train: RealImages) -> object:
 def test_a_plug_in_is_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     plug_in(monkeypatch, f"{__name__}:make_means")
     assert isinstance(make_feature_space("mine", REFERENCE.train), Means)
-    with pytest.raises(EvaluationError, match="no feature space 'pixels'; there is mine"):
+    with pytest.raises(EvaluationError, match="no feature space 'pixels'; choose from mine"):
         make_feature_space("pixels", REFERENCE.train)
 
 

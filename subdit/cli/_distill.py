@@ -23,11 +23,9 @@ from subdit.cli._steps import replaced_option
 @click.option(
     "--teacher-ceiling-s",
     type=click.FloatRange(min=1),
-    default=120.0,
-    show_default=True,
-    help="Seconds that the teacher's steps may take; drawing its trajectories does not count.",
+    help="Seconds that the teacher's steps may take; drawing its trajectories does not count. Without it all are made.",
 )
-@ceiling_options(ceiling_s=330.0, of="K-DMD")
+@ceiling_options(of="K-DMD")
 @replaced_option("--teacher-budget-s", instead="--teacher-steps, and --teacher-ceiling-s for a limit in seconds")
 @replaced_option("--budget-s", instead="--steps, and --ceiling-s for a limit in seconds")
 @click.option(
@@ -42,8 +40,8 @@ def command(
     search: str,
     teacher_steps: int,
     steps: int,
-    teacher_ceiling_s: float,
-    ceiling_s: float,
+    teacher_ceiling_s: float | None,
+    ceiling_s: float | None,
     no_ceiling: bool,
     guidance_scale: float | None,
     seed: int,
@@ -55,7 +53,7 @@ def command(
     \b
     Examples:
         subdit distill runs/demo --pick fastest
-        subdit distill runs/demo --pick best --steps 6000 --no-ceiling
+        subdit distill runs/demo --pick best --steps 6000
     """
     from subdit.core.run import Run
     from subdit.core.run import read_manifest

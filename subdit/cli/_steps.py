@@ -21,7 +21,7 @@ def replaced_option(name: str, *, instead: str) -> Callable[[_Command], _Command
     return click.option(name, hidden=True, expose_value=False, callback=refuse)
 
 
-def ceiling_options(*, ceiling_s: float, of: str) -> Callable[[_Command], _Command]:
+def ceiling_options(*, of: str, ceiling_s: float | None = None) -> Callable[[_Command], _Command]:
     """`--ceiling-s` and `--no-ceiling`; what they say is read by `ceiling`."""
 
     def decorate(command: _Command) -> _Command:
@@ -32,14 +32,15 @@ def ceiling_options(*, ceiling_s: float, of: str) -> Callable[[_Command], _Comma
             "--ceiling-s",
             type=click.FloatRange(min=1),
             default=ceiling_s,
-            show_default=True,
-            help=f"Seconds that {of} may take; where the steps do not fit, training is cut short and cooled down.",
+            show_default=ceiling_s is not None,
+            help=f"Seconds that {of} may take; where the steps do not fit, training is cut short and cooled down."
+            + (" Without it all steps are made." if ceiling_s is None else ""),
         )(command)
 
     return decorate
 
 
-def ceiling(ceiling_s: float, no_ceiling: bool) -> float | None:
+def ceiling(ceiling_s: float | None, no_ceiling: bool) -> float | None:
     """The ceiling that the two options ask for; raises `click.UsageError` where both are given."""
     context = click.get_current_context()
     given = context.get_parameter_source("ceiling_s") is click.core.ParameterSource.COMMANDLINE

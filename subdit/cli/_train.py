@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("space", metavar="SPACE|FILE")
 @click.option("--data", help="What to train on: a folder that 'data encode' made, or a name; digits has its own.")
 @click.option("--run", type=click.Path(path_type=Path), help="Run folder to write.")
-@ceiling_options(ceiling_s=495.0, of="they")
+@ceiling_options(of="the steps")
 @replaced_option("--budget-s", instead="--steps, and --ceiling-s for a limit in seconds")
 @setting_options(TrainingConfig, without=("ceiling_s",))
 @click.option("--resume", is_flag=True, help="Go on with a training that was interrupted, as it was begun.")
@@ -34,7 +34,7 @@ def command(
     space: str,
     data: str | None,
     run: Path | None,
-    ceiling_s: float,
+    ceiling_s: float | None,
     no_ceiling: bool,
     resume: bool,
     force: bool,
@@ -50,7 +50,7 @@ def command(
         subdit train digits --run runs/mine
         subdit train my-space.yaml --data data/mine --run runs/mine
         subdit train digits --run runs/mine --resume
-        subdit train digits --run runs/long --steps 3818 --no-ceiling
+        subdit train digits --run runs/long --steps 3818
         subdit train my-space.yaml --data data/mine --write-config training.yaml
         subdit train training.yaml --run runs/other --seed 1
     """

@@ -72,7 +72,7 @@ class FewStepConfig:
     """
 
     steps: int = 320
-    ceiling_s: float | None = 120.0
+    ceiling_s: float | None = None
     trajectories: int = 2048
     substeps: int = 7
     rank: int = 32

@@ -71,7 +71,7 @@ class KDMDConfig:
     """
 
     steps: int = 2000
-    ceiling_s: float | None = 330.0
+    ceiling_s: float | None = None
     student_every: int = 2
     batch_size: int = 64
     learning_rate: float = 1e-3

@@ -30,7 +30,7 @@ class TrainingConfig:
         maximum=10**9,
     )
     ceiling_s: float | None = setting(
-        495.0,
+        None,
         "Seconds after which the training is cut short and cooled down, where there are any; while they do not bind, "
         "the result depends on seed and threads alone.",
         above=0,

@@ -88,7 +88,7 @@ class ResumeState:
         if state.cut is not None and budget.ceiling_s is None:
             raise RunError(
                 f"The training begun in {self.path} was cut after {state.cut.step:,} steps, and its learning rate has "
-                "fallen since; let it end without --no-ceiling, or delete that file to start over."
+                "fallen since; let it end with a --ceiling-s, or delete that file to start over."
             )
         return state
 

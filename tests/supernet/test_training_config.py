@@ -23,7 +23,7 @@ from supernet.training.optimizers import optimizers_of
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"steps": 0}, "steps is 0; give a whole number from 1 on"),
+        ({"steps": 0}, "steps is 0; give a whole number from 1 to"),
         ({"ceiling_s": 0.0}, "ceiling_s is 0.0; give a number of seconds above 0, or null"),
         ({"learning_rate": float("nan")}, "learning_rate is nan; give a number above 0"),
         ({"warmup": 1.0}, "warmup is 1.0; give a number from 0 below 1"),

@@ -71,10 +71,11 @@ def test_defaults_are_the_same_wherever_they_stand() -> None:
     assert default(distill_command, "steps") == budget.kdmd_steps == kdmd.steps
     assert budget.trajectories == few_step.trajectories
     assert default(demo_command, "ceiling_s") == CEILING_S
-    assert default(train_command, "ceiling_s") == training.ceiling_s == pytest.approx(ceiling_of(SUPERNET, CEILING_S))
-    assert default(distill_command, "teacher_ceiling_s") == few_step.ceiling_s
-    assert few_step.ceiling_s == pytest.approx(ceiling_of(TEACHER, CEILING_S))
-    assert default(distill_command, "ceiling_s") == kdmd.ceiling_s == pytest.approx(ceiling_of(STUDENT, CEILING_S))
+    shares = [ceiling_of(training, CEILING_S) for training in (SUPERNET, TEACHER, STUDENT)]
+    assert shares == pytest.approx([495, 120, 330])
+    assert default(train_command, "ceiling_s") is training.ceiling_s is None, "a training of one's own is not cut unasked"
+    assert default(distill_command, "teacher_ceiling_s") is few_step.ceiling_s is None
+    assert default(distill_command, "ceiling_s") is kdmd.ceiling_s is None
 
 
 # A demo's identity ----------------------------------------------------------------------------------------------------

@@ -63,7 +63,8 @@ def test_options_of_earlier_versions_name_what_to_give_instead(
 
 def test_defaults_are_the_same_wherever_they_stand() -> None:
     def default(command: click.Command, name: str) -> object:
-        return next(parameter.default for parameter in command.params if parameter.name == name)
+        parameter = next(parameter for parameter in command.params if parameter.name == name)
+        return parameter.get_default(click.Context(command))
 
     training, few_step, kdmd, budget = TrainingConfig(), FewStepConfig(), KDMDConfig(), DemoBudget()
     assert default(train_command, "steps") == budget.train_steps == training.steps
@@ -73,7 +74,7 @@ def test_defaults_are_the_same_wherever_they_stand() -> None:
     assert default(demo_command, "ceiling_s") == CEILING_S
     shares = [ceiling_of(training, CEILING_S) for training in (SUPERNET, TEACHER, STUDENT)]
     assert shares == pytest.approx([495, 120, 330])
-    assert default(train_command, "ceiling_s") is training.ceiling_s is None, "a training of one's own is not cut unasked"
+    assert default(train_command, "ceiling_s") is training.ceiling_s is None, "no training is cut unasked"
     assert default(distill_command, "teacher_ceiling_s") is few_step.ceiling_s is None
     assert default(distill_command, "ceiling_s") is kdmd.ceiling_s is None
 

@@ -23,6 +23,7 @@ from subdit.cli._steps import replaced_option
 @click.option(
     "--teacher-ceiling-s",
     type=click.FloatRange(min=1),
+    default=None,
     help="Seconds that the teacher's steps may take; drawing its trajectories does not count. Without it all are made.",
 )
 @ceiling_options(of="K-DMD")

@@ -232,9 +232,9 @@ def show(
 @click.option("--factor", type=int, default=8, show_default=True, help="Pixels per latent element and side.")
 @click.option("--width", type=click.IntRange(8, 1024), default=32, show_default=True, help="Channels of its layers.")
 @click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Steps of training.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Pictures per step.")
+@click.option("--batch-size", type=click.IntRange(1, 65536), default=16, show_default=True, help="Pictures per step.")
 @click.option("--learning-rate", type=FiniteRange(min=0, min_open=True), default=1e-3, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--force", is_flag=True, help="Replace what the folder holds.")
 def train_vae(
     source: Path,

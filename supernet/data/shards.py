@@ -84,10 +84,12 @@ def row_keys(texts: Iterable[str]) -> Tensor:
 
 
 def to_dtype(values: np.ndarray, dtype: str) -> Tensor:  # type: ignore[type-arg]
-    """Float values in a dtype of `DTYPES`; raises `DataError` where they do not fit into it."""
+    """Float values in a dtype of `DTYPES`; raises `DataError` where they are not finite, or do not fit into it."""
+    if not np.isfinite(values).all():
+        raise DataError("Encoded numbers are not finite; name a VAE and text encoders whose weights are whole.")
     kept = torch.from_numpy(np.ascontiguousarray(values)).to(DTYPES[dtype])
     if not bool(torch.isfinite(kept).all()):
-        raise DataError(f"Encoded numbers are too large for {dtype}, or not finite; encode with --dtype bfloat16.")
+        raise DataError(f"Encoded numbers are too large for {dtype}; encode with --dtype bfloat16.")
     return kept
 
 

@@ -230,11 +230,11 @@ def load_vae(
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Without diffusers' warnings, such as of entries that it wrote into a configuration itself."""
+    """Without what diffusers says on its own, as of entries that it wrote into a configuration, or of missing files."""
     from diffusers.utils import logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.FATAL)
     try:
         yield
     finally:

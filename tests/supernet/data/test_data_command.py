@@ -193,6 +193,12 @@ def test_numbers_that_make_no_sense_get_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("option", ["--batch-size", "--seed", "--width", "--factor"])
+def test_numbers_that_are_too_large_get_one_sentence(option: str, made: Path, tmp_path: Path) -> None:
+    arguments = ["train-vae", made / "pictures", *COMMON, "--steps", 1, "--out", tmp_path / "out"]
+    assert refused(run(*arguments, f"{option}={10**20}"))
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "1e39"])
 def test_a_shift_that_makes_no_sense_gets_one_sentence(value: str, made: Path, tmp_path: Path) -> None:
     arguments = ["encode", made / "pictures", *COMMON, *models(made), "--out", tmp_path / "out"]

@@ -227,3 +227,6 @@ def test_numbers_too_large_for_the_dtype_are_refused() -> None:
     with pytest.raises(DataError, match="--dtype bfloat16"):
         to_dtype(large, "float16")
     assert to_dtype(large, "bfloat16").item() == pytest.approx(1e5, rel=1e-2)
+    for value in (np.nan, np.inf):
+        with pytest.raises(DataError, match="weights are whole"):
+            to_dtype(np.float32([1, value]), "bfloat16")

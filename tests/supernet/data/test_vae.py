@@ -90,7 +90,7 @@ def test_given_constants_go_before_the_configurations(tmp_path: Path) -> None:
     assert codec.constants == LatentConstants((0.25,) * 4, (0.25,) * 4)
 
 
-def test_what_is_no_autoencoder_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_autoencoder_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DataError, match="no config.json"):
         load_vae(tmp_path, device=CPU)
     (tmp_path / "config.json").write_text('{"_class_name": "UNet2DModel"}')
@@ -104,8 +104,10 @@ def test_what_is_no_autoencoder_is_refused(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     weights.unlink()
     torch.save(tiny_vae("kl").state_dict(), weights.with_suffix(".bin"))
+    capfd.readouterr()
     with pytest.raises(DataError, match="cannot be loaded"):
         load_vae(tmp_path / "cut", device=CPU)
+    assert capfd.readouterr().err == ""
 
 
 def test_weights_that_lack_a_part_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`distill`: a pick of a search, distilled to four steps, in the run folder."""
+"""`distill`: distils a pick of a search to four steps, in the run folder."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ def distill(
     device: str = "auto",
     progress: ProgressCallback = no_progress,
 ) -> Path:
-    """Distil a pick to four steps by K-DMD and return the folder of the distilled sub-DiT.
+    """Distil a pick to four steps by K-DMD, on a device by torch's name; return the folder of the distilled sub-DiT.
 
-    The few-step teacher is made first and shared by all picks. Killed and called again, it goes on where it was, but
-    never with what was begun from other weights than the run's: that goes to `stale/` of the run, with a warning. With
-    `force` and without a ceiling, a teacher that its ceiling cut short is made again, too.
+    The few-step teacher is made first and shared by all picks. A call after a kill goes on where the work stopped. Work
+    from other weights than the run's is moved to `stale/` of the run, with a warning. With `force` and without a
+    ceiling, a teacher that a ceiling cut short is made again, too.
 
     Raises:
-        RunError: no such run, search or pick; a distilled sub-DiT is there and `force` is not given; or what was begun
-            has other steps, or was cut and has no ceiling now.
+        RunError: no such run, search or pick; a distilled sub-DiT exists and `force` is not given; or the begun work
+            has another number of steps, or a ceiling cut it and there is none now.
         CheckpointError: the supernet, the teacher or a resume state is damaged.
     """
     run = Run(run_path)
@@ -95,13 +95,13 @@ def distill(
         state = folder / f"{STATE}-{digest}.safetensors"
         if force:
             state.unlink(missing_ok=True)
-            # Killed from here on, this distillation is a begun one; exports and figures were of the old weights.
+            # After a kill from here on, the distillation counts as begun. Exports and figures are of the old weights.
             for replaced in (target, folder / "exports"):
                 shutil.rmtree(replaced, ignore_errors=True)
             for name in FIGURES:
                 (folder / name).unlink(missing_ok=True)
             if few_step.ceiling_s is None:
-                _forget_cut_teacher(run)
+                _delete_cut_teacher(run)
         student = supernet.extract(spec)
         teacher = supernet.full
         teacher_steps = few_step.drawing_steps + few_step.steps
@@ -113,7 +113,7 @@ def distill(
         made = distill_kdmd(student, teacher, data, state, config=kdmd, guidance_scale=scale, progress=second)
         facts = made.to_dict() | {"guidance_scale": scale, "guidance_tried_fd": tried, KEY: digest}
         write_json(folder / STUDENT_FILE, facts)
-        # An export or a picture that is there now is of the sub-DiT as it was before.
+        # Existing exports and pictures are of the earlier sub-DiT.
         shutil.rmtree(folder / "exports", ignore_errors=True)
         (folder / "samples.png").unlink(missing_ok=True)
         save_model(student, target, recipe=SamplingRecipe(STEPS, SHIFT), data=read_full_record(run.supernet))
@@ -122,12 +122,12 @@ def distill(
 
 
 def _within(progress: ProgressCallback, start: float, span: float, whole: float) -> ProgressCallback:
-    """A part of the whole work's progress, in steps: `span` of `whole`, from `start`."""
+    """The progress of a part of the work, in steps: the `span` steps of `whole` from `start` on."""
     return lambda done, total, note: progress(start + span * done / total, whole, note)
 
 
-def _forget_cut_teacher(run: Run) -> None:
-    """Drop a teacher that its ceiling cut short; its trajectories are whole, and stay."""
+def _delete_cut_teacher(run: Run) -> None:
+    """Delete a teacher that a ceiling cut short; its trajectories are complete, and stay."""
     kept = run.teacher / TEACHER_FILE
     made = TrainingRecord.from_dict(read_json(kept, "record of the few-step teacher")) if kept.exists() else None
     if made is not None and made.cut_step is not None:
@@ -138,10 +138,10 @@ def _forget_cut_teacher(run: Run) -> None:
 def choose_guidance(
     teacher: SubDiT, data: DataSet, choices: tuple[float, ...], progress: ProgressCallback = no_progress
 ) -> tuple[float, dict[str, float]]:
-    """The guidance scale whose many-step samples are nearest to the validation images, and the distances of all tried.
+    """The guidance scale whose many-step samples are nearest to the validation images, and the distance of each scale.
 
-    Samples carry the validation captions; neither the judge half nor the student has a say. Of a large validation split
-    `GUIDANCE_IMAGES` are taken, evenly spaced.
+    Samples have the validation captions; neither the judge half nor the student affects the choice. A large validation
+    split is thinned out evenly to `GUIDANCE_IMAGES` images.
     """
     teacher.disable_adapters()
     rows = evenly(data.count("validation"), GUIDANCE_IMAGES)
@@ -171,7 +171,7 @@ def _guidance(
 
 
 def _refuse_distilled(run: Run, pick: str, target: Path) -> None:
-    """Raise `RunError` unless what is distilled already is of other weights, and so makes room."""
+    """Raise `RunError` unless the distilled sub-DiT is of other weights, and will be set aside."""
     made_from, digest = origin(target), run_digest(run)
     match freshness(made_from, digest):
         case Freshness.FRESH:
@@ -182,7 +182,7 @@ def _refuse_distilled(run: Run, pick: str, target: Path) -> None:
 
 
 def _set_aside_teacher(run: Run, digest: str) -> None:
-    """Make room for a teacher of these weights, and say so where there was another."""
+    """Set aside a teacher of other weights, with a warning, and record the weights of the next one."""
     if run.teacher.exists() and freshness(made_from := origin(run.teacher), digest) is not Freshness.FRESH:
         folder = set_aside(run, made_from, run.teacher)
         warn_stale(
@@ -192,9 +192,9 @@ def _set_aside_teacher(run: Run, digest: str) -> None:
 
 
 def _set_aside_of_pick(run: Run, pick: str, folder: Path, digest: str) -> None:
-    """Make room in a pick's folder for what is of these weights, and say what was of others."""
+    """Set aside files of other weights in a pick's folder, with a warning."""
     moved = set_aside_of_pick(run, folder, digest)
     for made_from, names in moved.items():
-        what = f"Of the pick {pick!r}, what was made before ({', '.join(names)})"
+        what = f"The earlier work on the pick {pick!r} ({', '.join(names)})"
         lies = run.path / "stale" / (made_from or "unknown")
         warn_stale(stale_sentence(what, made_from, digest, f"it now lies in {lies}, and the distillation starts over"))

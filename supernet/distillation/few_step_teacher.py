@@ -1,7 +1,7 @@
 """The few-step teacher: the full network with a LoRA that makes four Euler steps land where its 28 steps do.
 
-The paper switches a published 4-step LoRA on and off on one big teacher. Here the full network draws trajectories of
-its own, and a LoRA learns, from each trajectory's points, the mean velocity of the segment that follows.
+The paper switches a published 4-step LoRA on and off on one big teacher. Here the full network draws its own
+trajectories. At each of their points, a LoRA learns the mean velocity of the next segment.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ STEPS = 4
 SHIFT = 3.0
 
 CHUNK = 256
-"""Trajectories that are drawn at once, and kept before the next ones are."""
+"""Trajectories that are drawn at once, and saved before the next ones."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class FewStepConfig:
 
     Attributes:
         steps: training steps; the learning rate is a function of them alone.
-        ceiling_s: seconds of training steps after which it is cut short and cooled down, None for never. Drawing
-            trajectories does not count.
-        trajectories: trajectories that are drawn before.
+        ceiling_s: seconds after which the training is cut short and cooled down, None for never. Drawing trajectories
+            does not count.
+        trajectories: number of trajectories, which are drawn before training.
         substeps: Euler steps within each of the four segments; 7 gives 28 in all.
-        rank: of the LoRA.
-        learning_rate: peak of Adam's; falls to zero by the last step.
+        rank: rank of the LoRA.
+        learning_rate: peak of Adam's learning rate; falls to zero by the last step.
         batch_size: trajectory points per step.
-        seed: of noise, captions and batches.
+        seed: seed of noise, captions and batches.
     """
 
     steps: int = 320
@@ -82,13 +82,13 @@ class FewStepConfig:
 
     @property
     def drawing_steps(self) -> int:
-        """Training steps that drawing takes about as long as: a forward pass is a third of a step's work."""
+        """Training steps that take about as long as drawing: a forward pass is a third of a step's work."""
         return round(self.trajectories * STEPS * self.substeps / (3 * self.batch_size))
 
 
 @dataclass(frozen=True)
 class Trajectories:
-    """Points (count, segments + 1, channels, size, size) at segment ends, and the data row that captions each."""
+    """Points (count, segments + 1, channels, size, size) at segment ends, and the data rows of their captions."""
 
     points: Tensor
     rows: Tensor
@@ -104,9 +104,7 @@ def segment_sigmas(substeps: int) -> list[float]:
 def draw_trajectories(teacher: nn.Module, data: DataSet, rows: Tensor, *, substeps: int, seed: int) -> Trajectories:
     """Euler trajectories from noise, conditioned without guidance on the captions of `rows` of the split train.
 
-    They are kept at segment ends.
-
-    The teacher's device computes them, and they come back on the processor's.
+    Only their points at segment ends are kept. The teacher's device computes them; the result is on the CPU.
     """
     device, generator = device_of(teacher), torch.Generator().manual_seed(seed)
     read = data.read("train", rows.tolist())
@@ -139,11 +137,11 @@ def train_few_step_teacher(
 ) -> None:
     """Give the teacher (the full network, in place) its few-step adapter, trained or loaded from the folder.
 
-    Resumes from what the folder holds, and leaves there how far the training came.
+    Resumes from the files in the folder, and records there how far the training came.
 
     Raises:
-        CheckpointError: what the folder holds is damaged.
-        RunError: a begun training is of another number of steps, or was cut and has no ceiling now.
+        CheckpointError: a file in the folder is damaged.
+        RunError: a begun training has another number of steps, or a ceiling cut it and there is none now.
     """
     adapter = folder / ADAPTER_FILE
     if not adapter.exists():
@@ -174,7 +172,7 @@ def _trajectories(
     chunk, count = min(CHUNK, config.trajectories), 0
     there = sum(len(part.rows) for part in parts)
     while max(count, there) < config.trajectories:
-        # What a killed process has drawn is not drawn again, but its random numbers are.
+        # Trajectories of a killed process are not drawn again, but their random numbers are, to reach the same state.
         rows, seed = torch.from_numpy(rng.integers(0, data.count("train"), chunk)), int(rng.integers(2**31))
         count += chunk
         if count <= there:
@@ -221,7 +219,7 @@ def _train(
             return mean_squared_error(predicted, target[part])
 
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * learning_rate_share(budget, state, rise_and_fall)
+            group["lr"] = config.learning_rate * learning_rate_share(budget, state, warmup_and_cosine)
         loss = sharded_backward(loss_of, learned, config.batch_size)
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
@@ -236,6 +234,6 @@ def _train(
     return record(budget, reached)
 
 
-def rise_and_fall(share: float) -> float:
-    """Share of the peak learning rate at a share of the training: up within a twentieth of it, a cosine to 0."""
+def warmup_and_cosine(share: float) -> float:
+    """Share of the peak learning rate at a share of the training: a warm-up of one twentieth, then a cosine to 0."""
     return float(min(1.0, share / 0.05 + 0.01) * (1 + np.cos(np.pi * share)) / 2)

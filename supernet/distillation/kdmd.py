@@ -1,9 +1,9 @@
 """K-DMD: distribution matching and distillation from a few-step teacher, together (SnapGen++, section 4, Eq. 10).
 
-Roles: the real-score teacher is the full network with its few-step adapter off, the few-step teacher the same network
-with the adapter on; the student is an extracted sub-DiT; the critic starts as a copy of the student and learns the
-score of what the student makes. Student and critic alternate. Weights are trained in full here, since a LoRA of the
-paper's rank 64 would be as large as a digits student.
+The real-score teacher is the full network with its few-step adapter off; the few-step teacher is the same network with
+the adapter on. The student is an extracted sub-DiT. The critic starts as a copy of the student and learns the score of
+the student's samples. Student and critic alternate. All weights are trained here, because a LoRA of the paper's rank 64
+would be as large as a digits student.
 """
 
 from __future__ import annotations
@@ -54,20 +54,20 @@ from supernet.training.step_loop import run_steps
 class KDMDConfig:
     """How a student is distilled.
 
-    The paper sums its three terms unweighted, at the scale that its big teacher gives them. Here L_out, of a teacher
-    that is near, is the smallest by far, and counts four times.
+    The paper sums its three terms unweighted, at the scales of its big teacher. Here the teacher is close to the
+    student, so L_out is the smallest term by far, and counts four times.
 
     Attributes:
         steps: iterations; the learning rate is a function of them alone.
         ceiling_s: seconds after which the distillation is cut short and cooled down, None for never.
-        student_every: the student is updated in every such iteration, the critic in the others (paper: 5).
+        student_every: iterations per update of the student; the others update the critic (paper: 5).
         batch_size: images per iteration.
         learning_rate: of student and critic at the start (paper: 1e-4 at its size); falls to zero by the end.
-        guidance_scale: of the real score; None lets the validation images choose among `guidance_choices`.
-        guidance_choices: what is tried then.
-        dmd_weight, output_weight, feature_weight: of L_DMD, L_out, L_feat; 0 leaves a term out.
-        ema_decay: of the student's weights that are kept.
-        seed: of batches, noise and sigmas.
+        guidance_scale: guidance of the real score; None takes the best of `guidance_choices` on validation images.
+        guidance_choices: scales that are tried then.
+        dmd_weight, output_weight, feature_weight: weights of L_DMD, L_out, L_feat; 0 leaves a term out.
+        ema_decay: decay of the average of the student's weights, which is the result.
+        seed: seed of batches, noise and sigmas.
     """
 
     steps: int = 2000
@@ -86,7 +86,7 @@ class KDMDConfig:
 
 @dataclass(frozen=True)
 class Scores:
-    """The frozen side: velocities of both teachers, and the few-step teacher's last tokens."""
+    """The frozen networks: velocities of both teachers, and the few-step teacher's last tokens."""
 
     teacher: SubDiT
 
@@ -136,7 +136,7 @@ class KDMDBatch:
     text: tuple[Tensor, ...]
 
     def take(self, rows: slice) -> KDMDBatch:
-        """Some of its rows."""
+        """A slice of its rows."""
         text = tuple(tokens[rows] for tokens in self.text)
         return KDMDBatch(self.x_t[rows], self.sigma[rows], self.tau[rows], self.noise[rows], text)
 
@@ -153,7 +153,7 @@ def student_loss(
 ) -> Tensor:
     """L_DMD + L_out + L_feat (Eq. 10); only the student and its projector receive gradient.
 
-    `targets` are `scores.few_step` of the batch, where they are at hand already.
+    `targets` are `scores.few_step` of the batch, if they are computed already.
     """
     predicted, projected = student(batch.x_t, batch.sigma, batch.text)
     loss = predicted.new_zeros(())
@@ -190,13 +190,13 @@ def distill_kdmd(
     guidance_scale: float,
     progress: ProgressCallback = no_progress,
 ) -> TrainingRecord:
-    """Distil the student in place to four steps, leave it with its EMA weights, and return how far that came.
+    """Distil the student in place to four steps, leave it with its EMA weights, and return how far the training came.
 
     Resumes from `state_path`. `teacher` is the full network with its few-step adapter.
 
     Raises:
         CheckpointError: the state is damaged.
-        RunError: the state is of another number of iterations, or was cut and has no ceiling now.
+        RunError: the state is of another number of iterations, or a ceiling cut it and there is none now.
     """
     budget = StepBudget(config.steps, config.ceiling_s)
     device = device_of(student_model)
@@ -219,10 +219,10 @@ def distill_kdmd(
         batch = draw_batch(data, config.batch_size, seed=config.seed * 1_000_003 + step, device=device)
         for optimizer in (student_optimizer, critic_optimizer):
             for group in optimizer.param_groups:
-                group["lr"] = rate * learning_rate_share(budget, state, falling)
+                group["lr"] = rate * learning_rate_share(budget, state, cosine_decay)
         needs_critic = config.dmd_weight > 0
         if not needs_critic or step % config.student_every == config.student_every - 1:
-            # The adapter is a switch in the one teacher, so its two modes run one after the other, never side by side.
+            # Both teachers are one network with a switch, so they run one after the other, never side by side.
             slices = shard_slices(config.batch_size, shard_count(), device)
             parts = run_shards(partial(_few_step, scores, batch), slices)
             target, tokens = (torch.cat([part[index] for part in parts]) for index in (0, 1))
@@ -253,7 +253,7 @@ def distill_kdmd(
     return record(budget, reached)
 
 
-def falling(share: float) -> float:
+def cosine_decay(share: float) -> float:
     """Share of the peak learning rate at a share of the distillation: a cosine from 1 to 0."""
     return float((1 + np.cos(np.pi * share)) / 2)
 
@@ -266,8 +266,7 @@ def _few_step(scores: Scores, batch: KDMDBatch, rows: slice) -> tuple[Tensor, Te
 def draw_batch(data: DataSet, count: int, *, seed: int, device: torch.device | str = "cpu") -> KDMDBatch:
     """Noised rows of the split train at random sigmas of the 4-step schedule, with a tau for each.
 
-    tau is uniform, shifted by 3 and kept in [.02, .98]. Random numbers are the processor's whatever the device of the
-    batch.
+    tau is uniform, shifted by 3 and kept in [.02, .98]. The CPU draws the random numbers for any device.
     """
     generator = torch.Generator().manual_seed(seed)
     read = data.read("train", torch.randint(data.count("train"), (count,), generator=generator).tolist())

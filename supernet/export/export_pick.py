@@ -1,4 +1,4 @@
-"""The verb `export`: a pick to a file for a runtime, distilled if it is and otherwise with the supernet's weights."""
+"""The verb `export`: writes a pick as a file for a runtime, with its distilled weights or else the supernet's."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def export(
     precision: str = "fp32",
     force: bool = False,
 ) -> Path:
-    """Export a pick, distilled if it is and otherwise with the supernet's weights, and check it against torch.
+    """Export a pick with its distilled weights, or else the supernet's, and check it against torch.
 
     An export of other weights than the run's is set aside, in `stale/` of the run, with a warning.
 
@@ -50,14 +50,14 @@ def export(
     Args:
         run_path: the run folder.
         pick: name of the pick.
-        search: of which search.
+        search: name of the search.
         format: onnx or litert.
-        precision: of the weights, see `export_tflite`; ONNX is written as fp32.
-        force: replace the export that is there.
+        precision: precision of the weights, see `export_tflite`; ONNX is written as fp32.
+        force: replace an existing export.
 
     Raises:
-        RunError: no such run, search or pick, the export is there and `force` is not given, or what is distilled is of
-            other weights than the run's.
+        RunError: no such run, search or pick; the export exists and `force` is not given; or the distilled sub-DiT is
+            of other weights than the run's.
         CheckpointError: the weights are damaged.
         ExportError: no such format or precision, or the export differs from torch by more than its limit.
         MissingExtraError: the runtime of the format is not installed.
@@ -70,7 +70,7 @@ def export(
     digest = run_digest(run)
     warn_of_stale_search(run, search, digest)
     made_from = student_origin(run, pick, folder / "distilled", digest)
-    _make_room(run, pick, path, digest, force=force)
+    _set_aside_export(run, pick, path, digest, force=force)
     distilled = (folder / "distilled" / "config.json").exists()
     model = load_sub_dit(folder / "distilled") if distilled else load_supernet(run.supernet).extract(spec)
     weights = folder / "distilled" if distilled else run.supernet
@@ -82,9 +82,9 @@ def export(
 
 
 def student_origin(run: Run, pick: str, distilled: Path, digest: str | None) -> str | None:
-    """The supernet that a pick's weights are of: what is distilled, or else the run's own.
+    """Digest of the supernet of a pick's weights: the one that its distilled sub-DiT records, or else the run's.
 
-    Raises `RunError` where it is another than the run's; warns where it is unknown.
+    Raises `RunError` if it is not the run's; warns if it is unknown.
     """
     if not (distilled / "config.json").exists():
         return digest
@@ -100,8 +100,8 @@ def student_origin(run: Run, pick: str, distilled: Path, digest: str | None) -> 
     return made_from
 
 
-def _make_room(run: Run, pick: str, path: Path, digest: str | None, *, force: bool) -> None:
-    """Set aside an export of other weights; raise `RunError` on another one, where it is not to be replaced."""
+def _set_aside_export(run: Run, pick: str, path: Path, digest: str | None, *, force: bool) -> None:
+    """Set aside an export of other weights; raise `RunError` on any other export unless `force` is given."""
     if not path.exists():
         return
     made_from = origin(path)
@@ -120,7 +120,7 @@ def _make_room(run: Run, pick: str, path: Path, digest: str | None, *, force: bo
 
 
 def check_format(format: str, precision: str) -> None:
-    """Raise `ExportError` on a format or a precision of it that `export` has not."""
+    """Raise `ExportError` if `export` does not have the format, or the precision for it."""
     if format not in FORMATS:
         raise ExportError(f"There is no format {format!r}; choose from {', '.join(FORMATS)}.")
     if precision not in FORMATS[format]:

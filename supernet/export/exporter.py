@@ -1,4 +1,4 @@
-"""Export to ONNX and .tflite, and the check that an export computes what the model computes."""
+"""Export to ONNX and .tflite, and a check that an export computes the same as the model."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from supernet.tflite import write_tflite
 
 OPSET = 20
 OUTPUT = "output"
-# The largest difference from torch for fp32; otherwise root mean square error over the output's standard deviation,
-# three times what sub-DiTs with redrawn weights show.
+# Limits of the deviation from torch. For fp32 it is the largest difference; otherwise it is the root mean square error
+# over the output's standard deviation, and the limit is three times that of sub-DiTs with redrawn weights.
 TOLERANCES = {"fp32": 1e-4, "fp16": 2e-3, "int8": 0.1}
 _REMEDY = {"fp16": "export it as fp32", "int8": "export it as fp16 or fp32"}
 
@@ -55,11 +55,11 @@ def export_sub_dit(
 ) -> float:
     """Export a whole sub-DiT with its sampling card, as .onnx or .tflite; return the deviation from torch.
 
-    `recipe`, how the model is sampled, goes into the card, and so do the digest `supernet` of the weights that it was
-    made from, and `data`, what it was trained on, where they are known.
+    The card holds `recipe`, how the model is sampled, and, if they are known, `supernet`, the digest of the weights
+    that it was made from, and `data`, what it was trained on.
 
-    That is the largest difference, and for weights of less than float32 the root mean square error over the output's
-    standard deviation. Raises `ExportError` where it is above `TOLERANCES`.
+    The deviation is the largest difference, or for weights of less than float32 the root mean square error over the
+    output's standard deviation. Raises `ExportError` if it is above `TOLERANCES`.
     """
     inputs = model.example_inputs()
     if path.suffix == ".tflite":
@@ -89,19 +89,19 @@ def export_onnx(
     """Write a module as ONNX of opset 20: static shapes, plain operators, nothing above rank 4; the output is `output`.
 
     With `external_data` the weights lie beside X.onnx in X.onnx.data; by default they do above 1.5 GB of parameters.
-    Raises `RunError` where the file exists and `force` is not given, `ExportError` where the module cannot be exported.
-    The bytes are the same for the same module, on any machine: the exporter's notes are removed.
+    Raises `RunError` if the file exists and `force` is not given, `ExportError` if the module cannot be exported. A
+    module gives the same bytes on any machine, because the exporter's notes are removed.
     """
     if path.exists() and not force:
         raise RunError(f"{path} exists already; pass --force to replace it.")
     if external_data is None:
         external_data = parameter_bytes(module) > EXTERNAL_DATA_BYTES
-    # Neither folded nor compared, parameters are not copied; `write_with_external_data` sees to both.
+    # The exporter copies parameters to fold or compare them; `write_with_external_data` does both without copies.
     kept: dict[str, Any] = {"export_params": False, "do_constant_folding": False, "keep_initializers_as_inputs": True}
     written = io.BytesIO()
     try:
-        # The TorchScript exporter is deprecated but takes a tenth of the other one's time on pieces this small, and the
-        # runtime is equally fast with either; torch is pinned.
+        # The TorchScript exporter is deprecated, but takes a tenth of the newer one's time on modules this small, and
+        # the runtime is equally fast with either; torch is pinned.
         with warnings.catch_warnings(), torch.no_grad(), _positional_only(module):
             warnings.simplefilter("ignore")
             torch.onnx.export(
@@ -138,13 +138,13 @@ def export_tflite(
         module: what `export_onnx` can export.
         inputs: by name, in the order of `forward`; their shapes are the file's.
         path: the file.
-        precision: fp32; fp16, weights stored as float16 and computed with as float32 on a processor; int8, weights of
-            linears and convolutions stored as int8 per output channel, activations float (TFLite's dynamic range).
+        precision: fp32; fp16: weights are stored as float16, and a CPU computes with them as float32; int8: weights of
+            linears and convolutions are int8 per output channel, activations are float (TFLite's dynamic range).
         force: replace the file.
 
-    The bytes are the same for the same module. Raises `RunError` where the file exists and `force` is not given,
+    A module gives the same bytes each time. Raises `RunError` if the file exists and `force` is not given,
     `ExportError` for an unknown precision, a module that cannot be exported, or one above the 2 GB of a flatbuffer, and
-    `MissingExtraError` without LiteRT, whose schema it writes by.
+    `MissingExtraError` without LiteRT, which has the schema.
     """
     if path.exists() and not force:
         raise RunError(f"{path} exists already; pass --force to replace it.")
@@ -187,7 +187,7 @@ def deviation(module: nn.Module, inputs: dict[str, Tensor], path: Path) -> float
 
 
 def tflite_deviation(module: nn.Module, inputs: dict[str, Tensor], path: Path, *, relative: bool = False) -> float:
-    """As `deviation`, of a .tflite file in LiteRT; `relative` is its root mean square over the output's deviation."""
+    """As `deviation`, for a .tflite file in LiteRT; `relative`: root mean square error over standard deviation."""
     with torch.no_grad():
         expected: npt.NDArray[np.float32] = module(*inputs.values()).numpy()
     off = run_tflite(path, {name: value.numpy() for name, value in inputs.items()}) - expected

@@ -1,9 +1,9 @@
-"""ONNX graphs after the exporter: cleaned to plain operators on static shapes, and weights in a file of their own.
+"""ONNX graphs after the exporter: cleaned to plain operators on static shapes, and weights in a separate file.
 
-The exporter writes a shape that it knows as arithmetic on shapes (Shape, Gather, Mod, ...), which other runtimes than
-ONNX Runtime refuse. A protobuf cannot hold more than 2 GB, and the exporter copies what it holds: with external data
-the graph is exported with the parameters as inputs, cleaned while it is small, and the parameters are attached last,
-read one by one as the file is written.
+The exporter writes a known shape as arithmetic on shapes (Shape, Gather, Mod, ...), which runtimes other than ONNX
+Runtime refuse. A protobuf cannot hold more than 2 GB, and the exporter copies its content. With external data the graph
+is therefore exported with the parameters as inputs, and cleaned while it is small. The parameters are attached last,
+and read one by one while the file is written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INLINE_BYTES = 1024
 
 
 def data_path(path: Path) -> Path:
-    """Where the weights of an export at `path` lie."""
+    """The path of the external weights of an export at `path`."""
     return path.with_name(f"{path.name}.data")
 
 
@@ -36,11 +36,11 @@ def write_graph(graph: bytes, path: Path) -> None:
 
 
 def write_with_external_data(graph: bytes, parameters: dict[str, Tensor], user_inputs: int, path: Path) -> None:
-    """Write X.onnx and X.onnx.data; the data takes its place first, so that a model is never without it.
+    """Write X.onnx and X.onnx.data; the data is moved into place first, so that a model is never without it.
 
     Args:
         graph: serialised model whose inputs after the first `user_inputs` are parameters, by name.
-        parameters: what those are.
+        parameters: these parameters, by name.
         user_inputs: inputs that stay inputs.
         path: X.onnx.
     """
@@ -51,14 +51,14 @@ def write_with_external_data(graph: bytes, parameters: dict[str, Tensor], user_i
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as made:
         ir.save(model, Path(made) / path.name, external_data=data_path(path).name, size_threshold_bytes=INLINE_BYTES)
-        # An old graph goes before its data changes: killed here, this leaves no model rather than a wrong one.
+        # An old graph is deleted before its data changes: a kill here leaves no model rather than a wrong one.
         path.unlink(missing_ok=True)
         (Path(made) / data_path(path).name).replace(data_path(path))
         (Path(made) / path.name).replace(path)
 
 
 def _cleaned(graph: bytes) -> Any:
-    """The model with what depends on shapes alone folded, equal constants shared and the exporter's notes gone."""
+    """The model with arithmetic on shapes folded, equal constants shared and the exporter's notes removed."""
     import onnx
     import onnx_ir as ir
     from onnx_ir.passes import common

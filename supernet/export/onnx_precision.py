@@ -21,9 +21,9 @@ _CONVOLUTIONS = ("Conv", "ConvTranspose")
 def store_fp16(source: Path, target: Path) -> Path:
     """Write the model with the matrices of linears and convolutions in half precision, cast back before they are used.
 
-    Processors have no half-precision products, so everything is computed in float32 on rounded weights. Vectors and
-    tables stay float32: the frequencies of the time embedding would be wrong by radians. Raises `ExportError` where a
-    weight is beyond half precision.
+    CPUs have no half-precision products, so everything is computed in float32 on rounded weights. Vectors and tables
+    stay float32, because rounding would put the angles of the time embedding wrong by radians. Raises `ExportError` if
+    a weight is too large for half precision.
     """
     import onnx
     from onnx import helper
@@ -39,7 +39,7 @@ def store_fp16(source: Path, target: Path) -> Path:
         with np.errstate(over="ignore"):
             half = array.astype(np.float16)
         if not np.isfinite(half).all():
-            raise ExportError(f"The weight {weight.name} of {source} is beyond half precision; keep it in fp32.")
+            raise ExportError(f"The weight {weight.name} of {source} is too large for half precision; keep it in fp32.")
         stored = f"{weight.name}.fp16"
         casts.append(helper.make_node("Cast", [stored], [weight.name], to=onnx.TensorProto.FLOAT))
         weight.CopyFrom(numpy_helper.from_array(half, stored))
@@ -54,9 +54,8 @@ def store_fp16(source: Path, target: Path) -> Path:
 def quantize_int8(source: Path, target: Path) -> Path:
     """Write the model with the matrices of its linears in int8, a scale for each output channel.
 
-    ONNX Runtime's dynamic quantisation: what is multiplied with them is quantised too, when it runs, and products are
-    computed in int8. Convolutions, attention's own products and vectors stay float32. Raises `ExportError` where a
-    matrix was left out.
+    This is ONNX Runtime's dynamic quantisation: the inputs of linears are quantised at run time, and products are in
+    int8. Convolutions, attention's own products and vectors stay float32. Raises `ExportError` if a matrix is left out.
     """
     import onnx
     from onnxruntime.quantization import QuantType
@@ -65,13 +64,13 @@ def quantize_int8(source: Path, target: Path) -> Path:
     model = onnx.load(str(source))
     wanted = _constant_products(model)
     with replacing(target) as temporary:
-        with _quiet():
+        with _silence_root_logger():
             quantize_dynamic(
                 model, temporary, op_types_to_quantize=list(_PRODUCTS), per_channel=True, weight_type=QuantType.QInt8
             )
         made = onnx.load(str(temporary))
         kinds = Counter(node.op_type for node in made.graph.node)
-        # The tool skips what it does not like without a word.
+        # The tool silently skips products that it does not support.
         if kinds["MatMulInteger"] != wanted or _constant_products(made):
             raise ExportError(
                 f"Only {kinds['MatMulInteger']} of {wanted} linears of {source} were quantised; use another version of "
@@ -81,14 +80,14 @@ def quantize_int8(source: Path, target: Path) -> Path:
 
 
 def _constant_products(model: Any) -> int:
-    """How many products with a constant matrix there are."""
+    """The number of products with a constant matrix."""
     constants = {weight.name for weight in model.graph.initializer}
     return sum(node.op_type in _PRODUCTS and node.input[1] in constants for node in model.graph.node)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the advice that the tool gives through the root logger."""
+def _silence_root_logger() -> Iterator[None]:
+    """Suppress the tool's advice, which it gives through the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

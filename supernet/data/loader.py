@@ -152,8 +152,9 @@ def load_batches(
             batch = next(batches)
         except StopIteration:
             return
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        # What a worker had sent cannot be fetched from it any more where it is dead: its own errors come as batches.
+        except (RuntimeError, OSError, EOFError) as error:
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             raise DataError(
                 f"A process that reads the data set {data_set.name} was killed, as the system does where memory ends; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,14 +112,13 @@ except DataError as error:
 """
 
 
-def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
-    closed = write_folder(tmp_path / "source" / "closed", 2)
-    write_folder(tmp_path / "source", 2)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    closed.chmod(0)
-    ran = subprocess.run(
-        [sys.executable, "-c", UNREADABLE, str(tmp_path / "source")], capture_output=True, text=True, cwd=ROOT
-    )
-    closed.chmod(0o755)
+def test_a_folder_that_cannot_be_read_is_not_passed_over() -> None:
+    # Not in `tmp_path`, to which others than its owner have no way.
+    with tempfile.TemporaryDirectory() as folder:
+        source = write_folder(Path(folder) / "source", 2)
+        closed = write_folder(source / "closed", 2)
+        Path(folder).chmod(0o755)
+        closed.chmod(0)
+        ran = subprocess.run([sys.executable, "-c", UNREADABLE, str(source)], capture_output=True, text=True, cwd=ROOT)
+        closed.chmod(0o755)
     assert ran.stdout.startswith(f"REFUSED The folder {closed} cannot be read (Permission denied)"), ran.stderr

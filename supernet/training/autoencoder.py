@@ -20,6 +20,7 @@ from torch import Tensor
 from torch import nn
 
 from subdit.core.errors import DataError
+from subdit.core.errors import RunError
 from subdit.core.files import read_json
 from subdit.core.files import write_json
 from subdit.core.progress import ProgressCallback
@@ -31,8 +32,10 @@ from supernet.data.loader import BatchOrder
 from supernet.data.manifest import key_difference
 from supernet.data.picture import PictureRule
 from supernet.data.picture import to_unit_range
+from supernet.data.preparation import KEPT
 from supernet.data.preparation import SplitPixels
 from supernet.data.preparation import write_split_pixels
+from supernet.data.seen_pictures import SEEN_PICTURES
 from supernet.data.source import DEFAULT_CAPTION_COLUMN
 from supernet.data.source import require_outside
 from supernet.data.sources import open_source
@@ -49,8 +52,11 @@ from supernet.training.step_loop import run_steps
 
 WORK = "work"
 """In the autoencoder's folder while it is trained: decoded pictures, resume state, what it is trained by."""
-SAVED = "saved"
+SAVED = KEPT
 """In `WORK`: the trained autoencoder, before its files are moved into its folder."""
+
+REPLACING = {"replacing": True}
+"""Stands for what is begun while another autoencoder is removed, which a process that comes later goes on with."""
 
 KL_WEIGHT = 1e-6
 STATISTICS_WEIGHT = 0.05
@@ -78,7 +84,7 @@ class AutoencoderConfig:
         caption_column: as in `EncodingConfig`, with those that follow.
 
     Raises:
-        DataError: there is no such kind, or the factor is no power of two.
+        DataError: there is no such kind, the factor is no power of two, or a number is out of its range.
     """
 
     kind: str = "tiny"
@@ -101,8 +107,11 @@ class AutoencoderConfig:
             raise DataError(f"There is no autoencoder kind {self.kind!r}; choose tiny or kl.")
         if self.factor < 2 or self.factor & (self.factor - 1):
             raise DataError(f"A factor of {self.factor} is no power of two from 2 on; choose 2, 4, 8, 16 or 32.")
-        if self.width % 8:
+        if self.width < 8 or self.width % 8:
             raise DataError(f"A width of {self.width} channels is no multiple of 8; choose one.")
+        for name in ("steps", "batch_size", "learning_rate", "max_megapixels"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise DataError(f"{name} is {getattr(self, name)}; give a positive number.")
 
 
 def train_autoencoder(
@@ -143,23 +152,7 @@ def train_autoencoder(
     }
     work = out / WORK
     with Run(out).lock():
-        if force:
-            # Only what an earlier training left: the folder may be another's.
-            if (work / VAE_TRAINING).exists() or (out / VAE_TRAINING).exists():
-                shutil.rmtree(work, ignore_errors=True)
-            for name in (VAE_TRAINING, "config.json"):
-                (out / name).unlink(missing_ok=True)
-        # Earlier versions wrote the configuration before the record; killed between, they left one to go on with.
-        unfinished = (work / VAE_TRAINING).exists() and not (out / VAE_TRAINING).exists()
-        if (out / "config.json").exists() and not unfinished:
-            raise DataError(f"The folder {out} holds an autoencoder; name another, or pass --force to replace it.")
-        if (work / VAE_TRAINING).exists():
-            begun = read_json(work / VAE_TRAINING, "begun autoencoder")
-            if difference := key_difference(begun, facts):
-                raise DataError(
-                    f"The autoencoder begun in {out} is another one: {difference}; pass --force to start again."
-                )
-        write_json(work / VAE_TRAINING, facts)
+        _begin(out, facts, force=force)
         pictures = write_split_pixels(source, rule, config.split, work, progress=progress)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
@@ -175,6 +168,52 @@ def train_autoencoder(
             file.replace(out / file.name)
         shutil.rmtree(work)
     return record
+
+
+def _begin(out: Path, facts: dict[str, Any], *, force: bool) -> None:
+    """Leave in the folder what a training of these facts began, or nothing; raises `DataError` on anything else."""
+    record = out / WORK / VAE_TRAINING
+    begun = _begun(record, force=force)
+    # What was said to be replaced is, whether the one who goes on says so again or not.
+    force = force or begun == REPLACING
+    # Earlier versions wrote the configuration before the record; killed between, they left one to go on with.
+    unfinished = begun is not None and not (out / VAE_TRAINING).exists()
+    finished = (out / "config.json").exists() and not unfinished
+    if finished and not force:
+        raise DataError(f"The folder {out} holds an autoencoder; name another, or pass --force to replace it.")
+    if force and (finished or begun is None or key_difference(begun, facts)):
+        _remove(out, ours=begun is not None or (out / VAE_TRAINING).exists())
+    elif begun is not None and (difference := key_difference(begun, facts)):
+        raise DataError(f"The autoencoder begun in {out} is another one: {difference}; pass --force to start again.")
+    write_json(record, facts)
+
+
+def _begun(record: Path, *, force: bool) -> Any:
+    """What a training is begun with; None where there is none, or its record is damaged and `force` replaces it."""
+    if not record.exists():
+        return None
+    try:
+        begun = read_json(record, "begun autoencoder")
+        if not isinstance(begun, dict):
+            raise RunError(f"The begun autoencoder at {record} is damaged; pass --force to start again.")
+    except RunError:
+        if force:
+            return None
+        raise
+    return begun
+
+
+def _remove(out: Path, *, ours: bool) -> None:
+    """Remove an autoencoder, its configuration first, and what a training began; of others' folders no more."""
+    if ours:
+        write_json(out / WORK / VAE_TRAINING, REPLACING)
+    for name in ("config.json", VAE_TRAINING, SEEN_PICTURES):
+        (out / name).unlink(missing_ok=True)
+    for file in sorted((out / WORK).glob("*")) if ours else ():
+        if file.is_dir():
+            shutil.rmtree(file)
+        elif file.name != VAE_TRAINING:
+            file.unlink()
 
 
 def make_autoencoder(config: AutoencoderConfig, *, latent_channels: int) -> Any:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from subdit.core.progress import ProgressCallback
@@ -46,3 +49,25 @@ def stopping_after(calls: int) -> ProgressCallback:
             raise Stop
 
     return progress
+
+
+class KillAtRemoval:
+    """Stops at the removal of a file below a folder, the first one or a later one, before it is done."""
+
+    def __init__(self) -> None:
+        self.folder, self.left = "", 0
+        sys.addaudithook(self)
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event == "os.remove" and self.folder and str(arguments[0]).startswith(self.folder):
+            self.left -= 1
+            if self.left < 0:
+                raise Stop
+
+    @contextlib.contextmanager
+    def at(self, number: int, folder: Path) -> Iterator[None]:
+        self.folder, self.left = str(folder), number
+        try:
+            yield
+        finally:
+            self.folder = ""

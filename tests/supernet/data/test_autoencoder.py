@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from subdit.core.errors import DataError
+from subdit.core.errors import RunError
 from subdit.core.files import write_json
 from subdit.core.progress import no_progress
 from subdit.space import TextInput
@@ -26,6 +29,7 @@ from supernet.training import autoencoder
 from supernet.training.autoencoder import AutoencoderConfig
 from supernet.training.autoencoder import make_autoencoder
 from supernet.training.autoencoder import train_autoencoder
+from tests.supernet.data.encoding_cases import KillAtRemoval
 from tests.supernet.data.encoding_cases import Stop
 from tests.supernet.data.encoding_cases import stopping_after
 from tests.supernet.data.pictures import small_space
@@ -104,6 +108,59 @@ def test_killed_before_its_record_is_written_it_is_not_lost(
     assert load_vae(out, device=torch.device("cpu")).factor == 2
 
 
+def test_a_replacement_that_was_stopped_is_gone_on_with(kill: KillAtRemoval, pictures: Path, tmp_path: Path) -> None:
+    """Whichever file of the replaced one is the last to be removed, and without asking for a replacement again."""
+    config, other = replace(CONFIG, steps=2), replace(CONFIG, steps=3, width=16, upscale=True)
+    train_autoencoder(pictures, tmp_path / "whole", space=SPACE, config=config)
+    train_autoencoder(pictures, tmp_path / "finished", space=SPACE, config=other)
+    with pytest.raises(Stop):
+        other = replace(other, save_every_s=0.0)
+        train_autoencoder(pictures, tmp_path / "begun", space=SPACE, config=other, progress=stopping_after(42))
+    whole = (tmp_path / "whole" / WEIGHTS).read_bytes()
+    for name, removed in (("finished", 3), ("begun", 3)):
+        stops = 0
+        while True:
+            out = tmp_path / f"{name}-{stops}"
+            shutil.copytree(tmp_path / name, out)
+            with contextlib.suppress(Stop), kill.at(stops, out):
+                options = {"space": SPACE, "config": config, "force": True, "progress": stopping_after(0)}
+                train_autoencoder(pictures, out, **options)  # type: ignore[arg-type]
+            train_autoencoder(pictures, out, space=SPACE, config=config)
+            assert (out / WEIGHTS).read_bytes() == whole
+            if kill.left >= 0:
+                break
+            stops += 1
+        assert stops > removed
+
+
+def test_the_same_command_goes_on_also_where_it_replaces(pictures: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=6, save_every_s=0.0)
+    train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=config)
+    whole = (tmp_path / "vae" / WEIGHTS).read_bytes()
+    with pytest.raises(Stop):
+        options = {"space": SPACE, "config": config, "force": True, "progress": stopping_after(43)}
+        train_autoencoder(pictures, tmp_path / "vae", **options)  # type: ignore[arg-type]
+    seen: list[str] = []
+    train_autoencoder(
+        pictures, tmp_path / "vae", space=SPACE, config=config, force=True, progress=lambda *told: seen.append(told[2])
+    )
+    assert "decoding pictures" not in seen
+    assert (tmp_path / "vae" / WEIGHTS).read_bytes() == whole
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "[" * 100_000], ids=len)
+def test_a_damaged_record_of_what_was_begun_is_replaced_by_force_alone(
+    damage: str, pictures: Path, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, steps=1)
+    with pytest.raises(Stop):
+        train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=config, progress=stopping_after(20))
+    (tmp_path / "vae" / "work" / VAE_TRAINING).write_text(damage)
+    with pytest.raises(RunError, match="begun autoencoder at .* is damaged"):
+        train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=config)
+    train_autoencoder(pictures, tmp_path / "vae", space=SPACE, config=config, force=True)
+
+
 def test_what_a_killed_one_was_writing_is_removed(pictures: Path, tmp_path: Path) -> None:
     left = tmp_path / "work" / ".train.u8.x.tmp"
     left.parent.mkdir()
@@ -137,7 +194,15 @@ def test_every_factor_is_what_it_says(kind: str, factor: int) -> None:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"kind": "vq"}, "no autoencoder kind"), ({"factor": 6}, "no power of two"), ({"width": 12}, "multiple of 8")],
+    [
+        ({"kind": "vq"}, "no autoencoder kind"),
+        ({"factor": 6}, "no power of two"),
+        ({"width": 12}, "multiple of 8"),
+        ({"width": 0}, "multiple of 8"),
+        ({"max_megapixels": float("inf")}, "max_megapixels is inf"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"steps": 0}, "steps is 0"),
+    ],
 )
 def test_autoencoders_that_cannot_be_are_refused(options: dict[str, object], said: str) -> None:
     with pytest.raises(DataError, match=said):

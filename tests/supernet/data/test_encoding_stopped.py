@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from supernet.data.manifest import MANIFEST
 from tests.supernet.data.encoding_cases import CONFIG
 from tests.supernet.data.encoding_cases import PIXELS
 from tests.supernet.data.encoding_cases import ROOT
+from tests.supernet.data.encoding_cases import KillAtRemoval
 from tests.supernet.data.encoding_cases import Stop
 from tests.supernet.data.encoding_cases import content
 from tests.supernet.data.encoding_cases import made
@@ -42,34 +41,6 @@ def test_stopped_anywhere_it_ends_the_same(models: Path, pictures: Path, tmp_pat
         assert not (tmp_path / "stopped" / "manifest.json").exists()
     assert stops >= 4
     assert content(tmp_path / "stopped") == content(tmp_path / "whole")
-
-
-class KillAtRemoval:
-    """Stops at the removal of a file below a folder, the first one or a later one, before it is done."""
-
-    def __init__(self) -> None:
-        self.folder, self.left = "", 0
-        sys.addaudithook(self)
-
-    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
-        if event == "os.remove" and self.folder and str(arguments[0]).startswith(self.folder):
-            self.left -= 1
-            if self.left < 0:
-                raise Stop
-
-    @contextlib.contextmanager
-    def at(self, number: int, folder: Path) -> Iterator[None]:
-        self.folder, self.left = str(folder), number
-        try:
-            yield
-        finally:
-            self.folder = ""
-
-
-@pytest.fixture(scope="module")
-def kill() -> KillAtRemoval:
-    # A hook stays until the process ends.
-    return KillAtRemoval()
 
 
 def test_a_replacement_that_was_stopped_is_gone_on_with(

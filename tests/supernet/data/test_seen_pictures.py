@@ -15,12 +15,10 @@ from subdit.core.errors import DataError
 from subdit.core.files import write_json
 from supernet.data.encoding import encode
 from supernet.data.encoding_config import EncodingConfig
-from supernet.data.preparation import KEPT
 from supernet.data.seen_pictures import SEEN_PICTURES
 from supernet.data.seen_pictures import read_seen_pictures
 from supernet.data.splits import SplitRule
 from supernet.data.vae import VAE_TRAINING
-from supernet.training import autoencoder
 from supernet.training.autoencoder import AutoencoderConfig
 from supernet.training.autoencoder import train_autoencoder
 from tests.supernet.data.encoding_cases import LATENTS
@@ -124,7 +122,3 @@ def test_a_damaged_record_of_its_training_is_refused(pictures: Path, tmp_path: P
     text = {"clip": str(save_clip(tmp_path / "clip"))}
     with pytest.raises(DataError, match="record .* of the VAE's training is damaged"):
         encode(pictures, tmp_path / "data", space=LATENTS, text=text, vae=tmp_path / "vae")
-
-
-def test_what_stays_with_the_pixels_stays_with_the_autoencoder() -> None:
-    assert autoencoder.SAVED == KEPT

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subdit.core.errors import MissingExtraError
+from subdit.core.files import remove_leftovers
 from subdit.core.files import write_atomic
 
 METRICS = "metrics.jsonl"
@@ -31,6 +32,7 @@ class MetricsLog:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / METRICS
         self._board = _open_board(folder / TENSORBOARD, log, after)
+        remove_leftovers(self.path)
         drop_metrics_after(self.path, after)
 
     def write(self, step: int, values: Mapping[str, float | Mapping[str, float]]) -> None:

@@ -16,6 +16,7 @@ from torch import nn
 
 from subdit.core.errors import CheckpointError
 from subdit.core.errors import RunError
+from subdit.core.files import remove_leftovers
 from subdit.core.files import replacing
 from supernet.training.step_budget import Cut
 from supernet.training.step_budget import StepBudget
@@ -69,12 +70,14 @@ class ResumeState:
     def load(self, budget: StepBudget) -> StepState:
         """Restore in place and return how far the training is, the beginning where there is no state.
 
-        Everything goes where the parameters are, and an optimiser's state in their type.
+        Everything goes where the parameters are, and an optimiser's state in their type. States that a kill left half
+        written, each as large as this one, are deleted.
 
         Raises:
             CheckpointError: the state is damaged.
             RunError: it is of another number of steps, or was cut and is to go on without a ceiling.
         """
+        remove_leftovers(self.path)
         if not self.path.exists():
             return StepState()
         state = self._load()

@@ -22,6 +22,7 @@ from supernet.model.elastic import ElasticDiT
 from supernet.model.placement import model_inputs
 from supernet.model.placement import torch_device
 from supernet.training.config import TrainingConfig
+from supernet.training.noise import noise_shift
 from supernet.training.optimizers import optimizers_of
 from supernet.training.optimizers import schedule
 
@@ -57,7 +58,7 @@ def train_alone(
         mixed = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(mixed[0]) >> 1)
         noise = torch.randn(read.latents.shape, generator=generator)
-        sigma = sample_sigma(len(read), generator=generator)
+        sigma = sample_sigma(len(read), generator=generator, shift=noise_shift(config, space))
         x_t = add_noise(read.latents, noise, sigma)
         predicted = model(*model_inputs(model, x_t, 1000 * sigma, read.text.embeddings))
         loss = mean_squared_error(predicted, velocity(read.latents, noise).to(predicted.device))

@@ -18,7 +18,6 @@ from supernet.data.data_set import DataSet
 from supernet.data.loader import BatchOrder
 from supernet.data.loader import load_batches
 from supernet.data.text import drop_encoders
-from supernet.flow_matching import resolution_shift
 from supernet.flow_matching import sample_sigma
 from supernet.model.elastic import ElasticDiT
 from supernet.model.placement import autocast_dtype
@@ -32,6 +31,7 @@ from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
 from supernet.training.elastic_step import elastic_step
 from supernet.training.ema import moving_average
+from supernet.training.noise import noise_shift
 from supernet.training.optimizers import optimizers_of
 from supernet.training.start import start_from
 
@@ -71,7 +71,7 @@ class Trainer:
         self.data = data
         self.order = BatchOrder(data.count("train"), config.batch_size, seed=config.seed)
         self.null = data.null_text()
-        self.shift = resolution_shift(space.tokens) if config.sigma_shift is None else config.sigma_shift
+        self.shift = noise_shift(config, space)
         self.recipe = SamplingRecipe(MANY_STEPS.steps, self.shift)
         device = torch_device(config.device) if device is None else device
         self.autocast = autocast_dtype(config.precision, device)

@@ -41,8 +41,10 @@ from supernet.model.elastic import ElasticDiT
 from supernet.parallel import sharded_backward
 from supernet.pipeline import SubDiTPipeline
 from supernet.sampling import sample_euler
+from supernet.training.config import TrainingConfig
 from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import elastic_step
+from supernet.training.trainer import Trainer
 from tests.supernet.digit_data import condition_on
 from tests.supernet.digit_data import digit_data
 from tests.supernet.digit_data import word_tensors
@@ -62,6 +64,9 @@ class Zeros:
         text = word_tensors(("",) * len(rows))
         mask = torch.ones(text[0].shape[:2], dtype=torch.bool)
         return DataBatch(("",) * len(rows), torch.zeros(len(rows), 1, 8, 8), TextBatch(text, mask))
+
+    def null_text(self) -> TextBatch:
+        return self.read("train", [0]).text
 
 
 ROWS: Any = Zeros()
@@ -95,6 +100,23 @@ def autocast_step(supernet: ElasticDiT) -> None:
     elastic_step(plain, SPEC, batch(), accumulation=2, autocast=torch.bfloat16)
     assert all(p.grad is None or (p.grad.device, p.grad.dtype) == (p.device, p.dtype) for p in plain.parameters())
     assert not torch.is_autocast_enabled(DEVICE)
+
+
+def training(supernet: ElasticDiT) -> None:
+    """A step with each kind of optimiser, and of the average."""
+    for optimizer in ("muon", "adamw"):
+        config = TrainingConfig(batch_size=4, accumulation=2, optimizer=optimizer, gradient_checkpointing=True)
+        # Made there, since fake parameters cannot be moved.
+        with torch.device(DEVICE):
+            trainer = Trainer(SPACE, ROWS, config, device=torch.device(DEVICE))
+        trainer.null = ROWS.null_text()
+        # A step asks whether its losses are finite, and AdamW for its own count of steps.
+        FakeTensor.item = lambda self: 1.0  # type: ignore[method-assign, assignment]
+        FakeTensor.tolist = lambda self: np.ones(self.shape).tolist()  # type: ignore[method-assign]
+        trainer.train_step(0.5)
+        places = {p.device.type for p in trainer.supernet.parameters()}
+        places |= {shadow.device.type for shadow in trainer.ema.shadow_params}
+        assert places == {DEVICE} and trainer.shards == 1
 
 
 def forward(supernet: ElasticDiT) -> None:
@@ -179,6 +201,8 @@ SCENARIOS: dict[str, Callable[[ElasticDiT], Any]] = {
     "few-step trajectories": few_steps,
     "K-DMD": distilled,
     "mixed": mixed,
+    # The last one, since numbers of fake tensors are ones from then on.
+    "training": training,
 }
 
 

@@ -347,7 +347,7 @@ def test_nothing_stays_on_the_processor() -> None:
     assert ran.returncode == 0, ran.stderr[-2000:]
     found = json.loads(ran.stdout)
     assert "FakeTensorDeviceMismatchError" in found.pop("mixed"), "otherwise nothing would have been noticed"
-    assert len(found) == 11 and not {name: error for name, error in found.items() if error}
+    assert len(found) == 12 and not {name: error for name, error in found.items() if error}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

@@ -76,6 +76,18 @@ def test_what_is_restored_goes_on_as_what_was_saved(tmp_path: Path) -> None:
     assert again[1][1].param_groups[1]["weight_decay"] == 0.0 != again[1][1].param_groups[0]["weight_decay"]
 
 
+def test_states_that_kills_left_half_written_are_deleted(tmp_path: Path) -> None:
+    parts = made("cpu")
+    for name in (".state.safetensors.abc.tmp", ".state.safetensors.def.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / ".other.safetensors.abc.tmp").write_bytes(b"another's")
+    assert kept(tmp_path, parts).load(BUDGET) == StepState()
+    kept(tmp_path, parts).save(BUDGET, StepState(3, 1.5))
+    (tmp_path / ".state.safetensors.abc.tmp").write_bytes(b"half")
+    assert kept(tmp_path, parts).load(BUDGET) == StepState(3, 1.5)
+    assert {path.name for path in tmp_path.iterdir()} == {"state.safetensors", ".other.safetensors.abc.tmp"}
+
+
 def test_a_state_goes_to_the_device_of_its_parameters(tmp_path: Path) -> None:
     """Moments with the weights; AdamW's count of steps stays on the processor, where torch keeps it."""
     here = made("cpu")

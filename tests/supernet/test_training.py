@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -160,47 +155,6 @@ def test_forced_training_that_was_killed_goes_on(trained: Path, tmp_path: Path) 
     train("digits", run, config=QUICK, resume=True, progress=lambda done, total, note: seen.append(done))
     assert seen == [4, 5]
     assert weights(run) == weights(trained)
-
-
-# Says each step, and waits for its end after so many.
-KILLED = """
-import sys
-import threading
-from itertools import count
-from pathlib import Path
-from supernet.training.config import TrainingConfig
-from supernet.training.train import train
-said = count(1)
-def progress(done, *_):
-    print(int(done), flush=True)
-    if next(said) == int(sys.argv[2]):
-        threading.Event().wait()
-config = TrainingConfig(steps=60, ceiling_s=None, batch_size=2, save_every_s=0)
-train("digits", Path(sys.argv[1]), config=config, resume=True, progress=progress)
-"""
-
-
-@pytest.mark.slow
-def test_training_killed_at_random_moments_ends_with_the_same_weights(tmp_path: Path) -> None:
-    moments = random.Random(0)
-
-    def run(folder: str, kill_after: int | None) -> int:
-        # However late this process kills it, it does not get to the end.
-        last = 0 if kill_after is None else kill_after + 2
-        command = [sys.executable, "-c", KILLED, str(tmp_path / folder), str(last)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
-        assert process.stdout is not None
-        for count, _ in enumerate(process.stdout):
-            if count == kill_after:
-                time.sleep(moments.random() * 0.1)
-                process.send_signal(signal.SIGKILL)
-        return process.wait()
-
-    assert run("whole", None) == 0
-    assert [run("broken", moments.randrange(1, 9)) for _ in range(5)] == [-signal.SIGKILL] * 5
-    assert run("broken", None) == 0
-    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
-    assert not list((tmp_path / "broken").rglob("*state.safetensors"))
 
 
 # Cut short -----------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from supernet.flow_matching import sample_sigma
 from supernet.model.dit import SubDiT
 from supernet.model.placement import autocast_dtype
 from supernet.training.config import TrainingConfig
+from supernet.training.noise import noise_shift
 from supernet.training.optimizers import optimizers_of
 
 
@@ -63,6 +64,13 @@ def test_every_field_says_what_it_is() -> None:
 )
 def test_precision_by_device(precision: str, device: str, expected: torch.dtype | None) -> None:
     assert autocast_dtype(precision, torch.device(device)) == expected
+
+
+def test_the_shift_is_the_configurations_or_by_resolution() -> None:
+    paper = get_space("paper")
+    assert noise_shift(TrainingConfig(), paper) == resolution_shift(paper.tokens) == pytest.approx(3.0)
+    assert noise_shift(TrainingConfig(sigma_shift=2.5), paper) == 2.5
+    assert noise_shift(TrainingConfig(), get_space("digits")) == 1.0
 
 
 def test_the_shift_by_resolution() -> None:

@@ -13,6 +13,7 @@ import click
 
 from subdit.cli._constraints import constraints
 from subdit.cli._constraints import limit_options
+from subdit.cli._numbers import FiniteRange
 from subdit.cli._progress import progress_bar
 from subdit.cli._steps import ceiling
 from subdit.cli._steps import ceiling_options
@@ -37,10 +38,10 @@ if TYPE_CHECKING:
 @replaced_option("--teacher-s", instead="--teacher-steps, and --ceiling-s for a limit in seconds")
 @replaced_option("--kdmd-s", instead="--kdmd-steps, and --ceiling-s for a limit in seconds")
 @click.option("--whole", type=click.IntRange(min=6), help="Whole sub-DiTs to calibrate the latency table on.")
-@click.option("--profile-s", type=click.FloatRange(min=1), help="Seconds of measuring the kit, per attempt.")
+@click.option("--profile-s", type=FiniteRange(min=1), help="Seconds of measuring the kit, per attempt.")
 @replaced_option("--search-s", instead="--trials")
 @click.option("--trials", type=click.IntRange(min=3), help="Sub-DiTs that the search evaluates.")
-@click.option("--measure-s", type=click.FloatRange(min=1), help="Seconds of measuring the picks.")
+@click.option("--measure-s", type=FiniteRange(min=1), help="Seconds of measuring the picks.")
 @limit_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

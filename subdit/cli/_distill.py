@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from subdit.cli._numbers import FiniteRange
 from subdit.cli._progress import progress_bar
 from subdit.cli._steps import ceiling
 from subdit.cli._steps import ceiling_options
@@ -22,16 +23,14 @@ from subdit.cli._steps import replaced_option
 @click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Iterations of K-DMD.")
 @click.option(
     "--teacher-ceiling-s",
-    type=click.FloatRange(min=1),
+    type=FiniteRange(min=1),
     default=None,
     help="Seconds that the teacher's steps may take; drawing its trajectories does not count. Without it all are made.",
 )
 @ceiling_options(of="K-DMD")
 @replaced_option("--teacher-budget-s", instead="--teacher-steps, and --teacher-ceiling-s for a limit in seconds")
 @replaced_option("--budget-s", instead="--steps, and --ceiling-s for a limit in seconds")
-@click.option(
-    "--guidance-scale", type=click.FloatRange(min=1), help="Of the real score; default: chosen on validation."
-)
+@click.option("--guidance-scale", type=FiniteRange(min=1), help="Of the real score; default: chosen on validation.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps; auto: what there is.")
 @click.option("--force", is_flag=True, help="Distil anew over what is there.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from subdit.cli._numbers import FiniteRange
 from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
 from subdit.cli._table import echo_table
@@ -30,12 +31,12 @@ _HEADINGS = {
 @click.option("--distilled", multiple=True, help="A pick as it was distilled; repeat.")
 @click.option("--search", "--name", "search", default="default", show_default=True, help="Which of the run's searches.")
 @click.option("--steps", type=click.IntRange(min=1), help="Euler steps; default: what each model was made for.")
-@click.option("--shift", type=click.FloatRange(min=0, min_open=True), help="Time shift; default: the model's.")
+@click.option("--shift", type=FiniteRange(min=0, min_open=True), help="Time shift; default: the model's.")
 @click.option(
     "--guidance-scale",
     "--guidance",
     "guidance_scale",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
     help="Of classifier-free guidance; 1: without.",

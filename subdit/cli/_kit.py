@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from subdit.cli._numbers import FiniteRange
 from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
 
@@ -38,7 +39,7 @@ RUNTIME_HELP = f"{', '.join(sorted(metadata.entry_points(group='subdit.runtimes'
 @click.option("--max-params", type=click.IntRange(min=1), help="Only what sub-DiTs of at most this size have.")
 @click.option(
     "--budget-minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Minutes that measuring may take; whole sub-DiTs are left out to stay within, but not below 6.",
 )
 @click.option("--estimate", "only_estimate", is_flag=True, help="Say what it will take, and write nothing.")

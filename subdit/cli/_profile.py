@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from subdit.cli._numbers import FiniteRange
 from subdit.cli._profile_adb import adb_options
 from subdit.cli._profile_adb import profile_phones
 from subdit.cli._profile_adb import refuse_for_phones
@@ -32,7 +33,7 @@ from subdit.core.errors import ProfileError
 @click.option(
     "--budget-s",
     "budget_s",
-    type=click.FloatRange(min=1),
+    type=FiniteRange(min=1),
     default=60.0,
     show_default=True,
     help="Seconds; up to three times as many where the machine is noisy, and more where 20 rounds take longer.",

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from subdit.cli._numbers import FiniteRange
 from subdit.cli._profile_text import echo_profile
 from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
@@ -41,7 +42,7 @@ def adb_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--cooling-s",
-            type=click.FloatRange(min=0),
+            type=FiniteRange(min=0),
             help="With --adb: seconds of a pause where the phone is warm.  [default: 30]",
         ),
     )

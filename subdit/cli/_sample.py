@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from subdit.cli._named import named_values
+from subdit.cli._numbers import FiniteRange
 from subdit.cli._progress import progress_bar
 
 
@@ -14,7 +15,7 @@ from subdit.cli._progress import progress_bar
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--prompt", "prompts", multiple=True, required=True, help="What to draw; give it once per image.")
 @click.option("--steps", type=click.IntRange(min=1), help="Euler steps; default: what the model was made for.")
-@click.option("--shift", type=click.FloatRange(min=0, min_open=True), help="Time shift; default: the model's.")
+@click.option("--shift", type=FiniteRange(min=0, min_open=True), help="Time shift; default: the model's.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--text", "texts", multiple=True, help="NAME=PATH: where a text encoder lies now; repeat.")
 @click.option("--vae", type=click.Path(path_type=Path), help="Where the autoencoder of the latents lies now.")

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import click
 
+from subdit.cli._numbers import FiniteRange
 from subdit.core.settings import Setting
 from subdit.core.settings import settings_of
 
@@ -62,7 +63,7 @@ def _type(stated: Setting) -> Any:
         low, high = (None if bound is None else int(bound) for bound in (stated.minimum, stated.maximum))
         return click.IntRange(low, high)
     if stated.kind is float:
-        return click.FloatRange(
+        return FiniteRange(
             stated.minimum if stated.above is None else stated.above,
             stated.maximum if stated.below is None else stated.below,
             min_open=stated.above is not None,

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import click
 
+from subdit.cli._numbers import FiniteRange
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -30,7 +32,7 @@ def ceiling_options(*, of: str, ceiling_s: float | None = None) -> Callable[[_Co
         )(command)
         return click.option(
             "--ceiling-s",
-            type=click.FloatRange(min=1),
+            type=FiniteRange(min=1),
             default=ceiling_s,
             show_default=ceiling_s is not None,
             help=f"Seconds that {of} may take; where the steps do not fit, training is cut short and cooled down."

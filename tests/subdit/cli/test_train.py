@@ -124,7 +124,7 @@ def test_what_goes_on_does_so_as_it_was_begun(tmp_path: Path) -> None:
     [
         (("digits",), "Name the run folder to write with --run."),
         (("digits", "--run", "r", "--steps", "0"), "'--steps': 0 is not in the range"),
-        (("digits", "--run", "r", "--learning-rate", "nan"), "learning_rate is nan; give a number above 0"),
+        (("digits", "--run", "r", "--learning-rate", "nan"), "'--learning-rate': 'nan' is not a finite number"),
         (("digits", "--run", "r", "--precision", "fp16"), "'fp16' is not one of 'auto', 'fp32', 'bf16'"),
         (("digits", "--run", "r", "--accumulation", "99"), "64 images does not go through in 99 parts"),
         (("digits", "--run", "r", "--keep-checkpoints", "2"), "give validate_every"),

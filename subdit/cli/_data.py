@@ -15,6 +15,7 @@ from subdit.cli._data_relocate import relocate
 from subdit.cli._data_text import echo_counts
 from subdit.cli._data_text import echo_described
 from subdit.cli._named import named_values
+from subdit.cli._numbers import FiniteFloat
 from subdit.cli._numbers import FiniteRange
 from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from supernet.data.splits import SplitRule
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_FRACTION = FiniteRange(min=0, max=1, max_open=True)
 
 
 @click.group()
@@ -49,10 +52,8 @@ def _source_options(verb: _Command) -> _Command:
     options = (
         click.option("--space", required=True, help="Search space whose latents are made."),
         click.option("--caption-column", default="text", show_default=True, help="Of metadata, JSON or Parquet."),
-        click.option(
-            "--validation", type=FiniteRange(), default=0.05, show_default=True, help="Fraction that validates."
-        ),
-        click.option("--judge", type=FiniteRange(), default=0.1, show_default=True, help="Fraction that only judges."),
+        click.option("--validation", type=_FRACTION, default=0.05, show_default=True, help="Fraction that validates."),
+        click.option("--judge", type=_FRACTION, default=0.1, show_default=True, help="Fraction that only judges."),
         click.option("--split-seed", type=int, default=0, show_default=True, help="Of the division."),
         click.option("--group-by", metavar="COLUMN", help="Pictures with one value are in one split."),
         click.option("--background", default="#ffffff", show_default=True, help="Where a picture is transparent."),
@@ -100,7 +101,7 @@ def _source_options(verb: _Command) -> _Command:
     type=FiniteRange(min=0, min_open=True),
     help="In place of the constants in the VAE's config.json.",
 )
-@click.option("--shift-factor", type=FiniteRange(), help="Likewise.")
+@click.option("--shift-factor", type=FiniteFloat(), help="Likewise.")
 @click.option(
     "--statistics-bound",
     type=FiniteRange(min=0, min_open=True),

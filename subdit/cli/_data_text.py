@@ -21,7 +21,8 @@ def printable(text: str) -> str:
 def echo_counts(counts: dict[str, Any], rejected_list: str) -> None:
     """What was encoded and what was not, on stderr."""
     splits = ", ".join(f"{count:,} {split}" for split, count in counts["splits"].items())
-    click.echo(f"Of {counts['examples']:,} examples: {splits}.", err=True)
+    seed = counts["split_seed"]
+    click.echo(f"Of {counts['examples']:,} examples: {splits} (split seed {seed}).", err=True)
     if counts["cropped"]:
         area = f"{counts['mean_cropped_area']:.0%} of their area"
         click.echo(f"Cropped: {counts['cropped']:,} pictures, by {area} on average.", err=True)
@@ -57,7 +58,7 @@ def echo_described(described: dict[str, Any]) -> None:
     echo_table(("channel", "mean", "std"), [*rows3, ("all", f"{latents['mean']:.3f}", f"{latents['std']:.3f}")])
     click.echo()
     text = key["space"]["text_inputs"].items()
-    click.echo("text: " + ", ".join(f"{name} ({tokens} tokens of {width})" for name, (tokens, width) in text))
+    click.echo("text: " + ", ".join(f"{name} ({tokens} tokens of width {width})" for name, (tokens, width) in text))
     click.echo(f"captions of at most {described['captions']['longest']} characters, such as")
     for caption in described["captions"]["examples"]:
         click.echo(f"    {printable(caption)}")

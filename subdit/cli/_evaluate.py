@@ -45,7 +45,11 @@ _HEADINGS = {
 @click.option(
     "--seed", "seeds", type=click.IntRange(min=0), multiple=True, default=(0,), show_default=True, help="Repeat."
 )
-@click.option("--features", help="What images are compared by; default: pixels of small ones, else convolutional.")
+@click.option(
+    "--features",
+    help="What images are compared by: pixels, latents, convolutional or a plug-in; default: the numbers of small "
+    "images as the DiT draws them, else convolutional.",
+)
 @click.option("--data", help="A data set whose judge split is compared with; default: what the run was trained on.")
 @click.option("--vae", type=click.Path(path_type=Path), help="Where the autoencoder of the latents lies now.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps; auto: what there is.")

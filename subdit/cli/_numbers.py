@@ -8,11 +8,23 @@ from typing import Any
 import click
 
 
+class FiniteFloat(click.types.FloatParamType):
+    """click's float, without nan and infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return _finite(self, super().convert(value, param, ctx), value, param, ctx)
+
+
 class FiniteRange(click.FloatRange):
     """click's `FloatRange`, which lets nan through, and infinity where it has no upper end, without both."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return number
+        return _finite(self, super().convert(value, param, ctx), value, param, ctx)
+
+
+def _finite(
+    kind: click.ParamType[Any], number: float, value: Any, param: click.Parameter | None, ctx: click.Context | None
+) -> float:
+    if not math.isfinite(number):
+        kind.fail(f"{value!r} is not a finite number.", param, ctx)
+    return number

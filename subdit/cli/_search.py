@@ -12,7 +12,7 @@ import click
 from subdit.cli._constraints import constraints
 from subdit.cli._constraints import limit_options
 from subdit.cli._constraints import values_by_name
-from subdit.cli._numbers import FiniteRange
+from subdit.cli._numbers import FiniteFloat
 from subdit.cli._profile_text import MARKS
 from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
@@ -40,9 +40,7 @@ _CALL = ("name", "resume", "force")
 @click.option("--sampler", default="nsga2", show_default=True, help="nsga2, tpe, random or exhaustive.")
 @click.option("--no-surrogate", is_flag=True, help="Let nsga2 go without a surrogate.")
 @click.option("--trials", type=int, help="Evaluations of the search; by default 400, or all of an exhaustive search.")
-@click.option(
-    "--budget-s", type=FiniteRange(), help="Seconds after which the search ends, if that is sooner."
-)
+@click.option("--budget-s", type=FiniteFloat(), help="Seconds after which the search ends, if that is sooner.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the proposals.")
 @click.option("--name", "--search", "name", default="default", show_default=True, help="Of the search.")
 @click.option("--pick-at", multiple=True, metavar="NAME=VALUE", help="A further pick, such as latency_ms=20; repeat.")
@@ -58,7 +56,7 @@ _CALL = ("name", "resume", "force")
 @click.option("--worker", is_flag=True, help="Share the search with other workers that are started alike.")
 @click.option(
     "--stale-s",
-    type=FiniteRange(min=0, min_open=True),
+    type=FiniteFloat(),
     help="Seconds of silence after which a worker's trial is given away.",
 )
 @click.option("--allow-noisy", is_flag=True, help="Accept a profile, or what --verify measures, of a noisy machine.")

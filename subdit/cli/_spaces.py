@@ -61,7 +61,7 @@ def new(file: Path, start: str, name: str | None, force: bool) -> None:
     Examples:
         subdit spaces new my-space.yaml --from mid-256
         subdit spaces show my-space.yaml
-        subdit train my-space.yaml --run runs/mine
+        subdit train my-space.yaml --data data/mine --run runs/mine
     """
     from subdit.core.errors import SpaceError
     from subdit.core.files import write_atomic

@@ -176,7 +176,10 @@ class SpaceDefinition:
             heads = width * self.full_heads
             if heads % self.full_width or (heads // self.full_width) % self.kv_heads:
                 given = f"width {width} with {heads / self.full_width:g} query heads"
-                self._refuse(f"has {given}, which {self.kv_heads} key-value heads do not divide")
+                self._refuse(
+                    f"has {given}, which {self.kv_heads} key-value heads do not divide; full_heads times width over "
+                    "the full width must be a multiple of kv_heads"
+                )
 
     def _check_grids(self) -> None:
         if self.latent_size % self.patch_size:

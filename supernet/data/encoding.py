@@ -25,6 +25,8 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
 from subdit.space import SearchSpace
+from subdit.space import SpaceLike
+from subdit.space import get_space
 from supernet.data.encoding_config import EncodingConfig
 from supernet.data.encoding_key import encoding_key
 from supernet.data.encoding_key import open_codec
@@ -68,7 +70,7 @@ def encode(
     source_path: Path,
     out: Path,
     *,
-    space: SearchSpace,
+    space: SpaceLike,
     text: Mapping[str, str],
     vae: Path | None = None,
     config: EncodingConfig | None = None,
@@ -80,7 +82,7 @@ def encode(
     Args:
         source_path: a folder, .tar shards or Parquet files, see `open_source`.
         out: folder of the data set.
-        space: whose latents and text inputs are made.
+        space: whose latents and text inputs are made: a search space, the name of one, or a space file.
         text: by text input of the space the encoder, see `load_text_encoder`.
         vae: folder of a diffusers autoencoder, None where latents are pixels.
         config: how.
@@ -92,7 +94,9 @@ def encode(
             begun with other settings; the latents are off mean 0 or deviation 1; a split is left without pictures;
             the VAE was trained on pictures of another split than train.
         RunError: another process encodes into the folder.
+        SpaceError: there is no such space.
     """
+    space = space if isinstance(space, SearchSpace) else get_space(space)
     config = EncodingConfig() if config is None else config
     source = open_source(source_path, caption_column=config.caption_column)
     require_outside(out, source)
@@ -232,6 +236,12 @@ def _check_rows(manifest: Manifest, config: EncodingConfig, out: Path) -> None:
     fractions = {"train": 1.0, "validation": config.split.validation, "judge": config.split.judge}
     rejected = ", ".join(f"{count:,} {kind}" for kind, count in manifest.total("rejected").items())
     usable = sum(manifest.count(split) for split in SPLITS)
+    if not usable:
+        read = sum(shard.examples for shard in manifest.shards)
+        raise DataError(
+            f"None of the {read:,} pictures can be used ({rejected}; see {out / REJECTED}); give captioned pictures of "
+            f"at least {manifest.key['picture']['size']} pixels per side, or pass --upscale."
+        )
     for split in SPLITS:
         if fractions[split] and not manifest.count(split):
             because = f" ({rejected}; see {out / REJECTED})" if rejected else ""

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import warnings
+from collections import Counter
 from collections import deque
 from collections.abc import Generator
 from collections.abc import Iterable
@@ -152,9 +153,10 @@ def write_split_pixels(
     # What killed processes were writing.
     for unfinished in folder.glob(".*.tmp"):
         unfinished.unlink()
-    if not all(file.exists() for file in (*files.values(), seen)):
+    # Earlier versions left files without pictures behind.
+    if not all(file.exists() for file in (*files.values(), seen)) or not files["train"].stat().st_size:
         count = source.count()
-        trained_on = list[str]()
+        trained_on, rejected = list[str](), Counter[str]()
         with contextlib.ExitStack() as stack:
             # Both appear together, at the end.
             opened = {
@@ -163,19 +165,36 @@ def write_split_pixels(
             }
             prepared = prepare_all(source.examples(), rule, split)
             for done, (_, outcome) in enumerate(stack.enter_context(contextlib.closing(prepared)), start=1):
-                if isinstance(outcome, Prepared) and outcome.record.split in opened:
+                if isinstance(outcome, Rejection):
+                    rejected[outcome.kind] += 1
+                elif outcome.record.split in opened:
                     opened[outcome.record.split].write(outcome.picture.pixels.tobytes())
                     if outcome.record.split == "train":
                         trained_on.append(outcome.record.file_sha256[:16])
                 progress(done, count, "decoding pictures")
+            if not trained_on:
+                raise _none_to_train_on(source, rule, count, rejected)
             for file in opened.values():
                 file.flush()
             write_seen_pictures(seen, trained_on)
     shape = (rule.channels, rule.size, rule.size)
-    if not files["train"].stat().st_size:
-        raise DataError(f"None of the pictures at {source.path} can be trained on; 'subdit data encode' lists why.")
     found = {name: _mapped(file, shape) for name, file in files.items()}
     return SplitPixels(found["train"], found["validation"])
+
+
+def _none_to_train_on(source: Source, rule: PictureRule, count: int, rejected: Counter[str]) -> DataError:
+    if count > rejected.total():
+        return DataError(
+            f"The split train has none of the {count - rejected.total():,} pictures of {source.path} that can be used; "
+            "give more pictures, or other fractions or another seed of the split."
+        )
+    kinds = ", ".join(f"{number:,} {kind}" for kind, number in rejected.most_common())
+    advice = "give pictures with captions"
+    if rejected["too small"]:
+        advice = (
+            f"the space's latents times --factor are {rule.size}x{rule.size} pixels: lower --factor, or pass --upscale"
+        )
+    return DataError(f"None of the {count:,} pictures at {source.path} can be trained on ({kinds}); {advice}.")
 
 
 def _mapped(file: Path, shape: tuple[int, int, int]) -> Pixels:

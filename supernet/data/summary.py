@@ -38,6 +38,7 @@ def counts(manifest: Manifest) -> dict[str, Any]:
     return {
         "examples": sum(shard.examples for shard in manifest.shards),
         "splits": {split: manifest.count(split) for split in SPLITS},
+        "split_seed": manifest.key["split"]["seed"],
         "rejected": manifest.total("rejected"),
         "resized": sum(shard.resized for shard in manifest.shards),
         "cropped": cropped,

@@ -103,8 +103,8 @@ def load_text_encoder(
     if plugin not in text_encoder_names():
         if not Path(reference).is_dir():
             raise DataError(
-                f"There is no text encoder {reference!r}; name a folder that transformers saved, or one of "
-                f"{', '.join(text_encoder_names())}."
+                f"There is no text encoder {reference!r}; name a folder that transformers saved, as nothing is "
+                f"downloaded, or a plug-in of {', '.join(text_encoder_names())}."
             )
         plugin, argument = "transformers", reference
     (entry, *_) = metadata.entry_points(group=GROUP, name=plugin)

@@ -61,6 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert encoded.exit_code == 0, encoded.output
     assert encoded.stdout == f"{folder / 'data'}\n"
     assert "Of 42 examples" in encoded.stderr
+    assert "(split seed 0)" in encoded.stderr
     assert "Rejected: 1 caption not UTF-8, 2 too many pixels; they are listed in" in encoded.stderr
     assert "Cropped: 39 pictures, by 11% of their area on average." in encoded.stderr
     return folder
@@ -160,7 +161,7 @@ def test_bad_sources_get_one_sentence(made: Path, tmp_path: Path) -> None:
     [
         (["--text", "clip"], "is not NAME=VALUE"),
         (["--background", "white"], "is not a colour"),
-        (["--judge", "1"], "leave nothing to train on"),
+        (["--judge", "0.95"], "leave nothing to train on"),
         (["--device", "nonsense"], "Error: There is no device 'nonsense'"),
         (["--space", "nonsense"], "no search space 'nonsense'"),
     ],
@@ -204,6 +205,27 @@ def test_a_shift_that_makes_no_sense_gets_one_sentence(value: str, made: Path, t
     arguments = ["encode", made / "pictures", *COMMON, *models(made), "--out", tmp_path / "out"]
     assert refused(run(*arguments, f"--shift-factor={value}"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("verb", ["encode", "train-vae"])
+def test_help_says_ranges_that_there_are(verb: str) -> None:
+    shown = run(verb, "--help").stdout
+    assert "None" not in shown
+    assert shown.count("0<=x<1") == 2
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1"])
+def test_a_fraction_lies_between_0_and_1(value: str, made: Path, tmp_path: Path) -> None:
+    arguments = ["encode", made / "pictures", *COMMON, *models(made), "--out", tmp_path / "out"]
+    assert "0<=x<1" in refused(run(*arguments, f"--judge={value}"))
+
+
+def test_pictures_too_small_to_train_on_are_counted(made: Path, tmp_path: Path) -> None:
+    arguments = ["train-vae", made / "pictures", *COMMON, "--factor", 4, "--out", tmp_path / "vae"]
+    for _ in range(2):
+        said = refused(run(*arguments))
+        assert "None of the 42 pictures" in said and "128x128" in said and "39 too small" in said
+        assert "--factor" in said and "--upscale" in said
 
 
 def test_the_most_megapixels_are_those_that_pillow_decodes() -> None:

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from subdit.core.errors import DataError
+from subdit.space import rename_space
+from subdit.space import space_to_yaml
 from supernet.data.encoded_data_set import EncodedDataSet
 from supernet.data.encoding import encode
 from supernet.data.encoding_config import EncodingConfig
@@ -182,13 +184,23 @@ def test_models_that_the_space_does_not_take_are_refused(models: Path, pictures:
 
 def test_sources_without_anything_to_use_are_refused(models: Path, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "pictures", 5, (12, 12))
-    with pytest.raises(DataError, match="The split train has none of the 0 pictures .* .5 too small"):
+    with pytest.raises(DataError, match="None of the 5 pictures .*5 too small.* 16 pixels per side"):
         made(models, folder, tmp_path / "data")
     assert not (tmp_path / "data" / "manifest.json").exists()
     assert len((tmp_path / "data" / REJECTED).read_text().splitlines()) == 5
     few = write_folder(tmp_path / "few", 2)
     with pytest.raises(DataError, match="The split .* has none of the"):
         made(models, few, tmp_path / "other")
+
+
+def test_a_space_file_is_a_space(models: Path, pictures: Path, tmp_path: Path) -> None:
+    space = rename_space(LATENTS, "of-a-file")
+    file = tmp_path / "space.yaml"
+    file.write_text(space_to_yaml(space))
+    text = {"clip": str(models / "clip")}
+    of_file = encode(pictures, tmp_path / "one", space=file, text=text, vae=models / "vae", config=CONFIG)
+    of_space = encode(pictures, tmp_path / "two", space=space, text=text, vae=models / "vae", config=CONFIG)
+    assert of_file.digest == of_space.digest
 
 
 def test_sources_without_examples_are_refused(models: Path, tmp_path: Path) -> None:

@@ -388,8 +388,8 @@ def test_learned_features_are_a_name_away(run: Run, monkeypatch: pytest.MonkeyPa
         (["--samples", "1"], "--samples"),
         (["--steps", "0"], "--steps"),
         (["--guidance", "-1"], "--guidance"),
-        (["--shift", "nan"], "shift nan"),
-        (["--guidance-scale", "inf"], "guidance scale inf"),
+        (["--shift", "nan"], "'--shift': 'nan' is not a finite number"),
+        (["--guidance-scale", "inf"], "'inf' is not a finite number"),
     ],
 )
 def test_bad_input_gets_one_sentence(run: Run, arguments: list[str], said: str) -> None:

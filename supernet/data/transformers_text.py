@@ -163,6 +163,12 @@ def load_transformers_text(
         ) from error
     if missing := sorted(key for key in told["missing_keys"] if not key.startswith(UNUSED)):
         raise DataError(f"The weights at {folder} lack {missing[0]!r} of {type(model).__name__}; name whole weights.")
+    # Where there is none, transformers makes one of the class that belongs to the model, with an empty vocabulary.
+    if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
+        raise DataError(
+            f"There is no tokenizer with words at {folder}; put the files of the model's tokenizer there, or into a "
+            "folder 'tokenizer' in or beside it."
+        )
     most = getattr(config.get_text_config(), "max_position_embeddings", None)
     if isinstance(most, int) and text_input.tokens > most:
         raise DataError(

@@ -224,6 +224,16 @@ def test_bfloat16_is_near_and_another_key(save: Save, tmp_path: Path) -> None:
         load_text_encoder(text_input, folder, device="cpu", precision="float16")
 
 
+@pytest.mark.parametrize("save", [save_t5, save_bert, save_gemma])
+def test_a_model_without_a_tokenizer_is_refused(save: Save, tmp_path: Path) -> None:
+    """Of these, transformers makes one without words, to which all captions of a length are alike."""
+    save(tmp_path)
+    for file in tmp_path.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(DataError, match="no tokenizer with words"):
+        load(tmp_path, save)
+
+
 def test_a_tokenizer_that_needs_another_package_is_one_sentence(tmp_path: Path) -> None:
     save_t5(tmp_path)
     (tmp_path / "tokenizer.json").unlink()

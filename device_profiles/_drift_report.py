@@ -63,12 +63,17 @@ class DriftReport:
         """The same in sentences."""
         if len(self.segments) == 1:
             return (f"No drift: no change of speed stands out in {self.segments[0].rows} rows.",)
-        evidence = (
-            f"left-out rows are off by {100 * self.error_with:.2f} % with them and {100 * self.error_without:.2f} % "
-            f"without (difference +-{100 * self.standard_error:.2f}), {self.likelihood_ratio:.0f} nats"
+        found = "changed its speed" if self.corrected else "may have changed its speed"
+        verdict = "corrected" if self.corrected else "left alone"
+        surely = "surely" if self.corrected else "not surely"
+        errors = (
+            f"off by {100 * self.error_with:.2f} % with, {100 * self.error_without:.2f} % without, difference "
+            f"+-{100 * self.standard_error:.2f}"
         )
-        verdict = "corrected" if self.corrected else "left alone, as that is no evidence"
-        lines = [f"The device changed its speed; {len(self.segments)} segments, {verdict}: {evidence}."]
+        lines = [
+            f"The device {found}; {len(self.segments)} segments, {verdict}: rows that were left out of the fit are "
+            f"{surely} predicted better with them ({errors})."
+        ]
         for one in self.segments:
             lines.append(
                 f"Rows {one.first:g} to {one.last:g} ({one.rows} rows): {100 * (one.factor - 1):+.1f} % "

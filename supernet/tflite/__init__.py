@@ -1,4 +1,4 @@
-"""Writes .tflite files without a converter, an exported ONNX graph in and a flatbuffer out, and runs them."""
+"""Writes .tflite files from exported ONNX graphs without a converter, and runs them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from supernet.tflite._tables import problem_of
 
 
 def write_tflite(onnx_path: Path, path: Path, *, precision: str = "fp32") -> None:
-    """Write what `supernet.export.exporter.export_onnx` made as .tflite.
+    """Write a file of `supernet.export.exporter.export_onnx` as .tflite.
 
-    Inputs keep their names, order and layout. Weights are stored as float32, as float16 (and computed with as float32
-    on a processor), or as int8 per output channel with float activations.
+    Inputs keep their names, order and layout. Weights are stored as float32, as float16 (a CPU computes with them as
+    float32), or as int8 per output channel with float activations.
 
     Raises:
-        ExportError: an operator without a counterpart, or a model above 2 GB, where a flatbuffer ends.
+        ExportError: an operator has no counterpart, or the model is above 2 GB, the limit of a flatbuffer.
     """
     write_flatbuffer(read_onnx(onnx_path), path, precision=precision)
 

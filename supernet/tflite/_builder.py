@@ -1,7 +1,7 @@
-"""Makes nodes: equal ones are one, constants fold, and data that is only moved about is moved once.
+"""Makes nodes: equal nodes are shared, constants fold, and moves of data are merged.
 
-Every rewrite is exact algebra on the values, so that the order of rewriting cannot matter; what is left unused is never
-written. TFLite's runtimes do none of this themselves.
+Every rewrite is exact algebra on the values, so the order of rewrites cannot matter. Unused nodes are never written.
+TFLite's runtimes do none of this themselves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from supernet.tflite._layout import shape_of_concat
 _BINARY: dict[str, Callable[[Array, Array], Array]] = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply}
 # XNNPACK takes no more inputs than this in one concatenation.
 _MAX_CONCAT = 4
-# Elements of a constant that is made here. Larger, the rotations of `mobile-1k` would be an eighth of its int8 weights.
+# Elements of a constant made here, at most; else rotations of `mobile-1k` would take an eighth of its int8 weights.
 MAX_TABLE = 32768
 
 
@@ -34,13 +34,13 @@ class Builder:
     def __init__(self) -> None:
         self._made: dict[tuple[Any, ...], Value] = {}
         self._constants: dict[tuple[Any, ...], Value] = {}
-        # Held, for the keys of both are identities.
+        # Keeps values alive, because the keys of `_made` contain their ids.
         self._held: list[Value] = []
 
     # Nodes -----------------------------------------------------------------------------------------------------------
 
     def node(self, kind: str, inputs: Sequence[Value], shape: Shape, **options: Any) -> Value:
-        """A node as it is, or the equal one that is there."""
+        """A new node, or an existing equal one; nothing is rewritten."""
         shared = tuple(self._shared(value) for value in inputs)
         key = (kind, shape, tuple(id(value) for value in shared), tuple(sorted(options.items())))
         if key not in self._made:
@@ -67,7 +67,7 @@ class Builder:
         return self.node(kind, (left, right), shape, fusedActivationFunction=0)
 
     def add(self, left: Value, right: Value) -> Value:
-        """A sum; what is smaller than the result is added up first."""
+        """A sum; terms smaller than the result are added to each other first."""
         big, small = (left, right) if left.elements >= right.elements else (right, left)
         if self._splits(big, "ADD") and self._splits(small, "ADD") and big.shape == small.shape:
             (a, b), (c, d) = self.parts(big), self.parts(small)
@@ -80,7 +80,7 @@ class Builder:
         return self.binary("ADD", big, small)
 
     def mul(self, left: Value, right: Value) -> Value:
-        """A product; a factor smaller than the result goes to the small factors and terms that are there already."""
+        """A product; a factor smaller than the result is merged into existing small factors and terms."""
         big, small = (left, right) if left.elements >= right.elements else (right, left)
         if big.data is None and _is_small(small, big):
             if self._splits(big, "MUL"):
@@ -111,7 +111,7 @@ class Builder:
         return math.prod(np.broadcast_shapes(left.shape, right.shape))
 
     def _limit(self, left: Value, right: Value, whole: Value) -> int:
-        """How large a small operand may become: constants cost nothing at run time, but every layer has its own."""
+        """Elements that a small operand may have: constants cost no run time, but every layer stores its own."""
         constants = left.data is not None and right.data is not None
         return min(whole.elements, MAX_TABLE) if constants else whole.elements - 1
 
@@ -119,7 +119,7 @@ class Builder:
         return self.node(kind, (x,), x.shape, **options)
 
     def mean(self, x: Value) -> Value:
-        """Over the last axis, which stays as 1."""
+        """The mean over the last axis, which stays with length 1."""
         axes = self.indices([len(x.shape) - 1])
         return self.node("MEAN", (x, axes), (*x.shape[:-1], 1), keepDims=True)
 
@@ -134,7 +134,7 @@ class Builder:
         if x.node is not None and x.made_by("RESHAPE"):
             return self.reshape(x.node.inputs[0], shape)
         if x.node is not None and x.made_by("TRANSPOSE"):
-            # Transposes go down, where they meet and often cancel.
+            # Transposes move down the graph, where they meet and often cancel.
             source, order = x.node.inputs[0], _ints(x.node.inputs[1])
             found = reshape_first(source.shape, order, shape)
             if found is not None:
@@ -173,7 +173,7 @@ class Builder:
         return self.node("SLICE", (x, self.indices(begin), self.indices(shape)), shape)
 
     def concat(self, parts: Sequence[Value], axis: int) -> Value:
-        """Pieces end to end along an axis; where all were moved alike, they are moved together afterwards."""
+        """Parts concatenated along an axis; a move that all parts share is applied once, to the result."""
         if len(parts) == 1:
             return parts[0]
         if all(part.data is not None for part in parts):
@@ -205,7 +205,7 @@ class Builder:
         return self.node("CONCATENATION", parts, tuple(shape), axis=axis, fusedActivationFunction=0)
 
     def _concat_sliced_inputs(self, slices: Sequence[Node], axis: int) -> Value | None:
-        """Slices of one x + b or x * a, with constants a and b: the constant is sliced here and now."""
+        """Concatenated slices of one x + b or x * a as slices of x and of the constant; None if they are no such."""
         (source, *others) = {id(node.inputs[0]): node.inputs[0] for node in slices}.values()
         if others or source.node is None or source.node.kind not in ("ADD", "MUL"):
             return None
@@ -236,7 +236,7 @@ class Builder:
 
 
 def _is_small(value: Value, beside: Value) -> bool:
-    """Whether a value costs less than one of that shape: fewer elements, or a constant."""
+    """Whether a value costs less than `beside`: it has fewer elements, or is a constant of no more."""
     return value.elements < beside.elements or (value.data is not None and value.elements <= beside.elements)
 
 

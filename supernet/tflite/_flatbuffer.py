@@ -1,7 +1,7 @@
 """Writes a graph as a .tflite file: the tables through the schema's object API, the weights streamed after them.
 
-Vectors are found through forward offsets, so that the weights may lie behind all tables; no weight is ever in memory
-twice. The schema is LiteRT's own (`ai_edge_litert.schema_py_generated`).
+Tables refer to vectors by forward offsets, so the weights may lie after all tables; no weight is in memory twice. The
+schema is LiteRT's own (`ai_edge_litert.schema_py_generated`).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from supernet.tflite._tables import Table
 
 # A flatbuffer's offsets are signed 32 bits.
 MAX_BYTES = 2**31 - 1
-# What XNNPACK and the kernels want weights aligned to.
+# Bytes to which XNNPACK and the kernels want weights aligned.
 _ALIGNMENT = 64
 
-# Operators whose options table has another name than the operator.
+# Operators whose options table is not named after the operator.
 _OPTIONS = {
     "BATCH_MATMUL": "BatchMatMul",
     "CONV_2D": "Conv2D",
@@ -43,9 +43,9 @@ _OPTIONS = {
 }
 # Operators without an options table.
 _PLAIN = {"LOGISTIC", "RSQRT", "SIN"}
-# Versions above 1: those of what we use of an operator.
+# Versions above 1, which the options that we use need.
 _VERSIONS = {"FULLY_CONNECTED": 5}
-# Constants up to this size are compared.
+# Constants up to this size are compared by content.
 _SHARED_BYTES = 1024
 
 
@@ -57,7 +57,7 @@ def write_flatbuffer(graph: Graph, path: Path, *, precision: str = "fp32") -> No
         raise ExportError(
             f"The model takes {total / 1e9:.2f} GB as .tflite, which ends at 2.15 GB; export it as int8, or as ONNX."
         )
-    # Of each buffer but the empty one, where the offset of its data stands.
+    # The position of each buffer's data offset, except the empty buffer's.
     fields = [table.field(BUFFER_DATA) for table in Table.root(tables).tables(MODEL_BUFFERS)[1:]]
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(tables)
@@ -74,7 +74,7 @@ def write_flatbuffer(graph: Graph, path: Path, *, precision: str = "fp32") -> No
 
 
 def _tables(graph: Graph, precision: str) -> tuple[bytearray, list[StoredConstant]]:
-    """The file without its weights, and those; each buffer has one byte in place of them."""
+    """The file without its weights, and the weights; each buffer has one byte in their place."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -143,7 +143,7 @@ class _Tables:
         key = (kind, version)
         if key not in self._code_index:
             number = getattr(self.schema.BuiltinOperator, kind)
-            # Old readers look at the 8-bit field only, where 127 stands for what does not fit.
+            # Old readers read the 8-bit field only, where 127 stands for numbers that do not fit.
             old = min(number, 127)
             code = self.schema.OperatorCodeT(builtinCode=number, deprecatedBuiltinCode=old, version=version)
             self._code_index[key] = len(self.codes)

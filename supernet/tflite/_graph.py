@@ -1,4 +1,4 @@
-"""The graph between ONNX and a TFLite file: TFLite's operators on static shapes, each with one output."""
+"""The graph between an ONNX and a TFLite file: TFLite's operators on static shapes, each with one output."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def constant(data: Any, dtype: Any = np.float32) -> Value:
 
 
 def graph_of(inputs: Iterable[Value], output: Value, name: str) -> Graph:
-    """What computes the output, under a name, from the inputs; nothing else."""
+    """The graph of only those nodes that the output needs; the output gets that name."""
     output.name = name
     return Graph(tuple(inputs), _in_order(output), output)
 

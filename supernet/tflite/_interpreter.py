@@ -1,4 +1,4 @@
-"""The interpreters that run .tflite files: LiteRT and its predecessor tflite-runtime, of one interface."""
+"""The interpreters that run .tflite files: LiteRT and its predecessor tflite-runtime, which share an interface."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from subdit.core.errors import MissingExtraError
 from supernet.tflite._silence import silence_libraries
 
-# A model without operators: what a runtime must be able to open.
+# A model without operators, which every working runtime can open.
 _EMPTY_MODEL = bytes.fromhex(
     "1800000054464c3300000e00140010000c000800000004000e000000100000001c00000050000000"
     "030000000100000008000000040004000400000001000000100000000c00140010000c0008000400"
@@ -24,7 +24,7 @@ _EMPTY_MODEL = bytes.fromhex(
 
 @dataclass(frozen=True)
 class Library:
-    """Where a runtime's interpreter is, and what to call it and its package."""
+    """A runtime's name in messages, the module of its interpreter, and its package."""
 
     title: str
     module: str
@@ -43,7 +43,7 @@ LIBRARIES = {
     "litert": Library("LiteRT", "ai_edge_litert.interpreter", "ai-edge-litert"),
     "tflite": Library("tflite-runtime", "tflite_runtime.interpreter", "tflite-runtime"),
 }
-"""By the name of the runtime, which is that of the extra, too."""
+"""Libraries by the name of the runtime, which is also the name of the extra."""
 
 
 @functools.cache
@@ -57,7 +57,7 @@ def interpreter_class(name: str) -> Any:
     try:
         with silence_libraries():
             interpreter = importlib.import_module(library.module).Interpreter
-            # Built for numpy 1, tflite-runtime can be imported beside numpy 2 and fails only here.
+            # A tflite-runtime built for numpy 1 can be imported beside numpy 2, and fails only here.
             interpreter(model_content=_EMPTY_MODEL)
     except (ImportError, SystemError, AttributeError, RuntimeError, ValueError) as error:
         raise MissingExtraError(
@@ -80,6 +80,6 @@ def any_library() -> str:
     if refusals:
         raise refusals[0]
     raise MissingExtraError(
-        "Neither LiteRT nor tflite-runtime is installed, which run .tflite files; install one with pip install "
+        "A .tflite file needs LiteRT or tflite-runtime, and neither is installed; install one with pip install "
         "'subdit[litert]' or pip install 'subdit[tflite]'."
     )

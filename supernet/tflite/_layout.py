@@ -1,4 +1,4 @@
-"""How reshapes pass transposes and concatenations, on shapes alone."""
+"""How to swap a reshape with a transpose or a concatenation, from shapes alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def groups_of(left: Shape, right: Shape) -> list[tuple[tuple[int, ...], tuple[in
     i = j = 0
     while i < len(left) or j < len(right):
         start_i, start_j = i, j
-        # An axis of 1 that nothing answers stands alone.
+        # An axis of 1 without a counterpart forms a pair of its own.
         a = left[i] if i < len(left) else 1
         b = right[j] if j < len(right) else 1
         i, j = min(i + 1, len(left)), min(j + 1, len(right))
@@ -36,9 +36,9 @@ def groups_of(left: Shape, right: Shape) -> list[tuple[tuple[int, ...], tuple[in
 
 
 def reshape_first(source: Shape, order: Sequence[int], target: Shape) -> tuple[Shape, tuple[int, ...]] | None:
-    """A reshape after a transpose as a reshape before one, (its shape, the transpose's order); None where it cannot be.
+    """A transpose and a reshape, swapped: (shape of the reshape, order of the transpose), or None if they cannot be.
 
-    `source` is transposed by `order`, and that is reshaped to `target`.
+    `source` is transposed by `order`, and the result is reshaped to `target`.
     """
     middle = tuple(source[axis] for axis in order)
     pieces: list[tuple[float, tuple[int, ...]]] = []
@@ -46,7 +46,7 @@ def reshape_first(source: Shape, order: Sequence[int], target: Shape) -> tuple[S
         sources = [order[axis] for axis in before if middle[axis] != 1]
         if any(later - earlier != 1 and _real(source, earlier, later) for earlier, later in _pairs(sources)):
             return None
-        # A group of ones can stand anywhere; it keeps to where it is.
+        # A group of ones can stand anywhere; it keeps its place.
         first = sources[0] if sources else (order[before[0]] if before else len(source) + len(pieces))
         pieces.append((first, after))
     by_source = sorted(range(len(pieces)), key=lambda index: pieces[index][0])
@@ -67,15 +67,15 @@ def _real(source: Shape, earlier: int, later: int) -> bool:
 
 
 def shape_of_concat(sources: Sequence[Shape], targets: Sequence[Shape], axis: int) -> tuple[int, Shape] | None:
-    """Concatenating reshaped pieces as a reshape after concatenating: (axis before, shape after), or None.
+    """Reshapes and a concatenation, swapped: (axis of the concatenation, shape of the reshape), or None.
 
-    Pieces of `sources` are reshaped to `targets` and concatenated along `axis` of those.
+    Parts of shapes `sources` are reshaped to `targets`, and the results concatenated along `axis`.
     """
     found: set[int] = set()
     for source, target in zip(sources, targets, strict=True):
         (group,) = [(before, after) for before, after in groups_of(source, target) if axis in after]
         before, after = group
-        # Along the first axis of a group its elements are one run.
+        # Only along the first axis of a group are the elements of a part contiguous.
         if not before or any(target[inner] != 1 for inner in after if inner < axis):
             return None
         found.add(next((index for index in before if source[index] != 1), before[0]))

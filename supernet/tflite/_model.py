@@ -1,4 +1,4 @@
-"""Runs .tflite files: once, to compare what one computes, or again and again, to sample."""
+"""Runs .tflite files: once, to compare the output, or repeatedly, to sample."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from supernet.tflite._tables import problem_of
 
 
 def run_tflite(path: Path, inputs: Mapping[str, Array]) -> Array:
-    """What LiteRT computes from a file of one output, on one thread."""
+    """The output of a file with one output, computed by LiteRT on one thread."""
     return TfliteModel(_opened("litert", path)).run_named(inputs)
 
 
 def load_tflite(path: Path) -> TfliteModel:
-    """A file of one output on one thread of LiteRT, or of tflite-runtime where LiteRT is not installed.
+    """A file with one output, on one thread of LiteRT, or of tflite-runtime if LiteRT is not installed.
 
     Raises:
         SampleError: the file is cut short, is no .tflite file, or has operators that the runtime does not know.
-        MissingExtraError: neither is installed.
+        MissingExtraError: neither LiteRT nor tflite-runtime is installed.
     """
     name = any_library()
     # tflite-runtime crashes where a file's data ends early.
@@ -59,7 +59,7 @@ class TfliteModel:
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        """Of the inputs, in the file's order."""
+        """Shapes of the inputs, in the file's order."""
         return [tuple(map(int, entry["shape"])) for entry in self.interpreter.get_input_details()]
 
     def run(self, *inputs: Array) -> Array:
@@ -73,6 +73,6 @@ class TfliteModel:
             self.interpreter.set_tensor(entry["index"], np.ascontiguousarray(inputs[entry["name"]]))
         self.interpreter.invoke()
         (output,) = self.interpreter.get_output_details()
-        # A copy: it does not change with the next run.
+        # `get_tensor` returns a copy, which the next run does not change.
         computed: Array = self.interpreter.get_tensor(output["index"])
         return computed

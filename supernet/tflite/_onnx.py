@@ -16,7 +16,7 @@ from supernet.tflite._operators import Operators
 
 
 def read_onnx(path: Path) -> Graph:
-    """The graph of an ONNX file; large weights stay on disk. Raises `ExportError` on an operator it does not know."""
+    """The graph of an ONNX file; large weights stay on disk. Raises `ExportError` on an unknown operator."""
     import onnx_ir as ir
 
     graph: Any = ir.load(path).graph
@@ -36,7 +36,7 @@ def read_onnx(path: Path) -> Graph:
 
 
 class _Reader(Operators):
-    """What each of ONNX's operators becomes; `values` are those read so far, by name."""
+    """Translates ONNX's operators; `values` are the values read so far, by name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class _Reader(Operators):
                 return self.reshape(x, tuple(1 if axis in axes else next(sizes) for axis in range(rank)))
             case "Slice":
                 return self._slice(x, inputs[1:])
-        raise ExportError(f"The operator {kind} has no counterpart here in TFLite; export the model as ONNX.")
+        raise ExportError(f"The writer of .tflite does not support the operator {kind}; export the model as ONNX.")
 
     def _slice(self, x: Value, entries: list[Any]) -> Value:
         held: list[Any] = [None if entry is None else entry.data for entry in [*entries, None, None]]
@@ -136,11 +136,11 @@ class _Reader(Operators):
 
     def _require(self, held: Any, what: str) -> None:
         if not held:
-            raise ExportError(f"The model has {what}, which the writer of .tflite does not know; export it as ONNX.")
+            raise ExportError(f"The model has {what}, which the writer of .tflite does not support; export it as ONNX.")
 
 
 def _target_shape(shape: tuple[int, ...], wanted: Array) -> tuple[int, ...]:
-    """The shape that ONNX's Reshape means by 0 and -1."""
+    """The shape of ONNX's Reshape, where 0 keeps a size and -1 is the rest."""
     sizes = [shape[index] if size == 0 else int(size) for index, size in enumerate(wanted)]
     if -1 in sizes:
         rest = int(np.prod([size for size in sizes if size != -1]))

@@ -19,16 +19,16 @@ _VALID = 1
 
 
 class Operators(Builder):
-    """Makes nodes from what ONNX's operators mean."""
+    """Makes the nodes that ONNX's operators stand for."""
 
     def __init__(self) -> None:
         super().__init__()
-        # What `_scaled` found, with what it was asked for: each strip asks again.
+        # Results of `_scaled`, because each strip asks again; arguments are kept so that their ids stay valid.
         self._scales: dict[tuple[int, float], tuple[Value, Value | None]] = {}
 
     def linear(self, x: Value, weight: Array, bias: Array | None = None) -> Value:
-        """`weight` (out, in), as torch and FULLY_CONNECTED have it."""
-        # Without one, runtimes would look for a bias all the same, some in vain.
+        """A linear with `weight` (out, in), as torch and FULLY_CONNECTED have it."""
+        # Runtimes read a bias in any case, and some fail without one.
         held = np.zeros(weight.shape[0], dtype=np.float32) if bias is None else bias
         inputs = (x, Value(weight.shape, weight), constant(held))
         options = {"fusedActivationFunction": _NONE, "keepNumDims": True}
@@ -47,7 +47,7 @@ class Operators(Builder):
         return self.add(x, y)
 
     def product(self, x: Value, y: Value) -> Value:
-        """Matrix product of two activations; the scales on both go to whatever constants they can reach."""
+        """Matrix product of two activations; scalar factors of both are merged into constants if possible."""
         (x, a), (y, b) = self._unscaled(x), self._unscaled(y)
         scale = a * b
         if scale != 1.0:
@@ -55,14 +55,14 @@ class Operators(Builder):
             x = reached if reached is not None else self.mul(x, constant(scale))
         last = len(y.shape) - 1
         order = (*range(last - 1), last, last - 1)
-        # A transpose of the right side's matrices is what ADJ_Y means: its rows are then what is multiplied.
+        # ADJ_Y transposes the right side's matrices, so y can be passed transposed if that moves less data.
         flipped = self.transpose(y, order)
         adjoint = _moves(flipped) < _moves(y)
         shape = (*x.shape[:-1], y.shape[-1])
         return self.node("BATCH_MATMUL", (x, flipped if adjoint else y), shape, adjX=False, adjY=adjoint)
 
     def _unscaled(self, x: Value) -> tuple[Value, float]:
-        """A value without the scalar it is multiplied by, and that scalar; looks through what only moves data."""
+        """A value without its scalar factor, and that factor; looks through nodes that only move data."""
         if x.node is None:
             return x, 1.0
         if x.made_by("MUL"):
@@ -76,7 +76,7 @@ class Operators(Builder):
         return x, 1.0
 
     def _again(self, x: Value, source: Value) -> Value:
-        """The same move of another source."""
+        """The move of data `x`, applied to another source."""
         assert x.node is not None
         if x.node.kind == "RESHAPE":
             return self.reshape(source, x.shape)
@@ -84,7 +84,7 @@ class Operators(Builder):
         return self.transpose(source, entries[0]) if x.node.kind == "TRANSPOSE" else self.slice(source, *entries)
 
     def _scaled(self, x: Value, scale: float) -> Value | None:
-        """`scale` * x where constants can take the scale, at no cost; None where it would need a node of its own."""
+        """`scale` * x if constants can take the scale at no cost; None if it would need a node of its own."""
         key = (id(x), scale)
         if key not in self._scales:
             self._scales[key] = (x, self._scale(x, scale))
@@ -104,7 +104,7 @@ class Operators(Builder):
                 both = [self._scaled(part, scale) for part in inputs]
                 return None if both[0] is None or both[1] is None else self.binary("ADD", both[0], both[1])
             case "MUL":
-                # A small constant rather than what it multiplies, and that rather than a table that others share.
+                # The scale goes to a small constant, else to an activation, and last to a table that others share.
                 for kept, part in sorted((inputs, inputs[::-1]), key=lambda pair: _reluctance(pair[1])):
                     factor = self._scaled(part, scale)
                     if factor is not None:
@@ -112,7 +112,7 @@ class Operators(Builder):
         return None
 
     def layer_norm(self, x: Value, weight: Array, bias: Array | None, *, epsilon: float) -> Value:
-        """LayerNorm over the last axis, in operators that XNNPACK has."""
+        """LayerNorm over the last axis, by operators of XNNPACK."""
         centered = self._centered(x)
         variance = self.mean(self.binary("MUL", centered, centered))
         deviation = self.unary("RSQRT", self.add(variance, constant(np.full((1,), epsilon))))
@@ -120,9 +120,9 @@ class Operators(Builder):
         return normed if bias is None else self.add(normed, constant(bias))
 
     def _centered(self, x: Value) -> Value:
-        """x less its mean over the last axis; a linear just before it is given weights whose outputs have none.
+        """x less its mean over the last axis; a linear just before it gets weights whose outputs have mean zero.
 
-        Only where heads are normed, for what is normed whole is read again where the branch is added.
+        Only norms of heads change the linear. The input of other norms is read again where the branch is added.
         """
         source = x.node.inputs[0] if x.node is not None and x.made_by("RESHAPE") else x
         if source.node is None or not source.made_by("FULLY_CONNECTED") or source.shape[-1] % x.shape[-1]:
@@ -163,9 +163,9 @@ class Operators(Builder):
         return self.transpose(made, (0, 3, 1, 2))
 
     def unpatch(self, x: Value, weight: Array, bias: Array | None) -> Value:
-        """A transposed convolution whose stride is its kernel: a linear of each pixel, then depth to space.
+        """A transposed convolution with a stride of its kernel size: a linear per pixel, then depth to space.
 
-        `weight` (in, out, rows, columns).
+        `weight` has the shape (in, out, rows, columns).
         """
         image = self.transpose(x, (0, 2, 3, 1))
         block = weight.shape[2]
@@ -190,7 +190,7 @@ class Operators(Builder):
 
 
 def _reluctance(x: Value) -> int:
-    """Order in which the operands of a product are asked to take a scale."""
+    """Rank of an operand of a product for taking a scale; the lowest takes it."""
     if x.data is None:
         return 1
     return 0 if x.elements <= MAX_TABLE else 2

@@ -1,7 +1,7 @@
-"""How constants are stored: weights as float32, float16 or int8, everything else as it is.
+"""How constants are stored: weights as float32, float16 or int8, other constants unchanged.
 
-int8 is TFLite's dynamic range: weights int8 per output channel, symmetric; activations are float and are quantised
-row by row as the product runs. Products of activations stay float.
+int8 is TFLite's dynamic range: weights are int8 per output channel, symmetric; activations are float, and are quantised
+row by row when the product runs. Products of activations stay float.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from supernet.tflite._graph import Array
 from supernet.tflite._graph import Node
 
 PRECISIONS = ("fp32", "fp16", "int8")
-"""Of weights."""
+"""Precisions of weights."""
 
-# Inputs 1 of these are weights.
+# Operators whose input 1 is a weight.
 WEIGHTED = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
 INT8_VERSIONS = {"FULLY_CONNECTED": 12, "CONV_2D": 5}
 """Versions of the operators that take float activations and int8 weights per output channel.
 
-The version tells a runtime that would compute such weights wrong to refuse the file: tflite-runtime 2.14 knows
-FULLY_CONNECTED up to 11, and takes the first channel's scale for all if that is hidden from it.
+The version makes a runtime refuse the file if it would compute such weights wrong: tflite-runtime 2.14 knows
+FULLY_CONNECTED up to version 11, and would use the first channel's scale for all.
 """
-# Symmetric, without -128: what TFLite requires of weights.
+# TFLite requires symmetric weights, without -128.
 _LARGEST = 127
 
 
 @dataclass(frozen=True)
 class StoredConstant:
-    """A constant on its way to the file; `read` makes its bytes, so that weights are made one at a time."""
+    """A constant to be written; `read` converts it, so that only one converted weight is in memory at a time."""
 
     source: Array
     type: str
@@ -64,7 +64,7 @@ def store_constant(data: Array, precision: str = "fp32") -> StoredConstant:
 
 
 def weight_precision(node: Node, precision: str) -> str:
-    """At which precision a node's weights are stored where the model has `precision`.
+    """The precision of a node's weights in a model of that precision.
 
     Depthwise convolutions, which have a thousandth of the weights, stay float32 in an int8 model.
     """

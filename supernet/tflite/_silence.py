@@ -1,4 +1,4 @@
-"""Keeps what libraries print past Python off the terminal."""
+"""Silences libraries that print to the terminal past Python."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def silence_libraries() -> Iterator[None]:
-    """Keep what the libraries print while they load, greetings and errors that they raise as well, off the terminal.
+    """Silence the process's stderr while libraries load: they print greetings, and errors that they raise as well.
 
-    They print past Python, into the middle of a progress bar.
+    Such output does not pass through Python, and would break a progress bar.
     """
     if sys.stderr is not None:
         sys.stderr.flush()
     try:
         kept = os.dup(2)
-    except OSError:  # Closed, as a daemon's is.
+    except OSError:  # stderr is closed, as in a daemon.
         yield
         return
     try:

@@ -1,6 +1,6 @@
-"""Reads the tables of a .tflite file without a library: LiteRT's schema is not there beside tflite-runtime or a phone.
+"""Reads the tables of a .tflite file without LiteRT's schema, which tflite-runtime and phones do not have.
 
-tflite-runtime does not look whether a file is whole, and crashes where its data ends early.
+tflite-runtime does not check that a file is complete, and crashes if its data ends early.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from subdit.core.errors import KitError
 
 IDENTIFIER = b"TFL3"
-# Fields by their place in a table of tensorflow/lite/schema/schema.fbs.
+# Indices of fields in the tables of tensorflow/lite/schema/schema.fbs.
 MODEL_SUBGRAPHS, MODEL_BUFFERS, SUBGRAPH_OPERATORS, BUFFER_DATA = 2, 4, 3, 0
 
 Data = bytes | bytearray | mmap.mmap
@@ -21,7 +21,7 @@ Data = bytes | bytearray | mmap.mmap
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a FlatBuffer; reading one that the data ends in raises `struct.error`."""
+    """A table of a FlatBuffer; reading beyond the end of the data raises `struct.error`."""
 
     data: Data
     position: int
@@ -41,7 +41,7 @@ class Table:
         return self.position + int(offset) if offset else 0
 
     def vector(self, index: int) -> range:
-        """Positions of the entries, four bytes each, of a vector; none where the field is not there."""
+        """Positions of a vector's entries of four bytes each; empty if the table has no such field."""
         if not (field := self.field(index)):
             return range(0)
         begin = _follow(self.data, field) + 4
@@ -56,7 +56,7 @@ class Table:
 
 
 def problem_of(path: Path) -> str:
-    """What is wrong with a file at first sight, or an empty text."""
+    """What is wrong with a file by its tables, or an empty string."""
     if path.stat().st_size < 8:
         return "it is cut short"
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -74,7 +74,7 @@ def problem_of(path: Path) -> str:
 
 
 def count_operators(path: Path) -> int:
-    """Operators of all subgraphs; raises `KitError` where it is no whole .tflite file."""
+    """The number of operators in all subgraphs; raises `KitError` if the file is no complete .tflite file."""
     try:
         problem = problem_of(path)
         if not problem:
@@ -82,7 +82,7 @@ def count_operators(path: Path) -> int:
             return sum(len(subgraph.vector(SUBGRAPH_OPERATORS)) for subgraph in subgraphs)
     except (OSError, struct.error) as error:
         problem = str(error)
-    raise KitError(f"{path} is no whole .tflite file ({problem}); export it again.")
+    raise KitError(f"{path} is no complete .tflite file ({problem}); export it again.")
 
 
 def _number(data: Data, position: int) -> int:

@@ -63,7 +63,7 @@ def test_a_kit_of_another_format_is_refused(tmp_path: Path) -> None:
 def test_counting_operators_needs_a_whole_file(tmp_path: Path) -> None:
     for content in (b"", b"TFL3", b"\x08\0\0\0TFL3", b"\x08\0\0\0TFL3" + b"\xff" * 40):
         (tmp_path / "x.tflite").write_bytes(content)
-        with pytest.raises(KitError, match="is no whole .tflite file"):
+        with pytest.raises(KitError, match="is no complete .tflite file"):
             count_operators(tmp_path / "x.tflite")
 
 
@@ -85,6 +85,6 @@ def test_counting_operators_of_damaged_files_is_a_number_or_a_refusal_by_name(tm
         try:
             outcomes.add(count_operators(path) >= 0)
         except KitError as error:
-            assert "x.tflite is no whole .tflite file" in str(error)
+            assert "x.tflite is no complete .tflite file" in str(error)
             outcomes.add(str(error))
     assert len(outcomes) > 1

@@ -306,7 +306,7 @@ def test_wrong_outputs_are_refused_by_name(desk: Bench, programs: dict[str, Path
         (["--adb", "--benchmark-model", "TRUE"], "does not run as benchmark_model on the phone"),
         (["--cores", "f0"], "--cores is for phones over adb; give --adb too"),
         (["--adb", "--serve"], "two ways to measure a phone; give one of them"),
-        (["--adb", "--benchmark-model", "PROGRAM", "--also", "decoder=ELF"], "is no whole .tflite file"),
+        (["--adb", "--benchmark-model", "PROGRAM", "--also", "decoder=ELF"], "is no complete .tflite file"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(

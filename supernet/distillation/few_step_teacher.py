@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save_file
@@ -40,6 +39,7 @@ from supernet.parallel import shard_count
 from supernet.parallel import shard_slices
 from supernet.parallel import sharded_backward
 from supernet.sampling import euler_sigmas
+from supernet.training.ema import moving_average
 from supernet.training.resume_state import ResumeState
 from supernet.training.resume_state import trainable
 from supernet.training.step_budget import StepBudget
@@ -198,7 +198,7 @@ def _train(
     budget = StepBudget(config.steps, config.ceiling_s)
     learned = trainable(teacher)
     optimizer = torch.optim.Adam(learned, lr=config.learning_rate, betas=(0.9, 0.99))
-    ema = EMAModel(learned, decay=0.99, use_ema_warmup=True, power=0.75)
+    ema = moving_average(learned, decay=0.99)
     kept = ResumeState(folder / "state.safetensors", {"teacher": (teacher, [optimizer])}, {"teacher": ema})
     begun = kept.load(budget)
     device = device_of(teacher)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch import nn
 
@@ -41,6 +40,7 @@ from supernet.parallel import shard_count
 from supernet.parallel import shard_slices
 from supernet.parallel import sharded_backward
 from supernet.sampling import euler_sigmas
+from supernet.training.ema import moving_average
 from supernet.training.resume_state import ResumeState
 from supernet.training.resume_state import trainable
 from supernet.training.step_budget import StepBudget
@@ -210,7 +210,7 @@ def distill_kdmd(
     rate = config.learning_rate
     student_optimizer = torch.optim.Adam(learned, lr=rate, betas=(0.0, 0.99))
     critic_optimizer = torch.optim.Adam(critic.parameters(), lr=rate, betas=(0.0, 0.99))
-    ema = EMAModel(learned, decay=config.ema_decay, use_ema_warmup=True, power=0.75)
+    ema = moving_average(learned, decay=config.ema_decay)
     members = {"student": (student, [student_optimizer]), "critic": (critic, [critic_optimizer])}
     kept = ResumeState(state_path, members, {"student": ema})
 

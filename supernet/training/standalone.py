@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from diffusers.training_utils import EMAModel
 
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
@@ -22,6 +21,7 @@ from supernet.model.elastic import ElasticDiT
 from supernet.model.placement import model_inputs
 from supernet.model.placement import torch_device
 from supernet.training.config import TrainingConfig
+from supernet.training.ema import moving_average
 from supernet.training.noise import noise_shift
 from supernet.training.optimizers import optimizers_of
 from supernet.training.optimizers import schedule
@@ -51,7 +51,7 @@ def train_alone(
     model.to(torch_device(config.device)).train()
     parameters = list(model.parameters())
     optimizers = optimizers_of(model, parameters, config)
-    ema = EMAModel(model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
+    ema = moving_average(model.parameters(), decay=config.ema_decay)
     gain = 1.0 if supernet is None else 0.2
     order = BatchOrder(data.count("train"), config.batch_size, seed=seed)
     for step, read in enumerate(load_batches(data, order, steps=range(updates))):

@@ -49,7 +49,7 @@ def fixed_validation_set(data: DataSet) -> ValidationSet:
     count = data.count("validation")
     if not count:
         raise DataError(
-            f"The data set {data.name} has nothing in the split validation; encode it with a larger one, or leave "
+            f"The data set {data.name} has no images in the split validation; encode it with a larger one, or leave "
             "validate_every out."
         )
     read = data.read("validation", [row for row in evenly(count, MOST_PICTURES) for _ in range(TIMESTEPS)])

@@ -21,7 +21,7 @@ from supernet.training import step_loop
 from supernet.training.config import TrainingConfig
 from supernet.training.train import train
 from tests.nas.test_facade import made_profile
-from tests.supernet.small_teacher import KilledError
+from tests.supernet.killed import KilledError
 from tests.supernet.small_teacher import leaping_clock
 
 FAST: dict[str, Any] = {

@@ -19,7 +19,7 @@ from tests.stale.stale_run import HALF
 from tests.stale.stale_run import WEIGHTS
 from tests.stale.stale_run import contents
 from tests.stale.stale_run import pick_folder
-from tests.supernet.small_teacher import KilledError
+from tests.supernet.killed import KilledError
 from tests.supernet.small_teacher import leaping_clock
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,10 +25,6 @@ TINY = SPACE.decode(SPACE.enumerate(0, 1))[0]
 DATA = digit_data(train=40)
 TEXT = word_tensors(digits().train.captions[:40])
 EMPTY = word_tensors(("",))
-
-
-class KilledError(Exception):
-    """Stands for a kill: work stops in the middle."""
 
 
 def redrawn_supernet() -> ElasticDiT:
@@ -65,13 +60,3 @@ def leaping_clock() -> Any:
     """A clock by which every step takes so long that a resume state is written after it."""
     now = iter(range(0, 10**6, 20))
     return SimpleNamespace(perf_counter=lambda: float(next(now)))
-
-
-def stop_after(calls: int) -> Callable[..., None]:
-    left = iter(range(calls - 1))
-
-    def stop(*_: object) -> None:
-        if next(left, None) is None:
-            raise KilledError
-
-    return stop

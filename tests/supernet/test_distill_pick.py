@@ -27,9 +27,9 @@ from supernet.export.export_pick import export
 from supernet.few_step_adapter import load_few_step_teacher
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
+from tests.supernet.killed import KilledError
 from tests.supernet.small_teacher import SPACE
 from tests.supernet.small_teacher import TINY
-from tests.supernet.small_teacher import KilledError
 from tests.supernet.small_teacher import leaping_clock
 from tests.supernet.small_teacher import redrawn_supernet
 from tests.supernet.small_teacher import same

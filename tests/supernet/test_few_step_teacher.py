@@ -21,15 +21,15 @@ from supernet.distillation.few_step_teacher import segment_sigmas
 from supernet.distillation.few_step_teacher import train_few_step_teacher
 from supernet.few_step_adapter import add_few_step_adapter
 from supernet.model.dit import SubDiT
+from tests.supernet.killed import KilledError
+from tests.supernet.killed import stop_after
 from tests.supernet.small_teacher import DATA
 from tests.supernet.small_teacher import TEXT
 from tests.supernet.small_teacher import TINY
-from tests.supernet.small_teacher import KilledError
 from tests.supernet.small_teacher import drawn_batch
 from tests.supernet.small_teacher import leaping_clock
 from tests.supernet.small_teacher import redrawn_supernet
 from tests.supernet.small_teacher import same
-from tests.supernet.small_teacher import stop_after
 from tests.supernet.small_teacher import weights_of
 
 

@@ -29,16 +29,16 @@ from supernet.distillation.losses import output_loss
 from supernet.flow_matching import guided_velocity
 from supernet.model.dit import SubDiT
 from supernet.model.dit import redraw_
+from tests.supernet.killed import KilledError
+from tests.supernet.killed import stop_after
 from tests.supernet.small_teacher import DATA
 from tests.supernet.small_teacher import EMPTY
 from tests.supernet.small_teacher import SPACE
 from tests.supernet.small_teacher import TINY
-from tests.supernet.small_teacher import KilledError
 from tests.supernet.small_teacher import drawn_batch
 from tests.supernet.small_teacher import leaping_clock
 from tests.supernet.small_teacher import redrawn_supernet
 from tests.supernet.small_teacher import same
-from tests.supernet.small_teacher import stop_after
 from tests.supernet.small_teacher import teacher_with_adapter
 from tests.supernet.small_teacher import weights_of
 

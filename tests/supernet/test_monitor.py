@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,23 +29,13 @@ from supernet.training.train import train
 from supernet.training.validation import fixed_validation_set
 from supernet.training.validation import point_losses
 from tests.supernet.digit_data import digit_data
+from tests.supernet.killed import KilledError
+from tests.supernet.killed import stop_at
 
 SPACE = get_space("digits")
 PLAIN = TrainingConfig(steps=6, ceiling_s=None, batch_size=4, save_every_s=0, learning_rate=2e-2, log="jsonl")
 PROMPTS = ("a handwritten one", "a handwritten two")
 WATCHED = replace(PLAIN, validate_every=2, keep_checkpoints=2, sample_every=3, sample_prompts=PROMPTS)
-
-
-class KilledError(Exception):
-    """Stands for a kill: work stops in the middle."""
-
-
-def stop_at(step: int) -> Callable[[float, float, str], None]:
-    def stop(done: float, total: float, note: str) -> None:
-        if done >= step:
-            raise KilledError
-
-    return stop
 
 
 def weights(folder: Path) -> bytes:
@@ -118,7 +107,7 @@ def test_the_fixed_set_is_the_same_each_time_and_goes_through_in_any_parts(watch
 
 def test_without_a_validation_split_there_is_nothing_to_validate_on() -> None:
     none = digits().validation.take(np.zeros(0, np.int64))
-    with pytest.raises(DataError, match="nothing in the split validation; encode it with a larger one, or leave"):
+    with pytest.raises(DataError, match="no images in the split validation; encode it with a larger one, or leave"):
         fixed_validation_set(DigitsDataSet(SPACE, split=replace(digits(), validation=none)))
 
 
@@ -196,7 +185,8 @@ def test_a_training_that_starts_over_leaves_nothing_of_the_one_before(watched: P
 
 
 def test_curves_and_pictures_for_tensorboard(tmp_path: Path) -> None:
-    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing import event_accumulator as accumulators
+
     log = MetricsLog(tmp_path, log="auto")
     log.write(20, {"full": 0.5, "validation": {"tiny": 0.25}})
     log.write(40, {"full": 0.4})

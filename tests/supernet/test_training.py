@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,6 +43,8 @@ from supernet.training.optimizers import schedule
 from supernet.training.train import train
 from supernet.training.trainer import Trainer
 from tests.supernet.digit_data import digit_data
+from tests.supernet.killed import KilledError
+from tests.supernet.killed import stop_at
 from tests.supernet.two_encoders import two_encoder_space
 
 SPACE = get_space("digits")
@@ -51,22 +52,10 @@ STEPS = 5
 QUICK = TrainingConfig(steps=STEPS, ceiling_s=None, batch_size=2, save_every_s=0)
 
 
-class KilledError(Exception):
-    """Stands for a kill: work stops in the middle."""
-
-
 def ticking_clock(seconds: float) -> Any:
     """A clock that is so much later whenever it is looked at, so that each step takes as long."""
     now = itertools.count()
     return SimpleNamespace(perf_counter=lambda: seconds * next(now))
-
-
-def stop_at(step: int) -> Callable[[float, float, str], None]:
-    def stop(done: float, total: float, note: str) -> None:
-        if done >= step:
-            raise KilledError
-
-    return stop
 
 
 def weights(run: Path) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,21 +35,11 @@ from supernet.training.optimizers import schedule
 from supernet.training.train import train
 from supernet.training.trainer import Trainer
 from tests.supernet.digit_data import digit_data
+from tests.supernet.killed import KilledError
+from tests.supernet.killed import stop_at
 
 SPACE = get_space("digits")
 QUICK = TrainingConfig(steps=4, ceiling_s=None, batch_size=4, save_every_s=0)
-
-
-class KilledError(Exception):
-    """Stands for a kill: work stops in the middle."""
-
-
-def stop_at(step: int) -> Callable[[float, float, str], None]:
-    def stop(done: float, total: float, note: str) -> None:
-        if done >= step:
-            raise KilledError
-
-    return stop
 
 
 def weights(run: Path) -> bytes:

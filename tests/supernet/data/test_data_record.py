@@ -38,8 +38,8 @@ from supernet.training.train import train
 from tests.supernet.data.pictures import small_space
 from tests.supernet.data.pictures import write_folder
 from tests.supernet.data.tiny_models import save_clip
-from tests.supernet.small_teacher import KilledError
-from tests.supernet.small_teacher import stop_after
+from tests.supernet.killed import KilledError
+from tests.supernet.killed import stop_after
 
 SPACE = register_space(small_space(channels=3, latent_size=16, name="record"))
 QUICK = TrainingConfig(steps=3, ceiling_s=None, batch_size=4, save_every_s=0.0)

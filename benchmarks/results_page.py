@@ -41,8 +41,8 @@ def page() -> str:
         "<!-- Written by `python benchmarks/results_page.py`; edit that file or run the scripts again. -->",
         "Each section is the last output of one script, as it lies in `benchmarks/results/`. It is of the code of its "
         "day: `git log -1 -- benchmarks/results/FILE` tells which. Search, hypervolume, picks of another device and "
-        "quality proxies rest on a supernet that was trained when Muon iterated in bfloat16. All that was trained on "
-        "digits drew its batches with replacement; since then each picture comes once per epoch.",
+        "quality proxies rest on a supernet that was trained when Muon iterated in bfloat16 and batches were drawn "
+        "with replacement.",
     ]
     for given in tomllib.loads(SECTIONS.read_text(encoding="utf-8"))["section"]:
         section = Section(**given)
@@ -66,8 +66,7 @@ def table() -> str:
     """README's results: ten rows at most."""
     quality = json.loads((RESULTS / "quality_digits.json").read_text(encoding="utf-8"))
     rows = [
-        f"On {quality['machine']}; lower Frechet distance (FD) is better. FD is of a training that drew its",
-        "batches with replacement; since then each picture comes once per epoch, and FD was not measured again.",
+        f"On {quality['machine']}; lower Frechet distance (FD) is better.",
         "",
         "| result | figure |",
         "|---|---|",

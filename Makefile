@@ -2,10 +2,11 @@
 # make test        lint, types, import contracts, tests
 # make test-slow   the tests that take long
 # make setup-web   onnxruntime-web, for `subdit profile KIT --serve`
+# make setup-emoji packages of emoji, for `subdit data emoji`
 
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: demo test test-slow lint setup-web clean
+.PHONY: demo test test-slow lint setup-web setup-emoji clean
 
 # The first of these that is Python 3.11, the version that constraints.txt is made for.
 PYTHON ?= $(shell for python in python3.11 python3 python; do \
@@ -37,6 +38,9 @@ lint: .venv/installed-dev
 setup-web: .venv/installed-serve
 	$(BIN)/python -m profilers.browser
 
+setup-emoji: .venv/installed-emoji
+	$(BIN)/python -m supernet.data.emoji
+
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -51,4 +55,4 @@ clean:
 	@echo "Installing what '$*' needs into .venv (once; some minutes)"
 	@$(PIP) torch
 	@$(PIP) --editable '.[$*]'
-	@touch $@ $(if $(filter dev,$*),.venv/installed-demo .venv/installed-serve)
+	@touch $@ $(if $(filter dev,$*),.venv/installed-demo .venv/installed-serve .venv/installed-emoji)

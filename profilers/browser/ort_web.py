@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import tarfile
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +13,10 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from subdit.core import npm
 from subdit.core.errors import MissingExtraError
 from subdit.core.errors import ProfileError
+from subdit.core.npm import NpmPackage
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,8 @@ def pinned_ort_web() -> OrtWeb:
 
 
 def cache_folder() -> Path:
-    """Where `install_ort_web` puts it: below $SUBDIT_HOME/cache, by default in the user's cache folder."""
-    name = f"{pinned_ort_web().package}-{pinned_ort_web().version}"
-    home = os.environ.get("SUBDIT_HOME")
-    if home:
-        return Path(home) / "cache" / name
-    from platformdirs import user_cache_path
-
-    return user_cache_path("subdit", appauthor=False) / name
+    """Where `install_ort_web` puts it."""
+    return npm.cache_folder(f"{pinned_ort_web().package}-{pinned_ort_web().version}")
 
 
 def find_ort_web(folder: Path | None = None) -> dict[str, Path]:
@@ -91,7 +83,7 @@ def install_ort_web(*, force: bool = False) -> Path:
 
     Raises:
         MissingExtraError: there is no npm.
-        ProfileError: npm fails, or gives another package than the one that is known.
+        DownloadError: npm fails, or gives another package than the one that is known.
     """
     target = cache_folder()
     if not force:
@@ -100,46 +92,19 @@ def install_ort_web(*, force: bool = False) -> Path:
             return target
         except (MissingExtraError, ProfileError):
             pass
-    npm = shutil.which("npm")
-    if npm is None:
-        raise MissingExtraError("npm is not installed, which fetches onnxruntime-web; install it (apt install npm).")
+    pinned = pinned_ort_web()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".subdit-web-", dir=target.parent) as made:
-        name = f"{pinned_ort_web().package}@{pinned_ort_web().version}"
-        command = [npm, "pack", name, "--pack-destination", made, "--ignore-scripts", "--silent"]
-        ran = subprocess.run(command, cwd=made, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        packages = list(Path(made).glob("*.tgz"))
-        if ran.returncode != 0 or len(packages) != 1:
-            reason = (ran.stderr or ran.stdout).strip().splitlines()
-            said = reason[-1] if reason else f"exit code {ran.returncode}"
-            raise ProfileError(f"npm cannot fetch {name} ({said}); see that npm reaches its registry.")
+        packed = npm.fetch(NpmPackage(pinned.package, pinned.version, pinned.integrity), Path(made))
         folder = Path(made) / "files"
-        _unpack(packages[0], folder)
+        folder.mkdir()
+        for name, content in npm.read_members(packed, tuple(f"dist/{name}" for name in pinned.files)).items():
+            file = folder / Path(name).name
+            file.write_bytes(content)
+            # And packed for the way to the phone.
+            file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(content, compresslevel=9, mtime=0))
         # One step for readers; an older folder, which is damaged or unwanted, goes first.
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)
     find_ort_web()
     return target
-
-
-def _unpack(package: Path, folder: Path) -> None:
-    """Take the wanted files out of a package whose digest is right, and pack each for the way to the phone."""
-    algorithm, _, expected = pinned_ort_web().integrity.partition("-")
-    digest = base64.b64encode(hashlib.new(algorithm, package.read_bytes()).digest()).decode()
-    if digest != expected:
-        pinned = pinned_ort_web()
-        raise ProfileError(
-            f"npm gave another {pinned.package} {pinned.version} than the known one ({algorithm}-{digest}); see which "
-            "registry npm uses."
-        )
-    folder.mkdir()
-    with tarfile.open(package) as archive:
-        for name in pinned_ort_web().files:
-            content = archive.extractfile(f"package/dist/{name}")
-            if content is None:
-                raise ProfileError(
-                    f"The package {pinned_ort_web().package} {pinned_ort_web().version} has no {name}; update subdit."
-                )
-            raw = content.read()
-            (folder / name).write_bytes(raw)
-            (folder / f"{name}.gz").write_bytes(gzip.compress(raw, compresslevel=9, mtime=0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import click
 
+from subdit.cli._data_emoji import emoji
 from subdit.cli._data_relocate import relocate
 from subdit.cli._data_text import echo_counts
 from subdit.cli._data_text import echo_described
@@ -22,6 +24,7 @@ from subdit.cli._table import echo_json
 
 if TYPE_CHECKING:
     from supernet.data.encoded_data_set import EncodedDataSet
+    from supernet.data.source import Source
     from supernet.data.splits import SplitRule
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -44,6 +47,7 @@ def command() -> None:
     """
 
 
+command.add_command(emoji)
 command.add_command(relocate)
 
 
@@ -52,9 +56,9 @@ def _source_options(verb: _Command) -> _Command:
     options = (
         click.option("--space", required=True, help="Search space whose latents are made."),
         click.option("--caption-column", default="text", show_default=True, help="Of metadata, JSON or Parquet."),
-        click.option("--validation", type=_FRACTION, default=0.05, show_default=True, help="Fraction that validates."),
-        click.option("--judge", type=_FRACTION, default=0.1, show_default=True, help="Fraction that only judges."),
-        click.option("--split-seed", type=int, default=0, show_default=True, help="Of the division."),
+        click.option("--validation", type=_FRACTION, help="Fraction that validates; by default 0.05, or the source's."),
+        click.option("--judge", type=_FRACTION, help="Fraction that only judges; by default 0.1, or the source's."),
+        click.option("--split-seed", type=int, help="Of the division; by default 0."),
         click.option("--group-by", metavar="COLUMN", help="Pictures with one value are in one split."),
         click.option("--background", default="#ffffff", show_default=True, help="Where a picture is transparent."),
         click.option("--upscale", is_flag=True, help="Enlarge pictures that are too small; else they are rejected."),
@@ -145,11 +149,13 @@ def encode(
     from supernet.data.encoding import encode as encode_pictures
     from supernet.data.encoding_config import EncodingConfig
     from supernet.data.manifest import REJECTED
+    from supernet.data.sources import open_source
     from supernet.data.summary import counts
 
+    pictures = open_source(source, caption_column=reading["caption_column"])
     config = EncodingConfig(
         caption_column=reading["caption_column"],
-        split=_split(reading),
+        split=_split(pictures, reading),
         background=_colour(reading["background"]),
         upscale=reading["upscale"],
         max_megapixels=reading["max_megapixels"],
@@ -157,7 +163,7 @@ def encode(
         text_precision=text_precision,
         dtype=dtype,
         licence=licence,
-        licence_column=licence_column,
+        licence_column=licence_column or (None if licence else pictures.licence_column),
         scaling_factor=scaling_factor,
         shift_factor=shift_factor,
         statistics_bound=statistics_bound,
@@ -168,7 +174,7 @@ def encode(
     found, encoders = get_space(space), named_values(text, "--text")
     with progress_bar("Encoding") as progress:
         manifest = encode_pictures(
-            source, out, space=found, text=encoders, vae=vae, config=config, force=force, progress=progress
+            pictures, out, space=found, text=encoders, vae=vae, config=config, force=force, progress=progress
         )
     echo_counts(counts(manifest), str(out / REJECTED))
     click.echo(out)
@@ -261,9 +267,11 @@ def train_vae(
         subdit data train-vae pictures/ --space my-space.yaml --factor 4 --out vaes/mine
     """
     from subdit.space import get_space
+    from supernet.data.sources import open_source
     from supernet.training.autoencoder import AutoencoderConfig
     from supernet.training.autoencoder import train_autoencoder
 
+    pictures = open_source(source, caption_column=reading["caption_column"])
     config = AutoencoderConfig(
         kind=kind,
         factor=factor,
@@ -273,14 +281,16 @@ def train_vae(
         learning_rate=learning_rate,
         seed=seed,
         caption_column=reading["caption_column"],
-        split=_split(reading),
+        split=_split(pictures, reading),
         background=_colour(reading["background"]),
         upscale=reading["upscale"],
         max_megapixels=reading["max_megapixels"],
         device=reading["device"],
     )
     with progress_bar("Training the autoencoder") as progress:
-        trained = train_autoencoder(source, out, space=get_space(space), config=config, force=force, progress=progress)
+        trained = train_autoencoder(
+            pictures, out, space=get_space(space), config=config, force=force, progress=progress
+        )
     click.echo(f"Validation pictures come back at {trained['validation_psnr_db']:.1f} dB.", err=True)
     click.echo(out)
 
@@ -296,10 +306,11 @@ def _contact_sheet(data_set: EncodedDataSet, split: str, pictures: int, path: Pa
     return write_contact_sheet(decoded_pictures(data_set, codec, split, rows), path)
 
 
-def _split(reading: dict[str, Any]) -> SplitRule:
-    from supernet.data.splits import SplitRule
-
-    return SplitRule(reading["validation"], reading["judge"], reading["split_seed"], reading["group_by"])
+def _split(source: Source, reading: dict[str, Any]) -> SplitRule:
+    """The source's own split with what was said otherwise."""
+    names = {"validation": "validation", "judge": "judge", "split_seed": "seed", "group_by": "group_by"}
+    said = {field: reading[option] for option, field in names.items() if reading[option] is not None}
+    return replace(source.default_split, **said)
 
 
 def _colour(value: str) -> tuple[int, int, int]:

@@ -67,6 +67,10 @@ class EvaluationError(SubditError):
     """Samples that cannot be judged: an unknown feature space, no real images to compare with, or broken weights."""
 
 
+class DownloadError(SubditError):
+    """A package of another registry that cannot be fetched, is damaged, or is another one than the known one."""
+
+
 class MissingExtraError(SubditError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 

@@ -19,7 +19,7 @@ from subdit.space._space_file import space_hash
 from subdit.space._space_file import space_to_dict
 
 _FILES = Path(__file__).parent / "spaces"
-_BUILT_IN = ("digits", "mid-256", *_mobile.presets(), "paper")
+_BUILT_IN = ("digits", "emoji-32", "emoji-64", "mid-256", *_mobile.presets(), "paper")
 _met: dict[str, SearchSpace] = {}
 
 SpaceLike = SearchSpace | str | os.PathLike[str]

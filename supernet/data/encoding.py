@@ -49,6 +49,7 @@ from supernet.data.shard_encoder import entry_file
 from supernet.data.shards import file_sha256
 from supernet.data.shards import save_tensors
 from supernet.data.shards import to_dtype
+from supernet.data.source import Source
 from supernet.data.source import require_outside
 from supernet.data.sources import open_source
 from supernet.data.splits import SPLITS
@@ -67,7 +68,7 @@ CHECKED_FROM = 64
 
 
 def encode(
-    source_path: Path,
+    source: Path | Source,
     out: Path,
     *,
     space: SpaceLike,
@@ -80,12 +81,12 @@ def encode(
     """Encode the pictures of a source for a space, going on where an earlier process was stopped.
 
     Args:
-        source_path: a folder, .tar shards or Parquet files, see `open_source`.
+        source: a folder, .tar shards or Parquet files, see `open_source`, or such a source that is open.
         out: folder of the data set.
         space: whose latents and text inputs are made: a search space, the name of one, or a space file.
         text: by text input of the space the encoder, see `load_text_encoder`.
         vae: folder of a diffusers autoencoder, None where latents are pixels.
-        config: how.
+        config: how; by default with the source's own split.
         force: replace what the folder holds.
         progress: counts examples of the source.
 
@@ -97,8 +98,10 @@ def encode(
         SpaceError: there is no such space.
     """
     space = space if isinstance(space, SearchSpace) else get_space(space)
-    config = EncodingConfig() if config is None else config
-    source = open_source(source_path, caption_column=config.caption_column)
+    if isinstance(source, Path):
+        source = open_source(source, caption_column=(config or EncodingConfig()).caption_column)
+    if config is None:
+        config = EncodingConfig(split=source.default_split, licence_column=source.licence_column)
     require_outside(out, source)
     codec = open_codec(space, source, vae, config)
     encoders = open_text_encoders(space, text, config)
@@ -111,7 +114,7 @@ def encode(
     )
     count = source.count()
     if not count:
-        raise DataError(f"There are no pictures in {source_path}; put pictures there, with captions.")
+        raise DataError(f"There are no pictures in {source.path}; put pictures there, with captions.")
     key = encoding_key(space, source, codec, encoders, rule, config)
     with Run(out).lock():
         _begin(out, key, force=force)
@@ -130,8 +133,8 @@ def encode(
             done += entry.examples
             _check_statistics(entries, codec, config, final=False)
         if done != count or source.fingerprint() != key["source"]["fingerprint"]:
-            raise DataError(f"The source {source_path} changed while it was encoded; pass --force to start again.")
-        places = {"space": space.name, "source": str(source_path.resolve())}
+            raise DataError(f"The source {source.path} changed while it was encoded; pass --force to start again.")
+        places = {"space": space.name, "source": str(source.path.resolve())}
         places |= {f"text.{name}": absolute_reference(reference) for name, reference in text.items()}
         places |= {} if vae is None else {"vae": str(vae.resolve())}
         manifest = Manifest(key, tuple(entries), nulls, places)

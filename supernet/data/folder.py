@@ -25,6 +25,7 @@ from supernet.data.source import first_double
 from supernet.data.source import inner_path
 from supernet.data.source import json_columns
 from supernet.data.source import one_line
+from supernet.data.splits import SplitRule
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 FILE_NAME = "file_name"
@@ -44,6 +45,8 @@ class FolderSource:
     """Pictures below a folder in the order of their paths. Names and metadata are held in memory, pictures are not."""
 
     kind = "folder"
+    default_split = SplitRule()
+    licence_column: str | None = None
 
     def __init__(self, path: Path, files: Sequence[str], *, caption_column: str) -> None:
         self.path = path

@@ -15,6 +15,7 @@ from supernet.data.source import Rejection
 from supernet.data.source import file_fingerprint
 from supernet.data.source import first_double
 from supernet.data.source import one_line
+from supernet.data.splits import SplitRule
 
 PICTURE_COLUMN = "image"
 ROWS_AT_A_TIME = 32
@@ -24,6 +25,8 @@ class ParquetSource:
     """Rows of Parquet files: `image` is binary or a struct with `bytes`; a few rows at a time are in memory."""
 
     kind = "parquet"
+    default_split = SplitRule()
+    licence_column: str | None = None
 
     def __init__(self, path: Path, files: tuple[Path, ...], *, caption_column: str) -> None:
         self.path = path

@@ -17,6 +17,7 @@ from typing import Any
 from typing import Protocol
 
 from subdit.core.errors import DataError
+from supernet.data.splits import SplitRule
 
 DEFAULT_CAPTION_COLUMN = "text"
 """What Hugging Face's imagefolder calls the caption."""
@@ -59,10 +60,19 @@ class Example:
 
 
 class Source(Protocol):
-    """Captioned pictures in an order that is the same each time."""
+    """Captioned pictures in an order that is the same each time.
+
+    Attributes:
+        kind: of source.
+        path: where it lies.
+        default_split: how its pictures are divided where nobody says it.
+        licence_column: the column that says the licence of each picture, where the source has one of its own.
+    """
 
     kind: str
     path: Path
+    default_split: SplitRule
+    licence_column: str | None
 
     def count(self) -> int:
         """Number of examples, those that cannot be used included."""

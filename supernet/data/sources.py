@@ -1,4 +1,4 @@
-"""Which source of captioned pictures a path is."""
+"""Which source of captioned pictures a path or a name is."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ from supernet.data.source import visible_files
 PACKED_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
+EMOJI = "emoji"
+"""Name of the source that comes from packages; a file or folder that is called so goes before."""
+
+
 def open_source(path: Path, *, caption_column: str = DEFAULT_CAPTION_COLUMN) -> Source:
-    """The source at a path: a folder of pictures, WebDataset shards (.tar), or Parquet files.
+    """The source at a path: a folder of pictures, WebDataset shards (.tar), or Parquet files; or the source `EMOJI`.
 
     Raises:
         DataError: there is nothing at the path, nothing of these kinds, or a folder with files of several kinds.
         MissingExtraError: pyarrow is not installed, and the files are Parquet.
     """
     if not path.exists():
+        if str(path) == EMOJI:
+            from supernet.data.emoji.source import EmojiSource
+
+            return EmojiSource()
         raise DataError(f"There are no pictures at {path}; name a folder, a .tar file or a .parquet file.")
     # Sorted, and named by their place below the path, so that order and ids do not depend on where the data lies.
     names = visible_files(path) if path.is_dir() else [path.name]

@@ -18,6 +18,7 @@ from supernet.data.source import file_fingerprint
 from supernet.data.source import inner_path
 from supernet.data.source import json_columns
 from supernet.data.source import one_line
+from supernet.data.splits import SplitRule
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".text")
 
@@ -26,6 +27,8 @@ class WebDatasetSource:
     """Examples of tar files, in the order in which they lie; one header at a time is in memory."""
 
     kind = "webdataset"
+    default_split = SplitRule()
+    licence_column: str | None = None
 
     def __init__(self, path: Path, files: tuple[Path, ...], *, caption_column: str) -> None:
         self.path = path

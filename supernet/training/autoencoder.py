@@ -37,6 +37,7 @@ from supernet.data.preparation import SplitPixels
 from supernet.data.preparation import write_split_pixels
 from supernet.data.seen_pictures import SEEN_PICTURES
 from supernet.data.source import DEFAULT_CAPTION_COLUMN
+from supernet.data.source import Source
 from supernet.data.source import require_outside
 from supernet.data.sources import open_source
 from supernet.data.splits import SplitRule
@@ -115,7 +116,7 @@ class AutoencoderConfig:
 
 
 def train_autoencoder(
-    source_path: Path,
+    source: Path | Source,
     out: Path,
     *,
     space: SearchSpace,
@@ -132,8 +133,9 @@ def train_autoencoder(
         RunError: another process trains into the folder.
         CheckpointError: the resume state is damaged.
     """
-    config = AutoencoderConfig() if config is None else config
-    source = open_source(source_path, caption_column=config.caption_column)
+    if isinstance(source, Path):
+        source = open_source(source, caption_column=(config or AutoencoderConfig()).caption_column)
+    config = AutoencoderConfig(split=source.default_split) if config is None else config
     require_outside(out, source)
     rule = PictureRule(
         size=space.latent_size * config.factor,

@@ -15,6 +15,7 @@ from profilers.browser import find_ort_web
 from profilers.browser import install_ort_web
 from profilers.browser.ort_web import cache_folder
 from profilers.browser.ort_web import pinned_ort_web
+from subdit.core.errors import DownloadError
 from subdit.core.errors import MissingExtraError
 from subdit.core.errors import ProfileError
 
@@ -76,7 +77,7 @@ with tarfile.open(folder / "package.tgz", "w:gz") as archive:
     archive.add(folder / "ort.wasm.min.mjs", "package/dist/ort.wasm.min.mjs")
 """
     npm_that(body, tmp_path / "bin", monkeypatch)
-    with pytest.raises(ProfileError, match="npm gave another onnxruntime-web 1.30.0 than the known one"):
+    with pytest.raises(DownloadError, match="npm gave another onnxruntime-web 1.30.0 than the known one"):
         install_ort_web()
     assert not cache_folder().exists()
     assert list(cache_folder().parent.iterdir()) == []
@@ -84,7 +85,7 @@ with tarfile.open(folder / "package.tgz", "w:gz") as archive:
 
 def test_npm_that_fails_or_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     npm_that("sys.exit('npm error network')", tmp_path / "bin", monkeypatch)
-    with pytest.raises(ProfileError, match="npm cannot fetch onnxruntime-web@1.30.0 .npm error network."):
+    with pytest.raises(DownloadError, match="npm cannot fetch onnxruntime-web@1.30.0 .npm error network."):
         install_ort_web()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingExtraError, match="apt install npm"):

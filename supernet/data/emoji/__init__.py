@@ -1,0 +1,1 @@
+"""Emoji of five free designs as a source of captioned pictures."""

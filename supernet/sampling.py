@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -58,6 +59,7 @@ def sample(
     *,
     steps: int | None = None,
     shift: float | None = None,
+    guidance_scale: float = 1.0,
     seed: int = 0,
     text: Mapping[str, str] | None = None,
     vae: Path | None = None,
@@ -75,6 +77,7 @@ def sample(
         prompts: what to draw.
         steps: Euler steps; by default those of the card beside the file, or of scheduler_config.json in the folder.
         shift: time shift; the default is found there, too.
+        guidance_scale: of classifier-free guidance, which runs the model twice a step; 1 is without.
         seed: seed of the noise.
         text: path of each text encoder, by text input; by default the path when the data was encoded.
         vae: path of the autoencoder; by default the path when the data was encoded.
@@ -83,14 +86,16 @@ def sample(
             them itself.
 
     Raises:
-        SampleError: no such model, a damaged one, one without card, a prompt that the text encoder cannot read, or less
-            than one step.
+        SampleError: no such model, a damaged one, one without card, a prompt that the text encoder cannot read, less
+            than one step, or a guidance scale that is not positive.
         DataError: a text encoder or the autoencoder is missing, or is not the one of training.
         CheckpointError: the checkpoint, its recipe or the record of its data is damaged.
         MissingExtraError: no runtime for the file is installed.
     """
     if steps is not None and steps < 1:
         raise SampleError(f"A sample cannot be drawn in {steps} steps; take at least 1.")
+    if not 0 < guidance_scale < math.inf:
+        raise SampleError(f"A sample cannot be drawn with guidance scale {guidance_scale:g}; it must be positive.")
     if not model.exists():
         raise SampleError(f"There is no model at {model}; name an exported file or a checkpoint folder.")
     if (model / "manifest.json").is_file():
@@ -99,12 +104,29 @@ def sample(
     made = (open_model_file if model.is_file() else _checkpoint)(model)
     space = get_space(made.spec.space)
     data = (made.data or digits_record(space)).moved(text=text, vae=vae)
-    embeddings = open_prompt_encoders(data.key["text"], data.places, data.null).embed(prompts)
+    encoders = open_prompt_encoders(data.key["text"], data.places, data.null)
+    embeddings = encoders.embed(prompts)
+    velocity = made.velocity
+    if guidance_scale != 1:
+        velocity = guided(velocity, encoders.embed([""]), guidance_scale)
     recipe = SamplingRecipe(steps or made.recipe.steps, made.recipe.shift if shift is None else shift)
     if made.note and (steps is None or shift is None):
         say(f"{made.note} --steps and --shift override this.")
     say(f"Sampling in {recipe}.")
-    return draw_pictures(made.velocity, embeddings, data, space, recipe=recipe, seed=seed, progress=progress)
+    return draw_pictures(velocity, embeddings, data, space, recipe=recipe, seed=seed, progress=progress)
+
+
+def guided(velocity: Callable[..., Array], null: Sequence[Array], guidance_scale: float) -> Callable[..., Array]:
+    """A velocity with classifier-free guidance (Ho and Salimans, arXiv 2207.12598).
+
+    `null` has the empty prompt's embeddings (1, tokens, width) for each text input; see `draw_pictures` for the rest.
+    """
+
+    def both(x_t: Array, timestep: Array, *text: Array) -> Array:
+        unconditional = velocity(x_t, timestep, *null)
+        return unconditional + np.float32(guidance_scale) * (velocity(x_t, timestep, *text) - unconditional)
+
+    return both
 
 
 def draw_pictures(

@@ -16,6 +16,15 @@ from subdit.cli._progress import progress_bar
 @click.option("--prompt", "prompts", multiple=True, required=True, help="What to draw; give it once per image.")
 @click.option("--steps", type=click.IntRange(min=1), help="Euler steps; default: what the model was made for.")
 @click.option("--shift", type=FiniteRange(min=0, min_open=True), help="Time shift; default: the model's.")
+@click.option(
+    "--guidance-scale",
+    "--guidance",
+    "guidance_scale",
+    type=FiniteRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Of classifier-free guidance; 1: without, else a step runs the model twice.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--text", "texts", multiple=True, help="NAME=PATH: where a text encoder lies now; repeat.")
 @click.option("--vae", type=click.Path(path_type=Path), help="Where the autoencoder of the latents lies now.")
@@ -26,6 +35,7 @@ def command(
     prompts: tuple[str, ...],
     steps: int | None,
     shift: float | None,
+    guidance_scale: float,
     seed: int,
     texts: tuple[str, ...],
     vae: Path | None,
@@ -40,7 +50,7 @@ def command(
     Examples:
         subdit sample runs/demo/picks/HASH/exports/dit.onnx --prompt "a handwritten seven"
         subdit sample runs/demo/picks/HASH/exports/dit-fp16.tflite --prompt "a handwritten three"
-        subdit sample runs/demo --prompt "a handwritten two" --steps 28
+        subdit sample runs/demo --prompt "a handwritten two" --steps 28 --guidance-scale 1.5
         subdit sample runs/mine --prompt "a red bicycle" --text clip=models/clip --vae vaes/mine
     """
     from subdit.core.errors import RunError
@@ -55,6 +65,7 @@ def command(
             prompts,
             steps=steps,
             shift=shift,
+            guidance_scale=guidance_scale,
             seed=seed,
             text=named_values(texts, "--text"),
             vae=vae,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -347,6 +349,24 @@ def test_samples_depend_on_prompt_and_seed_and_not_on_their_neighbours(models: d
     done: list[float] = []
     sample(models["onnx"], PROMPTS, steps=1, progress=lambda at, total, note: done.append(at / total))
     assert done == [0.5, 1.0]
+
+
+def test_guidance_leads_away_from_the_empty_prompt(models: dict[str, Path]) -> None:
+    """In one step a sample is noise less the velocity, so that samples are related as velocities are."""
+    options: dict[str, Any] = {"steps": 1, "seed": 1}
+    plain, empty = (sample(models["student"], [prompt], **options) for prompt in (PROMPTS[0], ""))
+    assert np.abs(plain - empty).max() > 0.01
+    for scale in (0.5, 1.0, 2.5):
+        drawn = sample(models["student"], PROMPTS[:1], guidance_scale=scale, **options)
+        np.testing.assert_allclose(drawn, empty + scale * (plain - empty), atol=1e-4)
+        exported = sample(models["onnx"], PROMPTS[:1], guidance_scale=scale, **options)
+        np.testing.assert_allclose(exported, drawn, atol=5e-3)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
+def test_a_guidance_scale_that_cannot_be_is_refused(models: dict[str, Path], scale: float) -> None:
+    with pytest.raises(SampleError, match="guidance scale"):
+        sample(models["student"], PROMPTS, guidance_scale=scale)
 
 
 def test_what_cannot_be_sampled_is_refused(models: dict[str, Path], tmp_path: Path) -> None:

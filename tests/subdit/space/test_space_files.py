@@ -40,9 +40,11 @@ from subdit.space import start_run
 from tests.subdit.space.any_space import spaces
 
 DIGITS = get_space("digits")
-FAMILIES = (*space_names()[:6], "mobile-1k-3-4-5")
+FAMILIES = (*space_names()[:8], "mobile-1k-3-4-5")
 HASHES = {
     "digits": "d6f71b394b",
+    "emoji-32": "9fcbfd2cbc",
+    "emoji-64": "59993cbdf4",
     "mid-256": "fc4b190d9a",
     "mobile-1k": "1f3bd9ca86",
     "mobile-1k-6-20-8": "dc91637d27",

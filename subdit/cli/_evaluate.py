@@ -47,8 +47,8 @@ _HEADINGS = {
 )
 @click.option(
     "--features",
-    help="What images are compared by: pixels, latents, convolutional or a plug-in; default: the numbers of small "
-    "images as the DiT draws them, else convolutional.",
+    help="What images are compared by: pixels, latents, convolutional, efficientnet (extra emoji) or a plug-in; "
+    "default: the numbers of small images as the DiT draws them, else convolutional.",
 )
 @click.option("--data", help="A data set whose judge split is compared with; default: what the run was trained on.")
 @click.option("--vae", type=click.Path(path_type=Path), help="Where the autoencoder of the latents lies now.")

@@ -1,7 +1,7 @@
 """Feature spaces, in which images are compared.
 
 Plug-ins are entry points of the group `subdit.feature_spaces`: functions that take the train split and return a
-`FeatureSpace`. Most ignore the split. `pixels`, `latents` and `convolutional` are among them.
+`FeatureSpace`. Most ignore the split. `pixels`, `latents`, `convolutional` and `efficientnet` are among them.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,9 @@ from torch.library import Library
 from torch.library import fallthrough_kernel
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
+from subdit.space import SubDiTSpec
 from subdit.space import get_space
+from subdit.space import register_space
 from supernet import pipeline as pipeline_module
 from supernet.data.data_set import DataBatch
 from supernet.data.data_set import TextBatch
@@ -50,8 +53,11 @@ from tests.supernet.digit_data import digit_data
 from tests.supernet.digit_data import word_tensors
 
 DEVICE = "pretend"
-SPACE = get_space("digits")
-SPEC = SPACE.named["tiny"]
+DIGITS, NAME = get_space("digits"), "digits-of-few-blocks"
+# Fake tensors take as long for each operation as computing does, and more blocks of a kind have nothing else to leave.
+FULL = SubDiTSpec(NAME, DIGITS.widths[-1], (1, 2, 2), (4, 3, 4), (4, 4), (1, 1), 2)
+SPEC = replace(FULL, width=DIGITS.widths[0], depth=(1, 2, 1))
+SPACE = register_space(replace(DIGITS, name=NAME, depths=((1,), (2,), (1, 2)), named={"tiny": SPEC, "full": FULL}))
 
 
 class Zeros:
@@ -74,7 +80,7 @@ ROWS: Any = Zeros()
 
 def made(dtype: torch.dtype) -> ElasticDiT:
     with torch.device(DEVICE):
-        supernet = ElasticDiT(space="digits")
+        supernet = ElasticDiT(space=NAME)
     # `to` cannot exchange fake parameters.
     for module in supernet.modules():
         for name, parameter in module._parameters.items():
@@ -135,7 +141,7 @@ def sample(supernet: ElasticDiT) -> None:
 def judged(supernet: ElasticDiT) -> None:
     model = supernet.extract(SPEC).requires_grad_(False)
     text = condition_on(("a handwritten one",) * 3)
-    assert generate(model, "digits", text, steps=2, guidance_scale=1.5).shape == (3, 1, 8, 8)
+    assert generate(model, NAME, text, steps=2, guidance_scale=1.5).shape == (3, 1, 8, 8)
 
 
 def pipeline(supernet: ElasticDiT) -> None:

@@ -1,4 +1,4 @@
-"""What every test has in common: how many threads there are, and where Hypothesis takes its examples from."""
+"""What every test has in common: its threads, its place in the order, and where Hypothesis takes its examples from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 import secrets
 import sys
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,32 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     draw_as(item.nodeid)
+
+
+ROOT = Path(__file__).parents[1]
+
+FIRST = (
+    "tests/test_road.py",
+    "tests/stale",
+    "tests/supernet/test_sampling.py",
+    "tests/profilers/test_kit.py",
+    "tests/supernet/test_monitor.py",
+    "tests/supernet/test_training.py",
+)
+"""Files and folders whose tests share what takes long to make, the longest first."""
+
+
+def place(path: Path) -> int:
+    """Place of a file's tests among those that come first; the others share one after them, in their own order."""
+    parts = [path, *path.parents]
+    return next((at for at, first in enumerate(FIRST) if ROOT / first in parts), len(FIRST))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The first worker of pytest-xdist has the first half of the tests, and the other takes from the end of what is left
+    # of them. So one of them makes, once, what comes first; and small tests are left at the end, to be divided evenly.
+    items.sort(key=lambda item: place(item.path))
 
 
 EXAMPLES_SEED = "SUBDIT_EXAMPLES_SEED"

@@ -16,7 +16,10 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from click.testing import Result
 
+from subdit.cli import group
 from tests.waiting import DEADLINE_S
 
 SMALLEST = (
@@ -26,7 +29,8 @@ SMALLEST = (
 SEARCH = ("search", "{run}", "--device", "{run}/device.json", "--allow-noisy")
 
 
-def subdit(*arguments: str, timeout: float = DEADLINE_S, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def subdit(*arguments: str, timeout: float = DEADLINE_S) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
     root = str(Path(__file__).parents[1])
     return subprocess.run(
         [sys.executable, "-m", "subdit", *arguments],
@@ -34,9 +38,13 @@ def subdit(*arguments: str, timeout: float = DEADLINE_S, cwd: Path | None = None
         text=True,
         timeout=timeout,
         check=False,
-        cwd=cwd,
         env={**os.environ, "PYTHONPATH": root},
     )
+
+
+def subdit_here(*arguments: str) -> Result:
+    """The same in this process, which has imported everything already; raises what would have been a traceback."""
+    return CliRunner().invoke(group, arguments, catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +104,12 @@ def run_printed(text: str, cwd: Path) -> list[str]:
     """Run every command that is printed on a line of its own, in order; returns their verbs."""
     printed = re.findall(r"^\s*(subdit .*)$", text, flags=re.MULTILINE)
     cwd.mkdir()
-    for command in printed:
-        verb, *arguments = shlex.split(command)[1:]
-        done = subdit(verb, *arguments, *SHORTER.get(verb, ()), cwd=cwd)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        for command in printed:
+            verb, *arguments = shlex.split(command)[1:]
+            done = subdit_here(verb, *arguments, *SHORTER.get(verb, ()))
+            assert done.exit_code == 0, f"{command}\n{done.stderr}"
     return [shlex.split(command)[1] for command in printed]
 
 
@@ -107,8 +117,8 @@ def test_every_command_that_the_demo_and_its_report_print_runs(road: Path, tmp_p
     """On copies in a folder whose name needs quotes, since what one command makes is in another's way."""
     run, again = tmp_path / "a run", tmp_path / "again"
     shutil.copytree(road, run, ignore=shutil.ignore_patterns("kit"))
-    told = subdit(*SMALLEST, "--run", str(run))
-    assert told.returncode == 0, told.stderr
+    told = subdit_here(*SMALLEST, "--run", str(run))
+    assert told.exit_code == 0, told.stderr
     report = (run / "reports/default/report.md").read_text()
     page = html.unescape((run / "reports/default/report.html").read_text())
     written = set(re.findall(r"^\s*(subdit .*)$", report, flags=re.MULTILINE))
@@ -176,9 +186,19 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(
     road: Path, tmp_path: Path, arguments: tuple[str, ...], named: str
 ) -> None:
     before = sorted(path for path in road.rglob("*"))
-    done = subdit(*(part.format(run=road, tmp=tmp_path) for part in arguments))
+    done = subdit_here(*(part.format(run=road, tmp=tmp_path) for part in arguments))
     assert_refused(done, named)
     assert sorted(path for path in road.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [("spaces", "show", "mars"), ("search", "{run}", "--device", "{run}/device.json")]
+)
+def test_a_process_of_its_own_says_and_exits_alike(road: Path, arguments: tuple[str, ...]) -> None:
+    filled = [part.format(run=road) for part in arguments]
+    here, alone = subdit_here(*filled), subdit(*filled)
+    assert alone.returncode == here.exit_code == 2
+    assert (alone.stdout, alone.stderr) == (here.stdout, here.stderr)
 
 
 @pytest.mark.parametrize(
@@ -195,11 +215,11 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(
 )
 def test_damage_is_named(road: Path, tmp_path: Path, file: str, arguments: tuple[str, ...]) -> None:
     copy = damaged(road, tmp_path, file)
-    assert_refused(subdit(*(part.format(run=copy) for part in arguments)), "")
+    assert_refused(subdit_here(*(part.format(run=copy) for part in arguments)), "")
 
 
-def assert_refused(done: subprocess.CompletedProcess[str], named: str) -> None:
-    assert done.returncode == 2, done.stdout + done.stderr
+def assert_refused(done: Result, named: str) -> None:
+    assert done.exit_code == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1 and named in errors[0], done.stderr

@@ -13,6 +13,9 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from tests.conftest import FIRST
+from tests.conftest import place
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -33,6 +36,14 @@ def test_the_same_tests_are_collected_at_any_moment_and_in_any_place() -> None:
     # Collecting takes seconds, so this is another moment.
     other = collected(PYTHONHASHSEED="2", TZ="XXX+11", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert first == other
+    places = [place(ROOT / node.partition("::")[0]) for node in first]
+    assert places == sorted(places) and places[0] == 0 and places[-1] == len(FIRST)
+
+
+def test_what_is_to_come_first_is_there() -> None:
+    """A file that was renamed would lose its place, and two workers would make what its tests share."""
+    found = [sorted((ROOT / first).rglob("test_*.py")) or [ROOT / first] for first in FIRST]
+    assert all(path.is_file() and place(path) == at for at, paths in enumerate(found) for path in paths)
 
 
 def drawn() -> list[object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import secrets
@@ -77,6 +78,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The first worker of pytest-xdist has the first half of the tests, and the other takes from the end of what is left
     # of them. So one of them makes, once, what comes first; and small tests are left at the end, to be divided evenly.
     items.sort(key=lambda item: place(item.path))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    # Millions of objects of what was imported stay to the end. To look through them takes a good part of a second, and
+    # a measurement that lets go of sessions does so each time.
+    gc.collect()
+    gc.freeze()
 
 
 EXAMPLES_SEED = "SUBDIT_EXAMPLES_SEED"

@@ -40,7 +40,7 @@ def test_half_a_distillation_of_other_weights_starts_over(retrained: tuple[Run, 
     assert list((run.path / "stale" / before / "picks" / found.parent.name).glob("kdmd_state*"))
 
 
-@pytest.mark.parametrize("stop", [1, 3, 5, 7, 9])
+@pytest.mark.parametrize("stop", [7, *(pytest.param(stop, marks=pytest.mark.slow) for stop in (1, 3, 5, 9))])
 def test_a_distillation_of_new_weights_killed_anywhere_ends_the_same(
     retrained: tuple[Run, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
@@ -66,7 +66,9 @@ def test_a_distillation_of_new_weights_killed_anywhere_ends_the_same(
 
 
 # The teacher, what is distilled with its facts, the export with its card, and three figures are moved.
-@pytest.mark.parametrize("moves", range(8))
+@pytest.mark.parametrize(
+    "moves", [3, *(pytest.param(moves, marks=pytest.mark.slow) for moves in (0, 1, 2, 4, 5, 6, 7))]
+)
 def test_a_kill_while_things_are_set_aside_loses_and_mixes_nothing(
     retrained: tuple[Run, str, str], monkeypatch: pytest.MonkeyPatch, moves: int
 ) -> None:

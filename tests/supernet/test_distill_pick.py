@@ -85,7 +85,7 @@ def test_a_supernet_trained_anew_gets_a_teacher_of_its_own(searched: Run) -> Non
     assert (searched.teacher / "few_step_lora.safetensors").read_bytes() != old
 
 
-@pytest.mark.parametrize("stop", [1, 2])
+@pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_second_pick_half_distilled_from_an_older_supernet_begins_anew(
     searched: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:

@@ -99,7 +99,9 @@ def test_damaged_teacher_files_are_refused(tmp_path: Path, name: str) -> None:
         train_few_step_teacher(redrawn_supernet().full, DATA, tmp_path, config=config)
 
 
-@pytest.mark.parametrize("stops", [(1,), (2,), (5,), (1, 1, 3, 2)], ids=str)
+@pytest.mark.parametrize(
+    "stops", [*(pytest.param(stops, marks=pytest.mark.slow) for stops in ((1,), (2,), (5,))), (1, 1, 3, 2)], ids=str
+)
 def test_interrupted_few_step_teacher_equals_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: tuple[int, ...]
 ) -> None:

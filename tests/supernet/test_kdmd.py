@@ -259,7 +259,7 @@ def test_batches_lie_on_the_four_step_schedule() -> None:
 # Interrupted and resumed ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stops", [(1,), (4, 2)])
+@pytest.mark.parametrize("stops", [(1,), pytest.param((4, 2), marks=pytest.mark.slow)])
 def test_interrupted_kdmd_equals_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: tuple[int, ...]
 ) -> None:

@@ -154,7 +154,7 @@ def test_a_prompt_that_cannot_be_read_is_refused_before_anything_is_trained(plai
 # Interruptions --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stops", [(1, 2, 5), (4, 6)])
+@pytest.mark.parametrize("stops", [pytest.param((1, 2, 5), marks=pytest.mark.slow), (4, 6)])
 def test_an_interrupted_training_leaves_the_same(watched: Path, tmp_path: Path, stops: tuple[int, ...]) -> None:
     """Killed after a validation whose state is not saved, as well: its line and its checkpoint are made again."""
     for stop in stops:

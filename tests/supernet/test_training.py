@@ -108,7 +108,7 @@ def test_what_training_leaves(trained: Path) -> None:
     assert not list(trained.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("stops", [(STEPS,), (1, 2, 4)])
+@pytest.mark.parametrize("stops", [pytest.param((STEPS,), marks=pytest.mark.slow), (1, 2, 4)])
 def test_interrupted_training_ends_with_the_same_weights(trained: Path, tmp_path: Path, stops: tuple[int, ...]) -> None:
     run = tmp_path / "run"
     for stop in stops:
@@ -203,7 +203,9 @@ def test_a_cut_training_cools_down_and_says_so(tmp_path: Path, monkeypatch: pyte
     assert "worse than README's" in sentence and sentence.endswith("with --no-ceiling takes 40 seconds here.")
 
 
-@pytest.mark.parametrize("stop", [7, 18, 19])
+@pytest.mark.parametrize(
+    "stop", [pytest.param(7, marks=pytest.mark.slow), 18, pytest.param(19, marks=pytest.mark.slow)]
+)
 def test_a_cut_training_that_was_killed_ends_as_an_uninterrupted_one(
     cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:

@@ -221,7 +221,7 @@ def test_other_conditions_are_other_evaluations(run: Run) -> None:
     assert len(list(run.evaluation.glob(f"{TINY.hash}-*.json"))) == 7
 
 
-@pytest.mark.parametrize("survived", range(4))
+@pytest.mark.parametrize("survived", [*(pytest.param(survived, marks=pytest.mark.slow) for survived in (0, 1, 3)), 2])
 def test_killed_it_goes_on_and_gives_the_same(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:

@@ -19,21 +19,10 @@ CEILING_S = 945.0
 CEILING_SHARES = {SUPERNET: 495 / 945, TEACHER: 120 / 945, STUDENT: 330 / 945}
 """How the ceiling is divided; fixed, so that the first training does not eat what is the last one's."""
 
-EXPORT_STEPS = 250
-"""The exports of kit and picks and the samples take roughly as long as so many steps of the supernet: chosen so that
-what is said of `--quick` comes to the minute and a half that it takes on two free cores."""
-
-TRIAL_STEPS = 0.55
-"""A trial of the search, 160 forward passes of a sub-DiT and the proposal, takes about as long as so many."""
-
-JUDGE_STEPS = 3.4
-"""Judging a sample of each class in all ways takes about as long as so many: 1,090 forward passes of the full network
-against 320 of a step."""
-
 
 @dataclass(frozen=True)
 class DemoBudget:
-    """How much work each step is, and how many samples are judged; the whole takes under 15 minutes on 2 cores.
+    """How much work each step is, and how many samples are judged; digits take under 15 minutes on 2 cores.
 
     Attributes:
         train_steps, teacher_steps, kdmd_steps: of training.
@@ -42,7 +31,7 @@ class DemoBudget:
         profile_s: of measuring, once the kit is exported; up to three times that on a noisy machine.
         trials: sub-DiTs that the search evaluates.
         measure_s: of measuring the three picks.
-        per_class: samples of each of the ten classes that are judged.
+        per_class: samples of each class that are judged, ten times as many where there are several kinds of classes.
         seeds: sample sets that are judged.
         guidance_scale: of the teacher; None lets validation images choose, which takes some 15 seconds.
     """
@@ -79,8 +68,11 @@ def ceiling_of(name: str, ceiling_s: float | None) -> float | None:
     return None if ceiling_s is None else ceiling_s * CEILING_SHARES[name]
 
 
-def duration_lines(budget: DemoBudget, ceiling_s: float | None, times: StepTimes) -> list[str]:
-    """How long the demo takes from its beginning, by what a step of each training takes."""
+def duration_lines(budget: DemoBudget, ceiling_s: float | None, times: StepTimes, *, rest_steps: float) -> list[str]:
+    """How long the demo takes from its beginning, by what a step of each training takes.
+
+    Exports, samples and judging have no budget: they are told by the number of steps of the supernet that take as long.
+    """
     drawing_s = budget.trajectories * times.trajectory_s
     wanted = {
         SUPERNET: (budget.train_steps, times.supernet_s),
@@ -95,9 +87,7 @@ def duration_lines(budget: DemoBudget, ceiling_s: float | None, times: StepTimes
         cut = f" of {duration(steps * step_s)}, cut by the ceiling" if takes_s < steps * step_s else ""
         parts.append(f"{name} {steps:,} steps, {duration(before_s + takes_s)}{cut}")
         total_s, whole_s = total_s + before_s + takes_s, whole_s + before_s + steps * step_s
-    # Exports, samples and judging have no budget: they are told by the steps of the supernet that take as long.
-    rest_s = budget.profile_s + budget.measure_s
-    rest_s += times.supernet_s * (EXPORT_STEPS + TRIAL_STEPS * budget.trials + JUDGE_STEPS * budget.per_class)
+    rest_s = budget.profile_s + budget.measure_s + times.supernet_s * rest_steps
     lines = [f"This will take about {duration(total_s + rest_s)} from the beginning: {'; '.join(parts)};"]
     lines.append(f"measuring, searching, exporting and judging about {duration(rest_s)}, more on a noisy machine.")
     if whole_s > total_s:

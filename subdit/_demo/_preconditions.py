@@ -35,6 +35,7 @@ def require_same_demo(demo: Demo) -> None:
         raise SearchError(f"The demo has one device, so write the limit {others[0]!r} without its @.")
     run, steps = demo.run, read_manifest(demo.run)["steps"]
     wanted = {"budget": asdict(demo.budget), "seed": demo.seed, "constraints": dict(demo.constraints)}
+    wanted |= {"data": demo.data.name}
     if "demo" not in steps:
         if steps or run.supernet.exists():
             raise RunError(f"The run {run.path} was not begun by 'subdit demo'; name another folder with --run.")
@@ -51,10 +52,11 @@ def require_same_demo(demo: Demo) -> None:
 
 
 def _with_constraints(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a demo; earlier versions noted `max_latency_ms` in place of the constraints."""
+    """The options of a demo; earlier versions had digits alone, and `max_latency_ms` in place of the constraints."""
     limit_ms = stored.get("max_latency_ms")
     constraints = stored.get("constraints", {} if limit_ms is None else {"latency_ms": limit_ms})
-    return {key: value for key, value in stored.items() if key != "max_latency_ms"} | {"constraints": constraints}
+    known = {key: value for key, value in stored.items() if key != "max_latency_ms"}
+    return {"data": "digits"} | known | {"constraints": constraints}
 
 
 def training_records_of(run: Run) -> dict[str, TrainingRecord]:

@@ -9,7 +9,6 @@ from typing import Any
 from subdit._demo._budget import ceiling_of
 from subdit._demo._budget import duration_lines
 from subdit._demo._context import PICKS
-from subdit._demo._context import SPACE
 from subdit._demo._context import Demo
 from subdit.core.files import read_json
 from subdit.core.files import write_json
@@ -23,42 +22,32 @@ from subdit.core.training_record import SUPERNET
 from subdit.core.training_record import TEACHER
 
 
-def describe_data(demo: Demo) -> None:
-    from supernet.data.digits import SPLIT_SEED
-    from supernet.data.digits import digits
-
-    data = digits()
-    demo.say(
-        f"Data: {len(data.train)} scans of real handwritten digits to train on, {len(data.validation)} to choose by, "
-        f"{len(data.judge)} kept apart to judge by (split seed {SPLIT_SEED})"
-    )
-
-
-def tell_duration(demo: Demo) -> None:
+def tell_duration(demo: Demo, data: str) -> None:
     """Measure a few steps of each training, and say how long everything takes; nothing where all is trained."""
     if demo.has_done("distill"):
         return
     from subdit.space import get_space
-    from supernet.data.digits import DigitsDataSet
+    from supernet.data.data_sets import open_data_set
     from supernet.step_times import measure_step_times
 
-    times = measure_step_times(SPACE, DigitsDataSet(get_space(SPACE)))
-    for line in duration_lines(demo.budget, demo.ceiling_s, times):
+    space, rest_steps = demo.data.space, demo.data.rest_steps(demo.budget)
+    times = measure_step_times(space, open_data_set(data, space=get_space(space)))
+    for line in duration_lines(demo.budget, demo.ceiling_s, times, rest_steps=rest_steps):
         demo.say(f"  {line}")
 
 
-def train_supernet(demo: Demo) -> None:
+def train_supernet(demo: Demo, data: str) -> None:
     from subdit.space import get_space
     from supernet.training.config import TrainingConfig
     from supernet.training.train import train
 
-    size = get_space(SPACE).size
+    size = get_space(demo.data.space).size
     demo.say(f"Supernet: {size:,} sub-DiTs in one set of weights, full network plus one sub-network a step")
     if not demo.has_done("train"):
         with demo.bar("Training the supernet") as progress:
             ceiling_s = ceiling_of(SUPERNET, demo.ceiling_s)
             config = TrainingConfig(steps=demo.budget.train_steps, ceiling_s=ceiling_s, seed=demo.seed)
-            train(SPACE, demo.run.path, config=config, resume=True, progress=progress)
+            train(demo.data.space, demo.run.path, data=data, config=config, resume=True, progress=progress)
 
 
 def profile_file(run: Run) -> Path:
@@ -79,10 +68,10 @@ def profile_machine(demo: Demo) -> bool:
         folder = demo.run.path / "kit"
         if not is_kit(folder):
             with demo.bar("Exporting the kit") as progress:
-                kit(SPACE, folder, whole=demo.budget.whole, progress=progress)
+                kit(demo.data.space, folder, whole=demo.budget.whole, progress=progress)
         with demo.bar("Measuring the kit") as progress:
             profile(folder, out=target, budget_s=demo.budget.profile_s, progress=progress)
-    measured = load_profile(str(target), space=SPACE)
+    measured = load_profile(str(target), space=demo.data.space)
     if measured.noisy:
         demo.say("  This machine is too noisy to rank close sub-DiTs; the profile is marked.")
     return measured.noisy
@@ -153,20 +142,23 @@ def measure_picks(demo: Demo, exports: dict[str, Path]) -> None:
             write_json(_measured_file(path), facts)
 
 
-def draw_samples(demo: Demo, model: Path) -> Path:
-    """The picture of samples, drawn by an exported pick."""
-    from supernet.data.digits import digit_caption
+def draw_samples(demo: Demo, exports: dict[str, Path]) -> dict[str, Path]:
+    """The picture of samples of each exported pick, all of the same prompts and noise."""
     from supernet.pictures import save_contact_sheet
     from supernet.sampling import sample
 
-    demo.say("Samples: 100 digits through ONNX Runtime alone, 4 steps each")
-    target = model.parent.parent / "samples.png"
-    if not target.exists():
-        captions = [digit_caption(digit) for _ in range(10) for digit in range(10)]
-        with demo.bar("Drawing digits") as progress:
-            drawn = sample(model, captions, progress=progress)
-        save_contact_sheet(drawn, target, supernet=origin(model))
-    return target
+    prompts = demo.data.prompts(demo.run)
+    demo.say(f"Samples: {len(prompts)} {demo.data.name} of each pick by ONNX Runtime, the distilled one in 4 steps")
+    targets = {name: path.parent.parent / "samples.png" for name, path in exports.items()}
+    for name, path in exports.items():
+        if not targets[name].exists():
+            # Distillation has put guidance into the student.
+            is_distilled = (_pick_folder(demo.run, name) / "distilled").exists()
+            guidance_scale = 1.0 if is_distilled else demo.data.guidance_scale
+            with demo.bar(f"Drawing {demo.data.name} by the {name} pick") as progress:
+                drawn = sample(path, prompts, guidance_scale=guidance_scale, progress=progress)
+            save_contact_sheet(drawn, targets[name], supernet=origin(path))
+    return targets
 
 
 def judge_samples(demo: Demo) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
@@ -175,7 +167,9 @@ def judge_samples(demo: Demo) -> tuple[dict[str, dict[str, Any]], dict[str, Any]
     from supernet.evaluation.picks import judge_teacher
 
     per_class = demo.budget.per_class
-    demo.say(f"Judgement: Frechet distance of {10 * per_class} samples to the digits that nothing learned from")
+    demo.say(
+        f"Judgement: Frechet distance of {10 * per_class} samples to the {demo.data.name} that nothing learned from"
+    )
     how: dict[str, Any] = {"seeds": demo.budget.seeds, "per_class": per_class}
     qualities = {}
     for name in PICKS:

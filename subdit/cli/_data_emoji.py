@@ -9,9 +9,6 @@ import click
 from subdit.cli._data_text import echo_counts
 from subdit.cli._progress import progress_bar
 
-ENCODER = "minilm"
-"""The sentence encoder that comes as a package."""
-
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the data set.")
@@ -31,17 +28,11 @@ def emoji(out: Path, space: str, vae: Path | None, device: str, force: bool) -> 
         subdit data train-vae emoji --space emoji-64 --factor 4 --out vaes/emoji
         subdit data emoji --space emoji-64 --vae vaes/emoji --out data/emoji-64
     """
-    from subdit.space import get_space
-    from supernet.data.emoji.source import EmojiSource
-    from supernet.data.encoding import encode
-    from supernet.data.encoding_config import EncodingConfig
+    from supernet.data.emoji.encoding import encode_emoji
     from supernet.data.manifest import REJECTED
     from supernet.data.summary import counts
 
-    source, found = EmojiSource(), get_space(space)
-    config = EncodingConfig(split=source.default_split, licence_column=source.licence_column, device=device)
-    text = {text_input.name: ENCODER for text_input in found.text_inputs}
     with progress_bar("Encoding") as progress:
-        manifest = encode(source, out, space=found, text=text, vae=vae, config=config, force=force, progress=progress)
+        manifest = encode_emoji(out, space=space, vae=vae, device=device, force=force, progress=progress)
     echo_counts(counts(manifest), str(out / REJECTED))
     click.echo(out)

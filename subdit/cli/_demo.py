@@ -1,4 +1,4 @@
-"""`subdit demo`: the whole road on real handwriting."""
+"""`subdit demo`: the whole road on real pictures."""
 
 from __future__ import annotations
 
@@ -27,13 +27,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--run", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Run folder."
+    "--data",
+    type=click.Choice(["digits", "emoji"]),
+    default="digits",
+    show_default=True,
+    help="Handwritten digits, or emoji in colour, which take some hours; see `make setup-emoji`.",
 )
+@click.option("--run", type=click.Path(path_type=Path), help="Run folder; by default runs/demo, of emoji runs/emoji.")
 @click.option("--quick", is_flag=True, help="The smallest budgets; the numbers mean nothing then.")
 @click.option("--train-steps", type=click.IntRange(min=1), help="Steps of supernet training.")
 @click.option("--teacher-steps", type=click.IntRange(min=1), help="Steps of the few-step teacher.")
 @click.option("--kdmd-steps", type=click.IntRange(min=1), help="Iterations of K-DMD.")
-@ceiling_options(ceiling_s=945.0, of="the steps of supernet, teacher and K-DMD together")
+@ceiling_options(of="the steps of supernet, teacher and K-DMD together", default="945 for digits, two hours for emoji")
 @replaced_option("--train-s", instead="--train-steps, and --ceiling-s for a limit in seconds")
 @replaced_option("--teacher-s", instead="--teacher-steps, and --ceiling-s for a limit in seconds")
 @replaced_option("--kdmd-s", instead="--kdmd-steps, and --ceiling-s for a limit in seconds")
@@ -46,15 +51,16 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
-    run: Path,
+    data: str,
+    run: Path | None,
     quick: bool,
-    ceiling_s: float,
+    ceiling_s: float | None,
     no_ceiling: bool,
     seed: int,
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Train, measure this machine, search, distil, export, verify, report: the whole road on real handwritten digits.
+    """Train, measure this machine, search, distil, export, verify, report: the whole road on real pictures.
 
     Says beforehand how long it will take. Killed at any point and started again, it goes on where it was.
 
@@ -63,20 +69,22 @@ def command(
         subdit demo
         subdit demo --quick --run runs/quick
         subdit demo --train-steps 2500 --no-ceiling --run runs/longer
+        subdit demo --data emoji
     """
+    from subdit._demo import DATA_SETS
     from subdit._demo import QUICK
-    from subdit._demo import DemoBudget
     from subdit._demo import demo
 
     limits = constraints(given)
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    budget = replace(QUICK if quick else DemoBudget(), **chosen)
+    budget = replace(QUICK if quick else DATA_SETS[data].budget, **chosen)
     step = iter(range(1, 100))
     result = demo(
         run,
+        data=data,
         budget=budget,
         seed=seed,
-        ceiling_s=ceiling(ceiling_s, no_ceiling),
+        ceiling_s=ceiling(ceiling_s or DATA_SETS[data].ceiling_s, no_ceiling),
         constraints=limits,
         say=lambda text: click.secho(text if text.startswith(" ") else f"{next(step)}. {text}", bold=True, err=as_json),
         bar=progress_bar,
@@ -122,7 +130,8 @@ def command(
         f"{balanced['plain_4_steps']['fd_mean']:.3f} at 4 without it."
     )
     samples = balanced["28_steps"]["samples"]
-    click.echo(f"FD: Frechet distance over pixels, {samples} samples against the judge half; lower is better.")
+    features = balanced["28_steps"]["feature_space"]
+    click.echo(f"FD: Frechet distance over {features}, {samples} samples against the judge half; lower is better.")
     if result.noisy:
         click.echo("The latencies were measured on a noisy machine; see the report.")
     if result.cut:
@@ -130,7 +139,7 @@ def command(
     click.echo("\nWhere everything lies:")
     for name, pick in result.picks.items():
         click.echo(f"  {name:<10}{pick['folder']}")
-    click.echo(f"  digits    {result.samples}\n  report    {result.report}")
+    click.echo(f"  {result.data:<10}{result.samples}\n  report    {result.report}")
     click.echo("\nTo go on:")
     for line in _further_commands(result):
         click.echo(f"  {line}")
@@ -138,7 +147,7 @@ def command(
 
 def _further_commands(result: DemoResult) -> list[str]:
     """Commands that can be run as they are, on what the demo left."""
-    from subdit._demo import SPACE
+    from subdit._demo import DATA_SETS
     from subdit.space import get_space
 
     picks = result.picks
@@ -148,7 +157,7 @@ def _further_commands(result: DemoResult) -> list[str]:
     noisy = " --allow-noisy" if result.noisy else ""
     plain = [name for name, pick in picks.items() if "4_steps" not in pick["quality"]]
     return [
-        f"subdit sample {model} --prompt {shlex.quote(get_space(SPACE).example_prompt)}",
+        f"subdit sample {model} --prompt {shlex.quote(get_space(DATA_SETS[result.data].space).example_prompt)}",
         f"subdit search {run} --device {device} --name tight --limit latency_ms={limit_ms}{noisy}",
         *(f"subdit distill {run} --pick {name}" for name in plain[:1]),
     ]

@@ -23,8 +23,11 @@ def replaced_option(name: str, *, instead: str) -> Callable[[_Command], _Command
     return click.option(name, hidden=True, expose_value=False, callback=refuse)
 
 
-def ceiling_options(*, of: str, ceiling_s: float | None = None) -> Callable[[_Command], _Command]:
-    """`--ceiling-s` and `--no-ceiling`; what they say is read by `ceiling`."""
+def ceiling_options(*, of: str, ceiling_s: float | None = None, default: str = "") -> Callable[[_Command], _Command]:
+    """`--ceiling-s` and `--no-ceiling`; what they say is read by `ceiling`.
+
+    `default` says in words what the default is where it is no one number.
+    """
 
     def decorate(command: _Command) -> _Command:
         command = click.option(
@@ -36,7 +39,8 @@ def ceiling_options(*, of: str, ceiling_s: float | None = None) -> Callable[[_Co
             default=ceiling_s,
             show_default=ceiling_s is not None,
             help=f"Seconds that {of} may take; where the steps do not fit, training is cut short and cooled down."
-            + (" Without it all steps are made." if ceiling_s is None else ""),
+            + ("" if ceiling_s is not None or default else " Without it all steps are made.")
+            + (f" By default {default}." if default else ""),
         )(command)
 
     return decorate

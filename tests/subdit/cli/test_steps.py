@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from subdit._demo import CEILING_S
+from subdit._demo import DATA_SETS
 from subdit._demo import QUICK
 from subdit._demo import DemoBudget
 from subdit._demo import demo
@@ -19,9 +20,9 @@ from subdit._demo._budget import duration_lines
 from subdit._demo._context import Demo
 from subdit._demo._preconditions import require_same_demo
 from subdit.cli import group
-from subdit.cli._demo import command as demo_command
 from subdit.cli._distill import command as distill_command
 from subdit.cli._train import command as train_command
+from subdit.core.errors import DataError
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from subdit.core.progress import no_progress
@@ -71,7 +72,7 @@ def test_defaults_are_the_same_wherever_they_stand() -> None:
     assert default(distill_command, "teacher_steps") == budget.teacher_steps == few_step.steps
     assert default(distill_command, "steps") == budget.kdmd_steps == kdmd.steps
     assert budget.trajectories == few_step.trajectories
-    assert default(demo_command, "ceiling_s") == CEILING_S
+    assert DATA_SETS["digits"].ceiling_s == CEILING_S and DATA_SETS["digits"].budget == budget
     shares = [ceiling_of(training, CEILING_S) for training in (SUPERNET, TEACHER, STUDENT)]
     assert shares == pytest.approx([495, 120, 330])
     assert default(train_command, "ceiling_s") is training.ceiling_s is None, "no training is cut unasked"
@@ -102,7 +103,8 @@ def test_a_limit_that_no_search_takes_is_refused_before_anything_is_trained(tmp_
 
 def test_a_demo_of_an_earlier_version_has_the_same_limits(tmp_path: Path) -> None:
     def options(constraints: dict[str, float]) -> Demo:
-        return Demo(Run(run), QUICK, 0, None, constraints, lambda text: None, lambda title: nullcontext(no_progress))
+        say = ((lambda text: None), (lambda title: nullcontext(no_progress)))
+        return Demo(Run(run), DATA_SETS["digits"], QUICK, 0, None, constraints, *say)
 
     run = begun(tmp_path / "run", asdict(QUICK))
     require_same_demo(options({}))
@@ -110,6 +112,14 @@ def test_a_demo_of_an_earlier_version_has_the_same_limits(tmp_path: Path) -> Non
         require_same_demo(options({"latency_ms": 2.0}))
     record_step(Run(run), "demo", {"budget": asdict(QUICK), "seed": 0, "max_latency_ms": 2.0})
     require_same_demo(options({"latency_ms": 2.0}))
+
+
+def test_a_demo_on_other_pictures_is_another_demo(tmp_path: Path) -> None:
+    run = begun(tmp_path / "run", asdict(QUICK))
+    with pytest.raises(RunError, match="digits"):
+        demo(run, data="emoji", budget=QUICK)
+    with pytest.raises(DataError, match="no demo on 'cats'; choose one of digits, emoji"):
+        demo(run, data="cats")
 
 
 def test_a_demo_that_was_cut_does_not_go_on_without_a_ceiling(tmp_path: Path) -> None:
@@ -131,7 +141,8 @@ def test_a_demo_of_an_earlier_version_is_named_as_one(tmp_path: Path) -> None:
 def test_how_long_a_demo_takes_is_the_sum_of_its_parts() -> None:
     budget = DemoBudget(train_steps=1000, teacher_steps=300, kdmd_steps=2000, per_class=0)
     rest_s = 25 + 12 + (250 + 0.55 * 400) * 0.24
-    lines = duration_lines(budget, 945.0, StepTimes(0.24, 0.2, 0.12, 0.01))
+    rest_steps = DATA_SETS["digits"].rest_steps(budget)
+    lines = duration_lines(budget, 945.0, StepTimes(0.24, 0.2, 0.12, 0.01), rest_steps=rest_steps)
     assert lines == [
         f"This will take about {round((240 + 2048 * 0.01 + 60 + 240 + rest_s) / 60)} minutes from the beginning: "
         "supernet 1,000 steps, 4 minutes; few-step teacher 300 steps, 80 seconds; K-DMD 2,000 steps, 4 minutes;",
@@ -142,9 +153,10 @@ def test_how_long_a_demo_takes_is_the_sum_of_its_parts() -> None:
 def test_what_a_ceiling_will_cut_is_said_beforehand() -> None:
     budget = DemoBudget(train_steps=1000, teacher_steps=300, kdmd_steps=2000, per_class=0)
     times = StepTimes(1.2, 0.2, 0.12, 0.01)
-    first, _, last = duration_lines(budget, 945.0, times)
+    rest_steps = DATA_SETS["digits"].rest_steps(budget)
+    first, _, last = duration_lines(budget, 945.0, times, rest_steps=rest_steps)
     assert "supernet 1,000 steps, 8 minutes of 20 minutes, cut by the ceiling; few-step" in first
     rest_s = 25 + 12 + (250 + 0.55 * 400) * 1.2
     whole = round((1200 + 2048 * 0.01 + 60 + 240 + rest_s) / 60)
     assert last == f"With --no-ceiling, which makes all steps, about {whole} minutes."
-    assert len(duration_lines(budget, None, times)) == 2
+    assert len(duration_lines(budget, None, times, rest_steps=rest_steps)) == 2

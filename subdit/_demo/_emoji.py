@@ -33,7 +33,7 @@ class Emoji:
     guidance_scale = 2.5
 
     def prepare(self, demo: Demo) -> str:
-        from supernet.data.emoji.encoding import encode_emoji
+        from supernet.data.emoji_encoding import encode_emoji
         from supernet.data.manifest import MANIFEST
 
         folder = _folder(demo.run)

@@ -28,7 +28,7 @@ def emoji(out: Path, space: str, vae: Path | None, device: str, force: bool) -> 
         subdit data train-vae emoji --space emoji-64 --factor 4 --out vaes/emoji
         subdit data emoji --space emoji-64 --vae vaes/emoji --out data/emoji-64
     """
-    from supernet.data.emoji.encoding import encode_emoji
+    from supernet.data.emoji_encoding import encode_emoji
     from supernet.data.manifest import REJECTED
     from supernet.data.summary import counts
 

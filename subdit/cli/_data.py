@@ -291,7 +291,12 @@ def train_vae(
         trained = train_autoencoder(
             pictures, out, space=get_space(space), config=config, force=force, progress=progress
         )
-    click.echo(f"Validation pictures come back at {trained['validation_psnr_db']:.1f} dB.", err=True)
+    counts = trained["pictures"]
+    click.echo(
+        f"Trained on {counts['train']:,} pictures; {counts['validation']:,} others come back at "
+        f"{trained['validation_psnr_db']:.1f} dB.",
+        err=True,
+    )
     click.echo(out)
 
 

@@ -20,6 +20,13 @@ from subdit.cli._steps import replaced_option
 @click.option(
     "--teacher-steps", type=click.IntRange(min=1), default=320, show_default=True, help="Steps of the few-step teacher."
 )
+@click.option(
+    "--trajectories",
+    type=click.IntRange(min=1),
+    default=2048,
+    show_default=True,
+    help="Of 28 steps, which the few-step teacher learns from; drawing them takes longer than a small teacher's steps.",
+)
 @click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Iterations of K-DMD.")
 @click.option(
     "--teacher-ceiling-s",
@@ -39,6 +46,7 @@ def command(
     pick: str,
     search: str,
     teacher_steps: int,
+    trajectories: int,
     steps: int,
     teacher_ceiling_s: float | None,
     ceiling_s: float | None,
@@ -63,12 +71,14 @@ def command(
     from supernet.distillation.few_step_teacher import FewStepConfig
     from supernet.distillation.kdmd import KDMDConfig
 
+    teacher_ceiling_s = None if no_ceiling else teacher_ceiling_s
+    few_step = FewStepConfig(teacher_steps, teacher_ceiling_s, trajectories, seed=seed)
     with progress_bar(f"Distilling {pick}") as progress:
         path = distill(
             run,
             pick=pick,
             search=search,
-            few_step=FewStepConfig(steps=teacher_steps, ceiling_s=None if no_ceiling else teacher_ceiling_s, seed=seed),
+            few_step=few_step,
             kdmd=KDMDConfig(
                 steps=steps, ceiling_s=ceiling(ceiling_s, no_ceiling), guidance_scale=guidance_scale, seed=seed
             ),

@@ -162,7 +162,8 @@ def train_autoencoder(
         model.to(torch_device(config.device))
         _train(model, pictures, config, work, progress)
         found = _normalise(model, pictures)
-        record = facts | {"latents": found, "validation_psnr_db": _psnr_db(model, pictures)}
+        counts = {"train": len(pictures.train), "validation": len(pictures.validation)}
+        record = facts | {"pictures": counts, "latents": found, "validation_psnr_db": _psnr_db(model, pictures)}
         model.save_pretrained(str(work / SAVED))
         write_json(out / VAE_TRAINING, record)
         # The configuration says that all else is there.

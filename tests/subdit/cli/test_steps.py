@@ -71,7 +71,7 @@ def test_defaults_are_the_same_wherever_they_stand() -> None:
     assert default(train_command, "steps") == budget.train_steps == training.steps
     assert default(distill_command, "teacher_steps") == budget.teacher_steps == few_step.steps
     assert default(distill_command, "steps") == budget.kdmd_steps == kdmd.steps
-    assert budget.trajectories == few_step.trajectories
+    assert default(distill_command, "trajectories") == budget.trajectories == few_step.trajectories
     assert DATA_SETS["digits"].ceiling_s == CEILING_S and DATA_SETS["digits"].budget == budget
     shares = [ceiling_of(training, CEILING_S) for training in (SUPERNET, TEACHER, STUDENT)]
     assert shares == pytest.approx([495, 120, 330])

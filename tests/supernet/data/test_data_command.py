@@ -55,7 +55,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--factor", 2, "--width", 8, "--steps", 2, "--batch-size", 4]
     trained = run("train-vae", pictures, *COMMON, *options, "--out", folder / "vae")
     assert trained.exit_code == 0, trained.output
-    assert "dB" in trained.stderr
+    counts = json.loads((folder / "vae" / "subdit_vae.json").read_text(encoding="utf-8"))["pictures"]
+    assert sum(counts.values()) < 40 and counts["train"] > counts["validation"] > 0
+    assert f"Trained on {counts['train']} pictures; {counts['validation']} others come back at" in trained.stderr
     assert trained.stdout == f"{folder / 'vae'}\n"
     encoded = run("encode", pictures, *COMMON, *models(folder), "--out", folder / "data")
     assert encoded.exit_code == 0, encoded.output

@@ -8,6 +8,7 @@ import random
 import secrets
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,17 @@ def pytest_collection_finish() -> None:
     # a measurement that lets go of sessions does so each time.
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def spaces_of_this_module_alone() -> Iterator[None]:
+    """Forget the spaces that a module registers: logs of `digits` fit another space of the same components, too."""
+    from subdit.space import _spaces
+
+    before = dict(_spaces._met)
+    yield
+    _spaces._met.clear()
+    _spaces._met.update(before)
 
 
 EXAMPLES_SEED = "SUBDIT_EXAMPLES_SEED"

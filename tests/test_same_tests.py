@@ -110,3 +110,26 @@ def test_what_is_drawn_without_a_seed_depends_on_no_other_test(tmp_path: Path) -
         assert ran.returncode == 0, ran.stdout + ran.stderr
         found.append((tmp_path / "drawn").read_text())
     assert found[0] == found[1] and len(set(found[0].split())) == 2
+
+
+REGISTERING = """
+from dataclasses import replace
+from subdit.space import get_space
+from subdit.space import register_space
+from subdit.space import space_names
+
+def test_it():
+    assert "like-digits" not in space_names()
+    named = {point: replace(spec, space="like-digits") for point, spec in get_space("digits").named.items()}
+    register_space(replace(get_space("digits"), name="like-digits", named=named))
+"""
+
+
+def test_spaces_that_one_file_registers_are_not_met_in_the_next(tmp_path: Path) -> None:
+    for name in ("test_one.py", "test_other.py"):
+        (tmp_path / name).write_text(REGISTERING)
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.conftest", "--import-mode=importlib"]
+    ran = subprocess.run(
+        [sys.executable, *command, "--rootdir", str(tmp_path), str(tmp_path)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert ran.returncode == 0 and "2 passed" in ran.stdout, ran.stdout + ran.stderr

@@ -144,7 +144,8 @@ def kill_at_random_moments(run: Run, log: Path, *, trials: int, kills: int, seed
 
 
 @pytest.mark.parametrize(
-    ("trials", "kills", "seed"), [(36, 3, 0), (36, 3, 1), pytest.param(80, 20, 20, marks=pytest.mark.slow)]
+    ("trials", "kills", "seed"),
+    [(36, 3, 0), *(pytest.param(*more, marks=pytest.mark.slow) for more in ((36, 3, 1), (80, 20, 20)))],
 )
 def test_killed_at_random_moments_ends_as_if_never_interrupted(
     tmp_path: Path, trials: int, kills: int, seed: int

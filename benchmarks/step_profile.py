@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from supernet.data.shards import Record
 
 RESULTS = Path(__file__).parent / "results"
-SPACES = ("digits",)
+SPACES = ("digits", "emoji-32")
 PARTS = ("full network", "sub-network", "gradients, sums and losses", "clipping", "Muon", "AdamW", "average", "data")
 
 

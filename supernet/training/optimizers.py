@@ -41,8 +41,8 @@ def optimizers_of(
     rest = [parameter for parameter in parameters if id(parameter) not in inside]
     decay, rate = config.weight_decay, config.learning_rate
     device = parameters[0].device
-    # On a processor torch's default is a loop in Python. Fused, it reads a gradient in the order of its memory, whatever
-    # its strides are, and `torch.autograd.grad` gives those of convolutions in another order than the weights'.
+    # On a processor torch's default is a loop in Python. Its fused kernel reads a gradient in the order of its memory,
+    # whatever the strides, and `torch.autograd.grad` gives those of convolutions in another order than the weights'.
     foreach = True if device.type == "cpu" else None
     adamw = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=decay, foreach=foreach)
     shards = shard_count() if device.type == "cpu" else 1

@@ -192,7 +192,7 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("spaces", "show", "mars"), ("search", "{run}", "--device", "{run}/device.json")]
+    "arguments", [("devices", "show", "mars"), ("search", "{run}", "--device", "{run}/device.json")]
 )
 def test_a_process_of_its_own_says_and_exits_alike(road: Path, arguments: tuple[str, ...]) -> None:
     filled = [part.format(run=road) for part in arguments]

@@ -54,15 +54,14 @@ class StepLosses:
     sub_gradient_norm: float
 
 
-def balanced_scales(full_gradients: Sequence[Tensor], sub_gradients: Sequence[Tensor]) -> list[Tensor]:
-    """min(1, |g_full| / |g_sub|) of each slice that both own, in float32 at least.
+def balanced_scale(full_gradient: Tensor, sub_gradient: Tensor) -> Tensor:
+    """min(1, |g_full| / |g_sub|) on the slice that both own, in float32 at least.
 
     The paper asks for adaptive scaling without a formula. This one keeps a sub-network from outvoting the full network
     on any tensor they share, the failure that elastic training is known for.
     """
-    kind = torch.promote_types(full_gradients[0].dtype, torch.float32)
-    full, sub = (torch.stack(torch._foreach_norm(list(of), dtype=kind)) for of in (full_gradients, sub_gradients))
-    return list((full / sub.clamp_min(1e-12)).clamp(max=1.0).unbind())
+    kind = torch.promote_types(full_gradient.dtype, torch.float32)
+    return (full_gradient.norm(dtype=kind) / sub_gradient.norm(dtype=kind).clamp_min(1e-12)).clamp(max=1.0)
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def elastic_step(
     """Put the gradients of one step into `.grad`; the optimiser's step is the caller's.
 
     L = L_diff(full) + sub_weight * (L_diff(sub) + distill_weight * |v_sub - stopgrad v_full|^2), both members on the
-    same x_t, sigma and text; on each shared tensor the sub-network's gradient is scaled by `balanced_scales`. The batch
+    same x_t, sigma and text; on each shared tensor the sub-network's gradient is scaled by `balanced_scale`. The batch
     goes through in `accumulation` parts one after the other, of whose activations only one part's are held at a time;
     a part is cut into `shards` that run side by side. Losses are means, so the sum of the parts' gradients is the
     batch's. Gradients are balanced over that sum, because the scale of a sum is not the sum of scales.
@@ -167,19 +166,13 @@ def elastic_step(
     for parameter, gradient in zip(full_parameters.values(), full_gradients, strict=True):
         parameter.grad = gradient.to(parameter.dtype)
     full_norm = _norm(full_gradients)
-    shared: list[tuple[Tensor, Tensor]] = []
     for part, gradient in zip(slices.values(), sub_gradients, strict=True):
         owner = owners[part.owner]
         if owner.grad is None:
             owner.grad = torch.zeros_like(owner)
         own, added = part.view(owner.grad), part.write_view(full_precision(gradient))
-        if part.owner.startswith("apart."):
-            own.add_(added)
-        else:
-            shared.append((own, added))
-    # In float32 up to the one rounding that the sum takes where it lies.
-    owns, added_to_them = [own for own, _ in shared], [added for _, added in shared]
-    torch._foreach_add_(owns, torch._foreach_mul(added_to_them, balanced_scales(owns, added_to_them)))
+        # In float32 up to the one rounding that the sum takes where it lies.
+        own.add_(added if part.owner.startswith("apart.") else balanced_scale(own, added) * added)
     return StepLosses(
         full=full_loss,
         sub=sub_loss,

@@ -15,7 +15,7 @@ from supernet.model.dit import example_inputs
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
 from supernet.training.elastic_step import Batch
-from supernet.training.elastic_step import balanced_scales
+from supernet.training.elastic_step import balanced_scale
 from supernet.training.elastic_step import elastic_step
 from tests.supernet.live_memory import LiveMemory
 
@@ -221,10 +221,10 @@ def test_a_step_leaves_nothing_of_the_one_before() -> None:
     ("full", "sub", "expected"),
     [([3.0, 4.0], [1.0, 0.0], 1.0), ([3.0, 4.0], [0.0, 10.0], 0.5), ([0.0, 0.0], [1.0, 1.0], 0.0)],
 )
-def test_balanced_scales(full: list[float], sub: list[float], expected: float) -> None:
-    assert balanced_scales([torch.tensor(full)], [torch.tensor(sub)])[0].item() == pytest.approx(expected)
+def test_balanced_scale(full: list[float], sub: list[float], expected: float) -> None:
+    assert balanced_scale(torch.tensor(full), torch.tensor(sub)).item() == pytest.approx(expected)
 
 
 def test_balanced_scale_of_silence_is_finite() -> None:
-    assert torch.isfinite(balanced_scales([torch.ones(3)], [torch.zeros(3)])[0])
-    assert torch.isfinite(balanced_scales([torch.zeros(3)], [torch.zeros(3)])[0])
+    assert torch.isfinite(balanced_scale(torch.ones(3), torch.zeros(3)))
+    assert torch.isfinite(balanced_scale(torch.zeros(3), torch.zeros(3)))

@@ -44,7 +44,7 @@ from supernet.model.templates import empty_sub_dit
 from supernet.sampling import sample_euler
 from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
-from supernet.training.elastic_step import balanced_scales
+from supernet.training.elastic_step import balanced_scale
 from supernet.training.elastic_step import elastic_step
 from tests.supernet.digit_data import condition_on
 from tests.supernet.digit_data import digit_data
@@ -268,14 +268,14 @@ def test_a_batch_goes_to_a_device_whole_and_keeps_its_types() -> None:
 def test_scales_and_losses_are_float32_whatever_comes_in() -> None:
     generator = torch.Generator().manual_seed(0)
     own, added = (torch.randn(1000, generator=generator).to(HALF) for _ in range(2))
-    scale = balanced_scales([own], [added * 2])[0]
+    scale = balanced_scale(own, added * 2)
     assert scale.dtype == torch.float32
     assert scale.item() == pytest.approx(own.double().norm().item() / (added * 2).double().norm().item(), rel=1e-6)
     loss = mean_squared_error(own, added)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx((own.double() - added.double()).square().mean().item(), rel=1e-6)
     assert mean_squared_error(own.double(), added).dtype == torch.float64
-    assert balanced_scales([own.double()], [added.double()])[0].dtype == torch.float64
+    assert balanced_scale(own.double(), added.double()).dtype == torch.float64
 
 
 def test_a_timestep_keeps_its_digits_in_a_bfloat16_model() -> None:

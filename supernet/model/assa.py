@@ -8,6 +8,7 @@ input, mixes them.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,6 +21,10 @@ from supernet.model.attention import group_queries
 from supernet.model.attention import grouped_attention
 from supernet.model.attention import is_exporting
 from supernet.model.attention import ungroup_queries
+from supernet.model.attention_kernel import MOST_KEYS
+from supernet.model.attention_kernel import attention
+from supernet.model.linear import Linear
+from supernet.model.linear import trains
 
 
 def check_grid(grid: int, *, blocks: int, kv_compression: int) -> None:
@@ -37,7 +42,8 @@ def check_grid(grid: int, *, blocks: int, kv_compression: int) -> None:
 def blockwise_neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, *, blocks: int, radius: int) -> Tensor:
     """BNA: query strip b attends to key and value strips max(0, b - r) to min(B - 1, b + r).
 
-    A static loop over strips, as the paper deploys it: plain slices, no mask, no N x N matrix.
+    A static loop over strips, as the paper deploys it: plain slices, no mask, no N x N matrix. Where the tokens are so
+    few that a call costs more than what it computes, there is one call with a mask instead.
 
     Args:
         q: (batch, kv_heads, tokens * group, head_dim), see `group_queries`.
@@ -55,7 +61,19 @@ def blockwise_neighborhood_attention(q: Tensor, k: Tensor, v: Tensor, *, blocks:
     tokens = k.shape[2]
     if tokens % blocks:
         raise SpecError(f"A sequence of {tokens} tokens does not cut into {blocks} equal strips; choose a divisor.")
+    if not is_exporting() and tokens <= MOST_KEYS and trains(q, k, v):
+        return attention(q, k, v, _seen(tokens, q.shape[2] // tokens, blocks, radius))
     return torch.cat([_nearby(q, k, v, block, blocks, radius) for block in range(blocks)], dim=2)
+
+
+@lru_cache(maxsize=64)
+def _seen(tokens: int, group: int, blocks: int, radius: int) -> Tensor | None:
+    """What each of `group` queries per token sees, as `attention` takes it."""
+    if radius >= blocks - 1:
+        return None
+    strip = torch.arange(tokens) // (tokens // blocks)
+    near = (strip[:, None] - strip.repeat_interleave(group)).abs() <= radius
+    return torch.zeros(near.shape).masked_fill(~near, -torch.inf)
 
 
 def _nearby(q: Tensor, k: Tensor, v: Tensor, block: int, blocks: int, radius: int) -> Tensor:
@@ -101,7 +119,7 @@ class AdaptiveSparseSelfAttention(SelfAttention):
         channels = self.to_k.out_features
         self.compress_k = KVCompression(channels=channels, grid=grid, stride=kv_compression)
         self.compress_v = KVCompression(channels=channels, grid=grid, stride=kv_compression)
-        self.branch_gate = nn.Linear(self.to_q.in_features, self.heads)
+        self.branch_gate = Linear(self.to_q.in_features, self.heads)
         self.reset_gate()
 
     def reset_gate(self) -> None:
@@ -113,7 +131,7 @@ class AdaptiveSparseSelfAttention(SelfAttention):
         return self.attend_sparsely(*self.project(h), self.branch_gate(h).sigmoid())
 
     def attend_sparsely(self, q: Tensor, k: Tensor, v: Tensor, gate: Tensor) -> Tensor:
-        """Both branches and the gate between them, strip by strip.
+        """Both branches and the gate between them.
 
         Args:
             q: grouped queries (batch, kv_heads, tokens * group, head_dim).
@@ -126,16 +144,15 @@ class AdaptiveSparseSelfAttention(SelfAttention):
         """
         k_everywhere, v_everywhere = self.compress_k(k), self.compress_v(v)
         gate = group_queries(gate.unsqueeze(-1), self.kv_heads)
-        # An exported graph holds all attention scores of a product at once, unlike torch's fused attention. Its global
-        # branch therefore goes strip by strip as well. In torch that would only be slower.
-        everywhere = None if is_exporting() else grouped_attention(q, k_everywhere, v_everywhere)
+        if not is_exporting():
+            everywhere = grouped_attention(q, k_everywhere, v_everywhere)
+            nearby = blockwise_neighborhood_attention(q, k, v, blocks=self.blocks, radius=self.radius)
+            return ungroup_queries(torch.lerp(nearby, everywhere, gate), k.shape[2])
+        # An exported graph holds all attention scores of a product at once, unlike torch's kernels: strip by strip.
         mixed = []
         for block in range(self.blocks):
             nearby = _nearby(q, k, v, block, self.blocks, self.radius)
-            if everywhere is None:
-                far = grouped_attention(strip_of(q, block, self.blocks), k_everywhere, v_everywhere)
-            else:
-                far = strip_of(everywhere, block, self.blocks)
+            far = grouped_attention(strip_of(q, block, self.blocks), k_everywhere, v_everywhere)
             both = nearby + strip_of(gate, block, self.blocks) * (far - nearby)
             mixed.append(ungroup_queries(both, k.shape[2] // self.blocks))
         return torch.cat(mixed, dim=1)

@@ -16,6 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
 
+from supernet.model.attention_kernel import MOST_KEYS
+from supernet.model.attention_kernel import attention
+from supernet.model.linear import Linear
+from supernet.model.linear import trains
 from supernet.model.rope import RotaryGrid
 from supernet.model.rope import rotate
 
@@ -41,8 +45,9 @@ def ungroup_queries(x: Tensor, tokens: int) -> Tensor:
 def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Softmax attention of grouped queries.
 
-    This function alone chooses the kernel: torch takes its fused one on CPU and GPU, and exporters write a matrix
-    product, a softmax and a matrix product. A FlexAttention kernel would belong here; none is written yet.
+    This function alone chooses the kernel: torch takes its fused one on CPU and GPU, few keys go to the project's
+    own on a processor, and exporters write a matrix product, a softmax and a matrix product. A FlexAttention kernel
+    would belong here; none is written yet.
 
     Args:
         q: (batch, kv_heads, tokens * group, head_dim), see `group_queries`.
@@ -53,6 +58,8 @@ def grouped_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = Non
     Returns:
         The shape of `q`.
     """
+    if not is_exporting() and mask is None and k.shape[2] <= MOST_KEYS and trains(q, k, v):
+        return attention(q, k, v)
     seen = None if mask is None else mask[:, None, None, :]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
@@ -112,13 +119,13 @@ class SelfAttention(Modulated):
         super().__init__(width)
         self.heads = heads
         self.kv_heads = kv_heads
-        self.to_q = nn.Linear(width, heads * head_dim)
-        self.to_k = nn.Linear(width, kv_heads * head_dim)
-        self.to_v = nn.Linear(width, kv_heads * head_dim)
+        self.to_q = Linear(width, heads * head_dim)
+        self.to_k = Linear(width, kv_heads * head_dim)
+        self.to_v = Linear(width, kv_heads * head_dim)
         self.q_norm = nn.LayerNorm(head_dim, eps=1e-6)
         self.k_norm = nn.LayerNorm(head_dim, eps=1e-6)
         self.v_norm = nn.LayerNorm(head_dim, eps=1e-6)
-        self.to_out = nn.Linear(heads * head_dim, width)
+        self.to_out = Linear(heads * head_dim, width)
         self.rotary_grid = RotaryGrid(grid, head_dim, rope_theta, rope_stride)
         cos, sin = self.rotary_grid.table()
         self.register_buffer("rope_cos", cos, persistent=False)
@@ -176,12 +183,12 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.kv_heads = kv_heads
-        self.to_q = nn.Linear(width, heads * head_dim)
-        self.to_k = nn.Linear(text_width, kv_heads * head_dim)
-        self.to_v = nn.Linear(text_width, kv_heads * head_dim)
+        self.to_q = Linear(width, heads * head_dim)
+        self.to_k = Linear(text_width, kv_heads * head_dim)
+        self.to_v = Linear(text_width, kv_heads * head_dim)
         self.q_norm = nn.LayerNorm(head_dim, eps=1e-6)
         self.k_norm = nn.LayerNorm(head_dim, eps=1e-6)
-        self.to_out = nn.Linear(heads * head_dim, width)
+        self.to_out = Linear(heads * head_dim, width)
 
     def forward(self, hidden_states: Tensor, text: Tensor, text_mask: Tensor | None = None) -> Tensor:
         """Tokens (batch, tokens, width) and projected text (batch, text_tokens, text_width) to tokens.

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch import nn
 
 from subdit.core.errors import SpecError
+from supernet.model.linear import Linear
 
 
 class PatchEmbed(nn.Module):
@@ -33,10 +34,8 @@ class TimeEmbed(nn.Module):
         super().__init__()
         self.time_width = time_width
         self.width = width
-        self.mlp = nn.Sequential(
-            nn.Linear(time_width, time_width), nn.SiLU(), nn.Linear(time_width, time_width), nn.SiLU()
-        )
-        self.modulation = nn.Linear(time_width, 8 * width)
+        self.mlp = nn.Sequential(Linear(time_width, time_width), nn.SiLU(), Linear(time_width, time_width), nn.SiLU())
+        self.modulation = Linear(time_width, 8 * width)
 
     def forward(self, timestep: Tensor) -> Tensor:
         waves = get_timestep_embedding(timestep, self.time_width, flip_sin_to_cos=True, downscale_freq_shift=0)
@@ -49,7 +48,7 @@ class TextProjection(nn.Module):
     def __init__(self, *, text_inputs: Sequence[tuple[str, int, int]], text_width: int) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(
-            {name: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, text_width)) for name, width, _ in text_inputs}
+            {name: nn.Sequential(nn.LayerNorm(width), Linear(width, text_width)) for name, width, _ in text_inputs}
         )
 
     def forward(self, *encoder_hidden_states: Tensor | None, mask: Tensor | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from torch import nn
 from supernet.model.attention import CrossAttention
 from supernet.model.attention import Modulated
 from supernet.model.attention import SelfAttention
+from supernet.model.linear import Linear
 
 
 class FeedForward(Modulated):
@@ -17,8 +18,8 @@ class FeedForward(Modulated):
 
     def __init__(self, *, width: int, ratio: int) -> None:
         super().__init__(width)
-        self.fc1 = nn.Linear(width, ratio * width)
-        self.fc2 = nn.Linear(ratio * width, width)
+        self.fc1 = Linear(width, ratio * width)
+        self.fc2 = Linear(ratio * width, width)
 
     def forward(self, hidden_states: Tensor, modulation: Tensor) -> Tensor:
         """Tokens (batch, tokens, width) and modulation (batch, 3, width) to tokens."""
@@ -64,7 +65,7 @@ class SkipFusion(nn.Module):
 
     def __init__(self, *, width: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(2 * width, width)
+        self.proj = Linear(2 * width, width)
 
     def forward(self, hidden_states: Tensor, skip: Tensor) -> Tensor:
         return self.proj(torch.cat([hidden_states, skip], dim=-1))
@@ -79,7 +80,7 @@ class FinalLayer(nn.Module):
         self.patch_size = patch_size
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.scale_shift_table = nn.Parameter(torch.zeros(2, width))
-        self.proj = nn.Linear(width, patch_size**2 * channels)
+        self.proj = Linear(width, patch_size**2 * channels)
 
     def forward(self, hidden_states: Tensor, modulation: Tensor) -> Tensor:
         shift, scale = (self.scale_shift_table + modulation).chunk(2, dim=1)

@@ -16,4 +16,4 @@ def moving_average(parameters: Iterable[nn.Parameter], *, decay: float) -> EMAMo
     In bfloat16 it would stand still: its steps are smaller than one in 256 of a weight.
     """
     shadows = [nn.Parameter(full_precision(parameter.detach())) for parameter in parameters]
-    return EMAModel(shadows, decay=decay, use_ema_warmup=True, power=0.75)
+    return EMAModel(shadows, decay=decay, use_ema_warmup=True, power=0.75, foreach=True)

@@ -16,12 +16,17 @@ from torch import Tensor
 from torch import nn
 
 from subdit.core.errors import RunError
+from supernet.model.linear import product
+from supernet.model.linear import suits
 
 MUON_DTYPES = ("auto", "float32", "bfloat16")
 """What a configuration may ask for; "auto" is bfloat16 on CUDA and float32 elsewhere."""
 
 BATCH_ELEMENTS = 2**22
 """Numbers in one batched product at most: large matrices gain nothing from it, and would take memory."""
+
+LONE_WORK = 2**21
+"""Multiply-adds of X X^T from which a matrix alone is faster by oneDNN than in a batched product (AMD EPYC)."""
 
 
 def muon_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -93,7 +98,21 @@ def orthogonalize(matrices: Tensor, *, coefficients: tuple[float, float, float],
     x = matrices.mT if tall else matrices
     # The Frobenius norm bounds the spectral norm, which the iterations want to be at most 1.
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=eps)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    rows, columns = x.shape[-2:]
+    if rows * rows * columns >= LONE_WORK and suits(x):
+        x = torch.stack([_lone_iterations(matrix, coefficients, steps) for matrix in x])
+    else:
+        for _ in range(steps):
+            gram = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
+
+
+def _lone_iterations(x: Tensor, coefficients: tuple[float, float, float], steps: int) -> Tensor:
+    """The iterations on one matrix (rows, columns), by oneDNN."""
+    a, b, c = coefficients
+    for _ in range(steps):
+        gram = product(x, x)
+        # G G^T is G^2, because G is symmetric.
+        x = product(torch.add(b * gram, product(gram, gram), alpha=c), x.t()).add_(x, alpha=a)
+    return x

@@ -40,8 +40,11 @@ def optimizers_of(
     inside = {id(parameter) for parameter in matrices}
     rest = [parameter for parameter in parameters if id(parameter) not in inside]
     decay, rate = config.weight_decay, config.learning_rate
-    adamw = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=decay)
     device = parameters[0].device
+    # On a processor torch's default is a loop in Python. Its fused kernel reads a gradient in the order of its memory,
+    # whatever the strides, and `torch.autograd.grad` gives those of convolutions in another order than the weights'.
+    foreach = True if device.type == "cpu" else None
+    adamw = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=decay, foreach=foreach)
     shards = shard_count() if device.type == "cpu" else 1
     alike = sorted(matrices, key=lambda matrix: tuple(matrix.shape))
     hands = [hand for index in range(shards) if (hand := alike[index::shards])]

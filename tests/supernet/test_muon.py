@@ -93,6 +93,15 @@ def test_batches_are_cut_where_matrices_are_large(monkeypatch: pytest.MonkeyPatc
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("shape", [(3, 12, 20), (3, 20, 12)])
+def test_large_matrices_go_alone_to_the_same_result(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]) -> None:
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    together = orthogonalize(matrices, coefficients=COEFFICIENTS, steps=5, eps=1e-7)
+    monkeypatch.setattr("supernet.training.muon.LONE_WORK", 0)
+    alone = orthogonalize(matrices, coefficients=COEFFICIENTS, steps=5, eps=1e-7)
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
+
+
 def test_its_state_is_that_of_torch() -> None:
     """So that the resume states of earlier versions load."""
     states = []

@@ -112,3 +112,16 @@ def test_one_muon_on_a_device_that_is_no_processor() -> None:
         model = nn.ModuleDict({"down": nn.ModuleList(nn.Linear(4, 4) for _ in range(8))})
     made = [each for each, _ in optimizers_of(model, list(model.parameters()), TrainingConfig())]
     assert [type(each).__name__ for each in made] == ["Muon", "AdamW"]
+
+
+def test_adamw_reads_a_gradient_whose_strides_are_not_its_weights() -> None:
+    weight = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    gradient = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    stepped = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        model = nn.ParameterDict({"weight": nn.Parameter(weight.clone())})
+        ((adamw, _),) = optimizers_of(model, list(model.parameters()), TrainingConfig(optimizer="adamw"))
+        model["weight"].grad = gradient.to(memory_format=order)
+        adamw.step()
+        stepped.append(model["weight"].detach())
+    torch.testing.assert_close(*stepped, rtol=0, atol=0)

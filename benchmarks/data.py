@@ -115,7 +115,7 @@ def loading(out: Path, steps: int) -> dict[str, float]:
         read = data_set.read("train", order.rows(step).tolist())
         done = time.perf_counter()
         noise, sigma = torch.randn_like(read.latents), torch.rand(BATCH)
-        elastic_step(supernet, spec, Batch(read.latents, noise, sigma, read.text.embeddings, read.text.mask))
+        elastic_step(supernet, [spec], Batch(read.latents, noise, sigma, read.text.embeddings, read.text.mask))
         times["read"].append(1000 * (done - began))
         times["step"].append(1000 * (time.perf_counter() - done))
     # The first steps open files and warm up.

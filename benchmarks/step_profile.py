@@ -124,14 +124,15 @@ class Rounds:
         """One round: of the batch and the sub-network that the training draws for that step."""
         trainer, timer, config = self.trainer, self.timer, self.trainer.config
         trainer.begin(number)
-        batch, spec = timer("data", lambda: trainer.draw(next(trainer.batches)))
+        batch, drawn = timer("data", lambda: trainer.draw(next(trainer.batches)))
+        spec = drawn.subs[0]
         shards = [part_of(batch, rows) for rows in shard_slices(config.batch_size, trainer.shards)]
         members = {"full network": trainer.supernet.full, "sub-network": trainer.supernet.extract(spec)}
         works = {name: [network_work(member, shard) for shard in shards] for name, member in members.items()}
         self._floor({**works, "Muon": [muon_work(muon) for muon in self.muons]})
         for name, member in members.items():
             timer(name, partial(run_shards, partial(passes, member), shards))
-        timer("gradients of both", lambda: elastic_step(trainer.supernet, spec, batch, shards=trainer.shards))
+        timer("gradients of both", lambda: elastic_step(trainer.supernet, [spec], batch, shards=trainer.shards))
         timer("clipping", lambda: nn.utils.clip_grad_norm_(trainer.supernet.parameters(), config.max_grad_norm))
         timer("Muon", lambda: run_shards(lambda muon: muon.step(), self.muons))
         timer("AdamW", trainer.optimizers[-1].step)

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     latents, noise = (torch.randn(64, 1, 8, 8, generator=generator) for _ in range(2))
     text = tuple(example_inputs(space, batch=64).values())[2:]
     batch = Batch(latents, noise, torch.rand(64, generator=generator), text)
-    elastic_step(supernet, space.named["tiny"], batch, shards=SHARDS)
+    elastic_step(supernet, [space.named["tiny"]], batch, shards=SHARDS)
     predicted_velocities(supernet, space.named["tiny"], data)
 
     templates = {spec: empty_sub_dit(space, spec) for spec in specs}
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kept = median_ms(supernet.template, specs)
     slices = max(0.0, first - build - copying)
     extraction = median_ms(lambda spec: ElasticDiT.extract(supernet, spec), specs)
-    step = median_ms(lambda spec: elastic_step(supernet, spec, batch, shards=SHARDS), specs)
+    step = median_ms(lambda spec: elastic_step(supernet, [spec], batch, shards=SHARDS), specs)
     evaluation = median_ms(lambda spec: predicted_velocities(supernet, spec, data), specs)
 
     before = SHARDS * build + slices

@@ -10,6 +10,8 @@ from subdit.core.settings import check_settings
 from subdit.core.settings import setting
 
 OPTIMIZERS = ("muon", "adamw")
+BALANCES = ("tensor", "global", "none")
+SUB_SAMPLINGS = ("uniform", "sandwich", "near")
 PRECISIONS = ("auto", "fp32", "bf16")
 LOGS = ("auto", "jsonl", "tensorboard")
 
@@ -73,6 +75,25 @@ class TrainingConfig:
     warmup: float = setting(0.05, "Share of the training in which the learning rate rises.", minimum=0, below=1)
     max_grad_norm: float = setting(1.0, "Where gradients are clipped.", above=0)
     ema_decay: float = setting(0.99, "Of the moving average of the weights, which is saved.", minimum=0, below=1)
+    # Members of a step
+    sub_networks: int = setting(
+        1, "Sub-networks of a step, beside the full network; more take more time.", minimum=1, maximum=64
+    )
+    sub_sampling: str = setting(
+        "uniform",
+        "How they are drawn: each uniformly from the space, as in the paper; sandwich has the smallest in every step; "
+        "near has those that are next to the first in FLOPs, of a number drawn.",
+        choices=SUB_SAMPLINGS,
+    )
+    draw_full_bna: bool = setting(
+        False, "Whether the full network's strips and radius of attention are drawn at each step, too."
+    )
+    balance: str = setting(
+        "tensor",
+        "How sub-networks' gradients are scaled to at most the full network's norm: each tensor by itself, all by one "
+        "factor (global), or not at all (none).",
+        choices=BALANCES,
+    )
     # Losses
     sigma_shift: float | None = setting(
         None,
@@ -132,6 +153,10 @@ class TrainingConfig:
             raise ConfigError(
                 f"A batch of {self.batch_size} images does not go through in {self.accumulation} parts; give a lower "
                 "accumulation or a larger batch_size."
+            )
+        if self.sub_sampling != "uniform" and self.sub_networks < 2:
+            raise ConfigError(
+                f"sub_sampling {self.sub_sampling} is of several sub-networks in a step; give sub_networks 2 or more."
             )
         if self.keep_checkpoints and not self.validate_every:
             raise ConfigError("Checkpoints are written by validations, of which there are none; give validate_every.")

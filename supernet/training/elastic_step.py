@@ -1,12 +1,17 @@
-"""One step of elastic training: the full network and one sampled sub-network, with balanced gradients (paper, 3.3)."""
+"""One step of elastic training: the full network and sampled sub-networks, with balanced gradients (paper, 3.3)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from typing import TypeVar
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -23,6 +28,7 @@ from supernet.model.placement import full_precision
 from supernet.model.placement import model_inputs
 from supernet.parallel import run_shards
 from supernet.parallel import shard_slices
+from supernet.training.balance import add_balanced
 
 
 @dataclass(frozen=True)
@@ -45,23 +51,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class StepLosses:
-    """Losses and gradient norms of one elastic step."""
+    """Losses and gradient norms of one elastic step; where it had several sub-networks, their means."""
 
     full: float
     sub: float
     distill: float
     full_gradient_norm: float
     sub_gradient_norm: float
-
-
-def balanced_scale(full_gradient: Tensor, sub_gradient: Tensor) -> Tensor:
-    """min(1, |g_full| / |g_sub|) on the slice that both own, in float32 at least.
-
-    The paper asks for adaptive scaling without a formula. This one keeps a sub-network from outvoting the full network
-    on any tensor they share, the failure that elastic training is known for.
-    """
-    kind = torch.promote_types(full_gradient.dtype, torch.float32)
-    return (full_gradient.norm(dtype=kind) / sub_gradient.norm(dtype=kind).clamp_min(1e-12)).clamp(max=1.0)
 
 
 @dataclass(frozen=True)
@@ -83,103 +79,124 @@ class _Within(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, work: Callable[[nn.Module], _Member]) -> _Member:
+    def forward(self, work: Callable[[nn.Module], Any]) -> Any:
         return work(self.network)
+
+
+_Result = TypeVar("_Result")
 
 
 def elastic_step(
     supernet: ElasticDiT,
-    spec: SubDiTSpec,
+    specs: Sequence[SubDiTSpec],
     batch: Batch,
     *,
+    full_spec: SubDiTSpec | None = None,
     sub_weight: float = 1.0,
     distill_weight: float = 0.5,
+    balance: str = "tensor",
     shards: int = 1,
     accumulation: int = 1,
     autocast: torch.dtype | None = None,
 ) -> StepLosses:
     """Put the gradients of one step into `.grad`; the optimiser's step is the caller's.
 
-    L = L_diff(full) + sub_weight * (L_diff(sub) + distill_weight * |v_sub - stopgrad v_full|^2), both members on the
-    same x_t, sigma and text; on each shared tensor the sub-network's gradient is scaled by `balanced_scale`. The batch
-    goes through in `accumulation` parts one after the other, of whose activations only one part's are held at a time;
-    a part is cut into `shards` that run side by side. Losses are means, so the sum of the parts' gradients is the
-    batch's. Gradients are balanced over that sum, because the scale of a sum is not the sum of scales.
+    L = L_diff(full) + sub_weight * mean over subs of (L_diff(sub) + distill_weight * |v_sub - stopgrad v_full|^2), all
+    members on the same x_t, sigma and text; on each shared tensor a sub-network's gradient is scaled by
+    `balanced_scales` against the full network's. The paper has one sub-network in a step. The full network may have
+    other strips and another radius, as `full_spec` says, which has no weights but the full network's. The batch goes
+    through in `accumulation` parts one after the other, of whose activations only one part's are held at a time; a part
+    is cut into `shards` that run side by side. Losses are means, so the sum of the parts' gradients is the batch's.
+    Gradients are balanced over that sum, because the scale of a sum is not the sum of scales.
 
     The batch is moved to the supernet's device, where a processor alone has shards. Noise is added, and losses, norms,
-    scales and sums of gradients are taken in float32 at least, whatever the supernet computes in. With `autocast` both
+    scales and sums of gradients are taken in float32 at least, whatever the supernet computes in. With `autocast` all
     members compute in that type where torch's autocast does so; parameters and gradients keep theirs. Where the
-    supernet's gradient checkpointing is enabled, it is for both members.
+    supernet's gradient checkpointing is enabled, it is for all members.
     """
     device = device_of(supernet)
     batch = batch.on(device)
     owners = dict(supernet.named_parameters())
     full_parameters = dict(supernet.full.named_parameters())
-    slices = supernet.slices(spec)
-    # Leaves of the sub-network's own shape: its gradients come compact, not as full tensors padded with zeros.
-    leaves = {name: part.copy(owners[part.owner].detach()).requires_grad_() for name, part in slices.items()}
+    slices = [supernet.slices(spec) for spec in specs]
+    # Leaves of a sub-network's own shape: its gradients come compact, not as full tensors padded with zeros.
+    leaves = [
+        {name: part.copy(owners[part.owner].detach()).requires_grad_() for name, part in own.items()} for own in slices
+    ]
+    weight = sub_weight / max(1, len(specs))
 
-    def run(rows: slice) -> tuple[_Member, _Member]:
+    def run(rows: slice) -> list[_Member]:
         latents, noise, sigma = batch.latents[rows], batch.noise[rows], batch.sigma[rows]
         fraction = len(latents) / len(batch.latents)
         target = velocity(latents, noise)
         x_t = add_noise(latents, noise, sigma)
         inputs = model_inputs(supernet, x_t, 1000 * sigma, [text[rows] for text in batch.text])
         options = {} if batch.text_mask is None else {"encoder_attention_mask": batch.text_mask[rows]}
-        with _autocast(device, autocast):
-            full_velocity = supernet.full(*inputs, **options)
-            full_loss = fraction * mean_squared_error(full_velocity, target)
-        full = _Member((full_loss.detach(),), torch.autograd.grad(full_loss, list(full_parameters.values())))
 
-        def sub_member(network: nn.Module) -> _Member:
+        def full_member(network: nn.Module) -> tuple[_Member, Tensor]:
+            with _autocast(device, autocast):
+                full_velocity = network(*inputs, **options)
+                full_loss = fraction * mean_squared_error(full_velocity, target)
+            gradients = torch.autograd.grad(full_loss, list(full_parameters.values()))
+            return _Member((full_loss.detach(),), gradients), full_velocity.detach()
+
+        def sub_member(network: nn.Module, own: Mapping[str, Tensor], full_velocity: Tensor) -> _Member:
             with _autocast(device, autocast):
                 sub_velocity = network(*inputs, **options)
                 sub_loss = fraction * mean_squared_error(sub_velocity, target)
-                distill_loss = fraction * mean_squared_error(sub_velocity, full_velocity.detach())
-                total = sub_weight * (sub_loss + distill_weight * distill_loss)
-            gradients = torch.autograd.grad(total, list(leaves.values()))
-            return _Member((sub_loss.detach(), distill_loss.detach()), gradients)
+                distill_loss = fraction * mean_squared_error(sub_velocity, full_velocity)
+                total = weight * (sub_loss + distill_weight * distill_loss)
+            return _Member((sub_loss.detach(), distill_loss.detach()), torch.autograd.grad(total, list(own.values())))
 
-        # Asked for here: a functional call swaps parameters in, so that no two threads may have one template.
-        template = supernet.template(spec, checkpointed=supernet.is_gradient_checkpointing)
-        named = {f"network.{name}": leaf for name, leaf in leaves.items()}
-        return full, functional_call(_Within(template), named, (sub_member,))
+        def within(spec: SubDiTSpec, own: Mapping[str, Tensor], work: Callable[[nn.Module], _Result]) -> _Result:
+            # Asked for here: a functional call swaps parameters in, so that no two threads may have one template.
+            template = supernet.template(spec, checkpointed=supernet.is_gradient_checkpointing)
+            named = {f"network.{name}": leaf for name, leaf in own.items()}
+            return cast(_Result, functional_call(_Within(template), named, (work,)))
 
-    full_gradients: list[Tensor] = []
-    sub_gradients: list[Tensor] = []
+        if full_spec is None:
+            full, full_velocity = full_member(supernet.full)
+        else:
+            full, full_velocity = within(full_spec, full_parameters, full_member)
+        subs = [
+            within(spec, own, partial(sub_member, own=own, full_velocity=full_velocity))
+            for spec, own in zip(specs, leaves, strict=True)
+        ]
+        return [full, *subs]
+
+    gradients: list[list[Tensor]] = [[] for _ in range(1 + len(specs))]
     losses: list[Tensor] = []
 
     def add_part(rows: slice) -> None:
         """In a function of its own, so that a part's gradients are gone before the next part begins."""
-        within = shard_slices(rows.stop - rows.start, shards, device)
-        for full, sub in run_shards(run, [slice(rows.start + own.start, rows.start + own.stop) for own in within]):
-            _add(full_gradients, full.gradients)
-            _add(sub_gradients, sub.gradients)
-            losses.append(torch.stack([*full.losses, *sub.losses]))
+        shard_rows = shard_slices(rows.stop - rows.start, shards, device)
+        for members in run_shards(run, [slice(rows.start + own.start, rows.start + own.stop) for own in shard_rows]):
+            for total, member in zip(gradients, members, strict=True):
+                _add(total, member.gradients)
+            losses.append(torch.stack([loss for member in members for loss in member.losses]))
 
     for rows in shard_slices(len(batch.latents), accumulation):
         add_part(rows)
     # Read at once, and at the end: a device works on until then.
-    full_loss, sub_loss, distill_loss = (sum(values) for values in zip(*torch.stack(losses).tolist(), strict=True))
+    full_loss, *sub_losses = torch.stack(losses).double().sum(0).tolist()
+    full_gradients, *sub_gradients = gradients
 
     supernet.zero_grad(set_to_none=True)
     for parameter, gradient in zip(full_parameters.values(), full_gradients, strict=True):
         parameter.grad = gradient.to(parameter.dtype)
     full_norm = _norm(full_gradients)
-    for part, gradient in zip(slices.values(), sub_gradients, strict=True):
-        owner = owners[part.owner]
-        if owner.grad is None:
-            owner.grad = torch.zeros_like(owner)
-        own, added = part.view(owner.grad), part.write_view(full_precision(gradient))
-        # In float32 up to the one rounding that the sum takes where it lies.
-        own.add_(added if part.owner.startswith("apart.") else balanced_scale(own, added) * added)
+    add_balanced(owners, slices, sub_gradients, balance)
     return StepLosses(
         full=full_loss,
-        sub=sub_loss,
-        distill=distill_loss,
+        sub=_mean(sub_losses[::2]),
+        distill=_mean(sub_losses[1::2]),
         full_gradient_norm=full_norm,
-        sub_gradient_norm=_norm(sub_gradients),
+        sub_gradient_norm=_mean([_norm(own) for own in sub_gradients]),
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 def _autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:

@@ -12,7 +12,6 @@ import torch
 
 from subdit.core.errors import TrainingError
 from subdit.space import SearchSpace
-from subdit.space import SubDiTSpec
 from supernet.data.data_set import DataBatch
 from supernet.data.data_set import DataSet
 from supernet.data.loader import BatchOrder
@@ -31,6 +30,8 @@ from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
 from supernet.training.elastic_step import elastic_step
 from supernet.training.ema import moving_average
+from supernet.training.members import StepMembers
+from supernet.training.members import draw_members
 from supernet.training.noise import noise_shift
 from supernet.training.optimizers import optimizers_of
 from supernet.training.start import start_from
@@ -98,16 +99,16 @@ class Trainer:
         steps = range(step, self.config.steps)
         self.batches = load_batches(self.data, self.order, steps=steps, workers=self.config.workers)
 
-    def draw(self, read: DataBatch) -> tuple[Batch, SubDiTSpec]:
-        """What this step makes of its rows, and its sub-network."""
+    def draw(self, read: DataBatch) -> tuple[Batch, StepMembers]:
+        """What this step makes of its rows, and who takes part in it."""
         seed = np.random.SeedSequence([self.config.seed, self.step])
         generator = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0]) >> 1)
         dropped = torch.rand(len(read), generator=generator) < self.config.text_drop
         text = read.text.with_null(dropped, self.null).embeddings
         noise = torch.randn(read.latents.shape, generator=generator)
         sigma = sample_sigma(len(read), generator=generator, shift=self.shift)
-        spec = self.space.decode(self.space.sample(np.random.default_rng(seed), 1))[0]
-        return Batch(latents=read.latents, noise=noise, sigma=sigma, text=text, text_mask=self.draw_text_mask()), spec
+        batch = Batch(latents=read.latents, noise=noise, sigma=sigma, text=text, text_mask=self.draw_text_mask())
+        return batch, draw_members(self.space, self.config, self.step)
 
     def draw_text_mask(self) -> torch.Tensor | None:
         """Which text tokens this step's samples see, None where there is one encoder only."""
@@ -125,13 +126,15 @@ class Trainer:
 
         Raises `TrainingError` where a loss or a gradient is not a finite number; then nothing has changed.
         """
-        batch, spec = self.draw(next(self.batches))
+        batch, members = self.draw(next(self.batches))
         losses = elastic_step(
             self.supernet,
-            spec,
+            members.subs,
             batch,
+            full_spec=members.full,
             sub_weight=self.config.sub_weight,
             distill_weight=self.config.distill_weight,
+            balance=self.config.balance,
             shards=self.shards,
             accumulation=self.config.accumulation,
             autocast=self.autocast,

@@ -67,8 +67,8 @@ class OperatorTypes(TorchDispatchMode):
 @pytest.mark.parametrize(("shards", "accumulation"), [(1, 1), (2, 1), (2, 2)])
 def test_an_autocast_step_is_the_float32_step_within_eight_bits(shards: int, accumulation: int) -> None:
     plain, cast, batch = redrawn(), redrawn(), drawn_batch()
-    expected = elastic_step(plain, SPEC, batch)
-    found = elastic_step(cast, SPEC, batch, shards=shards, accumulation=accumulation, autocast=HALF)
+    expected = elastic_step(plain, [SPEC], batch)
+    found = elastic_step(cast, [SPEC], batch, shards=shards, accumulation=accumulation, autocast=HALF)
     for key in ("full", "sub", "distill", "full_gradient_norm", "sub_gradient_norm"):
         assert getattr(found, key) == pytest.approx(getattr(expected, key), rel=0.03), key
     assert {gradient.dtype for gradient in gradients(cast).values()} == {torch.float32}
@@ -79,7 +79,7 @@ def test_an_autocast_step_is_the_float32_step_within_eight_bits(shards: int, acc
 def test_products_are_in_bfloat16_and_losses_and_sums_are_not() -> None:
     model, batch = redrawn(), drawn_batch()
     with OperatorTypes() as types:
-        elastic_step(model, SPEC, batch, accumulation=2, autocast=HALF)
+        elastic_step(model, [SPEC], batch, accumulation=2, autocast=HALF)
     for product in ("mm", "addmm", "convolution", "_scaled_dot_product_flash_attention_for_cpu"):
         assert types.seen[product] == {HALF}, product
     for exact in ("sin", "pow", "mean", "_foreach_add_", "_foreach_norm", "linalg_vector_norm", "add_"):
@@ -96,7 +96,7 @@ def test_some_steps_in_bfloat16_stay_near_those_in_float32() -> None:
         begun = torch.cat([parameter.detach().flatten().clone() for parameter in model.parameters()])
         optimizers = [each for each, _ in optimizers_of(model.full, list(model.parameters()), config)]
         for step in range(4):
-            losses = elastic_step(model, SPEC, drawn_batch(seed=step), shards=2, autocast=autocast)
+            losses = elastic_step(model, [SPEC], drawn_batch(seed=step), shards=2, autocast=autocast)
             for optimizer in optimizers:
                 optimizer.step()
         assert {value.dtype for each in optimizers for state in each.state.values() for value in state.values()} == {

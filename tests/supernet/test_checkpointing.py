@@ -32,9 +32,9 @@ def test_no_bit_of_a_gradient_depends_on_checkpointing(
     spec: SubDiTSpec, shards: int, autocast: torch.dtype | None
 ) -> None:
     (plain, checkpointed), batch = pair(), drawn_batch(5)
-    expected = elastic_step(plain, spec, batch, shards=shards, autocast=autocast)
+    expected = elastic_step(plain, [spec], batch, shards=shards, autocast=autocast)
     for _ in range(2):
-        assert elastic_step(checkpointed, spec, batch, shards=shards, autocast=autocast) == expected
+        assert elastic_step(checkpointed, [spec], batch, shards=shards, autocast=autocast) == expected
         assert gradients(checkpointed).keys() == gradients(plain).keys()
         for name, gradient in gradients(checkpointed).items():
             assert torch.equal(gradient, gradients(plain)[name]), name
@@ -50,7 +50,7 @@ def kept_bytes(model: ElasticDiT, spec: SubDiTSpec) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        elastic_step(model, spec, drawn_batch(5))
+        elastic_step(model, [spec], drawn_batch(5))
     return total
 
 
@@ -64,7 +64,7 @@ def runs(model: ElasticDiT, monkeypatch: pytest.MonkeyPatch, spec: SubDiTSpec) -
         return plain(self, block, *inputs)
 
     monkeypatch.setattr(SubDiT, "_run", watched)
-    elastic_step(model, spec, drawn_batch(2))
+    elastic_step(model, [spec], drawn_batch(2))
     return seen
 
 
@@ -84,7 +84,7 @@ def test_each_block_of_both_members_runs_twice(monkeypatch: pytest.MonkeyPatch) 
 
 def test_checkpointing_ends_where_it_is_disabled() -> None:
     plain, checkpointed = pair()
-    elastic_step(checkpointed, SPECS[0], drawn_batch(5))
+    elastic_step(checkpointed, [SPECS[0]], drawn_batch(5))
     checkpointed.disable_gradient_checkpointing()
     assert kept_bytes(checkpointed, SPECS[0]) == kept_bytes(plain, SPECS[0])
 
@@ -93,7 +93,7 @@ def test_a_sub_network_within_the_supernet_goes_without() -> None:
     """Its backward pass comes after the call that had its slices in place."""
     plain, checkpointed = pair()
     batch = drawn_batch(3)
-    elastic_step(checkpointed, SPECS[0], batch)
+    elastic_step(checkpointed, [SPECS[0]], batch)
     for model in (plain, checkpointed):
         model.zero_grad(set_to_none=True)
         model(batch.latents, 1000 * batch.sigma, *batch.text, spec=SPECS[0]).square().mean().backward()

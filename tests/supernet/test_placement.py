@@ -44,7 +44,7 @@ from supernet.model.templates import empty_sub_dit
 from supernet.sampling import sample_euler
 from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
-from supernet.training.elastic_step import balanced_scale
+from supernet.training.elastic_step import balanced_scales
 from supernet.training.elastic_step import elastic_step
 from tests.supernet.digit_data import condition_on
 from tests.supernet.digit_data import digit_data
@@ -223,7 +223,7 @@ def test_in_float32_no_bit_of_a_gradient_has_changed(spec: SubDiTSpec, shards: i
     try:
         expected = step_by_fresh_templates(old, spec, batch, shards)
         for _ in range(2):
-            assert elastic_step(new, spec, batch, shards=shards) == expected, "built, and from the store"
+            assert elastic_step(new, [spec], batch, shards=shards) == expected, "built, and from the store"
             found, before = gradients(new), gradients(old)
             assert found.keys() == before.keys()
             assert all(torch.equal(found[name], before[name]) for name in before)
@@ -234,8 +234,8 @@ def test_in_float32_no_bit_of_a_gradient_has_changed(spec: SubDiTSpec, shards: i
 @pytest.mark.parametrize(("spec", "shards"), [(SPECS[0], 1), (SPECS[1], 3)], ids=["one shard", "three"])
 def test_a_bfloat16_step_is_the_float32_step_within_its_eight_bits(spec: SubDiTSpec, shards: int) -> None:
     plain, half, batch = redrawn(), redrawn().to(HALF), drawn_batch(count=4)
-    expected = elastic_step(plain, spec, batch, shards=shards)
-    found = elastic_step(half, spec, batch, shards=shards)
+    expected = elastic_step(plain, [spec], batch, shards=shards)
+    found = elastic_step(half, [spec], batch, shards=shards)
     for key in ("full", "sub", "distill", "full_gradient_norm", "sub_gradient_norm"):
         assert getattr(found, key) == pytest.approx(getattr(expected, key), rel=0.03), key
     assert all(gradient.dtype == HALF for gradient in gradients(half).values())
@@ -250,8 +250,8 @@ def test_a_bfloat16_step_goes_without_text_that_is_dropped() -> None:
     mask[:, : space.text_inputs[0].tokens] = False
     plain, half = redrawn(space.name), redrawn(space.name).to(HALF)
     masked = replace(batch, text_mask=mask)
-    elastic_step(plain, spec, masked, shards=2)
-    elastic_step(half, spec, masked, shards=2)
+    elastic_step(plain, [spec], masked, shards=2)
+    elastic_step(half, [spec], masked, shards=2)
     assert distance(gradients(half), gradients(plain)) < 0.05
     dropped = [name for name in gradients(half) if f"encoders.{space.text_inputs[0].name}." in name]
     assert dropped and not any(gradients(half)[name].any() for name in dropped)
@@ -268,14 +268,14 @@ def test_a_batch_goes_to_a_device_whole_and_keeps_its_types() -> None:
 def test_scales_and_losses_are_float32_whatever_comes_in() -> None:
     generator = torch.Generator().manual_seed(0)
     own, added = (torch.randn(1000, generator=generator).to(HALF) for _ in range(2))
-    scale = balanced_scale(own, added * 2)
+    scale = balanced_scales([own], [added * 2])[0]
     assert scale.dtype == torch.float32
     assert scale.item() == pytest.approx(own.double().norm().item() / (added * 2).double().norm().item(), rel=1e-6)
     loss = mean_squared_error(own, added)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx((own.double() - added.double()).square().mean().item(), rel=1e-6)
     assert mean_squared_error(own.double(), added).dtype == torch.float64
-    assert balanced_scale(own.double(), added.double()).dtype == torch.float64
+    assert balanced_scales([own.double()], [added.double()])[0].dtype == torch.float64
 
 
 def test_a_timestep_keeps_its_digits_in_a_bfloat16_model() -> None:
@@ -355,11 +355,11 @@ def test_nothing_stays_on_the_processor() -> None:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-3), (HALF, 0.05)])
 def test_a_step_on_cuda_is_the_processors(spec: SubDiTSpec, dtype: torch.dtype, tolerance: float) -> None:
     plain, there, batch = redrawn(), redrawn().to("cuda", dtype), drawn_batch()
-    expected, found = elastic_step(plain, spec, batch), elastic_step(there, spec, batch, shards=2)
+    expected, found = elastic_step(plain, [spec], batch), elastic_step(there, [spec], batch, shards=2)
     assert found.full == pytest.approx(expected.full, rel=tolerance)
     assert distance(gradients(there), gradients(plain)) < tolerance
     assert all(each.rope_cos.is_cuda for each in attentions(there.template(spec)))
-    elastic_step(there, spec, batch, accumulation=2, autocast=HALF)
+    elastic_step(there, [spec], batch, accumulation=2, autocast=HALF)
     assert distance(gradients(there), gradients(plain)) < 0.05
     data = validation_set(digit_data(), per_image=1).spread(8)
     expected = validation_loss(plain, data, spec=spec)

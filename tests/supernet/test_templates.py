@@ -83,7 +83,7 @@ def test_steps_build_one_template_a_spec_however_many_shards() -> None:
     supernet, batch = redrawn(), small_batch()
     for _ in range(3):
         for spec in SPECS[:2]:
-            elastic_step(supernet, spec, batch, shards=2)
+            elastic_step(supernet, [spec], batch, shards=2)
     assert supernet._templates.built == 2
 
 
@@ -192,7 +192,7 @@ def test_a_template_that_was_built_for_inference_serves_training_too() -> None:
     supernet, other, batch = redrawn(), redrawn(), small_batch()
     with torch.inference_mode():
         supernet(*inputs(), spec=TINY)
-    assert elastic_step(supernet, TINY, batch) == elastic_step(other, TINY, batch)
+    assert elastic_step(supernet, [TINY], batch) == elastic_step(other, [TINY], batch)
     made = supernet.extract(TINY)
     made(*inputs()).sum().backward()
     assert all(p.grad is not None and not p.is_inference() for p in made.parameters())

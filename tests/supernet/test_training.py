@@ -31,13 +31,13 @@ from subdit.core.training_record import TrainingRecord
 from subdit.core.training_record import cut_sentence
 from subdit.core.training_record import training_records
 from subdit.core.weights import WEIGHTS
-from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from supernet.checkpoints import load_supernet
 from supernet.model.elastic import ElasticDiT
 from supernet.training.config import TrainingConfig
 from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
+from supernet.training.members import StepMembers
 from supernet.training.metrics import read_metrics
 from supernet.training.optimizers import schedule
 from supernet.training.train import train
@@ -373,16 +373,16 @@ def test_metrics_are_kept_once_each_across_an_interruption(tmp_path: Path, monke
     assert [line["last_step"] for line in lines] == [45, 45]
 
 
-def drawn(trainer: Trainer) -> tuple[Batch, SubDiTSpec]:
-    """What the trainer's step makes of its rows."""
+def drawn(trainer: Trainer) -> tuple[Batch, StepMembers]:
+    """What the trainer's step makes of its rows, and who takes part in it."""
     return trainer.draw(trainer.data.read("train", trainer.order.rows(trainer.step).tolist()))
 
 
 def test_steps_draw_batches_of_their_own() -> None:
     trainer = Trainer(SPACE, digit_data(), TrainingConfig(batch_size=200, text_drop=0.25))
-    first, spec = drawn(trainer)
-    again, same_spec = drawn(trainer)
-    assert torch.equal(first.noise, again.noise) and spec == same_spec
+    first, members = drawn(trainer)
+    again, same_members = drawn(trainer)
+    assert torch.equal(first.noise, again.noise) and members == same_members
     trainer.step = 1
     second, _ = drawn(trainer)
     assert not torch.equal(first.latents, second.latents), "an epoch has every picture once"
@@ -393,7 +393,7 @@ def test_steps_draw_batches_of_their_own() -> None:
     assert 0 < first.sigma.min() and first.sigma.max() < 1
     specs = set()
     for trainer.step in range(40):
-        specs.add(drawn(trainer)[1])
+        specs.add(drawn(trainer)[1].subs)
     assert len(specs) == 40
 
 

@@ -77,7 +77,10 @@ class TrainingConfig:
     ema_decay: float = setting(0.99, "Of the moving average of the weights, which is saved.", minimum=0, below=1)
     # Members of a step
     sub_networks: int = setting(
-        1, "Sub-networks of a step, beside the full network; more take more time.", minimum=1, maximum=64
+        1,
+        "Sub-networks of a step, beside the full network; more take more time, and 0 trains the full network alone.",
+        minimum=0,
+        maximum=64,
     )
     sub_sampling: str = setting(
         "uniform",

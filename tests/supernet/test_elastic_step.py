@@ -160,6 +160,15 @@ def test_every_sub_network_is_balanced_against_the_full_one_alone(balance: str, 
             torch.testing.assert_close(gradient, expected[name], rtol=1e-8, atol=1e-12)
 
 
+def test_a_step_without_sub_networks_is_plain_training() -> None:
+    model, batch = redrawn(), drawn_batch()
+    full, _, target = outputs(model, batch, SPECS[1])
+    expected = gradients(model, (full - target).square().mean())
+    found = elastic_step(model, [], batch, shards=2)
+    assert (found.sub, found.distill, found.sub_gradient_norm) == (0.0, 0.0, 0.0)
+    torch.testing.assert_close(taken(model), expected, rtol=1e-9, atol=1e-12)
+
+
 def norm_of(found: dict[str, Tensor]) -> float:
     return sum(float(gradient.square().sum()) for gradient in found.values()) ** 0.5
 

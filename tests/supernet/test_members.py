@@ -29,6 +29,7 @@ def test_the_papers_step_has_one_sub_network_drawn_uniformly() -> None:
     assert found == drawn() != drawn(seed=1)
     assert all(len(subs) == 1 for subs in found)
     assert len(set(found)) > 50
+    assert drawn(sub_networks=0) == [()] * len(STEPS)
     several = drawn(sub_networks=3)
     assert [subs[:1] for subs in several] == found, "more sub-networks leave the first as it is"
     assert all(len(set(subs)) == 3 for subs in several)

@@ -42,9 +42,9 @@ from supernet.model.rope import RotaryGrid
 from supernet.model.rope import rotate
 from supernet.model.templates import empty_sub_dit
 from supernet.sampling import sample_euler
+from supernet.training.balance import balanced_scales
 from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
-from supernet.training.elastic_step import balanced_scales
 from supernet.training.elastic_step import elastic_step
 from tests.supernet.digit_data import condition_on
 from tests.supernet.digit_data import digit_data

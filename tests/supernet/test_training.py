@@ -87,13 +87,13 @@ def test_two_text_encoders_are_dropped_independently_and_nothing_else_changes() 
     config = TrainingConfig(steps=STEPS, batch_size=64, encoder_drop=0.5)
     spaces = ("digits", two_encoder_space().name)
     alone, both = (Trainer(get_space(each), digit_data(each), config) for each in spaces)
-    (one, one_spec), (two, two_spec) = drawn(alone), drawn(both)
+    (one, one_members), (two, two_members) = drawn(alone), drawn(both)
     assert one.text_mask is None and two.text_mask is not None and two.text_mask.shape == (64, 10)
     assert set(map(tuple, two.text_mask[:, [0, 4]].tolist())) == {(True, True), (True, False), (False, True)}
     assert torch.equal(two.text_mask, drawn(both)[0].text_mask), "drawn from seed and step"
     for key in ("latents", "noise", "sigma"):
         assert torch.equal(getattr(one, key), getattr(two, key)), key
-    assert torch.equal(one.text[0], two.text[0]) and replace(two_spec, space="digits") == one_spec
+    assert torch.equal(one.text[0], two.text[0]) and replace(two_members.subs[0], space="digits") == one_members.subs[0]
     before = both.supernet.full.text_projection.encoders["more"][1].weight.detach().clone()
     both.train_step(0.5)
     assert not torch.equal(both.supernet.full.text_projection.encoders["more"][1].weight, before)

@@ -1,0 +1,281 @@
+"""Which recipe trains the best supernet: short trainings of every setting, two seeds each, on one data set.
+
+    python benchmarks/recipe.py data/emoji --runs runs/recipe
+
+The core-hours of what is not there yet are printed before it starts, from the time of a few steps. Each training is a
+run of its own that goes on where it was killed, and each result is kept as soon as it is there. Settings come in the
+order of `SETTINGS`; with `--hours` nothing is begun that would not end in time, and the table says what is missing.
+
+Two trainings of one seed have the same initial weights, batches, noise and first sub-network in every step, so that
+differences between settings are taken seed by seed. Losses are of inherited, averaged weights on the split validation:
+the full network, the smallest named point, and the mean of sub-DiTs that a seed draws. Neither training nor choosing
+reads the split judge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from profilers import cpu_model
+from subdit.core.errors import SubditError
+from subdit.core.files import write_atomic
+from subdit.core.files import write_json
+from subdit.core.progress import ProgressCallback
+from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import get_space
+from subdit.space import register_space
+from subdit.space import rename_space
+from supernet.data.data_set import DataSet
+from supernet.data.data_sets import open_data_set
+from supernet.parallel import shard_count
+from supernet.training.config import TrainingConfig
+
+RESULTS = Path(__file__).parent / "results"
+BASE = "as it is"
+SEEDS = (0, 1)
+SUB_DITS, SUB_SEED = 8, 7
+TIMED_STEPS = 8
+PICTURES = 512
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to train.
+
+    Attributes:
+        question: what it answers.
+        against: the setting that it is compared with, which differs in that alone.
+        config: what differs from the default configuration.
+        space: what differs from the space.
+    """
+
+    question: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    space: Mapping[str, Any] = field(default_factory=dict)
+    against: str = BASE
+
+
+SETTINGS: dict[str, Setting] = {
+    BASE: Setting("the default: one sub-network, gradients balanced tensor by tensor"),
+    "balance none": Setting("gradients as they are", {"balance": "none"}),
+    "balance global": Setting("one factor for all tensors", {"balance": "global"}),
+    "L_dist 0": Setting("no distance to the full network", {"distill_weight": 0.0}),
+    "L_dist 0.3": Setting("a third of its weight", {"distill_weight": 0.3}),
+    "L_dist 3": Setting("three times its weight", {"distill_weight": 3.0}),
+    "two uniform": Setting("two sub-networks in a step", {"sub_networks": 2}),
+    "sandwich": Setting(
+        "the smallest in every step", {"sub_networks": 2, "sub_sampling": "sandwich"}, against="two uniform"
+    ),
+    "near in FLOPs": Setting(
+        "sub-networks of a step alike in FLOPs", {"sub_networks": 2, "sub_sampling": "near"}, against="two uniform"
+    ),
+    "full's B and r drawn": Setting("the full network with other strips and radii", {"draw_full_bna": True}),
+    "AdamW": Setting("AdamW for all at Muon's own rate for the rest", {"optimizer": "adamw"}),
+    "AdamW, rate 2e-3": Setting("AdamW for all", {"optimizer": "adamw", "learning_rate": 2e-3}),
+    "AdamW, rate 1e-3": Setting("AdamW for all", {"optimizer": "adamw", "learning_rate": 1e-3}),
+    "EMA 0.9": Setting("an average over ten steps", {"ema_decay": 0.9}),
+    "EMA 0.999": Setting("an average over a thousand steps", {"ema_decay": 0.999}),
+    "no skip": Setting("no mix of Down's tokens in Up", space={"down_up_skip": False}),
+}
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    space = get_space(arguments.space)
+    data = open_data_set(arguments.data, space=space)
+    target = RESULTS / f"recipe_{space.name}.json"
+    results = _known(target, data, arguments.steps)
+    chosen = arguments.settings or list(SETTINGS)
+    missing = [(name, seed) for name in chosen for seed in SEEDS if f"{name}, seed {seed}" not in results["trainings"]]
+    begun, seconds = time.monotonic(), {}
+    if missing:
+        seconds = {name: _step_s(space, data, name) * arguments.steps for name in dict.fromkeys(n for n, _ in missing)}
+        hours = sum(seconds[name] for name, _ in missing) / 3600
+        print(
+            f"{len(missing)} trainings of {arguments.steps:,} steps will take about {hours:.1f} hours, "
+            f"{hours * shard_count():.1f} core-hours."
+        )
+    for name, seed in missing:
+        if time.monotonic() - begun + seconds[name] > 3600 * arguments.hours:
+            print(f"{name}, seed {seed} would not end within {arguments.hours:g} hours; it is left for another time.")
+            break
+        found = _trained(space, data, name, seed, arguments)
+        results["trainings"][f"{name}, seed {seed}"] = found
+        write_json(target, results)
+        print(f"{name}, seed {seed}: full {found['full']:.4f}, tiny {found['tiny']:.4f}, drawn {found['drawn']:.4f}")
+    text = as_text(results)
+    write_atomic(target.with_suffix(".txt"), text)
+    draw(results, target.with_suffix(".png"))
+    print(text)
+    return 0
+
+
+def _known(target: Path, data: DataSet, steps: int) -> dict[str, Any]:
+    """Results that are there; raises `SubditError` where they are of other data or lengths."""
+    own = {"data": data.digest, "steps": steps, "machine": cpu_model(), "threads": shard_count()}
+    if not target.exists():
+        return {**own, "trainings": {}}
+    known: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
+    if differ := [name for name, value in own.items() if known[name] != value]:
+        raise SubditError(f"{target} has other {' and '.join(differ)}; move it away to begin anew.")
+    return known
+
+
+def _config(name: str, **other: Any) -> TrainingConfig:
+    return replace(TrainingConfig(ceiling_s=None, log="jsonl"), **SETTINGS[name].config, **other)
+
+
+def _space(space: SearchSpace, name: str) -> SearchSpace:
+    if not SETTINGS[name].space:
+        return space
+    return register_space(
+        replace(rename_space(space, f"{space.name}-{name.replace(' ', '-')}"), **SETTINGS[name].space)
+    )
+
+
+def _step_s(space: SearchSpace, data: DataSet, name: str) -> float:
+    """The median of a few steps in seconds, after two that warm up."""
+    from supernet.training.trainer import Trainer
+
+    trainer, taken = Trainer(_space(space, name), data, _config(name, steps=100)), []
+    for _ in range(2 + TIMED_STEPS):
+        begun = time.perf_counter()
+        trainer.train_step(0.5)
+        taken.append(time.perf_counter() - begun)
+    return float(np.median(taken[2:]))
+
+
+def _trained(space: SearchSpace, data: DataSet, name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One training, begun or resumed, and its losses."""
+    import torch
+
+    from subdit.core.run import Run
+    from subdit.core.weights import supernet_digest
+    from supernet.checkpoints import load_supernet
+    from supernet.evaluation.validation_loss import validation_losses
+    from supernet.evaluation.validation_loss import validation_set
+    from supernet.training.begun import STATE
+    from supernet.training.train import train
+
+    folder = arguments.runs / f"{name}-{seed}".replace(" ", "-").replace("'", "").replace(",", "")
+    space, run, begun = _space(space, name), Run(folder), time.process_time()
+    if not run.supernet.exists() or (run.training / STATE).exists():
+        config = _config(name, steps=arguments.steps, seed=seed)
+        with torch.random.fork_rng():
+            resume = (run.training / STATE).exists()
+            train(space, folder, data=arguments.data, config=config, resume=resume, progress=_progress(name, seed))
+    used = time.process_time() - begun
+    supernet = load_supernet(run.supernet)
+    held_out = validation_set(data, most=PICTURES, per_image=4)
+    drawn = space.decode(space.sample(np.random.default_rng(SUB_SEED), SUB_DITS))
+    specs: Iterable[tuple[str, SubDiTSpec]] = [
+        ("full", space.named_spec("full")),
+        ("tiny", space.named_spec("tiny")),
+        *((spec.hash, spec) for spec in drawn),
+    ]
+    losses = {label: float(validation_losses(supernet, spec, held_out).mean()) for label, spec in specs}
+    return {
+        "full": losses["full"],
+        "tiny": losses["tiny"],
+        "drawn": float(np.mean([losses[spec.hash] for spec in drawn])),
+        "losses": losses,
+        "validation_set": held_out.hash,
+        "weights": supernet_digest(run.supernet),
+        "core_s": round(used, 1),
+    }
+
+
+def _progress(name: str, seed: int) -> ProgressCallback:
+    def tell(done: int, total: int, text: str = "") -> None:
+        if done % 100 == 0 or done == total:
+            print(f"  {name}, seed {seed}: step {done:,} of {total:,}, {text}", flush=True)
+
+    return tell
+
+
+def as_text(results: Mapping[str, Any]) -> str:
+    """The table: each setting's losses as differences in percent to what it is compared with, seed by seed."""
+    trainings = results["trainings"]
+    lines = [
+        f"Validation loss after {results['steps']:,} steps, data {results['data'][:10]}; {results['machine']}, "
+        f"{results['threads']} threads",
+        f"drawn: mean of {SUB_DITS} sub-DiTs (seed {SUB_SEED}); in percent: change against the setting named, seeds "
+        f"{' and '.join(map(str, SEEDS))}",
+        "",
+        f"{'setting':22}{'against':14}{'full':>9}{'tiny':>9}{'drawn':>9}"
+        f"{'full, %':>16}{'tiny, %':>16}{'drawn, %':>16}{'core s':>9}",
+    ]
+    for name, setting in SETTINGS.items():
+        own = [trainings.get(f"{name}, seed {seed}") for seed in SEEDS]
+        other = [trainings.get(f"{setting.against}, seed {seed}") for seed in SEEDS]
+        there = [found for found in own if found]
+        if not there:
+            lines.append(f"{name:22}{setting.against if name != BASE else '':14}  not trained yet")
+            continue
+        row = f"{name:22}{setting.against if name != BASE else '':14}"
+        row += "".join(f"{np.mean([found[key] for found in there]):9.4f}" for key in ("full", "tiny", "drawn"))
+        for key in ("full", "tiny", "drawn"):
+            changes = [100 * (a[key] / b[key] - 1) for a, b in zip(own, other, strict=True) if a and b]
+            row += f"{' '.join(f'{change:+.2f}' for change in changes) if name != BASE else '':>16}"
+        lines.append(row + f"{np.mean([found['core_s'] for found in there]):9.0f}")
+    base = [trainings.get(f"{BASE}, seed {seed}") for seed in SEEDS]
+    if all(base):
+        apart = [100 * (base[1][key] / base[0][key] - 1) for key in ("full", "tiny", "drawn")]
+        lines += ["", "Two seeds of the default differ by " + ", ".join(f"{each:+.2f} %" for each in apart) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def draw(results: Mapping[str, Any], target: Path) -> None:
+    """Changes of the loss in percent, one point per seed."""
+    from matplotlib.figure import Figure
+
+    trainings = results["trainings"]
+    names = [
+        name
+        for name, setting in SETTINGS.items()
+        if name != BASE and all(f"{each}, seed {SEEDS[0]}" in trainings for each in (name, setting.against))
+    ]
+    figure = Figure(figsize=(8, 1.2 + 0.4 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    for offset, (key, colour) in enumerate((("full", "#1b6ca8"), ("tiny", "#c1571a"), ("drawn", "#3b7d3b"))):
+        points = [
+            (100 * (own[key] / other[key] - 1), row + 0.2 * (offset - 1))
+            for row, name in enumerate(names)
+            for seed in SEEDS
+            if (own := trainings.get(f"{name}, seed {seed}"))
+            and (other := trainings.get(f"{SETTINGS[name].against}, seed {seed}"))
+        ]
+        axes.scatter([x for x, _ in points], [y for _, y in points], color=colour, label=key, s=22)
+    axes.axvline(0, color="#666666", linewidth=0.8)
+    axes.set_yticks(range(len(names)), [f"{name}\n(against {SETTINGS[name].against})" for name in names], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"change of validation loss after {results['steps']:,} steps, % (left is better); a point per seed")
+    axes.legend(loc="best", fontsize=8)
+    figure.savefig(target, dpi=110)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="Folder of an encoded data set.")
+    parser.add_argument("--space", default="emoji-32")
+    parser.add_argument("--runs", type=Path, default=Path("runs/recipe"), help="Where the trainings lie.")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--hours", type=float, default=24.0, help="Begin nothing that would not end within this time.")
+    parser.add_argument("--settings", nargs="*", choices=list(SETTINGS), help="Only these.")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

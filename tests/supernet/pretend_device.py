@@ -96,14 +96,14 @@ def batch(count: int = 4) -> Batch:
 
 def step(supernet: ElasticDiT) -> None:
     # More shards than one are for a processor: fake tensors know one thread only.
-    elastic_step(supernet, [[SPEC]], batch(), shards=2)
+    elastic_step(supernet, [SPEC], batch(), shards=2)
     assert all(p.grad is None or (p.grad.device, p.grad.dtype) == (p.device, p.dtype) for p in supernet.parameters())
     assert sum(p.grad is not None for p in supernet.parameters()) > 100
 
 
 def autocast_step(supernet: ElasticDiT) -> None:
     plain = made(torch.float32)
-    elastic_step(plain, [[SPEC]], batch(), accumulation=2, autocast=torch.bfloat16)
+    elastic_step(plain, [SPEC], batch(), accumulation=2, autocast=torch.bfloat16)
     assert all(p.grad is None or (p.grad.device, p.grad.dtype) == (p.device, p.dtype) for p in plain.parameters())
     assert not torch.is_autocast_enabled(DEVICE)
 

@@ -82,6 +82,7 @@ SETTINGS: dict[str, Setting] = {
         "sub-networks of a step alike in FLOPs", {"sub_networks": 2, "sub_sampling": "near"}, against="two uniform"
     ),
     "full's B and r drawn": Setting("the full network with other strips and radii", {"draw_full_bna": True}),
+    "rates / 3": Setting("learning rates of a longer training", {"learning_rate": 1.5e-3, "muon_learning_rate": 4e-3}),
     "AdamW": Setting("AdamW for all at Muon's own rate for the rest", {"optimizer": "adamw"}),
     "AdamW, rate 2e-3": Setting("AdamW for all", {"optimizer": "adamw", "learning_rate": 2e-3}),
     "AdamW, rate 1e-3": Setting("AdamW for all", {"optimizer": "adamw", "learning_rate": 1e-3}),

@@ -47,7 +47,7 @@ def measure(threads: int, rounds: int) -> dict[str, list[float]]:
     mine = {id(parameter) for parameter in owned}
     inside = [name for name, parameter in after.supernet.named_parameters() if id(parameter) in mine]
     theirs = dict(before.supernet.named_parameters())
-    rate, decay = config.muon_learning_rate, config.weight_decay
+    rate, decay = config.muon_peak, config.weight_decay
     halves = [
         torch.optim.Muon(
             [theirs[name] for name in inside[half::2]], lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"

@@ -12,6 +12,9 @@ from subdit.core.settings import setting
 OPTIMIZERS = ("muon", "adamw")
 BALANCES = ("tensor", "global", "none")
 SUB_SAMPLINGS = ("uniform", "sandwich", "near")
+SHORT_STEPS = 1235
+"""Steps up to which the highest learning rates are stable. At 1,600 steps of `emoji-32`, of 6,400 with these rates, the
+loss had risen from .20 to .25, and gradients had ten times the norm."""
 PRECISIONS = ("auto", "fp32", "bf16")
 LOGS = ("auto", "jsonl", "tensorboard")
 
@@ -26,7 +29,7 @@ class TrainingConfig:
 
     # Length
     steps: int = setting(
-        1235,
+        SHORT_STEPS,
         "Steps of the optimisers; the learning rate is a function of them alone, and falls to zero by the last.",
         minimum=1,
         maximum=10**9,
@@ -63,8 +66,17 @@ class TrainingConfig:
         "Muon for the matrices inside blocks and AdamW for everything else, or adamw for all.",
         choices=OPTIMIZERS,
     )
-    learning_rate: float = setting(5e-3, "Peak of AdamW's learning rate.", above=0)
-    muon_learning_rate: float = setting(1e-2, "Peak of Muon's, which is scaled to AdamW's update size.", above=0)
+    learning_rate: float | None = setting(
+        None,
+        "Peak of AdamW's learning rate; without one 5e-3 up to 1,235 steps, and lower for more, by the root of their "
+        "number.",
+        above=0,
+    )
+    muon_learning_rate: float | None = setting(
+        None,
+        "Peak of Muon's, which is scaled to AdamW's update size; without one 1e-2, and lower for more steps, too.",
+        above=0,
+    )
     muon_dtype: str = setting(
         "auto",
         "Of Muon's Newton-Schulz iterations; auto: bfloat16 on CUDA, float32 on a processor, many of which emulate "
@@ -147,6 +159,20 @@ class TrainingConfig:
         "installed.",
         choices=LOGS,
     )
+
+    @property
+    def adamw_peak(self) -> float:
+        """AdamW's peak learning rate: the one that is set, or the one for this number of steps."""
+        return self.learning_rate or 5e-3 * self._length_factor
+
+    @property
+    def muon_peak(self) -> float:
+        """Muon's, in the same way."""
+        return self.muon_learning_rate or 1e-2 * self._length_factor
+
+    @property
+    def _length_factor(self) -> float:
+        return min(1.0, (SHORT_STEPS / self.steps) ** 0.5)
 
     def __post_init__(self) -> None:
         if isinstance(self.sample_prompts, list):

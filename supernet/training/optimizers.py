@@ -39,7 +39,7 @@ def optimizers_of(
     ]
     inside = {id(parameter) for parameter in matrices}
     rest = [parameter for parameter in parameters if id(parameter) not in inside]
-    decay, rate = config.weight_decay, config.learning_rate
+    decay, rate = config.weight_decay, config.adamw_peak
     device = parameters[0].device
     # On a processor torch's default is a loop in Python. Its fused kernel reads a gradient in the order of its memory,
     # whatever the strides, and `torch.autograd.grad` gives those of convolutions in another order than the weights'.
@@ -48,6 +48,6 @@ def optimizers_of(
     shards = shard_count() if device.type == "cpu" else 1
     alike = sorted(matrices, key=lambda matrix: tuple(matrix.shape))
     hands = [hand for index in range(shards) if (hand := alike[index::shards])]
-    muon_rate, dtype = config.muon_learning_rate, muon_dtype(config.muon_dtype, device)
+    muon_rate, dtype = config.muon_peak, muon_dtype(config.muon_dtype, device)
     muons = [Muon(hand, lr=muon_rate, weight_decay=decay, iteration_dtype=dtype) for hand in hands]
     return [*((muon, muon_rate) for muon in muons), (adamw, rate)]

@@ -143,7 +143,7 @@ class Trainer:
         for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * rate_share
-        self.learning_rate = self.config.learning_rate * rate_share
+        self.learning_rate = self.config.adamw_peak * rate_share
         torch.nn.utils.clip_grad_norm_(self.supernet.parameters(), self.config.max_grad_norm)
         if self.shards > 1:
             run_shards(lambda optimizer: optimizer.step(), self.optimizers)
@@ -171,9 +171,9 @@ class Trainer:
         broken = [name for name, value in asdict(losses).items() if not math.isfinite(value)]
         if not broken:
             return
-        rates = f"--learning-rate (now {self.config.learning_rate:g})"
+        rates = f"--learning-rate (now {self.config.adamw_peak:g})"
         if self.config.optimizer == "muon":
-            rates += f" or --muon-learning-rate (now {self.config.muon_learning_rate:g})"
+            rates += f" or --muon-learning-rate (now {self.config.muon_peak:g})"
         raise TrainingError(
             f"In step {self.step + 1:,} {broken[0].replace('_', ' ')} is no finite number any more; the state before "
             f"it is kept, so go on with --resume and a lower {rates}."

@@ -125,3 +125,11 @@ def test_adamw_reads_a_gradient_whose_strides_are_not_its_weights() -> None:
         adamw.step()
         stepped.append(model["weight"].detach())
     torch.testing.assert_close(*stepped, rtol=0, atol=0)
+
+
+def test_longer_trainings_have_lower_rates_unless_they_are_set() -> None:
+    short, long = TrainingConfig(steps=100), TrainingConfig(steps=4 * 1235)
+    assert (short.adamw_peak, short.muon_peak) == (TrainingConfig().adamw_peak, TrainingConfig().muon_peak)
+    assert (long.adamw_peak, long.muon_peak) == pytest.approx((short.adamw_peak / 2, short.muon_peak / 2))
+    given = TrainingConfig(steps=10**6, learning_rate=3e-3, muon_learning_rate=4e-3)
+    assert (given.adamw_peak, given.muon_peak) == (3e-3, 4e-3)

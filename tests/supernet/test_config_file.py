@@ -58,6 +58,7 @@ def configs(draw: st.DrawFn) -> TrainingConfig:
     drawn = {name: draw(values(stated)) for name, stated in STATED.items()}
     drawn["accumulation"] = min(drawn["accumulation"], drawn["batch_size"])
     drawn["keep_checkpoints"] = drawn["keep_checkpoints"] if drawn["validate_every"] else 0
+    drawn["sub_sampling"] = drawn["sub_sampling"] if drawn["sub_networks"] > 1 else "uniform"
     return TrainingConfig(**drawn)
 
 

@@ -1,0 +1,112 @@
+"""Benchmarks on emoji: who is compared with whom, what reviewers get, and how their answers count."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import blind_match
+import elastic_standalone
+import recipe
+
+from subdit.core.errors import SubditError
+from subdit.space import count_flops
+from subdit.space import count_params
+from subdit.space import get_space
+
+
+@dataclass(frozen=True)
+class Row:
+    caption: str
+    columns: dict[str, str]
+
+
+class Drawn:
+    """Emoji of some concepts; the split judge has one design of each, and train the others."""
+
+    digest = "none"
+
+    def __init__(self, concepts: int, *, rare: int = 0) -> None:
+        designs = ["a", "b", "c", "d", "e"]
+        self.rows: dict[str, list[Row]] = {"train": [], "validation": [], "judge": []}
+        for number in range(concepts):
+            own = designs[:4] if number < rare else designs
+            for place, design in enumerate(own):
+                split = "judge" if place == number % len(own) else "train"
+                columns = {"concept": f"concept {number}", "design": design}
+                self.rows[split].append(Row(f"{design} emoji, concept {number}", columns))
+        toned = {"concept": "concept 0", "design": "a"}
+        self.rows["judge"].append(Row("a emoji, concept 0: dark skin tone", toned))
+
+    def count(self, split: str) -> int:
+        return len(self.rows[split])
+
+    def records(self, split: str, rows: Sequence[int]) -> list[Row]:
+        return [self.rows[split][row] for row in rows]
+
+
+def test_prompts_and_decoys_are_common_concepts_once_each() -> None:
+    data: Any = Drawn(120, rare=20)
+    rows, captions, right = blind_match.chosen(data, seed=3)
+    assert len(rows) == len(set(right)) == 40 and len(set(captions)) == 80
+    assert [captions[number - 1] for number in right] == [data.rows["judge"][row].caption for row in rows]
+    concepts = {int(caption.rsplit(" ", 1)[1]) for caption in captions}
+    assert len(concepts) == 80 and min(concepts) >= 20
+    assert sorted(right) != list(range(1, 41)), "prompts and decoys are shuffled"
+    assert blind_match.chosen(data, seed=3) == (rows, captions, right) != blind_match.chosen(data, seed=4)
+    with pytest.raises(SubditError, match="has 70 common concepts; 80 are needed"):
+        blind_match.chosen(Drawn(90, rare=20), seed=0)  # type: ignore[arg-type]
+
+
+def test_answers_are_counted_by_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    right = list(range(2, 82, 2))
+    key = {"right": right, "captions": [f"c{n}" for n in range(1, 81)], "seed": 0, "guidance_scale": 2.5}
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    all_right = {str(picture): wanted for picture, wanted in enumerate(right, 1)}
+    (tmp_path / "one.json").write_text(json.dumps(all_right))
+    (tmp_path / "two.json").write_text(json.dumps({**dict.fromkeys(all_right, 1), "3": 6}))
+    blind_match.score(tmp_path, [tmp_path / "one.json", tmp_path / "two.json"], None)
+    printed = capsys.readouterr().out
+    assert "chance: 0.5 of 40" in printed
+    assert "one: 40 of 40 matched, 100% (91% to 100%)" in printed and "two: 1 of 40 matched" in printed
+    assert "  3 xx c6" in printed and "  4 x. c8" in printed
+
+
+def test_settings_are_compared_seed_by_seed_with_their_own_counterpart(tmp_path: Path) -> None:
+    def losses(full: float) -> dict[str, float]:
+        return {"full": full, "tiny": 2 * full, "drawn": 1.5 * full, "core_s": 10.0}
+
+    trainings = {
+        "as it is, seed 0": losses(1.0),
+        "as it is, seed 1": losses(2.0),
+        "balance none, seed 0": losses(1.1),
+        "balance none, seed 1": losses(1.8),
+        "two uniform, seed 0": losses(0.5),
+        "sandwich, seed 0": losses(0.6),
+    }
+    results = {"steps": 400, "data": "abc", "machine": "this", "threads": 2, "trainings": trainings}
+    lines = {line[:22].strip(): line for line in recipe.as_text(results).splitlines()}
+    assert "+10.00 -10.00" in lines["balance none"]
+    assert "+20.00" in lines["sandwich"] and "two uniform" in lines["sandwich"]
+    assert "not trained yet" in lines["near in FLOPs"]
+    assert "differ by +100.00 %" in recipe.as_text(results)
+    recipe.draw(results, tmp_path / "plot.png")
+    assert all(setting.against in recipe.SETTINGS for setting in recipe.SETTINGS.values())
+
+
+@pytest.mark.parametrize("point", ["tiny", "small", "full"])
+def test_a_point_alone_is_the_same_network(point: str) -> None:
+    space = get_space("emoji-32")
+    alone = elastic_standalone.point_space(space, point)
+    assert alone.size == 1
+    one, other = space.encode([space.named_spec(point)]), alone.encode([alone.named_spec("full")])
+    assert count_params(space, one) == count_params(alone, other)
+    assert count_flops(space, one) == count_flops(alone, other)

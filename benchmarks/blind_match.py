@@ -3,12 +3,13 @@
     python benchmarks/blind_match.py draw runs/emoji data/emoji --out runs/blind
     python benchmarks/blind_match.py score runs/blind answers-1.json answers-2.json
 
-`draw` takes prompts of the split judge, whose compositions of concept and design nothing was trained on. They are
-common: all designs draw their concept, and they have no skin tone. A seed draws 40 prompts of 40 concepts, and 40
-decoys of 40 others, which are printed and written before anything is sampled. A reviewer gets `sheet.png`, whose
-numbered pictures are shuffled, and `captions.txt`, and answers with one caption per picture, as JSON of picture's
-number to caption's. `key.json` is not for reviewers. `real.png` has the real pictures in the same order: reviewers of
-that sheet show what there is to reach. `score` prints matches with their exact 95 % interval, and chance: one in 80.
+`draw` takes prompts of the split judge, whose compositions of concept and design nothing was trained on, or with
+`--split train` compositions that were trained on. They are common: all designs draw their concept, and they have no
+skin tone. A seed draws 40 prompts of 40 concepts, and 40 decoys of 40 others, which are printed and written before
+anything is sampled. A reviewer gets `sheet.png`, whose numbered pictures are shuffled, and `captions.txt`, and answers
+with one caption per picture, as JSON of picture's number to caption's. `key.json` is not for reviewers. `real.png` has
+the real pictures in the same order: reviewers of that sheet show what there is to reach; `pairs.png` has samples over
+real pictures of some designs. `score` prints matches with their exact 95 % interval, and chance: one in 80.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ RESULTS = Path(__file__).parent / "results"
 PROMPTS, DECOYS = 40, 40
 COLUMNS = 8
 DESIGNS = 5
+SHOWN = ("noto", "noto v1", "fluent")
+"""Designs whose licences ask for no more than their text, so that documents may show some of them."""
 
 
 def main() -> int:
@@ -45,13 +48,14 @@ def draw(arguments: argparse.Namespace) -> None:
     from supernet.sampling import sample
 
     data, out = EncodedDataSet(arguments.data), arguments.out
-    rows, captions, right = chosen(data, arguments.seed)
+    rows, captions, right = chosen(data, arguments.seed, arguments.split)
     write_atomic(out / "captions.txt", "".join(f"{number} {text}\n" for number, text in enumerate(captions, 1)))
     prompts = [captions[number - 1] for number in right]
     print(f"Seed {arguments.seed}: {PROMPTS} prompts among {len(captions)} captions")
     print("\n".join(f"{number:3} {text}" for number, text in enumerate(captions, 1)), flush=True)
     facts = {
         "data": data.digest,
+        "split": arguments.split,
         "seed": arguments.seed,
         "guidance_scale": arguments.guidance_scale,
         "noise_seed": arguments.noise_seed,
@@ -59,28 +63,32 @@ def draw(arguments: argparse.Namespace) -> None:
         "right": right,
     }
     write_json(out / "key.json", facts)
-    _sheet(data.read("judge", rows).latents.numpy(), out / "real.png")
+    real = data.read(arguments.split, rows).latents.numpy()
+    _sheet(real, out / "real.png")
     pictures = sample(
         arguments.model, prompts, guidance_scale=arguments.guidance_scale, seed=arguments.noise_seed, say=print
     )
     _sheet(pictures, out / "sheet.png")
+    _pairs(
+        pictures, real, [data.records(arguments.split, [row])[0].columns["design"] for row in rows], out / "pairs.png"
+    )
 
 
-def chosen(data: EncodedDataSet, seed: int) -> tuple[list[int], list[str], list[int]]:
-    """Rows of the split judge in the order of the sheet, all captions, and each row's caption's number from 1 on."""
+def chosen(data: EncodedDataSet, seed: int, split: str = "judge") -> tuple[list[int], list[str], list[int]]:
+    """Rows of the split in the order of the sheet, all captions, and each row's caption's number from 1 on."""
     designs = defaultdict(set)
-    for split in ("train", "validation", "judge"):
-        for record in data.records(split, range(data.count(split))):
+    for every in ("train", "validation", "judge"):
+        for record in data.records(every, range(data.count(every))):
             designs[record.columns["concept"]].add(record.columns["design"])
     rng = np.random.default_rng(seed)
     by_concept: dict[str, list[int]] = defaultdict(list)
-    records = data.records("judge", range(data.count("judge")))
+    records = data.records(split, range(data.count(split)))
     for row, record in enumerate(records):
         concept = record.columns["concept"]
         if len(designs[concept]) == DESIGNS and "skin tone" not in record.caption:
             by_concept[concept].append(row)
     if len(by_concept) < PROMPTS + DECOYS:
-        raise SubditError(f"The split judge has {len(by_concept)} common concepts; {PROMPTS + DECOYS} are needed.")
+        raise SubditError(f"The split {split} has {len(by_concept)} common concepts; {PROMPTS + DECOYS} are needed.")
     concepts = rng.choice(sorted(by_concept), PROMPTS + DECOYS, replace=False)
     drawn = [int(rng.choice(by_concept[concept])) for concept in concepts]
     rows = drawn[:PROMPTS]
@@ -111,6 +119,14 @@ def _sheet(pictures: np.ndarray, path: Path) -> None:  # type: ignore[type-arg]
     wide.save(path)
 
 
+def _pairs(samples: np.ndarray, real: np.ndarray, designs: list[str], path: Path) -> None:  # type: ignore[type-arg]
+    """Samples, and below each the real picture of its prompt, of the designs that documents may show."""
+    shown = [index for index, design in enumerate(designs) if design in SHOWN]
+    shown = shown[: len(shown) // COLUMNS * COLUMNS]
+    rows = [part[shown[start : start + COLUMNS]] for start in range(0, len(shown), COLUMNS) for part in (samples, real)]
+    save_contact_sheet(np.concatenate(rows), path, columns=COLUMNS)
+
+
 def score(folder: Path, answers: list[Path], kept: str | None) -> None:
     from scipy.stats import binomtest
 
@@ -119,7 +135,7 @@ def score(folder: Path, answers: list[Path], kept: str | None) -> None:
     chance = 1 / len(captions)
     lines = [
         f"{len(right)} pictures, {len(captions)} captions, of which {len(captions) - len(right)} are decoys; prompts "
-        f"of seed {key['seed']}, guidance {key['guidance_scale']:g}",
+        f"of the split {key['split']}, seed {key['seed']}, guidance {key['guidance_scale']:g}",
         f"chance: {len(right) * chance:.1f} of {len(right)}",
     ]
     found = []
@@ -149,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     drawing.add_argument("model", type=Path, help="A run or a checkpoint.")
     drawing.add_argument("data", type=Path, help="Folder of the encoded emoji.")
     drawing.add_argument("--out", type=Path, required=True)
+    drawing.add_argument("--split", default="judge", help="Whose prompts.")
     drawing.add_argument("--seed", type=int, default=0, help="Of prompts, decoys and order.")
     drawing.add_argument("--noise-seed", type=int, default=0)
     drawing.add_argument("--guidance-scale", type=float, default=2.5)

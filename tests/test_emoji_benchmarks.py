@@ -68,7 +68,13 @@ def test_prompts_and_decoys_are_common_concepts_once_each() -> None:
 
 def test_answers_are_counted_by_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     right = list(range(2, 82, 2))
-    key = {"right": right, "captions": [f"c{n}" for n in range(1, 81)], "seed": 0, "guidance_scale": 2.5}
+    key = {
+        "right": right,
+        "captions": [f"c{n}" for n in range(1, 81)],
+        "split": "judge",
+        "seed": 0,
+        "guidance_scale": 2.5,
+    }
     (tmp_path / "key.json").write_text(json.dumps(key))
     all_right = {str(picture): wanted for picture, wanted in enumerate(right, 1)}
     (tmp_path / "one.json").write_text(json.dumps(all_right))

@@ -261,7 +261,7 @@ def draw(results: Mapping[str, Any], target: Path) -> None:
         axes.scatter([x for x, _ in points], [y for _, y in points], color=colour, label=key, s=22)
     axes.axvline(0, color="#666666", linewidth=0.8)
     axes.set_yticks(range(len(names)), [f"{name}\n(against {SETTINGS[name].against})" for name in names], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(f"change of validation loss after {results['steps']:,} steps, % (left is better); a point per seed")
     axes.legend(loc="best", fontsize=8)
     figure.savefig(target, dpi=110)

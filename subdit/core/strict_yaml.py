@@ -90,13 +90,20 @@ def _refuse_odd_numbers(node: Any, where: str, error: type[SubditError]) -> None
                 _refuse_odd_numbers(part, where, error)
 
 
+_UNICODE_BREAKS = frozenset("\x85\u2028\u2029")
+"""Line breaks that PyYAML writes as they are, and of which it reads the first as a space."""
+
+
 def commented(key: str, value: Any, comment: str) -> list[str]:
     """Lines of YAML: a comment, and the key with its value, lists and mappings of numbers in one line."""
     import yaml
 
     # A single value would get braces of its own.
     style = None if isinstance(value, dict | list) else False
-    text = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=200, default_flow_style=style)
+    options = {"sort_keys": False, "width": 200, "default_flow_style": style}
+    text = yaml.safe_dump({key: value}, allow_unicode=True, **options)
+    if not _UNICODE_BREAKS.isdisjoint(text):
+        text = yaml.safe_dump({key: value}, allow_unicode=False, **options)
     return [*(f"# {line}" for line in textwrap.wrap(comment, _COMMENT_WIDTH)), *text.removesuffix("\n").split("\n")]
 
 

@@ -68,6 +68,12 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize("prompt", ["a\x85cat", "\x85", "a\u2028cat", "a\u2029cat", "élan\x85"])
+def test_a_prompt_with_a_line_break_of_unicode_is_read_as_it_was(tmp_path: Path, prompt: str) -> None:
+    training = TrainingFile("digits", config=TrainingConfig(sample_prompts=(prompt,)))
+    assert read_training_config(written(tmp_path, training_config_to_yaml(training))) == training
+
+
 @given(configs(), st.none() | paths, st.sampled_from([None, "digits", "/nowhere/data"]), st.text(max_size=80))
 def test_a_written_file_is_read_as_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, config: TrainingConfig, run: Path | None, data: str | None, header: str

@@ -16,17 +16,18 @@ from supernet.model.placement import full_precision
 def balanced_scales(
     full_gradients: Sequence[Tensor], sub_gradients: Sequence[Tensor], balance: str = "tensor"
 ) -> list[Tensor]:
-    """Factors of a sub-network's gradients on the slices that it shares with the full network, in float32 at least.
+    """Factors of a sub-network's gradients, one scalar for each slice that it shares with the full network.
 
-    The paper asks for adaptive scaling without a formula. "tensor" is min(1, |g_full| / |g_sub|) of each slice, which
-    keeps a sub-network from outvoting the full network on any tensor they share, the failure that elastic training is
-    known for. "global" is that of all slices together, so that the gradient keeps its direction. "none" is 1. These
-    are the settings `BALANCES`.
+    Both sequences have a tensor per slice, of equal shapes pair by pair; factors are float32 at least. The paper asks
+    for adaptive scaling without a formula. "tensor" is min(1, |g_full| / |g_sub|) of each slice, which keeps a
+    sub-network from outvoting the full network on any tensor they share, the failure that elastic training is known
+    for. "global" is that of all slices together, so that the gradient keeps its direction. "none" is 1. These are the
+    settings `BALANCES`.
     """
     kind = torch.promote_types(full_gradients[0].dtype, torch.float32)
-    full, sub = (torch.stack(torch._foreach_norm(list(of), dtype=kind)) for of in (full_gradients, sub_gradients))
     if balance == "none":
-        return list(torch.ones_like(full).unbind())
+        return list(torch.ones(len(full_gradients), dtype=kind, device=full_gradients[0].device).unbind())
+    full, sub = (torch.stack(torch._foreach_norm(list(of), dtype=kind)) for of in (full_gradients, sub_gradients))
     if balance == "global":
         full, sub = full.norm().expand_as(full), sub.norm().expand_as(sub)
     return list((full / sub.clamp_min(1e-12)).clamp(max=1.0).unbind())
@@ -38,7 +39,14 @@ def add_balanced(
     gradients: Sequence[Sequence[Tensor]],
     balance: str,
 ) -> None:
-    """Add each sub-network's gradients to the full network's, by which all are scaled before any is added."""
+    """Add each sub-network's gradients to the full network's, by which all are scaled before any is added.
+
+    Args:
+        owners: the supernet's parameters by name, with the full network's gradients in `.grad`; others begin at zero.
+        slices: per sub-network where each of its parameters lies.
+        gradients: per sub-network a gradient in each parameter's own shape, in the order of its slices.
+        balance: one of `BALANCES`.
+    """
     added: list[tuple[list[Tensor], list[Tensor]]] = []
     for own_slices, own_gradients in zip(slices, gradients, strict=True):
         shared: list[tuple[Tensor, Tensor]] = []

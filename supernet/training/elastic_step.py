@@ -177,8 +177,8 @@ def elastic_step(
 
     for rows in shard_slices(len(batch.latents), accumulation):
         add_part(rows)
-    # Read at once, and at the end: a device works on until then.
-    full_loss, *sub_losses = torch.stack(losses).double().sum(0).tolist()
+    # Read at once, and at the end: a device works on until then. Summed here, since not every device has float64.
+    full_loss, *sub_losses = (sum(values) for values in zip(*torch.stack(losses).tolist(), strict=True))
     full_gradients, *sub_gradients = gradients
 
     supernet.zero_grad(set_to_none=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -43,7 +45,8 @@ def train_alone(
     Initialisation, batches and noise come from the seed, so equal calls give equal weights on equal machines.
     Fine-tuning starts from weights that are good already, so its learning rates are a fifth of those.
     """
-    config = config or TrainingConfig()
+    # The default learning rates depend on the number of steps.
+    config = replace(config or TrainingConfig(), steps=max(1, updates))
     space = get_space(spec.space)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

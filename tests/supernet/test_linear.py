@@ -69,9 +69,9 @@ def test_what_the_kernels_are_not_for_goes_to_torch() -> None:
 
 
 def test_without_gradients_everything_is_torchs_to_the_bit() -> None:
-    x, weight, bias = drawn((64, 96), (160, 96), (160,))
+    x, weight, bias = drawn((256, 640), (160, 640), (160,))
     q, k, v = drawn((3, 2, 12, 8), (3, 2, 4, 8), (3, 2, 4, 8))
-    layer = Linear(96, 160)
+    layer = Linear(640, 160)
     layer.load_state_dict({"weight": weight, "bias": bias})
     with torch.no_grad():
         assert torch.equal(layer(x), F.linear(x, weight, bias))

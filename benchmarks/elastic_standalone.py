@@ -11,12 +11,14 @@ backward passes by closed forms. Core-hours are printed before anything is train
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from _trainings import is_trained
+from _trainings import print_hours
+from _trainings import train_or_resume
+from _trainings import training_s
 
 from profilers import cpu_model
 from subdit.core.files import write_atomic
@@ -32,7 +34,6 @@ from subdit.space import run_space
 from supernet.data.data_set import DataSet
 from supernet.data.data_sets import checkpoint_record
 from supernet.data.data_sets import open_recorded_data
-from supernet.parallel import shard_count
 from supernet.training.config import TrainingConfig
 from supernet.training.config_file import read_training_config
 from supernet.training.members import draw_members
@@ -51,16 +52,12 @@ def main() -> int:
     record = checkpoint_record(run.supernet, space)
     data = open_recorded_data(record, space)
     folders = {point: arguments.runs / point for point in space.named}
-    missing = [point for point, folder in folders.items() if not _is_trained(Run(folder))]
+    missing = [point for point, folder in folders.items() if not is_trained(Run(folder))]
+    alone = replace(config, sub_networks=0, sub_sampling="uniform")
     if missing:
-        hours = sum(_step_s(point_space(space, point), data, _alone(config)) * config.steps for point in missing) / 3600
-        print(
-            f"{len(missing)} trainings of {config.steps:,} steps will take about {hours:.1f} hours, "
-            f"{hours * shard_count():.1f} core-hours.",
-            flush=True,
-        )
+        print_hours(training_s(point_space(space, point), data, alone) for point in missing)
     for point in missing:
-        _train(point_space(space, point), folders[point], record.reference, _alone(config), point)
+        train_or_resume(point_space(space, point), Run(folders[point]), record.reference, alone, point)
     results = _judged(run, space, data, config, folders, arguments)
     target = RESULTS / f"elastic_standalone_{space.name}.json"
     write_json(target, results)
@@ -86,40 +83,6 @@ def point_space(space: SearchSpace, point: str) -> SearchSpace:
             named={"full": replace(spec, space=name)},
         )
     )
-
-
-def _alone(config: TrainingConfig) -> TrainingConfig:
-    return replace(config, sub_networks=0, sub_sampling="uniform")
-
-
-def _is_trained(run: Run) -> bool:
-    from subdit.core.run import read_manifest
-
-    return run.manifest.exists() and "train" in read_manifest(run)["steps"]
-
-
-def _step_s(space: SearchSpace, data: DataSet, config: TrainingConfig) -> float:
-    """The median of eight steps in seconds, after two that warm up."""
-    from supernet.training.trainer import Trainer
-
-    trainer, taken = Trainer(space, data, config), []
-    for _ in range(10):
-        begun = time.perf_counter()
-        trainer.train_step(0.5)
-        taken.append(time.perf_counter() - begun)
-    return float(np.median(taken[2:]))
-
-
-def _train(space: SearchSpace, folder: Path, reference: str, config: TrainingConfig, point: str) -> None:
-    from supernet.training.begun import STATE
-    from supernet.training.train import train
-
-    def tell(done: int, total: int, text: str = "") -> None:
-        if done % 200 == 0 or done == total:
-            print(f"  {point}: step {done:,} of {total:,}, {text}", flush=True)
-
-    resume = (Run(folder).training / STATE).exists()
-    train(space, folder, data=reference, config=config, resume=resume, progress=tell)
 
 
 def _judged(

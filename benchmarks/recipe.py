@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -26,12 +27,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _trainings import is_trained
+from _trainings import print_hours
+from _trainings import train_or_resume
+from _trainings import training_s
 
 from profilers import cpu_model
 from subdit.core.errors import SubditError
 from subdit.core.files import write_atomic
 from subdit.core.files import write_json
-from subdit.core.progress import ProgressCallback
+from subdit.core.run import Run
+from subdit.core.run import read_manifest
 from subdit.space import SearchSpace
 from subdit.space import SubDiTSpec
 from subdit.space import get_space
@@ -46,7 +52,6 @@ RESULTS = Path(__file__).parent / "results"
 BASE = "as it is"
 SEEDS = (0, 1)
 SUB_DITS, SUB_SEED = 8, 7
-TIMED_STEPS = 8
 PICTURES = 512
 
 
@@ -100,14 +105,10 @@ def main() -> int:
     results = _known(target, data, arguments.steps)
     chosen = arguments.settings or list(SETTINGS)
     missing = [(name, seed) for name in chosen for seed in SEEDS if f"{name}, seed {seed}" not in results["trainings"]]
-    begun, seconds = time.monotonic(), {}
+    seconds = {name: training_s(_space(space, name), data, _config(name, steps=arguments.steps)) for name, _ in missing}
     if missing:
-        seconds = {name: _step_s(space, data, name) * arguments.steps for name in dict.fromkeys(n for n, _ in missing)}
-        hours = sum(seconds[name] for name, _ in missing) / 3600
-        print(
-            f"{len(missing)} trainings of {arguments.steps:,} steps will take about {hours:.1f} hours, "
-            f"{hours * shard_count():.1f} core-hours."
-        )
+        print_hours(seconds[name] for name, _ in missing)
+    begun = time.monotonic()
     for name, seed in missing:
         if time.monotonic() - begun + seconds[name] > 3600 * arguments.hours:
             print(f"{name}, seed {seed} would not end within {arguments.hours:g} hours; it is left for another time.")
@@ -135,7 +136,7 @@ def _known(target: Path, data: DataSet, steps: int) -> dict[str, Any]:
 
 
 def _config(name: str, **other: Any) -> TrainingConfig:
-    return replace(TrainingConfig(ceiling_s=None, log="jsonl"), **SETTINGS[name].config, **other)
+    return replace(TrainingConfig(log="jsonl"), **SETTINGS[name].config, **other)
 
 
 def _space(space: SearchSpace, name: str) -> SearchSpace:
@@ -146,38 +147,17 @@ def _space(space: SearchSpace, name: str) -> SearchSpace:
     )
 
 
-def _step_s(space: SearchSpace, data: DataSet, name: str) -> float:
-    """The median of a few steps in seconds, after two that warm up."""
-    from supernet.training.trainer import Trainer
-
-    trainer, taken = Trainer(_space(space, name), data, _config(name, steps=100)), []
-    for _ in range(2 + TIMED_STEPS):
-        begun = time.perf_counter()
-        trainer.train_step(0.5)
-        taken.append(time.perf_counter() - begun)
-    return float(np.median(taken[2:]))
-
-
 def _trained(space: SearchSpace, data: DataSet, name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """One training, begun or resumed, and its losses."""
-    import torch
-
-    from subdit.core.run import Run
     from subdit.core.weights import supernet_digest
     from supernet.checkpoints import load_supernet
     from supernet.evaluation.validation_loss import validation_losses
     from supernet.evaluation.validation_loss import validation_set
-    from supernet.training.begun import STATE
-    from supernet.training.train import train
 
-    folder = arguments.runs / f"{name}-{seed}".replace(" ", "-").replace("'", "").replace(",", "")
-    space, run, begun = _space(space, name), Run(folder), time.process_time()
-    if not run.supernet.exists() or (run.training / STATE).exists():
-        config = _config(name, steps=arguments.steps, seed=seed)
-        with torch.random.fork_rng():
-            resume = (run.training / STATE).exists()
-            train(space, folder, data=arguments.data, config=config, resume=resume, progress=_progress(name, seed))
-    used = time.process_time() - begun
+    space, label = _space(space, name), f"{name}, seed {seed}"
+    run = Run(arguments.runs / re.sub(r"[^A-Za-z0-9.]+", "-", label))
+    if not is_trained(run):
+        train_or_resume(space, run, arguments.data, _config(name, steps=arguments.steps, seed=seed), label)
     supernet = load_supernet(run.supernet)
     held_out = validation_set(data, most=PICTURES, per_image=4)
     drawn = space.decode(space.sample(np.random.default_rng(SUB_SEED), SUB_DITS))
@@ -194,16 +174,8 @@ def _trained(space: SearchSpace, data: DataSet, name: str, seed: int, arguments:
         "losses": losses,
         "validation_set": held_out.hash,
         "weights": supernet_digest(run.supernet),
-        "core_s": round(used, 1),
+        "training_s": read_manifest(run)["steps"]["train"]["seconds"],
     }
-
-
-def _progress(name: str, seed: int) -> ProgressCallback:
-    def tell(done: int, total: int, text: str = "") -> None:
-        if done % 100 == 0 or done == total:
-            print(f"  {name}, seed {seed}: step {done:,} of {total:,}, {text}", flush=True)
-
-    return tell
 
 
 def as_text(results: Mapping[str, Any]) -> str:
@@ -216,7 +188,7 @@ def as_text(results: Mapping[str, Any]) -> str:
         f"{' and '.join(map(str, SEEDS))}",
         "",
         f"{'setting':22}{'against':14}{'full':>9}{'tiny':>9}{'drawn':>9}"
-        f"{'full, %':>16}{'tiny, %':>16}{'drawn, %':>16}{'core s':>9}",
+        f"{'full, %':>16}{'tiny, %':>16}{'drawn, %':>16}{'train s':>9}",
     ]
     for name, setting in SETTINGS.items():
         own = [trainings.get(f"{name}, seed {seed}") for seed in SEEDS]
@@ -230,7 +202,7 @@ def as_text(results: Mapping[str, Any]) -> str:
         for key in ("full", "tiny", "drawn"):
             changes = [100 * (a[key] / b[key] - 1) for a, b in zip(own, other, strict=True) if a and b]
             row += f"{' '.join(f'{change:+.2f}' for change in changes) if name != BASE else '':>16}"
-        lines.append(row + f"{np.mean([found['core_s'] for found in there]):9.0f}")
+        lines.append(row + f"{np.mean([found['training_s'] for found in there]):9.0f}")
     base = [trainings.get(f"{BASE}, seed {seed}") for seed in SEEDS]
     if all(base):
         apart = [100 * (base[1][key] / base[0][key] - 1) for key in ("full", "tiny", "drawn")]

@@ -88,7 +88,7 @@ def test_answers_are_counted_by_picture(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_settings_are_compared_seed_by_seed_with_their_own_counterpart(tmp_path: Path) -> None:
     def losses(full: float) -> dict[str, float]:
-        return {"full": full, "tiny": 2 * full, "drawn": 1.5 * full, "core_s": 10.0}
+        return {"full": full, "tiny": 2 * full, "drawn": 1.5 * full, "training_s": 10.0}
 
     trainings = {
         "as it is, seed 0": losses(1.0),

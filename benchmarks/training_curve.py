@@ -2,8 +2,8 @@
 
     python benchmarks/training_curve.py runs/emoji runs/other --every 400
 
-Each row has the means of so many steps from `training/metrics.jsonl`, and the full network's validation loss where one
-was taken in them. A training that was stopped ends where it was.
+Each row has the means of so many steps from `training/metrics.jsonl`, and the named points' validation losses where they
+were taken in them. A training that was stopped ends where it was.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def curve(run: Run, every: int) -> str:
     lines = list(read_metrics(run.training / METRICS))
     losses = pd.DataFrame([line for line in lines if "full" in line])
     table = losses.groupby((losses.step - 1) // every * every + every)[["full", "sub", "full_gradient_norm"]].mean()
-    table["validation, full"] = _validation(lines, table.index, every)
+    for point in run_space(run).named:
+        table[f"validation, {point}"] = _validation(lines, point, table.index, every)
     head = (
         f"{config.steps:,} steps asked for, {int(losses.step.max()):,} done; peaks of AdamW {config.adamw_peak:.3g}, "
         f"of Muon {config.muon_peak:.3g}; EMA {config.ema_decay:g}"
@@ -52,8 +53,8 @@ def curve(run: Run, every: int) -> str:
     return f"{head}\n{table.rename_axis('to step').to_string(float_format='{:.3f}'.format, na_rep='')}\n"
 
 
-def _validation(lines: Sequence[Mapping[str, Any]], rows: pd.Index, every: int) -> list[float | None]:
-    taken = {line["step"]: line[VALIDATION]["full"] for line in lines if VALIDATION in line}
+def _validation(lines: Sequence[Mapping[str, Any]], point: str, rows: pd.Index, every: int) -> list[float | None]:
+    taken = {line["step"]: line[VALIDATION][point] for line in lines if VALIDATION in line}
     return [next((loss for step, loss in taken.items() if row - every < step <= row), None) for row in rows]
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/training_curve.py runs/emoji runs/other --every 400
 
-Each row has the means of so many steps from `training/metrics.jsonl`, and the named points' validation losses where they
-were taken in them. A training that was stopped ends where it was.
+Each row has the means of so many steps from `training/metrics.jsonl`, and the named points' validation losses where
+they were taken in them. A training that was stopped ends where it was.
 """
 
 from __future__ import annotations

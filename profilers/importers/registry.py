@@ -17,6 +17,7 @@ from profilers.importers import tflite_proto
 from profilers.importers.imported_log import ImportedLog
 from profilers.importers.log import Log
 from profilers.importers.log import open_log
+from profilers.importers.unread import name_unread
 from subdit.core.errors import ImportLogError
 
 
@@ -100,6 +101,8 @@ def read(log: Log, options: ReadOptions | None = None) -> tuple[ImportedLog, ...
     if len(fitting) > 1:
         names = " and ".join(importer.what for importer in fitting)
         raise log.refuse(None, f"this may be {names}", "give one log per file, as its tool wrote it")
+    if not fitting and (other := name_unread(log)) is not None:
+        raise log.refuse(None, f"this is {other.what}, which subdit does not read", other.instead)
     if not fitting and log.bad_line is not None:
         raise log.refuse(log.bad_line, "here are bytes that are no text", "give the file as the tool wrote it")
     if not fitting:

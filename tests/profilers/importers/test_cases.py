@@ -44,6 +44,11 @@ REFUSED = {
     "c09-failed-run.txt": r"line 8: benchmark_model failed: 'Node number 12 \(BATCH_MATMUL\) failed to prepare\.'",
     "c12-minibench-load-failed.json": r"block_a_qnn_q8 was not loaded \(load_status 48\)",
     "c13-perf-test-parallel.txt": r"8 s of requests in 2\.01 s .* 20 ms is no latency of one",
+    "c14-perf-result-six-columns.csv": r"line 1: 6 columns, where a result file of onnxruntime_perf_test has 5",
+    "c16-executor-runner.txt": r"output of ExecuTorch's executor_runner .* --etdump_path",
+    "c17-aihub-printed.txt": r"table that Qualcomm AI Hub's scripts print.* `job\.download_profile\(",
+    "c21-snpe-diagview.txt": r"a report of SNPE's snpe-diagview",
+    "c22-trtexec-profile.json": r"a layer profile of TensorRT's trtexec",
 }
 
 

@@ -111,10 +111,13 @@ def make_log(data: bytes, name: str) -> Log:
     text = data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
     # GitHub puts a byte order mark before the lines of a step, too.
     text = without_escapes(text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n"))
-    if bad := _BAD_CHARACTER.search(text):
-        return Log(name, data, (), True, text.count("\n", 0, bad.start()) + 1)
-    ended = text.endswith("\n")
-    lines = without_prefixes(text.split("\n"))
+    ended, written = text.endswith("\n"), text.split("\n")
+    lines = without_prefixes(written)
+    if _BAD_CHARACTER.search(text):
+        # Of a phone's other processes, whose lines are gone by now, some log what is no text.
+        bad = [at for at, line in enumerate(written, 1) if lines[at - 1] and _BAD_CHARACTER.search(line)]
+        if bad or not any(line.strip() for line in lines):
+            return Log(name, data, (), True, bad[0] if bad else 1)
     while lines and not lines[-1].strip():
         lines.pop()
     return Log(name, data, tuple(lines), ended)

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from profilers.importers.processes import Line
+from profilers.importers.processes import of_the_tool
 
 _CLOCK = r"\d\d:\d\d:\d\d"
 # "03-02 10:11:12.123", with a year or a zone, or seconds since 1970 or since the phone was started.
 _STAMP = rf"(?:(?:\d{{4}}-)?\d\d-\d\d {_CLOCK}\.\d{{3,9}}(?: [+-]\d{{4}})?|\d{{1,12}}\.\d{{3,9}})"
 _UID = r"(?:\w{1,16}[: ] {0,9})?"
 _TAG = r"[\w.$@+/-]{1,80}"
+_NAMED = rf"(?P<tag>{_TAG})"
 _BLANKS = r"[ \t\xa0]{0,80}"
 # Where a pattern has a `level` it has the process too.
 _LONG = re.compile(rf"{_BLANKS}\[ {_STAMP} +{_UID}(?P<pid>\d{{1,7}}): {{0,9}}\d{{1,7}} (?P<level>[VDIWEF])/{_TAG} *\]")
@@ -25,9 +28,9 @@ _PROCESS = re.compile(
 _PROCESS_TAG = re.compile(rf" {{2}}\({_TAG} *\)$")
 _LOGCAT = (
     # threadtime: "03-02 10:11:12.123  4321  4321 I tflite  : ", also without what stands before the level.
-    rf"(?:{_STAMP} +)?(?:{_UID}(?P<pid>\d{{1,7}}) +\d{{1,7}} +)?(?P<level>[VDIWEF]) {_TAG} {{0,20}}:(?: |$)",
+    rf"(?:{_STAMP} +)?(?:{_UID}(?P<pid>\d{{1,7}}) +\d{{1,7}} +)?(?P<level>[VDIWEF]) {_NAMED} {{0,20}}:(?: |$)",
     # brief, tag and time: "I/tflite  ( 4321): ", "I/tflite: ".
-    rf"(?:{_STAMP} +)?(?P<level>[VDIWEF])/{_TAG} {{0,20}}(?:\( {{0,9}}{_UID}(?P<pid>\d{{1,7}})\))? {{0,9}}:(?: |$)",
+    rf"(?:{_STAMP} +)?(?P<level>[VDIWEF])/{_NAMED} {{0,20}}(?:\( {{0,9}}{_UID}(?P<pid>\d{{1,7}})\))? {{0,9}}:(?: |$)",
     # Android Studio up to 2022: "03-02 10:11:12.123 4321-4321/org.tensorflow.lite.benchmark I/tflite: ".
     rf"{_STAMP} +(?P<pid>\d{{1,7}})-\d{{1,7}}/\S{{1,120}} +(?P<level>[VDIWEFA])/{_TAG} {{0,20}}:(?: |$)",
     # Android Studio since: time, pid-tid, tag, package, level, in columns; its compact view has time and level alone.
@@ -72,14 +75,6 @@ _SEVERITY = re.compile(
 _LEVELS = ("INFO: ", "WARNING: ", "WARN: ", "ERROR: ", "FATAL: ", "VERBOSE: ")
 
 
-@dataclass(frozen=True)
-class _Line:
-    """A line without its prefixes; `source` is the process that wrote it, where logcat says so."""
-
-    text: str
-    source: str | None = None
-
-
 def without_escapes(text: str) -> str:
     """A text without colours, movements of the cursor and pressed keys."""
     return _ESCAPE.sub("", text) if "\x1b" in text or "^" in text else text
@@ -87,26 +82,24 @@ def without_escapes(text: str) -> str:
 
 def without_prefixes(lines: Sequence[str]) -> list[str]:
     """As many lines as were given, each without what was put before it; those of other processes become empty."""
-    found: list[_Line] = []
-    header: _Line | None = None
+    found: list[Line] = []
+    header: Line | None = None
     for line in lines:
         if match := _LONG.match(line) if line.lstrip().startswith("[ ") else None:
             # logcat -v long: a line of its own tells the process of those that follow.
-            header = _Line(_error(match["level"]), match["pid"])
-            found.append(_Line(""))
+            header = Line(_error(match["level"]), match["pid"])
+            found.append(Line(""))
             continue
         one = _without_known(line)
         if header is not None:
-            one = _Line(one.text if one.text.startswith(_LEVELS) else header.text + one.text, header.source)
-            header = _Line("", header.source)
+            one = Line(one.text if one.text.startswith(_LEVELS) else header.text + one.text, header.source)
+            header = Line("", header.source)
         found.append(one)
     found = [_without_known(one.text, one.source) for one in _without_common(found)]
-    # Every process of a phone writes to its logcat; those whose lines are a tool's are wanted.
-    wanted = {one.source for one in found if _WORDS.match(one.text)}
-    return [_text(one) if one.source is None or not wanted or one.source in wanted else "" for one in found]
+    return [_text(one) for one in of_the_tool(found, _WORDS)]
 
 
-def _without_known(line: str, source: str | None = None) -> _Line:
+def _without_known(line: str, source: str | None = None) -> Line:
     """Without all prefixes that are known by their form."""
     text, level = line, ""
     for _ in range(_LAYERS):
@@ -120,11 +113,13 @@ def _without_known(line: str, source: str | None = None) -> _Line:
             break
         text = text[match.end() :]
         if "level" in match.re.groupindex:
-            source, level = match["pid"] or source, _error(match["level"])
-    return _Line(text if text.startswith(_LEVELS) else level + text, source)
+            # Formats without a process tell programs apart by the tags that these log under.
+            tag = match.groupdict().get("tag")
+            source, level = match["pid"] or source or (f"tag {tag}" if tag else None), _error(match["level"])
+    return Line(text if text.startswith(_LEVELS) else level + text, source)
 
 
-def _without_common(lines: Sequence[_Line]) -> list[_Line]:
+def _without_common(lines: Sequence[Line]) -> list[Line]:
     """Without a text that stands before every line with a tool's words; its numbers and blanks may differ."""
     before = [one.text[: match.start()] for one in lines if (match := _WORDS.search(one.text, 0, 400))]
     forms = {re.sub(r"\d+", "0", re.sub(r"\s+", " ", text)) for text in before}
@@ -140,9 +135,9 @@ def _without_common(lines: Sequence[_Line]) -> list[_Line]:
     made = []
     for one in lines:
         if match := prefix.match(one.text):
-            made.append(_Line(one.text[match.end() :], one.source))
+            made.append(Line(one.text[match.end() :], one.source))
         else:
-            made.append(_Line("", one.source) if empty and empty.match(one.text) else one)
+            made.append(Line("", one.source) if empty and empty.match(one.text) else one)
     return made
 
 
@@ -151,6 +146,6 @@ def _error(level: str) -> str:
     return "ERROR: " if level in "EFA" else ""
 
 
-def _text(line: _Line) -> str:
+def _text(line: Line) -> str:
     match = _SEVERITY.match(line.text)
     return (line.text[match.end() :] if match else line.text).rstrip(" ")

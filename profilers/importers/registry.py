@@ -10,6 +10,7 @@ from profilers.importers import ai_hub
 from profilers.importers import coreml
 from profilers.importers import executorch
 from profilers.importers import litert
+from profilers.importers import ncnn
 from profilers.importers import ort_perf_test
 from profilers.importers import ort_profile
 from profilers.importers import tflite
@@ -81,6 +82,7 @@ IMPORTERS = (
              "executorch", places_operators=True),
     Importer("executorch-minibench", "ExecuTorch minibench JSON", executorch.claims_json, executorch.read_json,
              "executorch"),
+    Importer("ncnn-benchmark", "ncnn benchncnn output", ncnn.claims, ncnn.read, "ncnn"),
 )
 # fmt: on
 """Every importer, in the order of the documentation."""

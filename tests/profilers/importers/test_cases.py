@@ -39,6 +39,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "c10-nothing-delegated.txt": PLAIN | {"declined": "nnapi", "delegated_share": None},
     "c11-external-delegate.txt": PLAIN
     | {"delegate": "qnn", "delegated_share": 31 / 40, "graph_operators": 40, "partly_delegated": True},
+    "c18-benchncnn.txt": {"count": 8, "mean_ms": 12.16, "min_ms": 12.02, "threads": 4, "delegate": "cpu"},
 }
 REFUSED = {
     "c09-failed-run.txt": r"line 8: benchmark_model failed: 'Node number 12 \(BATCH_MATMUL\) failed to prepare\.'",

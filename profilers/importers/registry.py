@@ -13,6 +13,7 @@ from profilers.importers import litert
 from profilers.importers import ncnn
 from profilers.importers import ort_perf_test
 from profilers.importers import ort_profile
+from profilers.importers import qnn_csv
 from profilers.importers import tflite
 from profilers.importers import tflite_proto
 from profilers.importers.imported_log import ImportedLog
@@ -27,7 +28,7 @@ class ReadOptions:
     """What a log leaves open.
 
     Attributes:
-        warmup_runs: first runs of an ONNX Runtime profile, which marks none, to drop.
+        warmup_runs: first runs of an ONNX Runtime or QNN profile, which mark none, to drop.
         runs: how many runs a result file without an end mark must hold.
     """
 
@@ -82,6 +83,8 @@ IMPORTERS = (
              "executorch", places_operators=True),
     Importer("executorch-minibench", "ExecuTorch minibench JSON", executorch.claims_json, executorch.read_json,
              "executorch"),
+    Importer("qnn-csv", "QNN profiling CSV of ONNX Runtime", qnn_csv.claims, qnn_csv.read, "onnxruntime",
+             ("runs", "warmup_runs")),
     Importer("ncnn-benchmark", "ncnn benchncnn output", ncnn.claims, ncnn.read, "ncnn"),
 )
 # fmt: on

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     help="What ran the models, where the logs do not say: an accelerator, or none for the plain CPU path.",
 )
 @click.option(
-    "--warmup-runs", type=click.IntRange(min=0), default=1, show_default=True, help="Of an ORT profile, to drop."
+    "--warmup-runs", type=click.IntRange(min=0), default=1, show_default=True, help="Of an ORT or QNN profile, to drop."
 )
-@click.option("--runs", type=click.IntRange(min=1), help="Rows that a result file without an end mark must have.")
+@click.option("--runs", type=click.IntRange(min=1), help="Runs that a file without an end mark must hold.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write, instead of your registry.")
 @click.option("--force", is_flag=True, help="Replace the profile that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -56,8 +56,8 @@ def command(
     """Read logs of other tools; those of a kit's components, one each, become a device profile.
 
     The format is found by content: benchmark_model of TensorFlow Lite and LiteRT, onnxruntime_perf_test, ONNX Runtime's
-    profile, Qualcomm AI Hub, numbers from Xcode's Core ML report, ExecuTorch, ncnn. A log that is cut or contradicts
-    itself is refused.
+    profile, Qualcomm AI Hub, numbers from Xcode's Core ML report, ExecuTorch, QNN, ncnn. A log that is cut or
+    contradicts itself is refused.
 
     \b
     Examples:

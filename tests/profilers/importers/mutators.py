@@ -10,9 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from profilers.importers import ImportedLog
+from profilers.importers import ReadOptions
+from profilers.importers import read_log
+
 GOLDEN = Path(__file__).parents[2] / "golden"
 FILES = {path.name: path.read_bytes() for path in sorted(GOLDEN.iterdir()) if path.is_file() and path.suffix != ".md"}
 """Every golden file by name."""
+
+OPTIONS = {"qnn_profile.csv": ReadOptions(runs=5)}
+"""What has to be said of golden files without an end mark."""
 
 Rng = np.random.Generator
 Mutator = Callable[[Rng, str, bytes], bytes]
@@ -59,6 +66,11 @@ UNITS += (
 )
 UNITS += (("avg_ms", "avg_us"), (" bytes", " kB"), (" sec\n", " msec\n"))
 NO_NUMBERS = ("NaN", "null", "-1", "inf", "1e999", "", "0x10", "1,5", "-nan")
+
+
+def golden(name: str) -> tuple[ImportedLog, ...]:
+    """What is understood of a golden file."""
+    return read_log(GOLDEN / name, OPTIONS.get(name))
 
 
 def is_binary(name: str) -> bool:

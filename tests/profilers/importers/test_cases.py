@@ -11,6 +11,7 @@ from profilers.adb.benchmark_model import BenchmarkModel
 from profilers.adb.benchmark_model import Setting
 from profilers.adb.benchmark_model import read_result
 from profilers.importers import ImportedLog
+from profilers.importers import ReadOptions
 from profilers.importers import read_log
 from subdit.core.errors import ImportLogError
 from tests.profilers.importers.mutators import GOLDEN
@@ -40,7 +41,10 @@ RIGHT: dict[str, dict[str, Any]] = {
     "c11-external-delegate.txt": PLAIN
     | {"delegate": "qnn", "delegated_share": 31 / 40, "graph_operators": 40, "partly_delegated": True},
     "c18-benchncnn.txt": {"count": 8, "mean_ms": 12.16, "min_ms": 12.02, "threads": 4, "delegate": "cpu"},
+    "c20-qnn-profile.csv": {"count": 1, "mean_ms": 1.8, "delegate": "qnn"},
 }
+# A file without an end mark.
+OPTIONS = {"c20-qnn-profile.csv": ReadOptions(runs=1)}
 REFUSED = {
     "c09-failed-run.txt": r"line 8: benchmark_model failed: 'Node number 12 \(BATCH_MATMUL\) failed to prepare\.'",
     "c12-minibench-load-failed.json": r"block_a_qnn_q8 was not loaded \(load_status 48\)",
@@ -54,7 +58,7 @@ REFUSED = {
 
 
 def understood(name: str) -> ImportedLog:
-    (log,) = read_log(CASES / name)
+    (log,) = read_log(CASES / name, OPTIONS.get(name))
     return log
 
 

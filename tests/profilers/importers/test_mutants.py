@@ -15,13 +15,12 @@ import pytest
 
 from profilers.importers import ImportedLog
 from profilers.importers import OperatorRow
-from profilers.importers import ReadOptions
 from profilers.importers import make_log
 from profilers.importers import read
 from subdit.core.errors import ImportLogError
 from tests.profilers.importers import mutators
 
-GOLDEN = {name: read(make_log(data, name)) for name, data in mutators.FILES.items()}
+GOLDEN = {name: mutators.golden(name) for name in mutators.FILES}
 # A number may stand in a name as well.
 TEXTS = ("model_file", "runtime_version", "label")
 FACTS = [field.name for field in dataclasses.fields(ImportedLog) if field.name not in ("warnings", "confirmed", "tool")]
@@ -30,7 +29,7 @@ FACTS = [field.name for field in dataclasses.fields(ImportedLog) if field.name n
 def understood(name: str, data: bytes) -> tuple[ImportedLog, ...] | None:
     """What is read, None where it is refused; any other error fails the test."""
     try:
-        return read(make_log(data, name), ReadOptions())
+        return read(make_log(data, name), mutators.OPTIONS.get(name))
     except ImportLogError as error:
         message = str(error)
         assert message.startswith(name) and message.endswith(".") and len(message) < 1500

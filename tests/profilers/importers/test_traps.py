@@ -18,13 +18,14 @@ from profilers.importers import read
 from profilers.importers import read_log
 from subdit.cli import group
 from subdit.core.errors import ImportLogError
+from tests.profilers.importers import mutators
 from tests.profilers.importers.mutators import FILES
 from tests.profilers.importers.mutators import GOLDEN
 
 
 def golden(name: str) -> ImportedLog:
     """What is understood of a golden file that holds one measurement."""
-    (log,) = read_log(GOLDEN / name)
+    (log,) = mutators.golden(name)
     return log
 
 
@@ -47,15 +48,15 @@ def refusal(name: str, *changes: tuple[str, str], **options: Any) -> str:
 def test_every_golden_file_has_its_source_and_every_format_a_file() -> None:
     listed = [line.split("`")[1] for line in (GOLDEN / "SOURCES.md").read_text().splitlines() if line.startswith("| `")]
     assert listed == sorted(FILES)
-    assert {log.format for name in FILES for log in read_log(GOLDEN / name)} == {one.name for one in IMPORTERS}
+    assert {log.format for name in FILES for log in mutators.golden(name)} == {one.name for one in IMPORTERS}
 
 
 def test_a_format_without_a_real_sample_says_so() -> None:
     rows = [line for line in (GOLDEN / "SOURCES.md").read_text().splitlines() if line.startswith("| `")]
     real = {row.split("`")[1] for row in rows if "| layout" not in row}
-    confirmed = {log.format for name in real for log in read_log(GOLDEN / name)}
+    confirmed = {log.format for name in real for log in mutators.golden(name)}
     for name in FILES:
-        for log in read_log(GOLDEN / name):
+        for log in mutators.golden(name):
             if log.confirmed:
                 assert log.format in confirmed
             else:
@@ -136,12 +137,12 @@ RAN = {name: "cpu" for name in ("litert.json", "litert_python.txt", "onnxruntime
 RAN |= {"tflite_old.txt": "cpu", "tflite_issue_42507.txt": "cpu", "tflite_new.txt": "xnnpack", "tflite_gpu.txt": "gpu"}
 RAN |= {"aihub_profile.json": "npu", "aihub_perf.yaml": "npu", "coreml_report.csv": "coreml"}
 RAN |= {"coreml_report.txt": "coreml", "executorch_inspector.tsv": "xnnpack", "executorch_minibench.json": "xnnpack"}
-RAN |= {"ncnn_cpu.txt": "cpu", "ncnn_vulkan.txt": "vulkan"}
+RAN |= {"qnn_profile.csv": "qnn", "ncnn_cpu.txt": "cpu", "ncnn_vulkan.txt": "vulkan"}
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_log_says_what_ran_or_that_it_does_not(name: str) -> None:
-    assert {log.delegate for log in read_log(GOLDEN / name)} == {RAN.get(name)}
+    assert {log.delegate for log in mutators.golden(name)} == {RAN.get(name)}
 
 
 @pytest.mark.parametrize(
@@ -362,7 +363,7 @@ def test_a_fact_stated_twice_must_agree(name: str, change: tuple[str, str], numb
 
 def test_content_decides_and_two_claims_are_refused() -> None:
     for name, data in FILES.items():
-        assert read(make_log(data, "anything.bin")) == read_log(GOLDEN / name)
+        assert read(make_log(data, "anything.bin"), mutators.OPTIONS.get(name)) == mutators.golden(name)
     both = FILES["tflite_issue_42507.txt"] + FILES["perf_test_issue_850.txt"]
     with pytest.raises(ImportLogError, match="this may be .* and .*; give one log per file"):
         read(make_log(both, "both.txt"))

@@ -20,8 +20,8 @@ from profilers.importers.imported_log import check_log
 from profilers.importers.imported_log import contradiction
 from profilers.importers.log import Log
 
-_COLUMNS = ("Msg Timestamp", "Message", "Time", "Unit of Measurement", "Timing Source")
-_COLUMNS += ("Event Level", "Event Identifier")
+_BEGINNING = ("Msg Timestamp", "Message", "Time", "Unit of Measurement")
+_COLUMNS = (*_BEGINNING, "Timing Source", "Event Level", "Event Identifier")
 _ADDED = ("ONNX Source Ops",)
 _FIRST = "Number of HVX threads used"
 # From what the processor waits for to what the accelerator computes: each contains the next.
@@ -53,7 +53,7 @@ class _Run:
 
 def claims(log: Log) -> bool:
     """Whether a line has its headings, as ONNX Runtime or qnn-profile-viewer writes them."""
-    return any(line.replace(", ", ",").startswith(",".join(_COLUMNS[:4])) for line in log.lines)
+    return any(line.replace(", ", ",").startswith(",".join(_BEGINNING)) for line in log.lines)
 
 
 def read(log: Log, runs: int | None, warmup_runs: int) -> tuple[ImportedLog, ...]:
@@ -104,7 +104,7 @@ def read(log: Log, runs: int | None, warmup_runs: int) -> tuple[ImportedLog, ...
 
 def _runs(log: Log) -> list[_Run]:
     """Every run in the order of the file."""
-    head = next(at for at, line in enumerate(log.lines) if line.replace(", ", ",").startswith(",".join(_COLUMNS[:4])))
+    head = next(at for at, line in enumerate(log.lines) if line.replace(", ", ",").startswith(",".join(_BEGINNING)))
     columns = tuple(cell.strip() for cell in log.lines[head].split(","))
     if ", " in log.lines[head]:
         raise log.refuse(head + 1, "this is qnn-profile-viewer's CSV", "give the text that it prints without --output")

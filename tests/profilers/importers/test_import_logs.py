@@ -29,6 +29,7 @@ from subdit.space import components_up_to
 from subdit.space import count_params
 from subdit.space import get_space
 from tests.device_profiles.made_up import component_ms
+from tests.profilers.importers import mutators
 from tests.profilers.importers.mutators import FILES
 from tests.profilers.importers.mutators import GOLDEN
 from tests.profilers.litert import require_litert
@@ -111,10 +112,12 @@ def call(*arguments: object) -> Result:
 
 @pytest.mark.parametrize("name", FILES)
 def test_show_prints_what_was_understood_and_writes_nothing(name: str, tmp_path: Path) -> None:
-    shown = json.loads(call(GOLDEN / name, "--show", "--json").stdout)
+    options = mutators.OPTIONS.get(name)
+    runs = ["--runs", options.runs] if options is not None else []
+    shown = json.loads(call(GOLDEN / name, "--show", "--json", *runs).stdout)
     facts = {"format", "tool", "model_file", "count", "mean_ms", "median_ms", "percentiles_ms", "operators"}
     assert all(facts | {"peak_memory_bytes", "delegate", "confirmed"} <= set(one) for one in shown)
-    text = call(GOLDEN / name, "--show")
+    text = call(GOLDEN / name, "--show", *runs)
     assert text.exit_code == 0 and shown[0]["format"] in text.stdout
     assert not list(tmp_path.iterdir())
 

@@ -24,6 +24,8 @@ _LIBRARY = re.compile(r"External delegate path: \[([^\[\]]{1,500})\]")
 _ACCELERATORS = ("gpu", "npu", "nnapi", "hexagon", "coreml")
 # Delegates that run on the processor: no accelerator's share is told by them.
 _OF_THE_PROCESSOR = ("xnnpack", "flex")
+# Words in the names under which delegates log and are listed, such as LITERT_CL, TfLiteGpuDelegateV2, DispatchDelegate.
+_DELEGATE_NAMES = {"xnnpack": "xnnpack", "flex": "flex", "litert_": "gpu", "gpu": "gpu", "dispatch": "npu"}
 
 
 def applied(log: Log) -> str | None:
@@ -72,6 +74,12 @@ def delegation(log: Log, *, xnnpack: bool = False) -> tuple[float | None, int | 
     if any("model graph will be completely executed by the delegate" in line for line in _meant(log, xnnpack)):
         return 1.0, None
     return (0.0, None) if refused else (None, None)
+
+
+def delegate_word(name: str) -> str:
+    """What a delegate is called in ids, by the name that TensorFlow Lite lists it under: LITERT_CL is gpu."""
+    known = [word for part, word in _DELEGATE_NAMES.items() if part in name.lower()]
+    return known[0] if known else _short_name(name) or "unnamed"
 
 
 def _counted(log: Log, *, xnnpack: bool, refused: set[str]) -> tuple[float | None, int | None]:
@@ -126,6 +134,10 @@ def _library(log: Log) -> str:
     paths = [match[1] for line in log.lines if (match := _LIBRARY.search(line))]
     if not paths:
         return "external"
-    name = file_name(paths[0]).lower().partition(".")[0].removeprefix("lib")
-    name = re.sub(r"_?external(?=_|$)|_?delegate|tensorflow_?lite_?|_?tflite_?|^tfl_", "", name)
-    return re.sub(r"[^a-z0-9]+", "-", name).strip("-") or "external"
+    return _short_name(file_name(paths[0]).partition(".")[0].removeprefix("lib")) or "external"
+
+
+def _short_name(name: str) -> str:
+    """A delegate's name without what all of them have in theirs."""
+    name = re.sub(r"_?external(?=_|$)|_?delegate|tensorflow_?lite_?|_?tflite_?|^tfl_", "", name.lower())
+    return re.sub(r"[^a-z0-9]+", "-", name).strip("-")

@@ -68,6 +68,10 @@ class ImportedLog:
         threads: of the runtime.
         delegated_share: of the operators, on an accelerator that took some of them or all; without one, on XNNPACK.
         graph_operators: how many those are all together.
+        device: that was measured, in the words of who rents it out.
+        sessions_ms: the latency of each session, where this is several of them together.
+        model_sha256: of the model's file, in hexadecimal digits.
+        partitions: stretches of the graph in which the accelerator, or else XNNPACK, and the rest take turns.
         precision: of the weights, in the words of kits where they have one.
         declined: an accelerator that was asked for and ran nothing, where none ran anything.
         partly_delegated: True where the accelerator took some of the operators, also where no log says how many.
@@ -97,6 +101,10 @@ class ImportedLog:
     partly_delegated: bool | None = None
     precision: str | None = None
     declined: str | None = None
+    partitions: int | None = None
+    model_sha256: str | None = None
+    device: str | None = None
+    sessions_ms: tuple[float, ...] = ()
 
     @property
     def latency_ms(self) -> float | None:

@@ -23,12 +23,18 @@ from profilers.importers.imported_log import ImportedLog
 from profilers.importers.registry import BY_NAME
 from profilers.importers.registry import ReadOptions
 from profilers.importers.registry import read_log
+from profilers.importers.repeated_sessions import MEDIAN_ERROR
+from profilers.importers.repeated_sessions import half_width_ms
+from profilers.importers.repeated_sessions import merge_sessions
+from profilers.importers.repeated_sessions import of_device
+from profilers.importers.repeated_sessions import spread
 from profilers.importers.setting import Setting
 from profilers.importers.setting import check_precision
 from profilers.importers.setting import common_setting
 from profilers.importers.setting import plain_path
 from profilers.importers.setting import precision_of
 from profilers.kits.kit import Kit
+from profilers.kits.kit import digest_of
 from profilers.kits.kit import open_kit
 from profilers.measuring.build_profile import calibrate
 from profilers.measuring.build_profile import whole_latencies
@@ -44,8 +50,6 @@ from subdit.space import get_space
 from subdit.space import space_names
 from subdit.space import space_record
 
-# The standard error of a median, over that of a mean, for a normal distribution.
-_MEDIAN = 1.2533
 # Tools state whole microseconds: runs that are all equal are so to half of one, and no interval is without width.
 _RESOLUTION_MS = 1e-3
 
@@ -69,7 +73,7 @@ def import_logs(
     a kit, logs of its whole sub-DiTs, named by their hashes, calibrate the profile.
 
     Args:
-        logs: one per component; together they must cover a search space.
+        logs: one per component, or folders of sessions; together they must cover a search space.
         device: name of the device.
         kit: folder of the kit that was measured; without, the space is the one whose components these are.
         precision: of the components' weights, where neither the kit nor the logs say; by default fp32.
@@ -94,20 +98,9 @@ def import_logs(
         raise ImportLogError("There are no logs to import; name the files.")
     opened = None if kit is None else open_kit(kit)
     check_precision(precision, opened)
-    found: dict[str, ImportedLog] = {}
-    for done, path in enumerate(logs):
-        progress(done, len(logs), path.name)
-        for log in read_log(path, options):
-            name = model_name(log.model_file or path.name)
-            if name in found:
-                raise ImportLogError(f"{path} is a second log of {name}; give one log for each.")
-            if log.latency_ms == 0:
-                raise ImportLogError(
-                    f"{path} states a latency of 0 ms, which no model has; measure larger models, or by a finer clock."
-                )
-            if BY_NAME[log.format].runtime is None or log.latency_ms is None:
-                raise ImportLogError(f"{path} states no latency of a whole model; give the tool's main output instead.")
-            found[name] = log
+    found = _read(logs, device, options, progress)
+    if opened is not None:
+        _require_models(found, opened)
     progress(len(logs), len(logs), "")
     space_name = _space(found, opened)
     space = opened.search_space if opened else get_space(space_name)
@@ -138,11 +131,45 @@ def import_logs(
         delegate=setting.delegate,
         delegated_share=_delegated_share(found, judged, opened, setting),
         max_params=_limit(opened),
-        source=f"measured with {setting.tool}" + _declined(found.values(), setting),
+        source=f"measured with {setting.tool}" + _sessions(found.values()) + _declined(found.values(), setting),
         whole=whole_latencies(timed, latencies) if by_whole else (),
     )
     save_profile(made, out, force=force)
     return made
+
+
+def _read(
+    logs: Sequence[Path], device: str, options: ReadOptions | None, progress: ProgressCallback
+) -> dict[str, ImportedLog]:
+    """The logs by component; several sessions of one become one log."""
+    read: dict[str, list[ImportedLog]] = {}
+    for done, path in enumerate(logs):
+        progress(done, len(logs), path.name)
+        for log in read_log(path, options):
+            name = model_name(log.model_file or path.name)
+            if name in read and log.device is None:
+                raise ImportLogError(f"{path} is a second log of {name}; give one log for each.")
+            if log.latency_ms == 0:
+                raise ImportLogError(
+                    f"{path} states a latency of 0 ms, which no model has; measure larger models, or by a finer clock."
+                )
+            if BY_NAME[log.format].runtime is None or log.latency_ms is None:
+                raise ImportLogError(f"{path} states no latency of a whole model; give the tool's main output instead.")
+            read.setdefault(name, []).append(log)
+    kept = set(map(id, of_device([log for several in read.values() for log in several], device)))
+    read = {name: [log for log in several if id(log) in kept] for name, several in read.items()}
+    return {name: merge_sessions(name, several) for name, several in read.items() if several}
+
+
+def _require_models(found: Mapping[str, ImportedLog], kit: Kit) -> None:
+    """Raise `ImportLogError` where a log says that the model was another than the kit's of that name."""
+    models = {entry.name: entry.model for entry in kit.entries}
+    for name, log in found.items():
+        if log.model_sha256 is not None and name in models and digest_of(models[name]) != log.model_sha256:
+            raise ImportLogError(
+                f"The model {name} that was measured is not that of the kit {kit.folder}: its SHA-256 differs; name "
+                "the kit that was measured."
+            )
 
 
 def _limit(kit: Kit | None) -> int | None:
@@ -231,6 +258,13 @@ def _count_operators(log: ImportedLog, name: str, kit: Kit | None) -> int | None
     return log.graph_operators if counted is None else counted
 
 
+def _sessions(logs: Iterable[ImportedLog]) -> str:
+    """Of how many sessions each model has, and what they differ by."""
+    if (found := spread(logs)) is None:
+        return ""
+    return f" in {found[0]} sessions, which differ by {100 * found[1]:.1f} % (standard deviation, median of the models)"
+
+
 def _declined(logs: Iterable[ImportedLog], setting: Setting) -> str:
     """That an accelerator was asked for, where the profile is one of the processor."""
     names = sorted({log.declined for log in logs if log.declined is not None})
@@ -239,16 +273,20 @@ def _declined(logs: Iterable[ImportedLog], setting: Setting) -> str:
 
 def _half_width_ms(log: ImportedLog) -> float | None:
     """Half a 95 % interval in milliseconds; None where the log does not say enough."""
+    if len(log.sessions_ms) > 1:
+        return max(half_width_ms(log.sessions_ms), _RESOLUTION_MS / 2)
     if log.std_ms is None or log.count is None or log.count < 2:
         return None
     if log.std_ms == 0:
         return _RESOLUTION_MS / 2
-    return t_95(log.count - 1) * (_MEDIAN if log.median_ms is not None else 1.0) * log.std_ms / math.sqrt(log.count)
+    return (
+        t_95(log.count - 1) * (MEDIAN_ERROR if log.median_ms is not None else 1.0) * log.std_ms / math.sqrt(log.count)
+    )
 
 
 def _latency(log: ImportedLog) -> Latency:
     value, half = float(log.latency_ms or 0.0), _half_width_ms(log) or 0.0
-    return Latency(value, max(value - half, 0.0), value + half, log.count or 0)
+    return Latency(value, max(value - half, 0.0), value + half, len(log.sessions_ms) or log.count or 0)
 
 
 def _hash(components: Sequence[str]) -> str:
@@ -258,5 +296,6 @@ def _hash(components: Sequence[str]) -> str:
 
 def _newest(logs: Sequence[Path]) -> str:
     """When the newest log was written."""
-    seconds = max(path.stat().st_mtime for path in logs)
+    files = [file for path in logs for file in (path.rglob("*") if path.is_dir() else (path,)) if file.is_file()]
+    seconds = max(file.stat().st_mtime for file in files)
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")

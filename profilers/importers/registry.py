@@ -14,11 +14,14 @@ from profilers.importers import ncnn
 from profilers.importers import ort_perf_test
 from profilers.importers import ort_profile
 from profilers.importers import qnn_csv
+from profilers.importers import runtime_info
 from profilers.importers import tflite
 from profilers.importers import tflite_proto
 from profilers.importers.imported_log import ImportedLog
 from profilers.importers.log import Log
 from profilers.importers.log import open_log
+from profilers.importers.session import is_session
+from profilers.importers.session import read_session
 from profilers.importers.unread import name_unread
 from subdit.core.errors import ImportLogError
 
@@ -64,8 +67,12 @@ IMPORTERS = (
     Importer("tflite-csv", "its operator profile as CSV", tflite.claims_csv, tflite.read_csv),
     Importer("tflite-proto", "its operator profile as protocol buffer", tflite_proto.claims_profile,
              tflite_proto.read_profile, binary=True),
-    Importer("tflite-result", "its and LiteRT's --result_file_path", tflite_proto.claims_result,
+    Importer("tflite-result", "its --result_file_path", tflite_proto.claims_result,
              tflite_proto.read_result, "tflite", binary=True),
+    Importer("litert-result", "LiteRT's --result_file_path", tflite_proto.claims_litert_result,
+             tflite_proto.read_litert_result, "litert", binary=True),
+    Importer("tflite-runtime-info", "benchmark_model's --model_runtime_info_output_file", runtime_info.claims,
+             runtime_info.read, binary=True),
     Importer("litert-text", "LiteRT benchmark output", litert.claims_text, litert.read_text, "litert"),
     Importer("litert-json", "litert-benchmark --result_json", litert.claims_json, litert.read_json, "litert"),
     Importer("onnxruntime-perf-test", "onnxruntime_perf_test output", ort_perf_test.claims_output,
@@ -94,7 +101,9 @@ BY_NAME = {importer.name: importer for importer in IMPORTERS}
 
 
 def read_log(path: Path, options: ReadOptions | None = None) -> tuple[ImportedLog, ...]:
-    """Everything a log says; raises `ImportLogError` where it is of no known format, of several, or not whole."""
+    """Everything a log, or the folder of a session, says; raises `ImportLogError` where it is unknown or not whole."""
+    if is_session(path):
+        return read_session(path, lambda log: read(log, options))
     return read(open_log(path), options)
 
 

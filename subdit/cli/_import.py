@@ -56,13 +56,14 @@ def command(
     """Read logs of other tools; those of a kit's components, one each, become a device profile.
 
     The format is found by content: benchmark_model of TensorFlow Lite and LiteRT, onnxruntime_perf_test, ONNX Runtime's
-    profile, Qualcomm AI Hub, numbers from Xcode's Core ML report, ExecuTorch, QNN, ncnn. A log that is cut or
-    contradicts itself is refused.
+    profile, Qualcomm AI Hub, numbers from Xcode's Core ML report, ExecuTorch, QNN, ncnn, and folders that LiteRT-CLI
+    leaves of rented phones. A log that is cut or contradicts itself is refused.
 
     \b
     Examples:
         subdit import bench.txt --show --json
         subdit import logs/*.txt --device pixel-8 --kit kits/digits
+        subdit import ~/.cache/litert-cli/ddp/session-* --device caiman-35 --kit kits/litert
         subdit import logs/*.csv --device pixel-8 --kit kits/onnx --threads 1 --delegate none
     """
     from profilers.importers import ReadOptions

@@ -137,7 +137,7 @@ RAN = {name: "cpu" for name in ("litert.json", "litert_python.txt", "onnxruntime
 RAN |= {"tflite_old.txt": "cpu", "tflite_issue_42507.txt": "cpu", "tflite_new.txt": "xnnpack", "tflite_gpu.txt": "gpu"}
 RAN |= {"aihub_profile.json": "npu", "aihub_perf.yaml": "npu", "coreml_report.csv": "coreml"}
 RAN |= {"coreml_report.txt": "coreml", "executorch_inspector.tsv": "xnnpack", "executorch_minibench.json": "xnnpack"}
-RAN |= {"qnn_profile.csv": "qnn", "ncnn_cpu.txt": "cpu", "ncnn_vulkan.txt": "vulkan"}
+RAN |= {"runtime_info.pb": "xnnpack", "qnn_profile.csv": "qnn", "ncnn_cpu.txt": "cpu", "ncnn_vulkan.txt": "vulkan"}
 
 
 @pytest.mark.parametrize("name", FILES)

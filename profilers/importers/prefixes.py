@@ -67,7 +67,9 @@ _WORDS = re.compile(
     r"(?:STARTING!$|Running benchmark for at least \d|(?:Average inference|Inference) timings in \w|"
     r"=+ BENCHMARK RESULTS =|Model initialization: |Inference \(avg\): |Session creation time cost: ?\d|"
     r"Total inference (?:requests|run time): ?\d|Total (?:iterations|run time): ?\d|Min Latency|node type, |"
-    r"(?:loop_count|num_threads|powersave|gpu_device|cooling_down) = -?\d)"
+    r"(?:loop_count|num_threads|powersave|gpu_device|cooling_down) = -?\d|"
+    r"MNN benchmark$|Forward type: |-+> Benchmarking\.\.\. |\[ - \] \S|"
+    r"Sort by (?:node name|time cost) !$|total time : \d)"
 )
 _SEVERITY = re.compile(
     r"[ \t]{0,80}(?:INFO|WARN|WARNING):(?: |$)(?:\[[\w./-]{1,80}:\d{1,6}\] ?)?|"

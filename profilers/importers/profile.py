@@ -180,7 +180,7 @@ def _limit(kit: Kit | None) -> int | None:
 def model_name(model_file: str) -> str:
     """The component's name: the model file's, without folder and extension."""
     return re.sub(
-        r"(\.(tflite|onnx|ort|pte|param|mlpackage|mlmodelc|json|txt|log|csv|tsv|yaml))+$", "", Path(model_file).name
+        r"(\.(tflite|onnx|ort|pte|param|mnn|mlpackage|mlmodelc|json|txt|log|csv|tsv|yaml))+$", "", Path(model_file).name
     )
 
 

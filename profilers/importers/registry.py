@@ -10,6 +10,8 @@ from profilers.importers import ai_hub
 from profilers.importers import coreml
 from profilers.importers import executorch
 from profilers.importers import litert
+from profilers.importers import mnn
+from profilers.importers import mnn_profile
 from profilers.importers import ncnn
 from profilers.importers import ort_perf_test
 from profilers.importers import ort_profile
@@ -93,6 +95,8 @@ IMPORTERS = (
     Importer("qnn-csv", "QNN profiling CSV of ONNX Runtime", qnn_csv.claims, qnn_csv.read, "onnxruntime",
              ("runs", "warmup_runs")),
     Importer("ncnn-benchmark", "ncnn benchncnn output", ncnn.claims, ncnn.read, "ncnn"),
+    Importer("mnn-benchmark", "MNN benchmark.out output", mnn.claims, mnn.read, "mnn"),
+    Importer("mnn-profile", "MNN timeProfile.out output", mnn_profile.claims, mnn_profile.read),
 )
 # fmt: on
 """Every importer, in the order of the documentation."""

@@ -54,26 +54,34 @@ def claims_json(log: Log) -> bool:
 def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
     """The whole method and its operators; raises `ImportLogError` where it is cut or contradicts itself."""
     columns = log.lines[0].split("\t")
-    if len(set(columns)) != len(columns) or "raw" not in columns:
+    if "raw" not in columns:
         raise log.refuse(1, "the headings are not those of Inspector.save_data_to_tsv", "save it again")
+    if not log.ended:
+        raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
+    rows = [(lineno, line.split("\t")) for lineno, line in enumerate(log.lines[1:], 2)]
+    return read_events(log, "executorch-inspector", (1, columns), rows)
+
+
+def read_events(
+    log: Log, format_name: str, head: tuple[int, list[str]], lines: list[tuple[int, list[str]]]
+) -> tuple[ImportedLog, ...]:
+    """The events of an Inspector, by its headings and the cells of each row with their lines."""
+    columns = head[1]
+    if len(set(columns)) != len(columns):
+        raise log.refuse(head[0], "a heading stands twice", "save it again")
     for name in _STATISTICS:
         if f"{name} (ms)" not in columns:
             other = next((column for column in columns if column.startswith(f"{name} (")), None)
             what = f"'{other[:40]}' is not in milliseconds" if other else f"there is no column '{name} (ms)'"
-            raise log.refuse(1, what, "save it with target_time_scale=TimeScale.MS")
-    if not log.ended:
-        raise log.refuse(log.last, "the last line has no end and may be cut", "end it with a line break if it is whole")
+            raise log.refuse(head[0], what, "save it with target_time_scale=TimeScale.MS")
     whole: tuple[int, dict[str, float], list[float]] | None = None
     rows: list[_Row] = []
-    for lineno, line in enumerate(log.lines[1:], 2):
-        cells = line.split("\t")
+    for at, (lineno, cells) in enumerate(lines):
         if len(cells) != len(columns):
             raise log.refuse(lineno, f"{len(cells)} cells under {len(columns)} headings", "give the whole file")
         values = dict(zip(columns, cells, strict=True))
-        if log.whole(lineno, values.get("", ""), "the row's index") != lineno - 2:
-            raise log.refuse(
-                lineno, f"the row's index is {values['']}, not {lineno - 2}", "give the file as it was saved"
-            )
+        if log.whole(lineno, values.get("", ""), "the row's index") != at:
+            raise log.refuse(lineno, f"the row's index is {values['']}, not {at}", "give the file as it was saved")
         raw, times = _row_times(log, lineno, values)
         name = values.get("event_name", "")
         if whole is not None and values.get("event_block_name", "") == "Execute":
@@ -87,6 +95,7 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
     lineno, times, raw = whole
     ran = _ran(columns, rows)
     counted = any(row.delegated for row in rows)
+    calls_ms = sum(row.ms for row in rows if row.name == _CALL)
     if counted:
         # A delegate's call spans its operators.
         rows = [row for row in rows if row.name != _CALL]
@@ -95,12 +104,12 @@ def read_tsv(log: Log) -> tuple[ImportedLog, ...]:
     known = counted or on_delegate in (0, len(rows))
     total = sum(row.ms for row in rows)
     if total > _longest_ms(times["avg"], rows):
-        _refuse_ticks(log, lineno, times["avg"], rows)
+        _refuse_ticks(log, lineno, times["avg"], rows, calls_ms)
         raise contradiction(log, lineno, f"{_WHOLE} and its operators", f"{times['avg']:g} ms", f"{total:g} ms in sum")
     made = ImportedLog(
-        "executorch-inspector",
+        format_name,
         "ExecuTorch Inspector",
-        count=len(raw),
+        count=len(raw) or None,
         mean_ms=times["avg"],
         median_ms=times["p50"],
         percentiles_ms={"p10": times["p10"], "p90": times["p90"]},
@@ -175,18 +184,29 @@ def _longest_ms(whole_ms: float, rows: list[_Row]) -> float:
     return whole_ms * 1.02 + 1e-3 * len(rows)
 
 
-def _refuse_ticks(log: Log, lineno: int, whole_ms: float, rows: list[_Row]) -> None:
-    """A delegate's times may come in the clock's own unit, under a heading of milliseconds (executorch issue 4504)."""
+def _refuse_ticks(log: Log, lineno: int, whole_ms: float, rows: list[_Row], calls_ms: float) -> None:
+    """A delegate's times may come in a unit of its own, under a heading of milliseconds.
+
+    XNNPACK's are in the clock's (executorch issue 4504), Qualcomm's in cycles (pull request 2227).
+    """
     plain = sum(row.ms for row in rows if not row.delegated)
     delegated = sum(row.ms for row in rows if row.delegated)
-    for factor, unit in ((1e6, "nanoseconds"), (1e3, "microseconds")):
-        if delegated and plain + delegated / factor <= _longest_ms(whole_ms, rows):
-            raise log.refuse(
-                lineno,
-                f"the delegate's operators take {delegated:g} in sum under a heading of ms, and {_WHOLE} {whole_ms:g} "
-                f"ms: they are in {unit}",
-                "save it with an Inspector that is given a delegate_time_scale_converter",
-            )
+    if not delegated or plain > _longest_ms(whole_ms, rows):
+        return
+    unit = "another unit, such as cycles"
+    # Its calls take what its operators take, and a little more.
+    for factor, name in ((1e6, "nanoseconds"), (1e3, "microseconds")):
+        if 0.3 * calls_ms <= delegated / factor <= 1.02 * (calls_ms or whole_ms):
+            unit = name
+    if any(row.backend.lower().startswith("qnn") for row in rows):
+        unit = "cycles"
+    raise log.refuse(
+        lineno,
+        f"the delegate's operators take {delegated:g} in sum under a heading of ms, and {_WHOLE} {whole_ms:g} ms: they "
+        f"are in {unit}",
+        "save it with an Inspector that is given a delegate_time_scale_converter, or build without the delegate's own "
+        "profiling",
+    )
 
 
 def _row(log: Log, lineno: int, values: dict[str, str], ms: float) -> _Row:
@@ -208,12 +228,15 @@ def _ran(columns: list[str], rows: list[_Row]) -> str | None:
 
 
 def _row_times(log: Log, lineno: int, values: dict[str, str]) -> tuple[list[float], dict[str, float]]:
-    """The raw times and their statistics, which the row states too."""
+    """The raw times, none where a table has none, and their statistics, which the row states too."""
+    times = {name: log.number(lineno, values[f"{name} (ms)"], name) for name in _STATISTICS}
+    if "raw" not in values:
+        _check_order(log, lineno, times)
+        return [], times
     text = values["raw"].strip()
     if not (text.startswith("[") and text.endswith("]")):
         raise log.refuse(lineno, "the cell of raw times is cut", "give the whole file")
     raw = [log.number(lineno, part, "a raw time") for part in text[1:-1].split(",")]
-    times = {name: log.number(lineno, values[f"{name} (ms)"], name) for name in _STATISTICS}
     computed = {"avg": float(np.mean(raw)), "min": min(raw), "max": max(raw)}
     computed |= {name: float(np.percentile(raw, int(name[1:]))) for name in ("p10", "p50", "p90")}
     for name, value in computed.items():
@@ -225,3 +248,10 @@ def _row_times(log: Log, lineno: int, values: dict[str, str]) -> tuple[list[floa
                 log, lineno, f"{name} of {values.get('event_name', '')[:40]} and raw", times[name], value
             )
     return raw, times
+
+
+def _check_order(log: Log, lineno: int, times: dict[str, float]) -> None:
+    """Raise `ImportLogError` where the statistics of a row cannot be of the same times."""
+    for low, high in (("min", "p10"), ("p10", "p50"), ("p50", "p90"), ("p90", "max"), ("min", "avg"), ("avg", "max")):
+        if times[low] > times[high] * (1 + 1e-5):
+            raise contradiction(log, lineno, f"{low} and {high}", f"{times[low]:g} ms", f"{times[high]:g} ms")

@@ -9,6 +9,7 @@ from pathlib import Path
 from profilers.importers import ai_hub
 from profilers.importers import coreml
 from profilers.importers import executorch
+from profilers.importers import executorch_table
 from profilers.importers import litert
 from profilers.importers import mnn
 from profilers.importers import mnn_profile
@@ -89,6 +90,8 @@ IMPORTERS = (
              places_operators=True),
     Importer("coreml-report", "numbers of an Xcode Core ML report", coreml.claims, coreml.read, "coreml"),
     Importer("executorch-inspector", "ExecuTorch Inspector TSV", executorch.claims_tsv, executorch.read_tsv,
+             "executorch", places_operators=True),
+    Importer("executorch-table", "ExecuTorch Inspector table", executorch_table.claims, executorch_table.read,
              "executorch", places_operators=True),
     Importer("executorch-minibench", "ExecuTorch minibench JSON", executorch.claims_json, executorch.read_json,
              "executorch"),

@@ -110,7 +110,7 @@ def _echo_log(path: Path, log: ImportedLog) -> None:
     facts = [(name, value) for name, value in _describe(log).items() if name not in ("operators", "warnings")]
     click.echo(f"{'file':<18} {path}")
     for name, value in facts:
-        if value is not None and value != {}:
+        if value not in (None, {}, ()):
             click.echo(f"{name:<18} {value}")
     for warning in log.warnings:
         click.echo(f"{'note':<18} {warning}")

@@ -40,6 +40,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "c10-nothing-delegated.txt": PLAIN | {"declined": "nnapi", "delegated_share": None},
     "c11-external-delegate.txt": PLAIN
     | {"delegate": "qnn", "delegated_share": 31 / 40, "graph_operators": 40, "partly_delegated": True},
+    "c15-executorch-printed-table.txt": {"mean_ms": 1.731, "delegate": "xnnpack", "delegated_share": 1.0},
     "c18-benchncnn.txt": {"count": 8, "mean_ms": 12.16, "min_ms": 12.02, "threads": 4, "delegate": "cpu"},
     "c19-mnn-benchmark.txt": {"count": 10, "mean_ms": 12.206, "max_ms": 12.479, "delegate": "opencl", "threads": None},
     "c20-qnn-profile.csv": {"count": 1, "mean_ms": 1.8, "delegate": "qnn"},

@@ -138,6 +138,7 @@ RAN |= {"tflite_old.txt": "cpu", "tflite_issue_42507.txt": "cpu", "tflite_new.tx
 RAN |= {"aihub_profile.json": "npu", "aihub_perf.yaml": "npu", "coreml_report.csv": "coreml"}
 RAN |= {"coreml_report.txt": "coreml", "executorch_inspector.tsv": "xnnpack", "executorch_minibench.json": "xnnpack"}
 RAN |= {"runtime_info.pb": "xnnpack", "qnn_profile.csv": "qnn", "ncnn_cpu.txt": "cpu", "ncnn_vulkan.txt": "vulkan"}
+RAN |= {"executorch_table.txt": "xnnpack", "executorch_markdown.txt": "xnnpack"}
 RAN |= {"mnn_issue_2907.txt": "cpu"}
 
 

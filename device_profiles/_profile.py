@@ -207,6 +207,8 @@ class DeviceProfile:
         calibration: None where no whole sub-DiT was measured.
         compute_precision: numbers that products are computed in; None where they are those of the weights.
         delegated_share: fraction of the operators that ran on the delegate; None where it is not known.
+        partitions: stretches of all models together in which the delegate, or XNNPACK, and the rest take turns; None
+            where that is not known.
         max_params: the table covers the components of sub-DiTs with at most this number of parameters; None for all.
         source: where the numbers are from, where subdit did not measure them.
         pipeline: what else a picture takes, "text_encoder" and "decoder", per run.
@@ -235,6 +237,7 @@ class DeviceProfile:
     whole: tuple[WholeLatency, ...] = ()
     space_hash: str | None = None
     space_definition: Mapping[str, Any] | None = None
+    partitions: int | None = None
     schema_version: int = field(default=SCHEMA_VERSION)
 
     @cached_property
@@ -305,6 +308,7 @@ class DeviceProfile:
     def to_dict(self) -> dict[str, Any]:
         """As `schema.json` describes it."""
         absent = {"space_hash", "space_definition"} if self.space_definition is None else set()
+        absent |= {"partitions"} if self.partitions is None else set()
         kept = _plain(self, leave_out={"schema_version", *absent})
         return {"subdit_profile": self.schema_version, "id": self.id, **kept}
 

@@ -35,6 +35,7 @@ class Plan:
     force: bool
     by_whole: bool | None
     also: Mapping[str, Path]
+    allow_fallback: bool
 
 
 def empty_profile(

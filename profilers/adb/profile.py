@@ -89,6 +89,7 @@ def profile_over_adb(
     also: Mapping[str, Path] | None = None,
     progress: ProgressCallback = no_progress,
     force: bool = False,
+    allow_fallback: bool = False,
 ) -> tuple[PhoneResult, ...]:
     """Measure a kit of .tflite files on Android phones, and save a profile of each; goes on where it was.
 
@@ -112,6 +113,7 @@ def profile_over_adb(
         also: what else a picture takes, .tflite files by "text_encoder" or "decoder", measured in the same rounds.
         progress: reports seconds, of all phones together.
         force: replace profiles that are there, as `profile` does.
+        allow_fallback: measure also where the accelerator takes less than all operators.
 
     Returns:
         One per phone, in the order of the serials. Where one of several phones fails, the others' profiles are saved.
@@ -140,7 +142,19 @@ def profile_over_adb(
     for file in parts.values():
         runtime_class(kit.runtime).count_operators(file)
     plan = Plan(
-        kit, benchmark_model, threads, device, delegate, cores, cooling_s, out, budget_s, force, by_whole, parts
+        kit,
+        benchmark_model,
+        threads,
+        device,
+        delegate,
+        cores,
+        cooling_s,
+        out,
+        budget_s,
+        force,
+        by_whole,
+        parts,
+        allow_fallback,
     )
     workers = [Worker(phone, partial(_profile_phone, plan), device) for phone in phones]
     names = distinct_names([(worker.device, worker.phone.serial) for worker in workers])
@@ -173,11 +187,7 @@ def _profile_phone(
             phone, kit, program, setting, folder, beside=tuple(plan.also), progress=_part(progress, _PLACED, _TRIED)
         )
         empty = dataclasses.replace(empty, delegated_share=delegated_share(kit, jobs) if plan.delegate else None)
-        if empty.delegated_share == 0:
-            raise DeviceError(
-                f"The {plan.delegate} of the phone {phone.serial} took no operator of any model, so all ran on the "
-                "processor; measure that, without --delegate, or give another build of benchmark_model."
-            )
+        _refuse_fallback(plan, phone, empty.delegated_share)
         require_new(plan.out or profile_path(empty), force=plan.force)
         header = timings_header(plan, empty, facts, program, setting, fixed)
         log = TimingLog(log_path(kit, empty, re.sub(r"[^A-Za-z0-9._-]+", "_", phone.serial)), header)
@@ -208,6 +218,21 @@ def _profile_phone(
     # Not before: where the profile could not be made or written, the same command has all timings.
     log.finish()
     return made
+
+
+def _refuse_fallback(plan: Plan, phone: Phone, share: float | None) -> None:
+    """Raise `DeviceError` where the accelerator takes less than it was asked for; of nothing there is no profile."""
+    if share is None or share == 1 or (share > 0 and plan.allow_fallback):
+        return
+    if share == 0:
+        raise DeviceError(
+            f"The {plan.delegate} of the phone {phone.serial} took no operator of any model, so all ran on the "
+            "processor; measure that, without --delegate, or give another build of benchmark_model."
+        )
+    raise DeviceError(
+        f"The {plan.delegate} of the phone {phone.serial} takes {100 * share:.1f} % of the operators only, and the "
+        "processor runs the rest; pass --allow-fallback to measure this mixture, or leave --delegate out."
+    )
 
 
 def _part(progress: ProgressCallback, begin: float, end: float) -> ProgressCallback:

@@ -10,6 +10,8 @@ from profilers.importers.imported_log import OperatorRow
 from profilers.importers.log import MAX_BYTES
 from profilers.importers.log import make_log
 from profilers.importers.profile import import_logs
+from profilers.importers.ran_where import fallback
+from profilers.importers.ran_where import ran_where
 from profilers.importers.registry import IMPORTERS
 from profilers.importers.registry import Importer
 from profilers.importers.registry import ReadOptions
@@ -25,8 +27,10 @@ __all__ = [
     "OperatorRow",
     "ReadOptions",
     "delegated_share",
+    "fallback",
     "import_logs",
     "make_log",
+    "ran_where",
     "read",
     "read_log",
 ]

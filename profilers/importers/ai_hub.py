@@ -19,6 +19,7 @@ from profilers.importers.log import Log
 from profilers.importers.log import json_number
 from profilers.importers.log import parse_json
 from profilers.importers.log import required
+from profilers.importers.ran_where import count_partitions
 from subdit.core.errors import ImportLogError
 
 MAX_YAML_BYTES = 2**19
@@ -62,7 +63,7 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
     warnings = [UNCONFIRMED, "device, system and runtime are not in this file: they are in the job"]
     if operators:
         warnings.append("the times of layers do not add up to the inference time: layers are fused")
-    found = len(ms) > 0
+    found, share = len(ms) > 0, _share({unit: units.count(unit) for unit in _UNITS})
     made = ImportedLog(
         "aihub-json",
         "Qualcomm AI Hub",
@@ -77,7 +78,8 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
         delegate=_unit(set(units)),
         warnings=tuple(warnings),
         estimated_ms=None if estimated is None else estimated / 1000,
-        delegated_share=_share({unit: units.count(unit) for unit in _UNITS}),
+        delegated_share=share,
+        partitions=None if share is None else count_partitions([unit in ("GPU", "NPU") for unit in units]),
         graph_operators=len(units) or None,
     )
     return (check_log(log, made),)

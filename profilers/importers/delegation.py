@@ -12,9 +12,14 @@ _SPLIT = re.compile(
     r"\b(\d{1,9}) operations will run on the GPU, and the remaining (\d{1,9})(?: operations will run)? on the CPU"
 )
 _NONE_ON_GPU = re.compile(r"No operations will run on the GPU, and all (\d{1,9}) operations will run on the CPU")
-_REPLACED = re.compile(r"Replacing (\d{1,9}) out of (\d{1,9}) node\(s\) with delegate \(([^)]{1,80})\)")
+_REPLACED = re.compile(
+    r"Replacing (\d{1,9}) out of (\d{1,9}) node\(s\) with delegate \(([^)]{1,80})\)"
+    r"(?: node, yielding (\d{1,9}) partitions)?"
+)
 # Of delegates by `SimpleDelegate`: "TfLiteQnnDelegate delegate: 31 nodes delegated out of 40 nodes with 2 partitions."
-_DELEGATED = re.compile(r"([\w\] -]{0,80}): {0,3}(\d{1,9}) nodes delegated out of (\d{1,9}) nodes")
+_DELEGATED = re.compile(
+    r"([\w\] -]{0,80}): {0,3}(\d{1,9}) nodes delegated out of (\d{1,9}) nodes(?: with (\d{1,9}) partitions)?"
+)
 _USE = re.compile(r"Use (\w{1,20}): \[(?:1|true)\]")
 _APPLIED = re.compile(r"(?:explicitly applied|though) ([a-z0-9_-]{1,40}) delegate\b")
 _DECLINED = re.compile(
@@ -74,6 +79,18 @@ def delegation(log: Log, *, xnnpack: bool = False) -> tuple[float | None, int | 
     if any("model graph will be completely executed by the delegate" in line for line in _meant(log, xnnpack)):
         return 1.0, None
     return (0.0, None) if refused else (None, None)
+
+
+def partitions(log: Log, *, xnnpack: bool = False) -> int | None:
+    """Stretches of the graph in which the accelerator, or XNNPACK, and the rest take turns; None where not told."""
+    refused = set() if xnnpack else set(declined(log))
+    # Some programs say it once more for each of their logs.
+    lines = dict.fromkeys(line.strip() for line in _meant(log, xnnpack))
+    found = [match for line in lines if (match := _REPLACED.search(line))]
+    told = [(match[3], match[4]) for match in found]
+    told = told or [(match[1], match[4]) for line in lines if (match := _DELEGATED.search(line))]
+    counts = [count for name, count in told if not any(word in name.lower() for word in refused)]
+    return None if not counts or None in counts else sum(map(int, counts))
 
 
 def delegate_word(name: str) -> str:

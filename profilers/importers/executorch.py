@@ -19,6 +19,7 @@ from profilers.importers.imported_log import precision_word
 from profilers.importers.log import Log
 from profilers.importers.log import json_number
 from profilers.importers.log import parse_json
+from profilers.importers.ran_where import count_partitions
 
 _STATISTICS = ("p10", "p50", "p90", "avg", "min", "max")
 _WHOLE = "Method::execute"
@@ -124,6 +125,7 @@ def read_events(
         delegated_share=on_delegate / len(rows) if on_delegate and known else None,
         graph_operators=len(rows) if counted or not on_delegate else None,
         partly_delegated=True if 0 < on_delegate < len(rows) else None,
+        partitions=count_partitions([row.on_delegate for row in rows]) if on_delegate else None,
     )
     return (check_log(log, made, line=lineno, step_ms=1e-9),)
 

@@ -10,6 +10,7 @@ from profilers.importers.count_line import is_count_line
 from profilers.importers.count_line import read_count_line
 from profilers.importers.delegation import applied
 from profilers.importers.delegation import delegation
+from profilers.importers.delegation import partitions
 from profilers.importers.delegation import partly_delegated
 from profilers.importers.imported_log import CPU
 from profilers.importers.imported_log import ImportedLog
@@ -103,6 +104,7 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
         delegated_share=1.0 if share is None and fully and delegate not in (None, CPU) else share,
         graph_operators=graph_operators,
         partly_delegated=_in_part(delegate, fully) or (partly_delegated(log) if delegate not in (None, CPU) else None),
+        partitions=partitions(log, xnnpack=delegate == CPU) if delegate is not None else None,
         warnings=() if python else ("unconfirmed format: the C++ tool's block is read from its source",),
     )
     return (check_log(log, made, step_ms=STEP_MS, line=lineno),)

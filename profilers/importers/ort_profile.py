@@ -20,6 +20,7 @@ from profilers.importers.imported_log import check_log
 from profilers.importers.imported_log import contradiction
 from profilers.importers.log import Log
 from profilers.importers.log import parse_json
+from profilers.importers.ran_where import count_partitions
 
 EVENT_CAP = 1_000_000
 """The runtime silently records no more events than this."""
@@ -93,6 +94,7 @@ def read(log: Log, warmup_runs: int) -> tuple[ImportedLog, ...]:
         delegated_share=1 - on_cpu / len(providers) if others and not (compiled and on_cpu) else None,
         graph_operators=len(providers) if providers and not compiled else None,
         partly_delegated=True if others and on_cpu else None,
+        partitions=count_partitions([name != _CPU for name in providers]) if others else None,
     )
     return (check_log(log, made),)
 

@@ -20,6 +20,7 @@ from device_profiles import save_profile
 from device_profiles import t_95
 from profilers.importers.imported_log import CPU
 from profilers.importers.imported_log import ImportedLog
+from profilers.importers.ran_where import refuse_fallback
 from profilers.importers.registry import BY_NAME
 from profilers.importers.registry import ReadOptions
 from profilers.importers.registry import read_log
@@ -64,6 +65,7 @@ def import_logs(
     delegate: str | None = None,
     out: Path | None = None,
     force: bool = False,
+    allow_fallback: bool = False,
     options: ReadOptions | None = None,
     progress: ProgressCallback = no_progress,
 ) -> DeviceProfile:
@@ -81,6 +83,7 @@ def import_logs(
         delegate: what ran the models, where the logs do not say: an accelerator, or "none" for the plain CPU path.
         out: file to write, by default in the user's registry.
         force: replace the profile that is there.
+        allow_fallback: make a profile also where an accelerator took nothing, or less than all, of a model.
         options: how to read what logs leave open.
         progress: reports logs.
 
@@ -88,7 +91,8 @@ def import_logs(
         The profile, as saved.
 
     Raises:
-        ImportLogError: a log cannot be read, they do not fit together, or components are missing.
+        ImportLogError: a log cannot be read, they do not fit together, components are missing, or an accelerator took
+            less than all of a model.
         KitError: the kit is missing or damaged.
         ProfileError: an impossible device name.
         RunError: there is such a profile already and `force` is not given.
@@ -105,6 +109,8 @@ def import_logs(
     space_name = _space(found, opened)
     space = opened.search_space if opened else get_space(space_name)
     setting = common_setting(found, threads=threads, delegate=delegate)
+    if not allow_fallback:
+        refuse_fallback(found, setting.delegate)
     components = [component.name for component in components_up_to(space, _limit(opened))]
     latencies = {name: _latency(log) for name, log in found.items()}
     timed = [entry for entry in opened.whole if entry.name in latencies] if opened else []
@@ -130,6 +136,7 @@ def import_logs(
         calibration=calibrate(opened, timed, latencies) if opened else None,
         delegate=setting.delegate,
         delegated_share=_delegated_share(found, judged, opened, setting),
+        partitions=_partitions(found, judged),
         max_params=_limit(opened),
         source=f"measured with {setting.tool}" + _sessions(found.values()) + _declined(found.values(), setting),
         whole=whole_latencies(timed, latencies) if by_whole else (),
@@ -249,6 +256,13 @@ def _delegated_share(
             "--kit that was measured."
         )
     return sum(count * share for count, share in zip(counts, shares, strict=True)) / sum(counts)
+
+
+def _partitions(found: Mapping[str, ImportedLog], names: Sequence[str]) -> int | None:
+    """Those of all these models together; None where a log does not tell."""
+    counts = [found[name].partitions for name in names]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
 
 
 def _count_operators(log: ImportedLog, name: str, kit: Kit | None) -> int | None:

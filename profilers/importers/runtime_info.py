@@ -19,6 +19,7 @@ from profilers.importers.imported_log import check_log
 from profilers.importers.imported_log import contradiction
 from profilers.importers.imported_log import file_name
 from profilers.importers.log import Log
+from profilers.importers.ran_where import count_partitions
 from profilers.importers.tflite_proto import OP
 from profilers.importers.wire import Schema
 from profilers.importers.wire import begins
@@ -127,17 +128,12 @@ def read_placement(log: Log) -> Placement:
     owner = _owners(log, nodes, plan)
     operators = Counter(owner.get(id_, CPU) for id_, node in nodes.items() if "delegate" not in node)
     words = {
-        id_: delegate_word(nodes[id_]["delegate"].get("delegate_name", "")) for id_ in plan if _is_delegate(nodes, id_)
+        id_: delegate_word(nodes[id_]["delegate"].get("delegate_name", "")) for id_ in plan if "delegate" in nodes[id_]
     }
     outside = {CPU, "flex", *(("xnnpack",) if set(words.values()) - {"xnnpack", "flex"} else ())}
-    turns = [words.get(id_, CPU) not in outside for id_ in plan]
-    partitions = sum(at == 0 or turns[at] != turns[at - 1] for at in range(len(turns)))
+    partitions = count_partitions([words.get(id_, CPU) not in outside for id_ in plan])
     name = data.get("model_name")
     return Placement(dict(operators), partitions, file_name(name) if name else None)
-
-
-def _is_delegate(nodes: Mapping[int, Mapping[str, Any]], id_: int) -> bool:
-    return "delegate" in nodes[id_]
 
 
 def _owners(log: Log, nodes: Mapping[int, Mapping[str, Any]], plan: list[int]) -> dict[int, str]:

@@ -13,6 +13,7 @@ from profilers.importers.count_line import read_count_line
 from profilers.importers.delegation import applied
 from profilers.importers.delegation import declined
 from profilers.importers.delegation import delegation
+from profilers.importers.delegation import partitions
 from profilers.importers.delegation import partly_delegated
 from profilers.importers.imported_log import CPU
 from profilers.importers.imported_log import UNCONFIRMED
@@ -101,6 +102,7 @@ def read_output(log: Log) -> tuple[ImportedLog, ...]:
         graph_operators=graph_operators,
         partly_delegated=partly_delegated(log) if on_accelerator else None,
         declined="+".join(refused) if refused and not on_accelerator else None,
+        partitions=partitions(log, xnnpack=not on_accelerator),
     )
     for key in ("first", "curr"):
         if key in values and made.min_ms is not None and made.max_ms is not None:

@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from subdit.cli._fallback import fallback
+from subdit.cli._fallback import ran_on
+from subdit.cli._fallback import ran_where
 from subdit.cli._profile_text import echo_profile
 from subdit.cli._profile_text import error_of
 from subdit.cli._profile_text import needs_fit
@@ -159,6 +162,8 @@ def compare(first: str, second: str, space: str | None, top: int, as_json: bool)
     for label, profile in zip(("first", "second"), profiles, strict=True):
         mark = "" if profile.provenance == "measured" else f" ({provenance_mark(profile)})"
         click.echo(f"{label:<12} {profile.id}{mark}")
+        if (warning := fallback(profile)) is not None:
+            click.echo(f"{'WARNING':<12} {warning}")
     only = f"{found.only_first} only in the first, {found.only_second} only in the second"
     click.echo(f"components   {found.components} in both, {only}")
     click.echo(f"second takes {found.ratio:.3g} times as long (median)")
@@ -216,11 +221,12 @@ def _list(space: SearchSpace | None, as_json: bool, *, fit: bool) -> None:
         echo_json([_describe(entry, fit=fit) for entry in entries])
     elif entries:
         echo_table(
-            ("device", "space", "provenance", "noisy", "mean error", "measured"),
+            ("device", "space", "ran on", "provenance", "noisy", "mean error", "measured"),
             [
                 (
                     entry.profile.id,
                     entry.profile.space_id,
+                    ran_on(entry.profile),
                     provenance_mark(entry.profile),
                     "yes" if entry.profile.noisy else "no",
                     _mean_error(entry.profile, fit=fit),
@@ -252,6 +258,8 @@ def _describe(entry: RegisteredProfile, *, fit: bool) -> dict[str, Any]:
         "space": profile.space,
         "space_hash": profile.space_hash,
         "provenance": profile.provenance,
+        "ran_where": ran_where(profile),
+        "fallback": fallback(profile),
         "noisy": profile.noisy,
         "mean_error": error.mean if error else None,
         "not_fitted": needs_fit(profile) and not fit,

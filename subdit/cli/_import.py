@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from subdit.cli._fallback import allow_fallback_option
 from subdit.cli._profile_text import echo_profile
 from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("--runs", type=click.IntRange(min=1), help="Runs that a file without an end mark must hold.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write, instead of your registry.")
 @click.option("--force", is_flag=True, help="Replace the profile that is there.")
+@allow_fallback_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     logs: tuple[Path, ...],
@@ -51,6 +53,7 @@ def command(
     runs: int | None,
     out: Path | None,
     force: bool,
+    allow_fallback: bool,
     as_json: bool,
 ) -> None:
     """Read logs of other tools; those of a kit's components, one each, become a device profile.
@@ -93,6 +96,7 @@ def command(
             delegate=delegate,
             out=out,
             force=force,
+            allow_fallback=allow_fallback,
             options=options,
             progress=progress,
         )
@@ -103,12 +107,19 @@ def command(
 
 
 def _describe(log: ImportedLog) -> dict[str, Any]:
-    return dataclasses.asdict(log)
+    from profilers.importers import fallback
+    from profilers.importers import ran_where
+
+    return dataclasses.asdict(log) | {"ran_where": ran_where(log), "fallback": fallback(log)}
 
 
 def _echo_log(path: Path, log: ImportedLog) -> None:
-    facts = [(name, value) for name, value in _describe(log).items() if name not in ("operators", "warnings")]
+    facts = [
+        (name, value) for name, value in _describe(log).items() if name not in ("operators", "warnings", "fallback")
+    ]
     click.echo(f"{'file':<18} {path}")
+    if (said := _describe(log)["fallback"]) is not None:
+        click.echo(f"{'WARNING':<18} {said}")
     for name, value in facts:
         if value not in (None, {}, ()):
             click.echo(f"{name:<18} {value}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from subdit.cli._fallback import allow_fallback_option
 from subdit.cli._numbers import FiniteRange
 from subdit.cli._profile_adb import adb_options
 from subdit.cli._profile_adb import profile_phones
@@ -52,6 +53,7 @@ from subdit.core.errors import ProfileError
 )
 @adb_options
 @serve_options
+@allow_fallback_option
 @click.option(
     "--force",
     is_flag=True,
@@ -79,6 +81,7 @@ def command(
     cores: str | None,
     cooling_s: float | None,
     force: bool,
+    allow_fallback: bool,
     as_json: bool,
     serve: bool,
     **browser: Any,
@@ -102,7 +105,13 @@ def command(
     if adb and serve:
         raise ProfileError("--adb and --serve are two ways to measure a phone; give one of them.")
     if not adb:
-        require_adb(benchmark_model=benchmark_model, delegate=delegate, cores=cores, cooling_s=cooling_s)
+        require_adb(
+            benchmark_model=benchmark_model,
+            delegate=delegate,
+            cores=cores,
+            cooling_s=cooling_s,
+            allow_fallback=allow_fallback or None,
+        )
     options: dict[str, Any] = {"threads": threads, "device": device, "out": out, "budget_s": budget_s}
     options |= {"calibrate": calibrate, "whole": whole, "force": force}
     if serve:
@@ -116,6 +125,7 @@ def command(
             # Phones have a default of their own.
             options["budget_s"] = None
         options |= {"precision": precision, "delegate": delegate, "cores": cores, "cooling_s": cooling_s}
+        options["allow_fallback"] = allow_fallback
         profile_phones(kit, adb, benchmark_model=benchmark_model, also=_parts(also), as_json=as_json, **options)
         return
     from profilers import profile

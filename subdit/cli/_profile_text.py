@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from subdit.cli._fallback import fallback
+from subdit.cli._fallback import ran_where
 from subdit.cli._table import echo_table
 from subdit.core.errors import SubditError
 
@@ -71,13 +73,9 @@ def _identity(profile: DeviceProfile) -> Facts:
     yield "system", ", ".join(name for name in (on.os, f"{profile.runtime} {on.runtime_version}", on.browser) if name)
     if profile.compute_precision:
         yield "precision", f"{profile.precision} weights, computed in {profile.compute_precision}"
-    if profile.delegate:
-        share = (
-            "" if profile.delegated_share is None else f", {percent(profile.delegated_share)} of the operators on it"
-        )
-        yield "delegate", f"{profile.delegate}{share}"
-    elif profile.delegated_share is not None:
-        yield "XNNPACK", f"{percent(profile.delegated_share)} of the operators"
+    yield "ran where", ran_where(profile)
+    if (warning := fallback(profile)) is not None:
+        yield "WARNING", warning
     if on.affinity:
         yield "pinned to", on.affinity
     seen = [

@@ -222,14 +222,12 @@ def test_an_accelerator_that_takes_a_part_shows_in_the_id(
     desk: Bench, kit: Path, programs: dict[str, Path], tmp_path: Path
 ) -> None:
     desk.plug_in(make_phone(tmp_path / "phone"))
-    (result,) = profile_over_adb(
-        kit,
-        benchmark_model=programs["tflite"],
-        delegate="gpu",
-        cooling_s=0.01,
-        budget_s=1.0,
-        out=tmp_path / "profile.json",
-    )
+    options: dict[str, Any] = {"benchmark_model": programs["tflite"], "delegate": "gpu", "cooling_s": 0.01}
+    options |= {"budget_s": 1.0, "out": tmp_path / "profile.json"}
+    with pytest.raises(DeviceError, match=r"takes [\d.]+ % of the operators only, .*; pass --allow-fallback"):
+        profile_over_adb(kit, **options)
+    assert not (tmp_path / "profile.json").exists()
+    (result,) = profile_over_adb(kit, allow_fallback=True, **options)
     profile = result.profile
     assert profile is not None and profile.delegate == "gpu"
     # The stand-in leaves one operator of each model to the processor; each has 2 n - 1.

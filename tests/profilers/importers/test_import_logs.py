@@ -307,18 +307,18 @@ def test_the_share_of_an_accelerator_is_weighed_by_operators(
 ) -> None:
     (shown,) = json.loads(call(*write_gpu_logs({"x": split(82, 55)}), "--show", "--json").stdout)
     assert (shown["delegated_share"], shown["graph_operators"]) == (82 / 137, 137)
-    same = subdit.import_logs(write_gpu_logs(dict.fromkeys(NAMES, split(82, 55))), device="phone")
+    same = subdit.import_logs(write_gpu_logs(dict.fromkeys(NAMES, split(82, 55))), device="phone", allow_fallback=True)
     assert (same.id, same.delegated_share) == ("phone/tflite/fp32/t4/gpu-60pct", 82 / 137)
     whole = subdit.import_logs(write_gpu_logs(dict.fromkeys(NAMES, "")), device="phone")
     assert (whole.id, whole.delegated_share) == ("phone/tflite/fp32/t4/gpu", 1.0)
     # A large model that was taken whole, and many small ones of which nearly nothing was.
     said = dict.fromkeys(NAMES, split(1, 9)) | {NAMES[0]: split(500, 0)}
-    mixed = subdit.import_logs(write_gpu_logs(said), device="tablet")
+    mixed = subdit.import_logs(write_gpu_logs(said), device="tablet", allow_fallback=True)
     assert mixed.delegated_share == pytest.approx((500 + len(NAMES) - 1) / (500 + 10 * (len(NAMES) - 1)))
     # Of one that was taken whole, a log does not say how many operators it has.
     with pytest.raises(ImportLogError, match="not all logs say of how many operators; name the --kit"):
-        subdit.import_logs(write_gpu_logs(said | {NAMES[0]: ""}), device="watch")
-    untold = subdit.import_logs(write_gpu_logs(said | {NAMES[0]: "Nothing."}), device="watch")
+        subdit.import_logs(write_gpu_logs(said | {NAMES[0]: ""}), device="watch", allow_fallback=True)
+    untold = subdit.import_logs(write_gpu_logs(said | {NAMES[0]: "Nothing."}), device="watch", allow_fallback=True)
     assert (untold.id, untold.delegated_share) == ("watch/tflite/fp32/t4/gpu", None)
 
 
@@ -337,6 +337,9 @@ def test_the_kit_says_how_many_operators_its_models_have(
     kit = Kit(tmp_path, "digits", "litert", "fp32", "0123456789abcdef", entries, (), "tflite", limit)
     monkeypatch.setattr("profilers.importers.profile.open_kit", lambda folder: kit)
     made = subdit.import_logs(
-        write_gpu_logs(dict.fromkeys(names, split(1, 3)) | {names[-1]: ""}), device="phone", kit=tmp_path
+        write_gpu_logs(dict.fromkeys(names, split(1, 3)) | {names[-1]: ""}),
+        device="phone",
+        kit=tmp_path,
+        allow_fallback=True,
     )
     assert made.delegated_share == pytest.approx((sum(operators[:-1]) / 4 + operators[-1]) / sum(operators))

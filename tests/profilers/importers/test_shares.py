@@ -144,12 +144,12 @@ def test_a_part_of_unknown_size_is_refused(write_logs: WriteLogs) -> None:
     assert subdit.import_logs(write_logs(whole), device="phone").id == "phone/litert/fp32/t1/gpu"
     part = whole | {NAMES[3]: litert(False, "GPU", "CPU")}
     with pytest.raises(ImportLogError, match=f"of {NAMES[3]} says that gpu took a part .*; measure where it takes all"):
-        subdit.import_logs(write_logs(part), device="tablet")
+        subdit.import_logs(write_logs(part), device="tablet", allow_fallback=True)
 
 
 def test_layers_of_all_models_make_the_share_of_a_profile(write_logs: WriteLogs) -> None:
     said = dict.fromkeys(NAMES, ai_hub("NPU", "CPU")) | {NAMES[0]: ai_hub(*["NPU"] * 100)}
-    made = subdit.import_logs(write_logs(said), device="phone", threads=1)
+    made = subdit.import_logs(write_logs(said), device="phone", threads=1, allow_fallback=True)
     expected = (100 + len(NAMES) - 1) / (100 + 2 * (len(NAMES) - 1))
     assert made.delegated_share == pytest.approx(expected)
     assert made.id == f"phone/aihub/fp32/t1/npu-{round(100 * expected)}pct"
@@ -161,7 +161,9 @@ def test_a_model_that_stayed_on_the_processor_counts_where_the_user_says_what_wa
     logs = write_logs(dict.fromkeys(NAMES, ai_hub("NPU")) | {NAMES[0]: ai_hub("CPU", "CPU")})
     with pytest.raises(ImportLogError, match=r"different delegates \(cpu, npu\); .*, or pass --delegate npu if all"):
         subdit.import_logs(logs, device="phone", threads=1)
-    made = subdit.import_logs(logs, device="phone", threads=1, delegate="npu")
+    with pytest.raises(ImportLogError, match="npu took nothing: all ran on the processor"):
+        subdit.import_logs(logs, device="phone", threads=1, delegate="npu")
+    made = subdit.import_logs(logs, device="phone", threads=1, delegate="npu", allow_fallback=True)
     assert made.delegated_share == pytest.approx((len(NAMES) - 1) / (len(NAMES) + 1))
     with pytest.raises(ImportLogError, match="different delegates"):
         subdit.import_logs(logs, device="tablet", threads=1, delegate="none")
@@ -210,7 +212,9 @@ def test_xnnpack_stays_a_delegate_where_the_plain_path_is_another(write_logs: Wr
     text = onnxruntime("XnnpackExecutionProvider", *(name.removesuffix("_kernel_time") for name in names))
     made = subdit.import_logs(write_logs(dict.fromkeys(NAMES, text)), device="phone", threads=1)
     assert made.id == "phone/onnxruntime/fp32/t1/xnnpack"
-    made = subdit.import_logs(write_logs(dict.fromkeys(NAMES, inspector(*range(8)))), device="phone", threads=1)
+    made = subdit.import_logs(
+        write_logs(dict.fromkeys(NAMES, inspector(*range(8)))), device="phone", threads=1, allow_fallback=True
+    )
     assert made.id == "phone/executorch/fp32/t1/xnnpack-67pct"
 
 
@@ -299,11 +303,11 @@ def test_models_of_which_the_accelerator_took_nothing_make_a_profile_with_the_ot
     counted = "Replacing 10 out of 10 node(s) with delegate (TfLiteNnapiDelegate) node, yielding 1 partitions."
     said = {name: processor(name, counted, all_of_it) for name in NAMES}
     said[NAMES[0]] = declining(NAMES[0], replaced(10, 10))
-    made = subdit.import_logs(write_logs(said), device="phone")
+    made = subdit.import_logs(write_logs(said), device="phone", allow_fallback=True)
     assert made.delegate == "nnapi" and made.delegated_share == pytest.approx(1 - 1 / len(NAMES))
     # Where it took nothing of any, the profile is one of the processor, and says what was asked for.
     nothing = {name: declining(name, replaced(10, 10)) for name in NAMES}
-    plain = subdit.import_logs(write_logs(nothing), device="tablet")
+    plain = subdit.import_logs(write_logs(nothing), device="tablet", allow_fallback=True)
     assert (plain.id, plain.delegated_share) == ("tablet/tflite/fp32/t4", 1.0)
     assert plain.source.endswith("; nnapi asked for, ran nothing")
     with pytest.raises(ImportLogError, match="the plain CPU path ran the models, not nnapi"):

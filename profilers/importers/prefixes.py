@@ -69,7 +69,8 @@ _WORDS = re.compile(
     r"Total inference (?:requests|run time): ?\d|Total (?:iterations|run time): ?\d|Min Latency|node type, |"
     r"(?:loop_count|num_threads|powersave|gpu_device|cooling_down) = -?\d|"
     r"MNN benchmark$|Forward type: |-+> Benchmarking\.\.\. |\[ - \] \S|"
-    r"Sort by (?:node name|time cost) !$|total time : \d)"
+    r"Sort by (?:node name|time cost) !$|total time : \d|"
+    r"Qnn Init/Prepare|(?:-{3,} )?[A-Z][\w /-]+ Stats(?: \(\w+\))?:$)"
 )
 _SEVERITY = re.compile(
     r"[ \t]{0,80}(?:INFO|WARN|WARNING):(?: |$)(?:\[[\w./-]{1,80}:\d{1,6}\] ?)?|"

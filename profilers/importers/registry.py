@@ -17,6 +17,7 @@ from profilers.importers import ncnn
 from profilers.importers import ort_perf_test
 from profilers.importers import ort_profile
 from profilers.importers import qnn_csv
+from profilers.importers import qnn_viewer
 from profilers.importers import runtime_info
 from profilers.importers import tflite
 from profilers.importers import tflite_proto
@@ -97,6 +98,7 @@ IMPORTERS = (
              "executorch"),
     Importer("qnn-csv", "QNN profiling CSV of ONNX Runtime", qnn_csv.claims, qnn_csv.read, "onnxruntime",
              ("runs", "warmup_runs")),
+    Importer("qnn-viewer", "qnn-profile-viewer output", qnn_viewer.claims, qnn_viewer.read, "qnn"),
     Importer("ncnn-benchmark", "ncnn benchncnn output", ncnn.claims, ncnn.read, "ncnn"),
     Importer("mnn-benchmark", "MNN benchmark.out output", mnn.claims, mnn.read, "mnn"),
     Importer("mnn-profile", "MNN timeProfile.out output", mnn_profile.claims, mnn_profile.read),

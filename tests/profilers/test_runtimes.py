@@ -108,6 +108,6 @@ def test_the_command_line_names_the_runtimes() -> None:
 
 def test_importers_name_runtimes_as_they_name_themselves() -> None:
     """A profile of imported logs is of the same runtime as one that was measured here, where there is such a one."""
-    foreign = {"aihub", "coreml", "executorch", "mnn", "ncnn"}
+    foreign = {"aihub", "coreml", "executorch", "mnn", "ncnn", "qnn"}
     assert {one.runtime for one in IMPORTERS if one.runtime} - foreign <= set(profilers.runtime_names())
     assert sys.modules["profilers.runtimes"] is not None

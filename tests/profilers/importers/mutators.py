@@ -79,7 +79,7 @@ def is_binary(name: str) -> bool:
 
 def is_output(name: str) -> bool:
     """Whether it is what a tool printed, and may have gone through logcat."""
-    return name.startswith(("tflite", "litert_cpp", "perf_test", "ncnn", "mnn")) and name.endswith(".txt")
+    return name.startswith(("tflite", "litert_cpp", "perf_test", "ncnn", "mnn", "qnn_viewer")) and name.endswith(".txt")
 
 
 def _lines(data: bytes) -> list[str]:

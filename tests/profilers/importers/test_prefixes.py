@@ -14,7 +14,7 @@ from tests.profilers.importers.mutators import GOLDEN
 
 # Of every program one, and one with tables, whose rows begin with tabs.
 NAMES = ["tflite_new.txt", "tflite_issue_42507.txt", "litert_cpp.txt", "perf_test_new.txt", "ncnn_cpu.txt"]
-NAMES += ["mnn_issue_2907.txt", "mnn_profile_issue_2433.txt"]
+NAMES += ["mnn_issue_2907.txt", "mnn_profile_issue_2433.txt", "qnn_viewer.txt"]
 THREADTIME = "06-01 12:00:00.123  1234  1240 {} {}: "
 
 

@@ -139,7 +139,7 @@ RAN |= {"aihub_profile.json": "npu", "aihub_perf.yaml": "npu", "coreml_report.cs
 RAN |= {"coreml_report.txt": "coreml", "executorch_inspector.tsv": "xnnpack", "executorch_minibench.json": "xnnpack"}
 RAN |= {"runtime_info.pb": "xnnpack", "qnn_profile.csv": "qnn", "ncnn_cpu.txt": "cpu", "ncnn_vulkan.txt": "vulkan"}
 RAN |= {"executorch_table.txt": "xnnpack", "executorch_markdown.txt": "xnnpack"}
-RAN |= {"mnn_issue_2907.txt": "cpu"}
+RAN |= {"mnn_issue_2907.txt": "cpu", "qnn_viewer.txt": "htp"}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -18,6 +18,7 @@ from profilers.importers import ort_perf_test
 from profilers.importers import ort_profile
 from profilers.importers import qnn_csv
 from profilers.importers import qnn_viewer
+from profilers.importers import react_native
 from profilers.importers import runtime_info
 from profilers.importers import tflite
 from profilers.importers import tflite_proto
@@ -95,6 +96,8 @@ IMPORTERS = (
     Importer("executorch-table", "ExecuTorch Inspector table", executorch_table.claims, executorch_table.read,
              "executorch", places_operators=True),
     Importer("executorch-minibench", "ExecuTorch minibench JSON", executorch.claims_json, executorch.read_json,
+             "executorch"),
+    Importer("react-native-executorch", "react-native-executorch summary", react_native.claims, react_native.read,
              "executorch"),
     Importer("qnn-csv", "QNN profiling CSV of ONNX Runtime", qnn_csv.claims, qnn_csv.read, "onnxruntime",
              ("runs", "warmup_runs")),

@@ -144,7 +144,7 @@ RAN |= {"mnn_issue_2907.txt": "cpu", "qnn_viewer.txt": "htp"}
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_log_says_what_ran_or_that_it_does_not(name: str) -> None:
-    several = {"mnn_two_runs.txt": {"cpu", "vulkan"}}
+    several = {"mnn_two_runs.txt": {"cpu", "vulkan"}, "rne_markdown.txt": {"coreml", "xnnpack"}}
     assert {log.delegate for log in mutators.golden(name)} == several.get(name, {RAN.get(name)})
 
 

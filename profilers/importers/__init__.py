@@ -17,6 +17,7 @@ from profilers.importers.registry import Importer
 from profilers.importers.registry import ReadOptions
 from profilers.importers.registry import read
 from profilers.importers.registry import read_log
+from profilers.importers.registry import read_logs
 
 __all__ = [
     "IMPORTERS",
@@ -33,4 +34,5 @@ __all__ = [
     "ran_where",
     "read",
     "read_log",
+    "read_logs",
 ]

@@ -87,7 +87,12 @@ class Log:
 
 
 def open_log(path: Path) -> Log:
-    """Read a file; raises `ImportLogError` where it is missing, empty or larger than `MAX_BYTES`."""
+    """Read a file; raises `ImportLogError` where it is missing, empty, packed or larger than `MAX_BYTES`."""
+    return make_log(read_bytes(path), path.name)
+
+
+def read_bytes(path: Path) -> bytes:
+    """What is in a file; raises `ImportLogError` where it is missing or larger than `MAX_BYTES`."""
     if path.is_dir():
         raise ImportLogError(f"{path} is a folder; name the log files that are in it.")
     if not path.is_file():
@@ -95,7 +100,7 @@ def open_log(path: Path) -> Log:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise ImportLogError(f"{path} has {size:,} bytes, above the limit of {MAX_BYTES:,}; give the log of one model.")
-    return make_log(path.read_bytes(), path.name)
+    return path.read_bytes()
 
 
 def make_log(data: bytes, name: str) -> Log:

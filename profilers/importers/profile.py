@@ -23,7 +23,7 @@ from profilers.importers.imported_log import ImportedLog
 from profilers.importers.ran_where import refuse_fallback
 from profilers.importers.registry import BY_NAME
 from profilers.importers.registry import ReadOptions
-from profilers.importers.registry import read_log
+from profilers.importers.registry import read_logs
 from profilers.importers.repeated_sessions import MEDIAN_ERROR
 from profilers.importers.repeated_sessions import half_width_ms
 from profilers.importers.repeated_sessions import merge_sessions
@@ -75,7 +75,8 @@ def import_logs(
     a kit, logs of its whole sub-DiTs, named by their hashes, calibrate the profile.
 
     Args:
-        logs: one per component, or folders of sessions; together they must cover a search space.
+        logs: one per component, also packed, or folders of logs or of sessions; together they must cover a search
+            space.
         device: name of the device.
         kit: folder of the kit that was measured; without, the space is the one whose components these are.
         precision: of the components' weights, where neither the kit nor the logs say; by default fp32.
@@ -152,16 +153,18 @@ def _read(
     read: dict[str, list[ImportedLog]] = {}
     for done, path in enumerate(logs):
         progress(done, len(logs), path.name)
-        for log in read_log(path, options):
-            name = model_name(log.model_file or path.name)
+        for source, log in read_logs(path, options):
+            name = model_name(log.model_file or source.name)
             if name in read and log.device is None:
-                raise ImportLogError(f"{path} is a second log of {name}; give one log for each.")
+                raise ImportLogError(f"{source} is a second log of {name}; give one log for each.")
             if log.latency_ms == 0:
                 raise ImportLogError(
-                    f"{path} states a latency of 0 ms, which no model has; measure larger models, or by a finer clock."
+                    f"{source} states a latency of 0 ms, which no model has; measure larger models or by a finer clock."
                 )
             if BY_NAME[log.format].runtime is None or log.latency_ms is None:
-                raise ImportLogError(f"{path} states no latency of a whole model; give the tool's main output instead.")
+                raise ImportLogError(
+                    f"{source} states no latency of a whole model; give the tool's main output instead."
+                )
             read.setdefault(name, []).append(log)
     kept = set(map(id, of_device([log for several in read.values() for log in several], device)))
     read = {name: [log for log in several if id(log) in kept] for name, several in read.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from profilers.importers import react_native
 from profilers.importers import runtime_info
 from profilers.importers import tflite
 from profilers.importers import tflite_proto
+from profilers.importers.containers import may_hold_logs
+from profilers.importers.containers import open_logs
 from profilers.importers.imported_log import ImportedLog
 from profilers.importers.log import Log
-from profilers.importers.log import open_log
 from profilers.importers.session import is_session
 from profilers.importers.session import read_session
 from profilers.importers.unread import name_unread
@@ -113,10 +115,31 @@ BY_NAME = {importer.name: importer for importer in IMPORTERS}
 
 
 def read_log(path: Path, options: ReadOptions | None = None) -> tuple[ImportedLog, ...]:
-    """Everything a log, or the folder of a session, says; raises `ImportLogError` where it is unknown or not whole."""
+    """Everything that the logs at a path say; raises `ImportLogError` where one is unknown or not whole."""
+    return tuple(log for _, log in read_logs(path, options))
+
+
+def read_logs(path: Path, options: ReadOptions | None = None) -> Iterator[tuple[Path, ImportedLog]]:
+    """What each log at a path says, with a path that names it.
+
+    Args:
+        path: of a log, packed or not, of an archive or a folder of logs, or of a session's folder.
+        options: how to read what logs leave open.
+
+    Raises:
+        ImportLogError: a log is unknown, or not whole.
+    """
     if is_session(path):
-        return read_session(path, lambda log: read(log, options))
-    return read(open_log(path), options)
+        yield from ((path, log) for log in read_session(path, lambda log: read(log, options)))
+        return
+    if path.is_dir():
+        folders = [one for one in sorted(path.iterdir()) if one.is_dir() and may_hold_logs(one)]
+        for folder in folders:
+            yield from read_logs(folder, options)
+        if folders and not any(one.is_file() for one in path.iterdir()):
+            return
+    for name, log in open_logs(path):
+        yield from ((name, one) for one in read(log, options))
 
 
 def read(log: Log, options: ReadOptions | None = None) -> tuple[ImportedLog, ...]:

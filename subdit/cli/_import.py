@@ -60,7 +60,8 @@ def command(
 
     The format is found by content: benchmark_model of TensorFlow Lite and LiteRT, onnxruntime_perf_test, ONNX Runtime's
     profile, Qualcomm AI Hub, numbers from Xcode's Core ML report, ExecuTorch, QNN, ncnn, MNN, and folders that
-    LiteRT-CLI leaves of rented phones. A log that is cut or contradicts itself is refused.
+    LiteRT-CLI leaves of rented phones. A LOG may be packed, or an archive or a folder of logs. One that is cut or
+    contradicts itself is refused.
 
     \b
     Examples:
@@ -71,11 +72,11 @@ def command(
     """
     from profilers.importers import ReadOptions
     from profilers.importers import import_logs
-    from profilers.importers import read_log
+    from profilers.importers import read_logs
 
     options = ReadOptions(warmup_runs=warmup_runs, runs=runs)
     if show:
-        found = [(path, log) for path in logs for log in read_log(path, options)]
+        found = [one for path in logs for one in read_logs(path, options)]
         if as_json:
             echo_json([{"file": str(path), **_describe(log)} for path, log in found])
         for path, log in () if as_json else found:
@@ -84,7 +85,7 @@ def command(
     if device is None:
         # What is wrong with a log comes before what is missing beside it.
         for path in logs:
-            read_log(path, options)
+            list(read_logs(path, options))
         raise click.UsageError("Name the device with --device, or pass --show to see what the logs say.")
     with progress_bar("Reading logs") as progress:
         made = import_logs(

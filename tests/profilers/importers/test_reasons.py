@@ -1,15 +1,8 @@
-"""What is refused is refused for its reason: packed files, folders, models that never ran, times in another unit."""
+"""What is refused is refused for its reason: models that never ran, times in another unit."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
 import json
-import lzma
-import zipfile
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,27 +27,6 @@ def reason(text: str) -> str:
     with pytest.raises(ImportLogError) as caught:
         understood(text)
     return str(caught.value)
-
-
-def zipped(data: bytes) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("log.txt", data)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("pack", "kind"), [(gzip.compress, "gzip"), (bz2.compress, "bzip2"), (lzma.compress, "xz"), (zipped, "zip")]
-)
-def test_a_packed_log_is_said_to_be_that(pack: Callable[[bytes], bytes], kind: str, tmp_path: Path) -> None:
-    (tmp_path / "log.txt").write_bytes(pack(FILES["tflite_new.txt"]))
-    with pytest.raises(ImportLogError, match=rf"log\.txt is packed \({kind}\); unpack it"):
-        read_log(tmp_path / "log.txt")
-
-
-def test_a_folder_is_said_to_be_that(tmp_path: Path) -> None:
-    with pytest.raises(ImportLogError, match="is a folder; name the log files that are in it"):
-        read_log(tmp_path)
 
 
 def nameless(*drop: str, **add: str) -> str:

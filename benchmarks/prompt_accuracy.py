@@ -69,7 +69,7 @@ def main() -> int:
             )
             results["steps"][str(step)] = judge.figures(drawn, prompts.labels)
             write_json(target, results)
-        print(_row(f"{step:,}", results["steps"][str(step)]), flush=True)
+        print(row(f"{step:,}", results["steps"][str(step)]), flush=True)
     text = as_text(results)
     write_atomic(target.with_suffix(".txt"), text)
     draw(results, target.with_suffix(".png"))
@@ -87,25 +87,30 @@ def checkpoints(run: Run) -> Iterator[tuple[int, Path]]:
         yield last, run.supernet
 
 
-COLUMNS = ("frechet_distance", "kernel_distance", "nn_ratio")
+DISTANCES = ("frechet_distance", "kernel_distance", "nn_ratio")
 
 
-def _row(label: str, figures: Figures) -> str:
-    columns = [name for name in figures if name.startswith(ACCURACY)]
-    cells = [f"{figures[name]:10.1%}" if figures[name] is not None else f"{'-':>10}" for name in columns]
-    cells += [f"{figures[name]:10.4g}" if figures[name] is not None else f"{'-':>10}" for name in COLUMNS]
-    return f"{label:12}" + "".join(cells)
+def row(label: str, figures: Figures) -> str:
+    """Accuracies and distances, a dash for what has no value."""
+    names = [name for name in figures if name.startswith(ACCURACY)]
+    cells = [f"{figures[name]:10.1%}" if figures[name] is not None else f"{'-':>10}" for name in names]
+    cells += [f"{figures[name]:10.4g}" if figures[name] is not None else f"{'-':>10}" for name in DISTANCES]
+    return f"{label:22}" + "".join(cells)
+
+
+def columns(label: str, figures: Figures) -> str:
+    """What stands above such rows."""
+    names = [name.removeprefix(ACCURACY) for name in figures if name.startswith(ACCURACY)]
+    return f"{label:22}" + "".join(f"{name[:9]:>10}" for name in [*names, "FD", "KD", "NN ratio"])
 
 
 def as_text(results: Figures) -> str:
-    columns = [name.removeprefix(ACCURACY) for name in results["real"] if name.startswith(ACCURACY)]
-    head = f"{'steps':12}" + "".join(f"{name[:9]:>10}" for name in [*columns, "FD", "KD", "NN ratio"])
     lines = [
         f"{results['samples']} samples of prompts of the split judge, guidance {results['guidance_scale']:g}; features "
         f"{results['features']}; last weights {results['weights'][:10]}",
-        head,
-        *(_row(f"{int(step):,}", figures) for step, figures in results["steps"].items()),
-        _row("real", results["real"]),
+        columns("steps", results["real"]),
+        *(row(f"{int(step):,}", figures) for step, figures in results["steps"].items()),
+        row("real", results["real"]),
     ]
     return "\n".join(lines) + "\n"
 

@@ -105,7 +105,10 @@ def main() -> int:
     results = _known(target, data, arguments.steps)
     chosen = arguments.settings or list(SETTINGS)
     missing = [(name, seed) for name in chosen for seed in SEEDS if f"{name}, seed {seed}" not in results["trainings"]]
-    seconds = {name: training_s(_space(space, name), data, _config(name, steps=arguments.steps)) for name, _ in missing}
+    seconds = {
+        name: training_s(_space(space, name), data, _config(name, steps=arguments.steps))
+        for name in dict.fromkeys(name for name, _ in missing)
+    }
     if missing:
         print_hours(seconds[name] for name, _ in missing)
     begun = time.monotonic()

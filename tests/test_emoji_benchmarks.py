@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,12 +16,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import blind_match
 import elastic_standalone
+import guidance_scale
+import numpy as np
 import recipe
+import torch
 
 from subdit.core.errors import SubditError
 from subdit.space import count_flops
 from subdit.space import count_params
 from subdit.space import get_space
+from supernet.evaluation.data_reference import reference_of_data_set
 
 
 @dataclass(frozen=True)
@@ -116,3 +121,35 @@ def test_a_point_alone_is_the_same_network(point: str) -> None:
     one, other = space.encode([space.named_spec(point)]), alone.encode([alone.named_spec("full")])
     assert count_params(space, one) == count_params(alone, other)
     assert count_flops(space, one) == count_flops(alone, other)
+
+
+class Splits:
+    """Three pictures in train, two in validation; whoever asks for the split judge is told off."""
+
+    digest = "none"
+
+    def count(self, split: str) -> int:
+        assert split != "judge"
+        return {"train": 3, "validation": 2}[split]
+
+    def read(self, split: str, rows: Sequence[int]) -> Any:
+        value = {"train": 1.0, "validation": 2.0}[split]
+        text = SimpleNamespace(embeddings=(torch.full((len(rows), 1, 1), value),))
+        return SimpleNamespace(latents=torch.full((len(rows), 1, 2, 2), value), text=text)
+
+    def records(self, split: str, rows: Sequence[int]) -> list[Row]:
+        self.count(split)
+        return [Row(f"{split} {row}", {}) for row in rows]
+
+    def null_text(self) -> Any:
+        return SimpleNamespace(embeddings=(torch.zeros(1, 1, 1),))
+
+
+def test_guidance_is_chosen_without_the_split_judge() -> None:
+    data: Any = guidance_scale.ValidationJudges(Splits())  # type: ignore[arg-type]
+    reference = reference_of_data_set(data)
+    assert reference.train.captions == ("train 0", "train 1", "train 2")
+    assert reference.judge.captions == ("validation 0", "validation 1")
+    assert np.array_equal(reference.judge.latents, np.full((2, 1, 2, 2), 2.0))
+    text = reference.condition(reference.draw_prompts(2, seed=0)).read(slice(0, 2))
+    assert float(text.embeddings[0].mean()) == 2.0

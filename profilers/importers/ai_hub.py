@@ -127,10 +127,16 @@ def _share(layers: dict[str, int]) -> float | None:
 
 def _measurements(log: Log, precisions: dict[Any, Any]) -> Iterator[ImportedLog]:
     found = False
+    names: dict[str, set[str]] = {"device": set(), "runtime": set()}
     for precision, components in precisions.items():
         for component, content in _entries(log, _get(log, components, "components")):
             for device, runtimes in _entries(log, _get(log, content, "performance_metrics")):
                 for runtime, metrics in _entries(log, runtimes):
+                    names["device"].add(device)
+                    names["runtime"].add(runtime)
+                    if moved := names["device"] & names["runtime"]:
+                        what = f"{sorted(moved)[0][:40]!r} is a device in one place and a runtime in another"
+                        raise log.refuse(None, what, _AS_WRITTEN)
                     if isinstance(metrics, dict) and metrics.get("job_status") == "Failed":
                         continue
                     found = True

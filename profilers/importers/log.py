@@ -12,6 +12,7 @@ from typing import Any
 
 from profilers.importers.prefixes import without_escapes
 from profilers.importers.prefixes import without_prefixes
+from profilers.importers.prompts import ends_in_prompt
 from subdit.core.errors import ImportLogError
 
 MAX_BYTES = 64 * 2**20
@@ -38,6 +39,7 @@ class Log:
         lines: cleaned, without blank ones at the end; empty where it is binary.
         ended: whether the last line has its line end.
         bad_line: the line, counted from 1, that is no text; None where all is.
+        offset: lines of the file before the first of `lines`.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Log:
     lines: tuple[str, ...]
     ended: bool
     bad_line: int | None = None
+    offset: int = 0
 
     @property
     def text(self) -> str:
@@ -57,7 +60,7 @@ class Log:
 
     def refuse(self, line: int | None, what: str, remedy: str) -> ImportLogError:
         """The error to raise; `line` counts from 1."""
-        where = self.name if line is None else f"{self.name}, line {line}"
+        where = self.name if line is None else f"{self.name}, line {line + self.offset}"
         # A message may quote what it refuses.
         return ImportLogError(_NO_TEXT.sub(lambda found: ascii(found[0])[1:-1], f"{where}: {what}; {remedy}."))
 
@@ -116,7 +119,8 @@ def make_log(data: bytes, name: str) -> Log:
     text = data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
     # GitHub puts a byte order mark before the lines of a step, too.
     text = without_escapes(text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n"))
-    ended, written = text.endswith("\n"), text.split("\n")
+    written = text.split("\n")
+    ended = text.endswith("\n") or ends_in_prompt(written[-1])
     lines = without_prefixes(written)
     if _BAD_CHARACTER.search(text):
         # Of a phone's other processes, whose lines are gone by now, some log what is no text.

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from profilers.importers.processes import Line
 from profilers.importers.processes import of_the_tool
+from profilers.importers.prompts import without_prompts
 
 _CLOCK = r"\d\d:\d\d:\d\d"
 # "03-02 10:11:12.123", with a year or a zone, or seconds since 1970 or since the phone was started.
@@ -100,7 +101,7 @@ def without_prefixes(lines: Sequence[str]) -> list[str]:
             header = Line("", header.source)
         found.append(one)
     found = [_without_known(one.text, one.source) for one in _without_common(found)]
-    return [_text(one) for one in of_the_tool(found, _WORDS)]
+    return without_prompts([_text(one) for one in of_the_tool(found, _WORDS)], _WORDS)
 
 
 def _without_known(line: str, source: str | None = None) -> Line:

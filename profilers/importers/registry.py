@@ -27,6 +27,8 @@ from profilers.importers.containers import may_hold_logs
 from profilers.importers.containers import open_logs
 from profilers.importers.imported_log import ImportedLog
 from profilers.importers.log import Log
+from profilers.importers.pasted import inner_parts
+from profilers.importers.pasted import parts
 from profilers.importers.session import is_session
 from profilers.importers.session import read_session
 from profilers.importers.unread import name_unread
@@ -144,9 +146,7 @@ def read_logs(path: Path, options: ReadOptions | None = None) -> Iterator[tuple[
 
 def read(log: Log, options: ReadOptions | None = None) -> tuple[ImportedLog, ...]:
     """`read_log` of a log that is open."""
-    binary = not log.lines
-    # A protocol buffer may happen to be text as well.
-    fitting = [importer for importer in IMPORTERS if (importer.binary or not binary) and importer.claims(log)]
+    log, fitting = _find(log)
     if len(fitting) > 1:
         names = " and ".join(importer.what for importer in fitting)
         raise log.refuse(None, f"this may be {names}", "give one log per file, as its tool wrote it")
@@ -162,3 +162,28 @@ def read(log: Log, options: ReadOptions | None = None) -> tuple[ImportedLog, ...
         return fitting[0].read(log, **given)
     except RecursionError:
         raise ImportLogError(f"{log.name} is nested too deeply; give the file as the tool wrote it.") from None
+
+
+def _find(log: Log) -> tuple[Log, list[Importer]]:
+    """The log in a text, and who claims it; raises `ImportLogError` where a text fences several logs."""
+    fitting = _claiming(log)
+    if not log.lines:
+        return log, fitting
+    fenced = [(part, found) for part in parts(log) if (found := _claiming(part))]
+    same = {one.name for _, found in fenced for one in found} == {one.name for one in fitting}
+    # One importer may make sense of several fences, as of a run in two pieces.
+    if len(fenced) > 1 and not same:
+        lines = ", ".join(str(part.offset + 1) for part, _ in fenced)
+        raise log.refuse(None, f"there are {len(fenced)} logs, at the lines {lines}", "give one log per file")
+    if len(fenced) == 1 and (same or not fitting):
+        return fenced[0]
+    if fitting:
+        return log, fitting
+    inner = ((part, found) for part in inner_parts(log) if (found := _claiming(part)))
+    return next(inner, (log, fitting))
+
+
+def _claiming(log: Log) -> list[Importer]:
+    """Which importers take it for theirs; a protocol buffer may happen to be text as well."""
+    binary = not log.lines
+    return [importer for importer in IMPORTERS if (importer.binary or not binary) and importer.claims(log)]

@@ -237,6 +237,19 @@ def keys_pressed(rng: Rng, name: str, data: bytes) -> bytes:
     return "".join(lines).encode()
 
 
+def letter(rng: Rng, name: str, data: bytes) -> bytes:
+    """A text that fences it, as in an issue."""
+    before = ("It is slow on my phone:\n\n", "| phone | ms |\n|---|---|\n| mine | 12 |\n\n", "")[_at(rng, 3)]
+    end = b"" if data.endswith(b"\n") else b"\n"
+    return before.encode() + b"```" + (b"json", b"", b"console")[_at(rng, 3)] + b"\n" + data + end + b"```\nThanks!\n"
+
+
+def terminal(rng: Rng, name: str, data: bytes) -> bytes:
+    """Copied from a terminal, from the command to the next prompt."""
+    prompt = ("husky:/data/local/tmp $ ", "me@host:~/bench$ ", "PS C:\\bench> ", "1|sagit:/ # ")[_at(rng, 4)].encode()
+    return prompt + b"cat " + name.encode() + b"\n" + data + prompt
+
+
 def tabs_to_spaces(rng: Rng, name: str, data: bytes) -> bytes:
     blanks = " " * int(rng.integers(1, 9))
     allowed = is_output(name)
@@ -261,7 +274,7 @@ def change_byte(rng: Rng, name: str, data: bytes) -> bytes:
 
 
 HARMLESS: tuple[Mutator, ...] = (crlf, ansi, prefix, counted_prefix, keys_pressed)
-HARMLESS += (tabs_to_spaces, blank_lines, byte_order_mark)
+HARMLESS += (tabs_to_spaces, blank_lines, byte_order_mark, letter, terminal)
 STRUCTURE: tuple[Mutator, ...] = (
     truncate,
     drop_line,

@@ -478,3 +478,12 @@ def test_hostile_input_is_refused(text: str) -> None:
 
 def test_aliases_are_refused() -> None:
     assert "aliases" in refusal("aihub_perf.yaml", ("job_id: jfloatA1", "job_id: &a x\n              other: *a"))
+
+
+def test_a_runtime_in_the_place_of_a_device_is_refused() -> None:
+    lines = FILES["aihub_perf.yaml"].decode().splitlines(keepends=True)
+    at = [at for at, line in enumerate(lines) if line == "          tflite:\n"]
+    # Of the assets, moved below the metrics of the first runtime.
+    moved = [*lines[: at[0]], *lines[at[0] + 1 : 33], lines[at[0]], *lines[33:]]
+    with pytest.raises(ImportLogError, match="'tflite' is a device in one place and a runtime in another"):
+        read(make_log("".join(moved).encode(), "perf.yaml"))

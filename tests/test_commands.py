@@ -30,7 +30,9 @@ SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 TEMPLATES = sorted((ROOT / "reports" / "templates").glob("*")) + sorted((ROOT / "profilers").glob("browser/page/*"))
 DOCUMENTS = sorted(path for path in ROOT.rglob("*.md") if ".venv" not in path.parts and "tests" not in path.parts)
 # npm's options, and names of colours in the page's style.
-FOREIGN = {"--pack-destination", "--ignore-scripts", "--silent", "--faint", "--ink", "--paper", "--rule", "--ddp"}
+FOREIGN = {"--pack-destination", "--ignore-scripts", "--silent", "--faint", "--ink", "--paper", "--rule"}
+# LiteRT-CLI's.
+FOREIGN |= {"--num-runs", "--warmup-runs", "--warmup-min-secs", "--min-secs", "--max-secs"}
 
 
 def texts(path: Path) -> Iterator[str]:

@@ -24,7 +24,7 @@ from subdit.cli import group
 ROOT = Path(__file__).parents[1]
 ROOMS = ("subdit", "supernet", "subdit.space", "subdit.results", "device_profiles", "profilers", "nas", "subdit.cli")
 ROOMS += ("profilers.runtimes", "profilers.kits", "profilers.measuring.profile")
-ROOMS += ("profilers.importers", "profilers.adb", "profilers.browser")
+ROOMS += ("profilers.importers", "profilers.adb", "profilers.browser", "profilers.rented")
 HEAVY = ("torch", "pandas", "matplotlib", "optuna", "onnx", "onnxruntime", "onnxscript", "sklearn", "scipy", "peft")
 HEAVY += ("aiohttp", "diffusers", "transformers", "jinja2", "rich", "jsonschema")
 

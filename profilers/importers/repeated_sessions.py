@@ -53,7 +53,15 @@ def merge_sessions(name: str, logs: Sequence[ImportedLog]) -> ImportedLog:
     for at, log in enumerate(logs):
         if any(_same(log, other) for other in logs[:at]):
             raise ImportLogError(f"{log.label} measured {name} to the last digit as another session; leave one out.")
-    for field in ("model_sha256", "graph_operators", "delegated_share", "delegate", "declined", "threads"):
+    for field in (
+        "model_sha256",
+        "graph_operators",
+        "delegated_share",
+        "delegate",
+        "declined",
+        "threads",
+        "runtime_version",
+    ):
         if len(values := {getattr(log, field) for log in logs}) > 1:
             shown = " and ".join(sorted(map(str, values)))
             raise ImportLogError(

@@ -27,12 +27,15 @@ from profilers.importers.litert import STEP_MS
 from profilers.importers.log import Log
 from profilers.importers.log import make_log
 from profilers.importers.log import open_log
+from profilers.importers.log import parse_json
 from profilers.importers.runtime_info import facts
 from profilers.importers.runtime_info import read_placement
 from profilers.importers.tflite_proto import read_litert_result
 from subdit.core.errors import ImportLogError
 
 RESULTS, PLACEMENT, LOGCAT, RECORD = "results.pb", "runtime_info.pb", "logcat.txt", "benchmark_run.txt"
+SESSION = "session.json"
+"""Beside the jobs: what those who kept the session know of it, such as the version of LiteRT."""
 
 DEFAULT_THREADS = 1
 """Of LiteRT's benchmark_model without --num_threads (litert/runtime/compiled_model.cc); LiteRT-CLI never passes it."""
@@ -103,6 +106,7 @@ def _read_job(job: Path, read: Reader) -> ImportedLog:
     result_log = _named(open_log(job / RESULTS), label)
     (result,) = read_litert_result(result_log)
     found: dict[str, Any] = {"label": label, "device": _device(job), "threads": _threads(record)}
+    found["runtime_version"] = _runtime_version(job)
     notes = list(result.warnings)
     if logcat is not None and any("BENCHMARK RESULTS" in line for line in logcat.lines):
         (told,) = read(logcat)
@@ -125,6 +129,19 @@ def _device(job: Path) -> str:
     """The device's id, which follows the accelerator in the name of its job."""
     word, _, device = job.resolve().name.partition("-")
     return device if word in _ACCELERATORS and device else job.resolve().name
+
+
+def _runtime_version(job: Path) -> str | None:
+    """Of LiteRT, where the session's file says it."""
+    file = job.resolve().parent / SESSION
+    if not file.is_file():
+        return None
+    log = open_log(file)
+    stated = parse_json(log)
+    version = stated.get("runtime_version") if isinstance(stated, dict) else None
+    if version is not None and not isinstance(version, str):
+        raise log.refuse(None, "runtime_version is no text", "give the file as it was written")
+    return version
 
 
 def _asked(log: Log, job: str, record: _Record, found: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,12 @@ from subdit.cli._profile_adb import adb_options
 from subdit.cli._profile_adb import profile_phones
 from subdit.cli._profile_adb import refuse_for_phones
 from subdit.cli._profile_adb import require_adb
+from subdit.cli._profile_ddp import DDP_NAMES
+from subdit.cli._profile_ddp import ddp_options
+from subdit.cli._profile_ddp import profile_on_ddp
+from subdit.cli._profile_ddp import refuse_for_rented
+from subdit.cli._profile_ddp import require_ddp
+from subdit.cli._profile_ddp import require_phone
 from subdit.cli._profile_serve import profile_served
 from subdit.cli._profile_serve import refuse_for_browsers
 from subdit.cli._profile_serve import require_serve
@@ -53,6 +59,7 @@ from subdit.core.errors import ProfileError
 )
 @adb_options
 @serve_options
+@ddp_options
 @allow_fallback_option
 @click.option(
     "--force",
@@ -84,9 +91,10 @@ def command(
     allow_fallback: bool,
     as_json: bool,
     serve: bool,
-    **browser: Any,
+    ddp: bool,
+    **others: Any,
 ) -> None:
-    """Measure KIT on this machine, on phones over adb, or in phones' browsers, calibrate, and save the device profile.
+    """Measure KIT on this machine, on phones (over adb, in browsers, rented), calibrate, and save the device profile.
 
     Let the machine do nothing else meanwhile. Interrupted, the same command goes on where it was. A runtime that does
     not compute what torch computes, within the limits of its precision, is refused.
@@ -96,32 +104,47 @@ def command(
         subdit profile kits/digits
         subdit profile kits/digits --device my-laptop --budget-s 30 --out my-laptop.json
         subdit profile kits/digits-tflite --adb --benchmark-model android_aarch64_benchmark_model
+        subdit profile kits/digits-tflite --ddp --device caiman-35 --gcp-project my-project --sessions 5
         subdit profile kits/digits --serve
         subdit profile kits/digits --serve --https --threads 4 --webgpu
         subdit profile kits/digits-tflite --runtime tflite --threads 2 --pin 0,1
         subdit profile kits/digits --whole 60
         subdit profile kits/mobile-1k --also decoder=decoder.onnx
     """
-    if adb and serve:
-        raise ProfileError("--adb and --serve are two ways to measure a phone; give one of them.")
+    if bool(adb) + serve + ddp > 1:
+        raise ProfileError("--adb, --serve and --ddp are ways to measure a phone; give one of them.")
+    rented = {name: others.pop(name) for name in DDP_NAMES}
     if not adb:
-        require_adb(
-            benchmark_model=benchmark_model,
-            delegate=delegate,
-            cores=cores,
-            cooling_s=cooling_s,
-            allow_fallback=allow_fallback or None,
-        )
+        require_adb(benchmark_model=benchmark_model, cores=cores, cooling_s=cooling_s)
+    if not (adb or ddp):
+        require_phone(delegate=delegate, allow_fallback=allow_fallback or None)
+        require_ddp(**rented)
     options: dict[str, Any] = {"threads": threads, "device": device, "out": out, "budget_s": budget_s}
     options |= {"calibrate": calibrate, "whole": whole, "force": force}
     if serve:
         refuse_for_browsers(runtime=runtime, precision=precision, pin=pin, also=also)
-        profile_served(kit, as_json=as_json, **options, **browser)
+        profile_served(kit, as_json=as_json, **options, **others)
         return
-    require_serve(**browser)
+    require_serve(**others)
+    if ddp:
+        budget = None if _is_default(context, "budget_s") else budget_s
+        refuse_for_rented(runtime=runtime, pin=pin, also=also, whole=whole, budget_s=budget)
+        if threads != 1:
+            raise ProfileError("LiteRT-CLI measures on one thread; leave --threads out.")
+        given: dict[str, Any] = {
+            "device": device,
+            "delegate": delegate,
+            "precision": precision,
+            "calibrate": calibrate,
+            "out": out,
+        }
+        given |= {"force": force, "allow_fallback": allow_fallback}
+        profile_on_ddp(kit, as_json=as_json, **given, **rented)
+        return
     if adb:
+        require_ddp(**rented)
         refuse_for_phones(runtime=runtime, pin=pin)
-        if context.get_parameter_source("budget_s") is not click.core.ParameterSource.COMMANDLINE:
+        if _is_default(context, "budget_s"):
             # Phones have a default of their own.
             options["budget_s"] = None
         options |= {"precision": precision, "delegate": delegate, "cores": cores, "cooling_s": cooling_s}
@@ -133,12 +156,16 @@ def command(
 
     with progress_bar(f"Measuring {kit}") as progress:
         cpus = None if pin is None else read_cpus(pin)
-        given: dict[str, Any] = {"runtime": runtime, "precision": precision, "also": _parts(also), "pin": cpus}
-        made = profile(kit, progress=progress, **given, **options)
+        here: dict[str, Any] = {"runtime": runtime, "precision": precision, "also": _parts(also), "pin": cpus}
+        made = profile(kit, progress=progress, **here, **options)
     if as_json:
         echo_json(made.to_dict())
     else:
         echo_profile(made, components=False)
+
+
+def _is_default(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE
 
 
 def _parts(also: tuple[str, ...]) -> dict[str, Path]:

@@ -303,7 +303,7 @@ def test_wrong_outputs_are_refused_by_name(desk: Bench, programs: dict[str, Path
         (["--adb", "--benchmark-model", "ELF"], "is built for x86_64 and the phone runs arm64-v8a, armeabi-v7a"),
         (["--adb", "--benchmark-model", "TRUE"], "does not run as benchmark_model on the phone"),
         (["--cores", "f0"], "--cores is for phones over adb; give --adb too"),
-        (["--adb", "--serve"], "two ways to measure a phone; give one of them"),
+        (["--adb", "--serve"], "ways to measure a phone; give one of them"),
         (["--adb", "--benchmark-model", "PROGRAM", "--also", "decoder=ELF"], "is no complete .tflite file"),
     ],
 )

@@ -1,0 +1,93 @@
+"""What is measured on a rented phone: which models of a kit, in which order, in how many sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from profilers.kits.kit import Kit
+from profilers.kits.kit import KitEntry
+from profilers.kits.kit import open_kit
+from profilers.measuring.kit_selection import check_device
+from profilers.measuring.kit_selection import select_models
+from profilers.rented.litert_cli import Rental
+from subdit.core.errors import DeviceError
+from subdit.core.errors import KitError
+
+SESSIONS = 3
+"""Sessions of each model where nothing else is asked for."""
+
+FEWEST_SESSIONS = 2
+"""One session alone shows nothing of what sessions differ by."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The sessions of a kit on one device.
+
+    Attributes:
+        kit: with those whole sub-DiTs that are measured.
+        sessions: how often each model is measured.
+    """
+
+    kit: Kit
+    rental: Rental
+    sessions: int
+
+    @property
+    def count(self) -> int:
+        return self.sessions * len(self.kit.entries)
+
+    def order(self) -> Iterator[tuple[int, KitEntry]]:
+        """Rounds from 1, and in each every model once, in an order of its own.
+
+        What makes a phone slow for an hour then slows a round of all models, and not all sessions of one.
+        """
+        entries = self.kit.entries
+        for round_ in range(1, self.sessions + 1):
+            for index in np.random.default_rng([0, round_]).permutation(len(entries)):
+                yield round_, entries[index]
+
+
+def make_plan(
+    kit_dir: Path,
+    device: str,
+    *,
+    sessions: int = SESSIONS,
+    delegate: str | None = None,
+    precision: str | None = None,
+    calibrate: int | None = None,
+    project: str | None = None,
+    bucket: str | None = None,
+) -> Plan:
+    """The plan for a kit.
+
+    Args:
+        kit_dir: folder of the kit, of .tflite files.
+        device: id of the device in the platform's catalogue; the profile's name, too.
+        sessions: how often each model is measured.
+        delegate: None for the processor, or "gpu".
+        precision: None, or that of the weights which the kit must have.
+        calibrate: number of the kit's whole sub-DiTs to measure; by default all.
+        project, bucket: of Google Cloud.
+
+    Raises:
+        DeviceError: an accelerator that cannot be rented, or too few sessions.
+        KitError: the kit is missing, damaged, or of another format.
+        ProfileError: an impossible device name.
+    """
+    check_device(device)
+    if delegate not in (None, "gpu"):
+        raise DeviceError(
+            f"LiteRT-CLI measures no {delegate} on rented phones; leave --delegate out for the processor, or pass gpu."
+        )
+    if sessions < FEWEST_SESSIONS:
+        raise DeviceError(f"{sessions} session shows nothing of what sessions differ by; pass --sessions 2 or more.")
+    kit = open_kit(kit_dir)
+    if kit.format != "tflite":
+        raise KitError(f"LiteRT-CLI runs .tflite files, not {kit.format}; make a kit with --runtime litert.")
+    chosen, _ = select_models(kit, precision=precision, calibrate=calibrate)
+    return Plan(chosen, Rental(device, delegate or "cpu", project, bucket), sessions)

@@ -1,0 +1,148 @@
+"""`profile_rented`: a kit on a rented phone, session by session, to a device profile."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from device_profiles import DeviceProfile
+from device_profiles import profile_path
+from profilers.importers import ImportedLog
+from profilers.importers import fallback
+from profilers.importers import import_logs
+from profilers.importers import read_log
+from profilers.importers.profile import model_name
+from profilers.kits.kit import KitEntry
+from profilers.measuring import build_profile
+from profilers.measuring.conditions import remote_conditions
+from profilers.measuring.kit_selection import require_new
+from profilers.rented.litert_cli import INSTALL
+from profilers.rented.litert_cli import PROGRAM
+from profilers.rented.litert_cli import Outcome
+from profilers.rented.litert_cli import arguments
+from profilers.rented.litert_cli import read_output
+from profilers.rented.litert_cli import run
+from profilers.rented.plan import Plan
+from profilers.rented.store import SessionStore
+from subdit.core.errors import DeviceError
+from subdit.core.errors import ImportLogError
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
+
+
+def by_hand(plan: Plan, program: str = PROGRAM) -> list[str]:
+    """The commands that measure the plan, one a line, and last the one that makes a profile of what they leave."""
+    lines = [shlex.join([program, *arguments(entry.model, plan.rental)]) for _, entry in plan.order()]
+    made = ["subdit", "import", "--device", plan.rental.device, "--kit", str(plan.kit.folder)]
+    return [*lines, f"{shlex.join(made)} ~/.cache/litert-cli/ddp/*"]
+
+
+def profile_rented(
+    plan: Plan,
+    program: str | None,
+    *,
+    out: Path | None = None,
+    force: bool = False,
+    allow_fallback: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> DeviceProfile:
+    """Measure a kit on a rented phone and save a profile; goes on where it was.
+
+    Every session is one run of LiteRT-CLI, which is billed. What is done is kept in the kit's folder `rented`. A
+    session that was running when this process was killed is waited for and taken.
+
+    Args:
+        plan: from `make_plan`.
+        program: LiteRT-CLI's, from `find_litert`.
+        out: file to write, by default in the user's registry.
+        force: replace the profile that is there.
+        allow_fallback: measure also where the GPU takes less than all operators.
+        progress: reports sessions.
+
+    Raises:
+        DeviceError: a session failed, or the GPU took less than it was asked for; what was measured is kept.
+        ImportLogError: what a session left is damaged, or contradicts itself or the kit.
+        RunError: there is such a profile already and `force` is not given, or another process measures this.
+    """
+    if program is None:
+        raise DeviceError(f"LiteRT-CLI is not installed; install it ({INSTALL}), or run the commands that it takes.")
+    rental, kit = plan.rental, plan.kit
+    delegate = None if rental.accelerator == "cpu" else rental.accelerator
+    expected = build_profile.empty_profile(
+        kit,
+        device=rental.device,
+        runtime="litert",
+        threads=1,
+        conditions=remote_conditions(rental.device),
+        delegate=delegate,
+    )
+    require_new(out or profile_path(expected), force=force)
+    store = SessionStore.of(plan)
+    with store.opened(plan):
+        _take_pending(plan, store, progress, allow_fallback=allow_fallback)
+        for round_, entry in plan.order():
+            if store.session(round_, entry.name).is_dir():
+                continue
+            tick = partial(progress, len(store.done(plan)), plan.count, f"session {round_} of {entry.name}")
+            outcome = _run(plan, store, program, round_, entry, tick)
+            _check(plan, entry, outcome, allow_fallback=allow_fallback)
+            store.take(outcome, round_, entry.name)
+            store.end()
+        progress(plan.count, plan.count, "")
+        return import_logs(
+            store.done(plan),
+            device=rental.device,
+            kit=kit.folder,
+            out=out,
+            force=force,
+            allow_fallback=allow_fallback,
+        )
+
+
+def _take_pending(plan: Plan, store: SessionStore, progress: ProgressCallback, *, allow_fallback: bool) -> None:
+    """Take what a session left that an earlier, killed process had begun."""
+    note = "waiting for a session that goes on since the last time"
+    found = store.wait_for_pending(partial(progress, len(store.done(plan)), plan.count, note))
+    entries = {entry.name: entry for entry in plan.kit.entries}
+    if found is not None and found[1] in entries and not store.session(found[0], found[1]).is_dir():
+        round_, name, outcome = found
+        _check(plan, entries[name], outcome, allow_fallback=allow_fallback)
+        store.take(outcome, round_, name)
+    store.end()
+
+
+def _run(
+    plan: Plan, store: SessionStore, program: str, round_: int, entry: KitEntry, tick: Callable[[], None]
+) -> Outcome:
+    """One session; raises `DeviceError` where it failed."""
+    with store.pending_lock() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        log = store.begin(round_, entry)
+        with log.open("wb") as output:
+            code = run(program, arguments(entry.model, plan.rental), output, held, tick)
+    outcome = read_output(log.read_text(encoding="utf-8", errors="replace"))
+    if code != 0 or outcome.folder is None:
+        raise DeviceError(
+            f"LiteRT-CLI measured nothing of {entry.name} on {plan.rental.device} ({outcome.problem}); what was "
+            f"measured is kept: mend that and run the same command again, {os.fspath(log)} has all that it said."
+        )
+    return outcome
+
+
+def _check(plan: Plan, entry: KitEntry, outcome: Outcome, *, allow_fallback: bool) -> None:
+    """Refuse a session before the next one is paid for."""
+    if outcome.folder is None:
+        raise ImportLogError(f"The session of {entry.name} left nothing; run the same command again.")
+    logs: tuple[ImportedLog, ...] = read_log(outcome.folder)
+    for log in logs:
+        if log.model_file is not None and model_name(log.model_file) != entry.name:
+            raise ImportLogError(f"The session of {entry.name} measured {log.model_file}; run the same command again.")
+        if not allow_fallback and (said := fallback(log)) is not None:
+            raise DeviceError(
+                f"{entry.name} on {plan.rental.device}: {said}; pass --allow-fallback to measure this mixture, or "
+                "leave --delegate out."
+            )

@@ -1,0 +1,265 @@
+"""A kit on a rented phone: LiteRT-CLI's commands, their order, what becomes of their folders, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from click.testing import Result
+
+from device_profiles import check_plausibility
+from device_profiles import load_profile
+from device_profiles import read_profile
+from profilers.rented import make_plan
+from profilers.rented import profile_rented
+from profilers.rented.litert_cli import arguments
+from profilers.rented.litert_cli import read_output
+from profilers.rented.store import SessionStore
+from subdit.cli import group
+from subdit.core.errors import DeviceError
+from subdit.core.errors import ImportLogError
+from subdit.core.errors import RunError
+from tests.profilers.rented.rented import NAMES
+from tests.profilers.rented.rented import Desk
+from tests.profilers.rented.rented import latencies_ms
+from tests.profilers.rented.rented import make_desk
+from tests.profilers.rented.rented import make_kit
+from tests.waiting import DEADLINE_S
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Path:
+    return make_kit(tmp_path / "a $(touch pwned) 'kit'")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, kit: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    made = make_desk(tmp_path / "desk")
+    made.tell(latency_ms=latencies_ms(kit))
+    for name in ("HOME", "SUBDIT_HOME", "LITERT_FAKE", "LITERT_GCP_PROJECT"):
+        monkeypatch.setenv(name, made.environment[name])
+    return made
+
+
+def subdit(*arguments: object) -> Result:
+    return CliRunner().invoke(group, ["profile", *map(str, arguments)])
+
+
+def options(desk: Desk, *more: object) -> list[object]:
+    return ["--ddp", "--device", "caiman-35", "--litert", desk.program, *more]
+
+
+def test_the_whole_way(desk: Desk, kit: Path, tmp_path: Path) -> None:
+    said = subdit(kit, *options(desk, "--gcp-project", "mine", "--sessions", "3", "--json"))
+    assert said.exit_code == 0, said.output
+    profile = load_profile("caiman-35")
+    assert json.loads(said.stdout) == profile.to_dict()
+    assert (profile.id, profile.provenance, profile.noisy) == ("caiman-35/litert/fp32/t1", "measured", False)
+    assert profile.conditions.runtime_version == "2.2.0"
+    assert "in 3 sessions, which differ by" in profile.source
+    expected = latencies_ms(kit)
+    assert {name: one.latency_ms for name, one in profile.components.items()} == pytest.approx(
+        {name: expected[name] for name in NAMES}, rel=0.02
+    )
+    assert {one.rounds for one in profile.components.values()} == {3}
+    assert not check_plausibility(profile)
+    checked = CliRunner().invoke(group, ["devices", "check"])
+    assert checked.exit_code == 0, checked.output
+    # Interleaved: each round has every model once, in another order.
+    starts = desk.starts()
+    rounds = [starts[at : at + len(NAMES)] for at in range(0, len(starts), len(NAMES))]
+    assert len(rounds) == 3 and all(sorted(one) == sorted(NAMES) for one in rounds)
+    assert rounds[0] != rounds[1] != rounds[2]
+    words = desk.words()[0]
+    assert words[0] == "benchmark" and {"--ddp", "--cpu"} <= set(words) and "mine" in words
+    assert not list(tmp_path.rglob("pwned")) and not Path("pwned").exists()
+    again = subdit(kit, *options(desk))
+    assert again.exit_code == 2 and "There is a profile at" in again.output
+    assert len(desk.starts()) == len(starts)
+    # More sessions go on where these ended.
+    more = subdit(kit, *options(desk, "--sessions", "4", "--force"))
+    assert more.exit_code == 0, more.output
+    assert len(desk.starts()) == 4 * len(NAMES)
+
+
+def test_whole_sub_dits_calibrate(desk: Desk, tmp_path: Path) -> None:
+    kit = make_kit(tmp_path / "whole", whole=8)
+    desk.tell(latency_ms=latencies_ms(kit), spread=0.001)
+    made = profile_rented(make_plan(kit, "pa3q-35", sessions=2), str(desk.program), out=tmp_path / "made.json")
+    assert made.calibration is not None and made.calibration.error.mean < 0.02
+    assert made.calibration.form != "none"
+
+
+def test_without_the_program_its_commands_are_printed(desk: Desk, kit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(desk.folder))
+    said = subdit(kit, "--ddp", "--device", "caiman-35", "--sessions", "2")
+    assert said.exit_code == 0 and "LiteRT-CLI is not installed (pip install litert-cli-nightly" in said.stderr
+    lines = said.stdout.splitlines()
+    assert len(lines) == 2 * len(NAMES) + 1 and not desk.starts()
+    words = [shlex.split(line) for line in lines]
+    assert all(one[:2] == ["litert", "benchmark"] and "--ddp" in one for one in words[:-1])
+    assert Counter(Path(one[2]).stem for one in words[:-1]) == dict.fromkeys(NAMES, 2)
+    # What they leave in the folder of LiteRT-CLI becomes a profile by the last command.
+    for one in words[:-1]:
+        subprocess.run([desk.program, *one[1:]], check=True, env=dict(desk.environment), capture_output=True)
+    sessions = sorted((desk.folder / ".cache/litert-cli/ddp").iterdir())
+    assert words[-1][:2] == ["subdit", "import"] and words[-1][-1] == "~/.cache/litert-cli/ddp/*"
+    imported = CliRunner().invoke(group, [*words[-1][1:-1], *map(str, sessions)])
+    assert imported.exit_code == 0, imported.output
+    assert {one.rounds for one in load_profile("caiman-35").components.values()} == {2}
+
+
+def test_a_gpu_that_takes_a_part_ends_it_after_one_session(desk: Desk, kit: Path, tmp_path: Path) -> None:
+    desk.tell(taken=4)
+    said = subdit(kit, *options(desk, "--delegate", "gpu"))
+    assert said.exit_code == 2 and "gpu took 4 of 9 operators (44.4 %) only" in said.output
+    assert "--allow-fallback" in said.output and len(desk.starts()) == 1
+    # Again without a word for it: the session that was paid for is looked at, and no other is begun.
+    assert subdit(kit, *options(desk, "--delegate", "gpu")).exit_code == 2 and len(desk.starts()) == 1
+    allowed = subdit(kit, *options(desk, "--delegate", "gpu", "--allow-fallback", "--sessions", "2"))
+    assert allowed.exit_code == 0, allowed.output
+    assert len(desk.starts()) == 2 * len(NAMES)
+    assert load_profile("caiman-35").id == "caiman-35/litert/fp32/t1/gpu-44pct"
+    assert "WARNING      gpu took 44.4 % of the operators only" in allowed.output
+
+
+def test_a_session_that_fails_is_named_and_what_was_measured_is_kept(desk: Desk, kit: Path) -> None:
+    plan = make_plan(kit, "caiman-35", sessions=2)
+    names = [entry.name for _, entry in plan.order()]
+    desk.tell(fail=names[5])
+    with pytest.raises(DeviceError, match=rf"nothing of {names[5]} on caiman-35 \(Job 'cpu-caiman-35': FAILED\); what"):
+        profile_rented(plan, str(desk.program))
+    assert desk.starts() == names[:6]
+    desk.tell(fail=None)
+    profile_rented(plan, str(desk.program))
+    assert desk.starts() == [*names[:6], *names[5:]]
+
+
+def test_what_cannot_be_rented_is_refused_before_anything_is_paid_for(
+    desk: Desk, kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = make_kit(tmp_path / "onnx")
+    manifest = json.loads((onnx / "kit.json").read_text())
+    (onnx / "kit.json").write_text(json.dumps(manifest | {"format": "onnx"}))
+    for given, said in (
+        ([kit, *options(desk, "--delegate", "npu")], "LiteRT-CLI measures no npu on rented phones"),
+        ([kit, *options(desk, "--threads", "4")], "LiteRT-CLI measures on one thread; leave --threads out"),
+        ([kit, *options(desk, "--pin", "0")], "measures rented phones in its own way; leave --pin out"),
+        ([kit, *options(desk, "--budget-s", "60")], "leave --budget-s out"),
+        ([kit, "--ddp"], "Name the phone to rent with --device, such as caiman-35"),
+        ([kit, "--ddp", "--device", "a,b"], "cannot name a device"),
+        ([kit, "--ddp", "--device", "a", "--litert", tmp_path / "none"], "There is no program at"),
+        ([kit, "--sessions", "3"], "--sessions is about rented phones; pass --ddp with it"),
+        ([kit, "--commands"], "--commands is about rented phones; pass --ddp with it"),
+        ([kit, "--delegate", "gpu"], "--delegate is for phones; give --adb or --ddp too"),
+        ([kit, "--ddp", "--serve"], "give one of them"),
+        ([onnx, *options(desk)], "LiteRT-CLI runs .tflite files, not onnx"),
+    ):
+        result = subdit(*given)
+        assert result.exit_code == 2 and said in " ".join(result.output.split()), (given, result.output)
+    assert not desk.starts()
+    monkeypatch.delenv("LITERT_GCP_PROJECT")
+    result = subdit(kit, *options(desk))
+    assert result.exit_code == 2 and "Missing GCP project" in " ".join(result.output.split())
+
+
+def test_sessions_of_another_kit_are_not_mixed_in(desk: Desk, kit: Path) -> None:
+    plan = make_plan(kit, "caiman-35", sessions=2)
+    profile_rented(plan, str(desk.program))
+    manifest = json.loads((kit / "kit.json").read_text())
+    (kit / "kit.json").write_text(json.dumps(manifest | {"hash": "f" * 16}))
+    with pytest.raises(RunError, match="are of another kit; move them away"):
+        profile_rented(make_plan(kit, "caiman-35", sessions=2), str(desk.program), force=True)
+
+
+def test_a_model_that_was_changed_on_the_way_is_refused(desk: Desk, kit: Path) -> None:
+    plan = make_plan(kit, "caiman-35", sessions=2)
+    profile_rented(plan, str(desk.program))
+    for record in (kit / "rented").rglob("benchmark_run.txt"):
+        record.write_text(record.read_text().replace(f"  ./{NAMES[0]}.tflite", f"0  ./{NAMES[0]}.tflite"))
+        lines = record.read_text().splitlines()
+        digest = next((line for line in lines if line.endswith(f"./{NAMES[0]}.tflite") and "process" not in line), None)
+        if digest is not None:
+            record.write_text(record.read_text().replace(digest, f"{'f' * 64}  ./{NAMES[0]}.tflite"))
+    with pytest.raises(ImportLogError, match=f"The model {NAMES[0]} that was measured is not that of the kit"):
+        profile_rented(plan, str(desk.program), force=True)
+
+
+def test_the_last_word_of_a_failed_run_is_told() -> None:
+    assert read_output("a\n\n  Error: no device  available\n").problem == "no device available"
+    assert read_output("Aborted!\n").problem == "Aborted!"
+    assert read_output("").problem == "it printed nothing"
+    told = read_output("Binary: gs://litert/binaries/2.2.0/android_arm64/x)\nOutput files saved to: /a b/cpu-x\n")
+    assert (told.folder, told.runtime_version) == (Path("/a b/cpu-x"), "2.2.0")
+
+
+def test_what_a_killed_measurement_left_half_done_is_finished(desk: Desk, kit: Path) -> None:
+    plan = make_plan(kit, "caiman-35", sessions=2)
+    desk.tell(fail=next(plan.order())[1].name)
+    with pytest.raises(DeviceError):
+        profile_rented(plan, str(desk.program))
+    desk.tell(fail=None)
+    store = SessionStore.of(plan)
+    (first, one), (_, two), *_ = plan.order()
+    # Killed while a session was copied.
+    half = store.folder / "r01" / f".partial-{one.name}" / "cpu-caiman-35"
+    half.mkdir(parents=True)
+    (half / "results.pb").write_bytes(b"half")
+    # Killed after a session had ended, before it was copied.
+    log = store.begin(first, two)
+    ran = subprocess.run([desk.program, *arguments(two.model, plan.rental)], capture_output=True, check=True)
+    log.write_bytes(ran.stdout)
+    made = profile_rented(plan, str(desk.program))
+    assert Counter(desk.starts()) == Counter({name: 2 for name in NAMES} | {one.name: 3})
+    assert {latency.rounds for latency in made.components.values()} == {2}
+    assert not list(store.folder.rglob(".partial-*")) and not (store.folder / "pending.json").exists()
+
+
+def test_two_at_once_are_not_let_in(desk: Desk, kit: Path) -> None:
+    plan = make_plan(kit, "caiman-35", sessions=2)
+    with SessionStore.of(plan).opened(plan), pytest.raises(RunError, match="Another subdit measures into"):
+        profile_rented(plan, str(desk.program))
+
+
+def start(desk: Desk, kit: Path, out: Path) -> subprocess.Popen[bytes]:
+    words = ["profile", str(kit), "--ddp", "--device", "caiman-35", "--litert", str(desk.program)]
+    command = [sys.executable, "-m", "subdit", *words, "--sessions", "3", "--out", str(out)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=dict(desk.environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(10))
+def test_killed_at_any_moment_it_goes_on(desk: Desk, tmp_path: Path, kit: Path, moment: int) -> None:
+    """Killed after a number of starts and a while, with the session that runs left to itself; nothing is paid twice."""
+    rng = np.random.default_rng(moment)
+    desk.tell(pause_s=0.01, spread=0.001)
+    out, total = tmp_path / "profile.json", 3 * len(NAMES)
+    process = start(desk, kit, out)
+    after = int(rng.integers(1, total))
+    wait_until(lambda: len(desk.starts()) >= after or process.poll() is not None)
+    # A session takes about as long, so this lies anywhere within one or between two.
+    time.sleep(rng.uniform(0.0, 0.2))
+    process.send_signal(signal.SIGKILL if moment % 2 else signal.SIGTERM)
+    process.communicate(timeout=DEADLINE_S)
+    assert not out.exists()
+    again = start(desk, kit, out)
+    said, _ = again.communicate(timeout=DEADLINE_S)
+    assert again.returncode == 0, said.decode()
+    assert {one.rounds for one in read_profile(out).components.values()} == {3}
+    assert len(desk.starts()) == total
+    checked = CliRunner().invoke(group, ["devices", "check", str(out)])
+    assert checked.exit_code == 0, checked.output

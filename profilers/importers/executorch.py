@@ -73,7 +73,9 @@ def read_events(
     for name in _STATISTICS:
         if f"{name} (ms)" not in columns:
             other = next((column for column in columns if column.startswith(f"{name} (")), None)
-            what = f"'{other[:40]}' is not in milliseconds" if other else f"there is no column '{name} (ms)'"
+            if other is None:
+                raise log.refuse(head[0], f"there is no column '{name} (ms)'", "give all columns of the table")
+            what = f"'{other[:40]}' is not in milliseconds"
             raise log.refuse(head[0], what, "save it with target_time_scale=TimeScale.MS")
     whole: tuple[int, dict[str, float], list[float]] | None = None
     rows: list[_Row] = []

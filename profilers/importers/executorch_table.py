@@ -69,5 +69,5 @@ def _cells(line: str, bar: str) -> list[str]:
     text = line.strip()
     inner = text[1 if text.startswith(bar) else 0 : -1 if text.endswith(bar) else None]
     cells = [cell.strip() for cell in inner.split(bar)]
-    # The first heading is empty; where no bar stands before it, nothing is left of it.
-    return cells if text.startswith(bar) or cells[0] != "event_block_name" else ["", *cells]
+    # The heading of the index is empty, and may be lost with the bar before it.
+    return ["", *cells] if cells[0] == "event_block_name" else cells

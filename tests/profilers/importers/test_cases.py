@@ -44,6 +44,14 @@ RIGHT: dict[str, dict[str, Any]] = {
     "c18-benchncnn.txt": {"count": 8, "mean_ms": 12.16, "min_ms": 12.02, "threads": 4, "delegate": "cpu"},
     "c19-mnn-benchmark.txt": {"count": 10, "mean_ms": 12.206, "max_ms": 12.479, "delegate": "opencl", "threads": None},
     "c20-qnn-profile.csv": {"count": 1, "mean_ms": 1.8, "delegate": "qnn"},
+    "p03-tflite-2019-no-stats.txt": {"count": 10, "mean_ms": 108.787, "std_ms": 0.452, "threads": 1, "delegate": "cpu"},
+    "p06-perf-test-arm-sme2.txt": {"count": 5, "mean_ms": 98.961997, "median_ms": 99.5086, "threads": 1},
+    "p07-perf-test-spacemit.txt": {"count": 10, "mean_ms": 7.270205, "delegate": "spacemit", "threads": 1},
+}
+# Of files that hold several measurements.
+SEVERAL: dict[str, list[tuple[str | None, float]]] = {
+    "p01-mnn-1800-two-backends.txt": [("opencl", 1137.906), (None, 0.879)],
+    "p02-mnn-769-two-fences.txt": [("cpu", 18.896), ("cpu", 16.404), ("opencl", 2.874), ("opencl", 1.305)],
 }
 # A file without an end mark.
 OPTIONS = {"c20-qnn-profile.csv": ReadOptions(runs=1)}
@@ -56,6 +64,14 @@ REFUSED = {
     "c17-aihub-printed.txt": r"table that Qualcomm AI Hub's scripts print.* `job\.download_profile\(",
     "c21-snpe-diagview.txt": r"a report of SNPE's snpe-diagview",
     "c22-trtexec-profile.json": r"a layer profile of TensorRT's trtexec",
+    "p04-tflite-2019-counts-alone.txt": r"line 8: the log ends here without the line 'Inference timings in us'",
+    "p05-tflite-44369-ios-quoted-cut.txt": r"line 21: the log ends here without the line 'Inference timings in us'",
+    "p08-tensorrt-3842-profile.txt": r"output of TensorRT's trtexec",
+    "p09-executorch-4504-few-columns.txt": r"line 3: there is no column 'p50 \(ms\)'; give all columns",
+    "p10-ncnn-76-two-runs.txt": r"line 8: loop_count of a second run; give one run per file",
+    "p11-onnxruntime-1297-lines.txt": r"a piece of an ONNX Runtime profile",
+    "p12-tensorflow-4153-mobile.txt": r"output of TensorFlow Mobile's benchmark",
+    "p13-mace-1-table.txt": r"a table of MACE's benchmark",
 }
 
 
@@ -65,13 +81,18 @@ def understood(name: str) -> ImportedLog:
 
 
 def test_every_case_has_its_answer() -> None:
-    assert {path.name for path in CASES.iterdir()} == set(RIGHT) | set(REFUSED)
+    assert {path.name for path in CASES.iterdir()} == set(RIGHT) | set(REFUSED) | set(SEVERAL)
 
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_case_is_read_right(name: str) -> None:
     log = understood(name)
     assert {key: getattr(log, key) for key in RIGHT[name]} == RIGHT[name]
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_a_case_of_several_measurements_is_read_right(name: str) -> None:
+    assert [(log.delegate, log.mean_ms) for log in read_log(CASES / name)] == SEVERAL[name]
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -82,7 +82,7 @@ UNREAD = (
            "give the benchmark's own output, or the profile that ONNX Runtime's enable_profiling writes",
            r'\A\s*\{(?:.{0,2000}?[,{\s])?"traceEvents"\s*:'),
     Unread("a systrace or Perfetto page", "give the benchmark's own output",
-           r"(?i)<html\b[\s\S]{0,4000}(?:systrace|perfetto|trace-viewer)"),
+           r"(?i)\A\s*<(?:!doctype html|html)\b[\s\S]{0,4000}(?:systrace|perfetto|trace-viewer)"),
     Unread("an Instruments export of xctrace", "type the numbers of Xcode's report, as the importers' chapter shows",
            r"<trace-query-result>|<trace-toc>"),
     # Files beside a log.

@@ -62,6 +62,8 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
             times[cells[0]] = _ms(log, lineno, cells[1], cells[2])
         elif cells[0] == "Operation" and len(cells) == 5:
             operations.append((cells[1], cells[2], _ms(log, lineno, cells[3], cells[4])))
+        elif line.strip() == END:
+            raise log.refuse(lineno, f"a second report follows {END!r}", "give one report per file")
         else:
             raise log.refuse(
                 lineno, f"{line[:60]!r} is not understood", "write it as 'Prediction: 1.23 ms' or with commas"

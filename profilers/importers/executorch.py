@@ -82,6 +82,8 @@ def read_events(
     for at, (lineno, cells) in enumerate(lines):
         if len(cells) != len(columns):
             raise log.refuse(lineno, f"{len(cells)} cells under {len(columns)} headings", "give the whole file")
+        if cells == columns:
+            raise log.refuse(lineno, "a second line of headings", "give one file per run")
         values = dict(zip(columns, cells, strict=True))
         if log.whole(lineno, values.get("", ""), "the row's index") != at:
             raise log.refuse(lineno, f"the row's index is {values['']}, not {at}", "give the file as it was saved")

@@ -154,6 +154,8 @@ def parse_json(log: Log) -> Any:
     try:
         return json.loads(log.text, object_pairs_hook=pairs, parse_constant=constant)
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and log.text[error.pos :].lstrip()[:1] in ("{", "["):
+            raise log.refuse(error.lineno, "a second JSON text begins here", "give one log per file") from None
         raise log.refuse(
             error.lineno,
             f"this is not whole JSON ({error.msg})",

@@ -107,7 +107,7 @@ def _runs(log: Log) -> list[_Run]:
     head = next(at for at, line in enumerate(log.lines) if line.replace(", ", ",").startswith(",".join(_BEGINNING)))
     columns = tuple(cell.strip() for cell in log.lines[head].split(","))
     if ", " in log.lines[head]:
-        raise log.refuse(head + 1, "this is qnn-profile-viewer's CSV", "give the text that it prints without --output")
+        raise log.refuse(head + 1, "this is qnn-profile-viewer's CSV", "give the text that it prints")
     if columns not in (_COLUMNS, _COLUMNS + _ADDED):
         raise log.refuse(head + 1, "the headings are not those of a QNN profile", "give the file as it was written")
     found: list[_Run] = []
@@ -118,6 +118,8 @@ def _runs(log: Log) -> list[_Run]:
         if len(cells) != len(columns):
             raise log.refuse(lineno, f"{len(cells)} cells under {len(columns)} headings", "give the whole file")
         _, message, value, unit, _, level, name = (cell.strip() for cell in cells[:7])
+        if level == _COLUMNS[5]:
+            raise log.refuse(lineno, "a second line of headings", "give one file per session")
         if level not in ("ROOT", "SUB-EVENT"):
             raise log.refuse(lineno, f"the level of an event is {level[:40]!r}", "give the file as it was written")
         if level == "ROOT" and name == _FIRST:

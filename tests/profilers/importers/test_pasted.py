@@ -98,6 +98,14 @@ def test_several_logs_in_one_text_are_counted() -> None:
     assert "a second run's results" in reason(f"```\n{other}```\n```\n{other}```\n")
 
 
+@pytest.mark.parametrize("name", [name for name in TEXTS if not name.startswith("perf")])
+def test_a_log_that_is_pasted_twice_is_refused_for_that(name: str) -> None:
+    # Two runs of onnxruntime_perf_test contradict each other; a copy of one says the same.
+    text = FILES[name].decode().rstrip("\n") + "\n"
+    with pytest.raises(ImportLogError, match=r"second|twice|two operator tables"):
+        read(make_log((text + text).encode(), "x"), mutators.OPTIONS.get(name))
+
+
 def test_a_fence_that_is_not_closed_ends_with_the_text() -> None:
     text = FILES["tflite_issue_42507.txt"].decode()
     assert understood(f"Slow:\n```\n{text}") == mutators.golden("tflite_issue_42507.txt")

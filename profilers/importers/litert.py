@@ -99,13 +99,12 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
         std_ms=times["std"],
         peak_memory_bytes=_peak_memory(log, fields),
         delegate=delegate,
-        confirmed=python,
+        confirmed=True,
         threads=_threads(log),
         delegated_share=1.0 if share is None and fully and delegate not in (None, CPU) else share,
         graph_operators=graph_operators,
         partly_delegated=_in_part(delegate, fully) or (partly_delegated(log) if delegate not in (None, CPU) else None),
         partitions=partitions(log, xnnpack=delegate == CPU) if delegate is not None else None,
-        warnings=() if python else ("unconfirmed format: the C++ tool's block is read from its source",),
     )
     return (check_log(log, made, step_ms=STEP_MS, line=lineno),)
 

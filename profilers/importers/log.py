@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -24,6 +25,9 @@ MAX_LINES = 1_000_000
 _BAD_CHARACTER = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufffd]")
 _PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _PACKED |= {b"7z\xbc\xaf": "7z"}
+# Blanks that do not break, and those without width; GitHub puts a byte order mark before the lines of a step, too.
+_BLANKS = {0xA0: " ", 0x2007: " ", 0x202F: " ", 0x200B: None, 0x200C: None, 0x200D: None, 0x2060: None, 0xFEFF: None}
+_ENTITY = re.compile(r"&(?:quot|apos|lt|gt|amp|nbsp|#39|#x27|#34);")
 # What no terminal may be given, or no encoding has: control characters, changes of direction, lone surrogates.
 _NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _NUMBER = re.compile(r"[0-9]{1,25}(?:\.[0-9]{1,25})?(?:[eE][+-]?[0-9]{1,3})?")
@@ -117,8 +121,7 @@ def make_log(data: bytes, name: str) -> Log:
     utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     # Windows PowerShell writes what it redirects as UTF-16.
     text = data.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
-    # GitHub puts a byte order mark before the lines of a step, too.
-    text = without_escapes(text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n"))
+    text = without_escapes(_as_typed(text.replace("\r\n", "\n").replace("\r", "\n")))
     written = text.split("\n")
     ended = text.endswith("\n") or ends_in_prompt(written[-1])
     lines = without_prefixes(written)
@@ -130,6 +133,13 @@ def make_log(data: bytes, name: str) -> Log:
     while lines and not lines[-1].strip():
         lines.pop()
     return Log(name, data, tuple(lines), ended)
+
+
+def _as_typed(text: str) -> str:
+    """A text with plain blanks and characters in place of what pages, chats and mails make of them."""
+    if "&" in text:
+        text = _ENTITY.sub(lambda found: html.unescape(found[0]), text)
+    return text if text.isascii() else text.translate(_BLANKS)
 
 
 def is_text(value: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -250,6 +251,18 @@ def terminal(rng: Rng, name: str, data: bytes) -> bytes:
     return prompt + b"cat " + name.encode() + b"\n" + data + prompt
 
 
+def page(rng: Rng, name: str, data: bytes) -> bytes:
+    """Copied from a page, a chat or a mail, with other blanks or with entities of HTML."""
+    text = data.decode()
+    kinds = (
+        text.replace(" ", "\xa0"),
+        text.replace("\n", "\u200b\n"),
+        html.escape(text),
+        html.escape(text, quote=False),
+    )
+    return kinds[_at(rng, 4)].encode()
+
+
 def tabs_to_spaces(rng: Rng, name: str, data: bytes) -> bytes:
     blanks = " " * int(rng.integers(1, 9))
     allowed = is_output(name)
@@ -274,7 +287,7 @@ def change_byte(rng: Rng, name: str, data: bytes) -> bytes:
 
 
 HARMLESS: tuple[Mutator, ...] = (crlf, ansi, prefix, counted_prefix, keys_pressed)
-HARMLESS += (tabs_to_spaces, blank_lines, byte_order_mark, letter, terminal)
+HARMLESS += (tabs_to_spaces, blank_lines, byte_order_mark, letter, terminal, page)
 STRUCTURE: tuple[Mutator, ...] = (
     truncate,
     drop_line,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,20 @@ def test_complete_logs_become_a_profile(write_logs: WriteLogs) -> None:
     # 95 % of a median of 30 runs with a standard deviation of 2 %.
     half = stats.t.ppf(0.975, 29) * 1.2533 * 0.02 / np.sqrt(30)
     assert profile.components[NAMES[0]].relative_ci == pytest.approx(half, rel=1e-3)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_one_log_of_all_components_becomes_a_profile(packed: bool, tmp_path: Path) -> None:
+    settings = "loop_count = 8\nnum_threads = 4\npowersave = 2\ngpu_device = -1\ncooling_down = 1\n"
+    times = {name: 10 + round(ms, 2) for name, ms in LATENCY_MS.items()}
+    rows = [f"{name}.param  min = {ms - 1:7.2f}  max = {ms + 1:7.2f}  avg = {ms:7.2f}\n" for name, ms in times.items()]
+    text = (settings + "".join(rows)).encode()
+    path = tmp_path / "logs" / ("bench.txt.gz" if packed else "bench.txt")
+    path.parent.mkdir()
+    path.write_bytes(gzip.compress(text) if packed else text)
+    profile = subdit.import_logs([path.parent], device="phone")
+    assert (profile.id, profile.noisy) == ("phone/ncnn/fp32/t4", True)
+    assert profile.latency_ms == pytest.approx(times)
 
 
 def test_gaps_are_named(write_logs: WriteLogs) -> None:

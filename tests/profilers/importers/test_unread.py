@@ -23,6 +23,7 @@ SAMPLES = {
     "llama.cpp": "llama_perf_context_print:        load time =     120.11 ms\n",
     "stable-diffusion.cpp": "[INFO ] stable-diffusion.cpp:1398 - sampling completed, taking 99.22s\n",
     "MACE's benchmark": "model_name     device_name   soc   abi   runtime   init   warmup   run_avg   tuned\n",
+    "MediaTek's Neuron": "Total Execution Time: 12.5 ms over 10 times inference\n",
     "TensorFlow Mobile's": "native : stat_summarizer.cc:85] 50 runs, avg 182.9 ms\n",
     "piece of an ONNX Runtime profile": '{"cat" : "Node","pid" :7838,"tid" :7838,"dur" :1,"ts" :9,"ph" : "X"},\n',
     "Nsight Systems": b"SQLite format 3\0\x10\0",

@@ -38,6 +38,8 @@ from device_profiles._registry import read_profile
 from device_profiles._registry import read_registry
 from device_profiles._registry import save_profile
 from device_profiles._registry import user_registry
+from device_profiles._size_comparison import SizeRatio
+from device_profiles._size_comparison import compare_by_size
 from device_profiles._statistics import Z_95
 from device_profiles._statistics import kendall_tau
 from device_profiles._statistics import spearman_rho
@@ -71,12 +73,14 @@ __all__ = [
     "PlainSums",
     "RegisteredProfile",
     "Segment",
+    "SizeRatio",
     "WholeFit",
     "WholeLatency",
     "WholeModel",
     "WholeRows",
     "Z_95",
     "check_plausibility",
+    "compare_by_size",
     "compare_profiles",
     "fit_calibration",
     "fits_space",

@@ -136,61 +136,29 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
 
 @command.command()
 @click.argument("first")
-@click.argument("second")
+@click.argument("second", required=False)
 @click.option("--space", help="Of which space, where a device has profiles of several.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(min=0), help="Disagreements to print.")
+@click.option("--fit", is_flag=True, help="Of two: by size also where a profile must be fitted first, for seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def compare(first: str, second: str, space: str | None, top: int, as_json: bool) -> None:
-    """Compare two device profiles: ratios by kind, rank correlation, where they disagree most.
+def compare(first: str, second: str | None, space: str | None, top: int, fit: bool, as_json: bool) -> None:
+    """Compare a device profile with a second one, or say which of all others are slower, by how much, at what size.
+
+    With two: ratios by size and by kind, rank correlation, where they disagree most. With one, profiles of whole
+    sub-DiTs are fitted, which takes seconds each.
 
     \b
-    Example:
+    Examples:
+        subdit devices compare linux
         subdit devices compare linux my-laptop.json
     """
-    from device_profiles import compare_profiles
-    from device_profiles import load_profile
+    from subdit.cli._comparison_text import compare_two
+    from subdit.cli._comparison_text import compare_with_all
 
-    of = _space(space)
-    profiles = [load_profile(device, space=of) for device in (first, second)]
-    found = compare_profiles(*profiles)
-    if as_json:
-        provenance = dict(
-            zip(("first_provenance", "second_provenance"), (one.provenance for one in profiles), strict=True)
-        )
-        echo_json({**provenance, **dataclasses.asdict(found)})
-        return
-    for label, profile in zip(("first", "second"), profiles, strict=True):
-        mark = "" if profile.provenance == "measured" else f" ({provenance_mark(profile)})"
-        click.echo(f"{label:<12} {profile.id}{mark}")
-        if (warning := fallback(profile)) is not None:
-            click.echo(f"{'WARNING':<12} {warning}")
-    only = f"{found.only_first} only in the first, {found.only_second} only in the second"
-    click.echo(f"components   {found.components} in both, {only}")
-    click.echo(f"second takes {found.ratio:.3g} times as long (median)")
-    click.echo(f"same order   Spearman {found.spearman:.3f}, Kendall tau {found.kendall_tau:.3f}\n")
-    echo_table(
-        ("kind", "components", "ratio", "smallest", "largest"),
-        [
-            (one.kind, str(one.components), *(f"{value:.3f}" for value in (one.ratio, one.smallest, one.largest)))
-            for one in found.kinds
-        ],
-    )
-    if shown := found.disagreements[:top]:
-        click.echo()
-        echo_table(
-            ("disagree most", "first, ms", "second, ms", "ratio", "over the usual", "beyond noise"),
-            [
-                (
-                    one.component,
-                    f"{one.first_ms:.5f}",
-                    f"{one.second_ms:.5f}",
-                    f"{one.ratio:.3f}",
-                    f"{one.unusual:.3f}",
-                    "yes" if one.significant else "no",
-                )
-                for one in shown
-            ],
-        )
+    if second is None:
+        compare_with_all(first, _space(space), as_json=as_json)
+    else:
+        compare_two(first, second, _space(space), top=top, fit=fit, as_json=as_json)
 
 
 def _space(space: str | None) -> SearchSpace | None:

@@ -46,3 +46,11 @@ def test_a_fit_is_shown_where_it_is_asked_for() -> None:
     assert "not fitted" not in fitted
     (line,) = (line for line in fitted.splitlines() if line.startswith(FITTED))
     assert f" {100 * error.mean:.1f} % " in line
+
+
+def test_two_profiles_are_compared_by_size_without_a_fit_where_none_is_needed() -> None:
+    unfitted = shown("compare", FITTED, CALIBRATED, "--space", "digits")
+    assert "by size      not fitted; --fit fits it" in unfitted and "second is" not in unfitted
+    fitted = shown("compare", FITTED, CALIBRATED, "--space", "digits", "--fit")
+    assert "second is" in fitted and "not fitted" not in fitted
+    assert "second is" in shown("compare", CALIBRATED, "linux-amd-epyc/litert/int8/t1", "--space", "digits")

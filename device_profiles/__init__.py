@@ -29,6 +29,8 @@ from device_profiles._profile import Latency
 from device_profiles._profile import Noise
 from device_profiles._profile import WholeLatency
 from device_profiles._profile import profile_from_dict
+from device_profiles._ran_where import fallback
+from device_profiles._ran_where import ran_where
 from device_profiles._registry import RegisteredProfile
 from device_profiles._registry import fits_space
 from device_profiles._registry import list_profiles
@@ -82,6 +84,7 @@ __all__ = [
     "check_plausibility",
     "compare_by_size",
     "compare_profiles",
+    "fallback",
     "fit_calibration",
     "fits_space",
     "fit_whole",
@@ -95,6 +98,7 @@ __all__ = [
     "pipeline_latency",
     "profile_from_dict",
     "profile_path",
+    "ran_where",
     "read_profile",
     "read_registry",
     "save_profile",

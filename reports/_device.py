@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from device_profiles import DeviceProfile
 from device_profiles import ErrorReport
 from device_profiles import LatencyEstimator
+from device_profiles import ran_where
 from reports._figures import Line
 from reports._figures import percent
 from subdit.core.errors import ProfileError
@@ -39,7 +40,7 @@ def device_facts(profile: DeviceProfile) -> list[Fact]:
             "precision", profile.precision + (f", in {profile.compute_precision}" if profile.compute_precision else "")
         ),
         Fact("threads", str(profile.threads)),
-        Fact("delegate", profile.delegate or ""),
+        Fact("ran where", ran_where(profile)),
         Fact("frequency governor", on.governor),
         Fact("load average", "" if on.load_average is None else f"{on.load_average:.2f}"),
         Fact("components", f"{len(profile.components)}, kit {profile.kit_hash}"),

@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from device_profiles import DeviceProfile
+from device_profiles import fallback
 from reports._device import Fact
 from reports._device import device_facts
 from reports._device import error_lines
@@ -169,6 +170,8 @@ def _warnings(results: Results, profile: DeviceProfile | None, provenance: str, 
             "The device was too noisy while it was measured: read every latency as rough, and measure again when it is "
             "quiet."
         )
+    if profile is not None and (missed := fallback(profile)) is not None:
+        warnings.append(f"Latencies are of a mixture: {missed}.")
     if provenance == "estimated":
         warnings.append("The component latencies are estimated; none was measured on this device.")
     if provenance == "reported":

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from subdit.cli._fallback import fallback
 from subdit.cli._profile_text import needs_fit
 from subdit.cli._profile_text import provenance_mark
 from subdit.cli._progress import progress_bar
@@ -105,6 +104,7 @@ def compare_with_all(first: str, space: SearchSpace | None, *, as_json: bool) ->
         ProfileError: there is no such profile, or no other of its space.
     """
     from device_profiles import compare_by_size
+    from device_profiles import fallback
     from device_profiles import load_profile
     from device_profiles import read_registry
 
@@ -179,6 +179,8 @@ def _describe(size: SizeRatio) -> dict[str, Any]:
 
 
 def _echo_name(label: str, profile: DeviceProfile) -> None:
+    from device_profiles import fallback
+
     mark = "" if profile.provenance == "measured" else f" ({provenance_mark(profile)})"
     click.echo(f"{label:<12} {profile.id}{mark}")
     if (warning := fallback(profile)) is not None:

@@ -9,9 +9,7 @@ from typing import Any
 
 import click
 
-from subdit.cli._fallback import fallback
 from subdit.cli._fallback import ran_on
-from subdit.cli._fallback import ran_where
 from subdit.cli._profile_text import echo_profile
 from subdit.cli._profile_text import error_of
 from subdit.cli._profile_text import needs_fit
@@ -219,6 +217,9 @@ def _mean_error(profile: DeviceProfile, *, fit: bool) -> str:
 
 
 def _describe(entry: RegisteredProfile, *, fit: bool) -> dict[str, Any]:
+    from device_profiles import fallback
+    from device_profiles import ran_where
+
     profile = entry.profile
     error = error_of(profile, fit=fit)
     return {

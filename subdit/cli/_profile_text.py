@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from subdit.cli._fallback import fallback
-from subdit.cli._fallback import ran_where
 from subdit.cli._table import echo_table
 from subdit.core.errors import SubditError
 
@@ -60,6 +58,9 @@ def echo_profile(profile: DeviceProfile, *, components: bool, fit: bool = True) 
 
 
 def _identity(profile: DeviceProfile) -> Facts:
+    from device_profiles import fallback
+    from device_profiles import ran_where
+
     on = profile.conditions
     yield "profile", profile.id
     yield "space", f"{profile.space_id}, {len(profile.components)} components, kit {profile.kit_hash}"

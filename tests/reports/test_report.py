@@ -166,6 +166,17 @@ def test_doubtful_latencies_are_marked(run: Path, facts: dict[str, object], said
     assert f"latencies {facts['provenance']}" in read(paths)
 
 
+def test_an_accelerator_that_took_nothing_is_a_warning_in_the_report(run: Path) -> None:
+    assert "took nothing" not in read(report(run))
+    save_profile(
+        dataclasses.replace(make_profile(), source="measured with a tool; gpu asked for, ran nothing"), force=True
+    )
+    paths = report(run, force=True)
+    said = "Latencies are of a mixture: gpu was asked for and took nothing: all ran on the processor."
+    assert said in read(paths) and said in paths.markdown.read_text()
+    assert "ran where" in read(paths)
+
+
 @pytest.mark.parametrize("provenance", ["estimated", "reported"])
 def test_what_was_not_measured_is_marked_everywhere(run: Path, provenance: str) -> None:
     """In the page's text and picture, in Markdown, in every row of the table, and in the picture by itself."""

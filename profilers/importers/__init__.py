@@ -10,6 +10,7 @@ from profilers.importers.imported_log import OperatorRow
 from profilers.importers.log import MAX_BYTES
 from profilers.importers.log import make_log
 from profilers.importers.profile import import_logs
+from profilers.importers.ran_where import compare_runs
 from profilers.importers.ran_where import fallback
 from profilers.importers.ran_where import ran_where
 from profilers.importers.registry import IMPORTERS
@@ -27,6 +28,7 @@ __all__ = [
     "Importer",
     "OperatorRow",
     "ReadOptions",
+    "compare_runs",
     "delegated_share",
     "fallback",
     "import_logs",

@@ -6,6 +6,8 @@ processor is a warning of its own (`fallback`), and no profile is made of it unl
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -82,9 +84,49 @@ def refuse_fallback(found: Mapping[str, ImportedLog], asked: str | None = None) 
     )
 
 
+def compare_runs(logs: Sequence[ImportedLog]) -> list[str]:
+    """What two runs of one model on one device tell: an accelerator against the processor, and what partitions cost.
+
+    One sentence for each pair of runs that differ in what ran the model, or in its partitions alone.
+    """
+    by_model: defaultdict[tuple[str, str | None], list[ImportedLog]] = defaultdict(list)
+    for log in logs:
+        if log.model_file is not None and log.latency_ms:
+            by_model[log.model_file, log.device].append(log)
+    said = []
+    for (model, _), runs in by_model.items():
+        for pair in itertools.combinations(sorted(runs, key=_turns), 2):
+            if (told := _compare(*pair)) is not None:
+                said.append(f"{model}: {told}")
+    return said
+
+
 def count_partitions(on_accelerator: Sequence[bool]) -> int:
     """Stretches in the order of execution between which an accelerator and the rest take turns."""
     return sum(at == 0 or one != on_accelerator[at - 1] for at, one in enumerate(on_accelerator))
+
+
+def _turns(log: ImportedLog) -> tuple[bool, int]:
+    """Runs on the processor first, then by partitions."""
+    return not (is_plain(log) or log.declined is not None), log.partitions or 0
+
+
+def _compare(first: ImportedLog, second: ImportedLog) -> str | None:
+    """Of two runs with a latency, in the order of `_turns`; None where nothing but times differs, or too much does."""
+    one, other = first.latency_ms or 0.0, second.latency_ms or 0.0
+    figures = f"({other:.4g} against {one:.4g} ms)"
+    plain = [is_plain(log) for log in (first, second)]
+    if plain == [True, False] and second.declined is None and first.declined is None:
+        return f"with {second.delegate} it takes {other / one:.2f} times as long as on the processor alone {figures}"
+    alike = all(getattr(first, name) == getattr(second, name) for name in ("delegate", "graph_operators", "threads"))
+    more = (second.partitions or 0) - (first.partitions or 0)
+    if not alike or not more or not first.partitions:
+        return None
+    share = 100 * ((second.delegated_share or 0.0) - (first.delegated_share or 0.0))
+    return (
+        f"{more} partitions more and {share:+.1f} % of the operators on {second.delegate} take {other - one:+.4g} ms, "
+        f"{(other - one) / more:+.4g} ms for each {figures}"
+    )
 
 
 def _part(log: ImportedLog) -> str:

@@ -71,6 +71,7 @@ def command(
         subdit import logs/*.csv --device pixel-8 --kit kits/onnx --threads 1 --delegate none
     """
     from profilers.importers import ReadOptions
+    from profilers.importers import compare_runs
     from profilers.importers import import_logs
     from profilers.importers import read_logs
 
@@ -79,8 +80,11 @@ def command(
         found = [one for path in logs for one in read_logs(path, options)]
         if as_json:
             echo_json([{"file": str(path), **_describe(log)} for path, log in found])
-        for path, log in () if as_json else found:
+            return
+        for path, log in found:
             _echo_log(path, log)
+        for said in compare_runs([log for _, log in found]):
+            click.echo(said)
         return
     if device is None:
         # What is wrong with a log comes before what is missing beside it.

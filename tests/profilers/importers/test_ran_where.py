@@ -115,6 +115,22 @@ def test_partitions_of_delegate_lines_are_read() -> None:
     assert (found.partitions, found.delegated_share) == (5, 0.75)
 
 
+def test_two_runs_of_a_model_tell_what_an_accelerator_and_what_partitions_cost(tmp_path: Path) -> None:
+    told = show(SESSIONS / "session-577dd187", SESSIONS / "session-89abdf35", SESSIONS / "session-6fa889ae")
+    # The leaderboard's figures; the other model has one run on each of two devices.
+    assert told.rstrip().splitlines()[-1] == (
+        "vit_base_patch16_224_fp32.tflite: with gpu it takes 0.93 times as long as on the processor alone "
+        "(502.9 against 540.9 ms)"
+    )
+    assert told.count("times as long") == 1
+    row = ddp.rows()[4]
+    slower = row | {"partitions": 37, "latency_ms": row["latency_ms"] | {"median": 550.928}, "session": "x"}
+    other = ddp.write_job(tmp_path / "other", slower)
+    assert "10 partitions more and +0.0 % of the operators on xnnpack take +10 ms, +1 ms for each" in show(
+        SESSIONS / "session-89abdf35", other
+    )
+
+
 def sessions(folder: Path, **changes: Any) -> list[Path]:
     row = ddp.rows()[2]
     return [

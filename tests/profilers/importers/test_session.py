@@ -129,6 +129,11 @@ def test_files_of_one_job_that_contradict_each_other_are_refused(tmp_path: Path)
         with pytest.raises(ImportLogError, match=f"session/cpu-caiman-35/results.pb: {said}"):
             read_log(job)
         (job / name).write_bytes(kept[name])
+    late = ROWS[0] | {"latency_ms": ROWS[0]["latency_ms"] | {"p95": 10.7}}
+    (job / "results.pb").write_bytes(ddp.result(late))
+    with pytest.raises(ImportLogError, match=r"p95: 10\.7 ms in results\.pb here, 10\.655 ms there"):
+        read_log(job)
+    (job / "results.pb").write_bytes(kept["results.pb"])
     (job / "runtime_info.pb").write_bytes(ddp.runtime_info(ROWS[0] | {"nodes_delegated": 69, "partitions": 3}))
     with pytest.raises(ImportLogError, match=r"runtime_info\.pb: the delegated share"):
         read_log(job)
@@ -151,6 +156,14 @@ def test_a_job_without_results_is_read_from_its_logcat_or_refused_with_its_reaso
     (job / "logcat.txt").unlink()
     with pytest.raises(ImportLogError, match="the job left nothing; run it again"):
         read_log(job)
+
+
+def test_a_logcat_that_ends_within_the_models_name_names_no_model(tmp_path: Path) -> None:
+    job = ddp.write_job(tmp_path / "session", ROWS[0])
+    text = (job / "logcat.txt").read_text()
+    (job / "logcat.txt").write_text(text[: text.index("mobilenet_v2.tflite") + 6])
+    (log,) = read_log(job)
+    assert (log.model_file, log.median_ms) == (None, 9.847)
 
 
 def test_cut_files_of_a_job_are_refused_and_never_read_wrong(tmp_path: Path) -> None:

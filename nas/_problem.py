@@ -107,7 +107,12 @@ class SearchProblem:
         """What readers of the results must know of the first device's profile; empty without profiles."""
         if not self.profiles:
             return {}
-        return {"provenance": str(self.profiles[0].provenance), "noisy": bool(self.profiles[0].noisy)}
+        from device_profiles import fallback
+
+        first = self.profiles[0]
+        missed = fallback(first)
+        facts: dict[str, Any] = {"provenance": str(first.provenance), "noisy": bool(first.noisy)}
+        return facts if missed is None else facts | {"fallback": missed}
 
     @property
     def constraints(self) -> dict[str, float]:

@@ -170,7 +170,9 @@ def _warnings(results: Results, profile: DeviceProfile | None, provenance: str, 
             "The device was too noisy while it was measured: read every latency as rough, and measure again when it is "
             "quiet."
         )
-    if profile is not None and (missed := fallback(profile)) is not None:
+    facts = results.config.get("device_facts")
+    known = facts.get("fallback") if isinstance(facts, dict) else None
+    if (missed := known or (None if profile is None else fallback(profile))) is not None:
         warnings.append(f"Latencies are of a mixture: {missed}.")
     if provenance == "estimated":
         warnings.append("The component latencies are estimated; none was measured on this device.")

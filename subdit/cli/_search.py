@@ -141,6 +141,8 @@ def _print(result: SearchResult) -> None:
     ties = sum(bool(trial.tie) for trial in result.front)
     if ties:
         click.echo(f"{ties} points of the front lie within noise of a neighbour (column 'tie' of front.csv)")
+    if (missed := _facts(config).get("fallback")) is not None:
+        click.echo(f"WARNING: {missed}")
     click.echo(f"{quality}: {config['proxies'][quality]['unit']}; lower is better\n")
     echo_table(
         ("pick", _latency_heading(config), "95 % interval", quality, "parameters", "hash", "spec"),
@@ -165,8 +167,16 @@ def _print(result: SearchResult) -> None:
     click.echo(f"\n{result.folder}")
 
 
-def _latency_heading(config: Mapping[str, Any]) -> str:
-    """With a mark where nobody measured."""
+def _facts(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the search knows of its first device's profile; empty in results of earlier versions."""
     facts = config.get("device_facts")
-    mark = MARKS.get(str(facts.get("provenance"))) if isinstance(facts, dict) else None
-    return "latency, ms" if mark in (None, MARKS["measured"]) else f"latency, ms ({mark})"
+    return facts if isinstance(facts, dict) else {}
+
+
+def _latency_heading(config: Mapping[str, Any]) -> str:
+    """With a mark where nobody measured, or where an accelerator did less than it was asked for."""
+    facts = _facts(config)
+    mark = MARKS.get(str(facts.get("provenance")))
+    marks = [] if mark in (None, MARKS["measured"]) else [mark]
+    marks += ["NOT ALL ON THE ACCELERATOR"] if "fallback" in facts else []
+    return f"latency, ms ({', '.join(filter(None, marks))})" if marks else "latency, ms"

@@ -21,6 +21,7 @@ from nas import StudyOptions
 from nas import load_search
 from nas.proxies import PROXIES
 from subdit.cli import group
+from subdit.cli._search import _print as print_result
 from subdit.core.errors import InfeasibleError
 from subdit.core.errors import ProfileError
 from subdit.core.errors import RunError
@@ -102,6 +103,18 @@ def test_a_noisy_profile_is_refused_unless_allowed(run: Path) -> None:
     with pytest.raises(ProfileError, match="too noisy"):
         ask(run, device=noisy)
     assert ask(run, device=noisy, allow_noisy=True).config["device_facts"]["noisy"] is True
+
+
+def test_a_search_says_that_an_accelerator_took_a_part(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    part = dataclasses.replace(made_profile(), delegate="gpu", delegated_share=0.4)
+    result = ask(run, device=part)
+    said = "gpu took 40.0 % of the operators only: the rest ran on the processor"
+    assert result.config["device_facts"]["fallback"] == said
+    print_result(result)
+    printed = capsys.readouterr().out
+    assert f"WARNING: {said}\n" in printed and "latency, ms (NOT ALL ON THE ACCELERATOR)" in printed
+    print_result(ask(run, name="whole"))
+    assert "WARNING" not in capsys.readouterr().out
 
 
 def test_a_profile_of_another_space_is_refused(run: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +30,8 @@ from subdit.cli import group
 from subdit.core.errors import DeviceError
 from subdit.core.errors import ImportLogError
 from subdit.core.errors import RunError
+from tests.profilers.rented.fake_cloud import platform
+from tests.profilers.rented.fake_cloud import write_gcloud
 from tests.profilers.rented.rented import NAMES
 from tests.profilers.rented.rented import Desk
 from tests.profilers.rented.rented import latencies_ms
@@ -231,6 +235,30 @@ def test_two_at_once_are_not_let_in(desk: Desk, kit: Path) -> None:
     plan = make_plan(kit, "caiman-35", sessions=2)
     with SessionStore.of(plan).opened(plan), pytest.raises(RunError, match="Another subdit measures into"):
         profile_rented(plan, str(desk.program))
+
+
+@pytest.mark.slow
+def test_the_real_program_takes_these_commands_and_leaves_these_folders(
+    desk: Desk, kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LiteRT-CLI itself, which cannot be installed beside subdit, against a stand-in of what it speaks to."""
+    program = os.environ.get("SUBDIT_TEST_LITERT") or shutil.which("litert")
+    if program is None:
+        pytest.skip(
+            "SUBDIT_TEST_LITERT names no LiteRT-CLI: pip install litert-cli-nightly in an environment of its own"
+        )
+    bucket = tmp_path / "bucket"
+    write_gcloud(tmp_path / "bin", bucket)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    expected = latencies_ms(kit)
+    with platform(bucket, expected) as address:
+        monkeypatch.setenv("DEVICE_RUN_ENDPOINT", address)
+        made = profile_rented(make_plan(kit, "caiman-35"), program, out=tmp_path / "made.json")
+    assert {name: one.latency_ms for name, one in made.components.items()} == pytest.approx(
+        {name: expected[name] for name in NAMES}, rel=0.02
+    )
+    assert made.conditions.runtime_version == "2.2.0"
+    assert not check_plausibility(made)
 
 
 def start(desk: Desk, kit: Path, out: Path) -> subprocess.Popen[bytes]:

@@ -109,6 +109,14 @@ class TrainingConfig:
         "factor (global), or not at all (none).",
         choices=BALANCES,
     )
+    # Data
+    augmentation: float = setting(
+        0.0,
+        "How much pictures are moved, stretched and turned at most, each in each step in its own way: 0.1 is a "
+        "twentieth of the side and a tenth of the size; for latents that are pixels.",
+        minimum=0,
+        below=1,
+    )
     # Losses
     sigma_shift: float | None = setting(
         None,

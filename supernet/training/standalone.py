@@ -22,6 +22,8 @@ from supernet.model.dit import SubDiT
 from supernet.model.elastic import ElasticDiT
 from supernet.model.placement import model_inputs
 from supernet.model.placement import torch_device
+from supernet.training.augmentation import augment
+from supernet.training.augmentation import check_augmentation
 from supernet.training.config import TrainingConfig
 from supernet.training.ema import moving_average
 from supernet.training.noise import noise_shift
@@ -47,6 +49,7 @@ def train_alone(
     """
     # The default learning rates depend on the number of steps.
     config = replace(config or TrainingConfig(), steps=max(1, updates))
+    check_augmentation(config, data)
     space = get_space(spec.space)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -60,11 +63,12 @@ def train_alone(
     for step, read in enumerate(load_batches(data, order, steps=range(updates))):
         mixed = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(mixed[0]) >> 1)
-        noise = torch.randn(read.latents.shape, generator=generator)
+        latents = augment(read.latents, config.augmentation, seed=seed, step=step)
+        noise = torch.randn(latents.shape, generator=generator)
         sigma = sample_sigma(len(read), generator=generator, shift=noise_shift(config, space))
-        x_t = add_noise(read.latents, noise, sigma)
+        x_t = add_noise(latents, noise, sigma)
         predicted = model(*model_inputs(model, x_t, 1000 * sigma, read.text.embeddings))
-        loss = mean_squared_error(predicted, velocity(read.latents, noise).to(predicted.device))
+        loss = mean_squared_error(predicted, velocity(latents, noise).to(predicted.device))
         model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)

@@ -25,6 +25,8 @@ from supernet.parallel import run_shards
 from supernet.parallel import shard_count
 from supernet.recipe import MANY_STEPS
 from supernet.recipe import SamplingRecipe
+from supernet.training.augmentation import augment
+from supernet.training.augmentation import check_augmentation
 from supernet.training.config import TrainingConfig
 from supernet.training.elastic_step import Batch
 from supernet.training.elastic_step import StepLosses
@@ -65,8 +67,9 @@ class Trainer:
         Raises:
             DataError: the data set has nothing to train on.
             CheckpointError: weights to begin with do not fit.
-            ConfigError: there is no such device.
+            ConfigError: there is no such device, or augmentation of latents that are no pictures.
         """
+        check_augmentation(config, data)
         self.space = space
         self.config = config
         self.data = data
@@ -107,7 +110,8 @@ class Trainer:
         text = read.text.with_null(dropped, self.null).embeddings
         noise = torch.randn(read.latents.shape, generator=generator)
         sigma = sample_sigma(len(read), generator=generator, shift=self.shift)
-        batch = Batch(latents=read.latents, noise=noise, sigma=sigma, text=text, text_mask=self.draw_text_mask())
+        latents = augment(read.latents, self.config.augmentation, seed=self.config.seed, step=self.step)
+        batch = Batch(latents=latents, noise=noise, sigma=sigma, text=text, text_mask=self.draw_text_mask())
         return batch, draw_members(self.space, self.config, self.step)
 
     def draw_text_mask(self) -> torch.Tensor | None:

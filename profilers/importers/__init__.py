@@ -3,6 +3,7 @@
 `read_log` says what any model's log holds; `import_logs` makes a device profile from logs of a kit's components.
 """
 
+from profilers.importers.coreml_table import template as coreml_template
 from profilers.importers.delegation import delegated_share
 from profilers.importers.imported_log import UNCONFIRMED
 from profilers.importers.imported_log import ImportedLog
@@ -29,6 +30,7 @@ __all__ = [
     "OperatorRow",
     "ReadOptions",
     "compare_runs",
+    "coreml_template",
     "delegated_share",
     "fallback",
     "import_logs",

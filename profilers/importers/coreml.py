@@ -82,18 +82,22 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
         OperatorRow(name, kind, ms, ms / total if total else None, 1, None, estimated=True)
         for name, kind, ms in operations
     ]
-    units = texts["Compute units"].lower().replace(" ", "")
     made = ImportedLog(
         "coreml-report",
         "Xcode Core ML performance report",
         model_file=file_name(texts["Model"]),
         median_ms=times["Prediction"],
         operators=tuple(rows),
-        delegate=CPU if units == "cpuonly" else "coreml",
+        delegate=ran_by(texts["Compute units"]),
         runtime_version=texts.get("OS"),
         warnings=(UNCONFIRMED, "typed from Xcode's report, which states a median alone"),
     )
     return (check_log(log, made),)
+
+
+def ran_by(compute_units: str) -> str:
+    """The `delegate` that a report's compute units mean."""
+    return CPU if compute_units.lower().replace(" ", "") == "cpuonly" else "coreml"
 
 
 def _cells(log: Log, lineno: int, line: str) -> list[str]:

@@ -71,6 +71,8 @@ class ImportedLog:
         device: that was measured, in the words of who rents it out.
         sessions_ms: the latency of each session, where this is several of them together.
         model_sha256: of the model's file, in hexadecimal digits.
+        kit_hash: of the kit whose model it is.
+        step_ms: to what the latency is rounded, where that is more than the tools' microsecond.
         partitions: stretches of the graph in which the accelerator, or else XNNPACK, and the rest take turns.
         precision: of the weights, in the words of kits where they have one.
         declined: an accelerator that was asked for and ran nothing, where none ran anything.
@@ -105,6 +107,8 @@ class ImportedLog:
     model_sha256: str | None = None
     device: str | None = None
     sessions_ms: tuple[float, ...] = ()
+    kit_hash: str | None = None
+    step_ms: float | None = None
 
     @property
     def latency_ms(self) -> float | None:

@@ -175,6 +175,11 @@ def _require_models(found: Mapping[str, ImportedLog], kit: Kit) -> None:
     """Raise `ImportLogError` where a log says that the model was another than the kit's of that name."""
     models = {entry.name: entry.model for entry in kit.entries}
     for name, log in found.items():
+        if log.kit_hash not in (None, kit.hash):
+            raise ImportLogError(
+                f"The table is of the kit {log.kit_hash}, and {kit.folder} is {kit.hash}; name the kit that was "
+                "measured."
+            )
         if log.model_sha256 is not None and name in models and digest_of(models[name]) != log.model_sha256:
             raise ImportLogError(
                 f"The model {name} that was measured is not that of the kit {kit.folder}: its SHA-256 differs; name "
@@ -291,7 +296,7 @@ def _declined(logs: Iterable[ImportedLog], setting: Setting) -> str:
 def _half_width_ms(log: ImportedLog) -> float | None:
     """Half a 95 % interval in milliseconds; None where the log does not say enough."""
     if len(log.sessions_ms) > 1:
-        return max(half_width_ms(log.sessions_ms), _RESOLUTION_MS / 2)
+        return max(half_width_ms(log.sessions_ms), max(log.step_ms or 0.0, _RESOLUTION_MS) / 2)
     if log.std_ms is None or log.count is None or log.count < 2:
         return None
     if log.std_ms == 0:

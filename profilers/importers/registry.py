@@ -9,6 +9,7 @@ from pathlib import Path
 
 from profilers.importers import ai_hub
 from profilers.importers import coreml
+from profilers.importers import coreml_table
 from profilers.importers import executorch
 from profilers.importers import executorch_table
 from profilers.importers import litert
@@ -95,6 +96,7 @@ IMPORTERS = (
     Importer("aihub-perf-yaml", "AI Hub Models perf.yaml", ai_hub.claims_yaml, ai_hub.read_yaml, "aihub",
              places_operators=True),
     Importer("coreml-report", "numbers of an Xcode Core ML report", coreml.claims, coreml.read, "coreml"),
+    Importer("coreml-table", "a filled table of 'devices template'", coreml_table.claims, coreml_table.read, "coreml"),
     Importer("executorch-inspector", "ExecuTorch Inspector TSV", executorch.claims_tsv, executorch.read_tsv,
              "executorch", places_operators=True),
     Importer("executorch-table", "ExecuTorch Inspector table", executorch_table.claims, executorch_table.read,

@@ -1,4 +1,4 @@
-"""`subdit devices`: list, show, check and compare device profiles."""
+"""`subdit devices`: list, show, check and compare device profiles, and tables to fill in."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from subdit.cli._progress import progress_bar
 from subdit.cli._table import echo_json
 from subdit.cli._table import echo_table
 from subdit.core.errors import ProfileError
+from subdit.core.errors import RunError
 
 if TYPE_CHECKING:
     from device_profiles import DeviceProfile
@@ -157,6 +158,42 @@ def compare(first: str, second: str | None, space: str | None, top: int, fit: bo
         compare_with_all(first, _space(space), as_json=as_json)
     else:
         compare_two(first, second, _space(space), top=top, fit=fit, as_json=as_json)
+
+
+@command.command()
+@click.option("--from-kit", "kit", required=True, type=click.Path(path_type=Path), help="The kit to measure.")
+@click.option(
+    "--reports", default=3, show_default=True, type=click.IntRange(1, 9), help="Performance reports of each model."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: coreml-SPACE.csv]")
+@click.option("--force", is_flag=True, help="Replace the file that is there.")
+def template(kit: Path, reports: int, out: Path | None, force: bool) -> None:
+    """Write a table to fill in by hand, for Apple devices, whose Xcode writes no file of a Core ML performance report.
+
+    It has a row for each model of the kit, empty cells for the latencies, and how to find each. 'subdit import' checks
+    that every row is filled, that nothing is there twice or changed, and that the numbers can be milliseconds.
+
+    \b
+    Example:
+        subdit devices template --from-kit kits/digits --out iphone.csv
+        subdit import iphone.csv --device iphone-16-pro --kit kits/digits --threads 1
+    """
+    import shlex
+
+    from profilers import open_kit
+    from profilers.importers import coreml_template
+    from subdit.core.files import write_atomic
+
+    opened = open_kit(kit)
+    out = Path(f"coreml-{opened.space}.csv") if out is None else out
+    if out.exists() and not force:
+        raise RunError(
+            f"There is a file {out} already, which may be filled in; name another with --out, or pass --force."
+        )
+    write_atomic(out, coreml_template(opened, reports))
+    rows = len(opened.entries)
+    click.echo(f"{out}: {rows} models, {reports} reports each; fill in every row as its notes say, then")
+    click.echo(f"    subdit import {shlex.quote(str(out))} --device NAME --kit {shlex.quote(str(kit))} --threads 1")
 
 
 def _space(space: str | None) -> SearchSpace | None:

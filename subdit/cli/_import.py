@@ -59,9 +59,9 @@ def command(
     """Read logs of other tools; those of a kit's components, one each, become a device profile.
 
     The format is found by content: benchmark_model of TensorFlow Lite and LiteRT, onnxruntime_perf_test, ONNX Runtime's
-    profile, Qualcomm AI Hub, numbers from Xcode's Core ML report, ExecuTorch, QNN, ncnn, MNN, and folders that
-    LiteRT-CLI leaves of rented phones. A LOG may be packed, or an archive or a folder of logs. One that is cut or
-    contradicts itself is refused.
+    profile, Qualcomm AI Hub, numbers from Xcode's Core ML report (in a table of 'devices template'), ExecuTorch, QNN,
+    ncnn, MNN, and folders that LiteRT-CLI leaves of rented phones. A LOG may be packed, or an archive or a folder of
+    logs. One that is cut or contradicts itself is refused.
 
     \b
     Examples:

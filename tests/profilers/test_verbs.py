@@ -108,6 +108,7 @@ def test_what_cannot_be_done_is_one_sentence(arguments: list[str], said: str, tm
 
 
 def test_every_verb_has_an_example() -> None:
-    for arguments in (["kit"], ["profile"], ["devices"], *(["devices", verb] for verb in ("list", "show", "check"))):
+    verbs = ("list", "show", "check", "template")
+    for arguments in (["kit"], ["profile"], ["devices"], *(["devices", verb] for verb in verbs)):
         output = call(*arguments, "--help").output
         assert f"subdit {' '.join(arguments)}" in output and "Example" in output

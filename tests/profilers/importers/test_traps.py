@@ -136,6 +136,7 @@ def test_a_delegate_that_runs_a_part_or_fails_is_told() -> None:
 RAN = {name: "cpu" for name in ("litert.json", "litert_python.txt", "onnxruntime_profile.json")}
 RAN |= {"tflite_old.txt": "cpu", "tflite_issue_42507.txt": "cpu", "tflite_new.txt": "xnnpack", "tflite_gpu.txt": "gpu"}
 RAN |= {"aihub_profile.json": "npu", "aihub_perf.yaml": "npu", "coreml_report.csv": "coreml"}
+RAN |= {"coreml_table.csv": "coreml"}
 RAN |= {"coreml_report.txt": "coreml", "executorch_inspector.tsv": "xnnpack", "executorch_minibench.json": "xnnpack"}
 RAN |= {"runtime_info.pb": "xnnpack", "qnn_profile.csv": "qnn", "ncnn_cpu.txt": "cpu", "ncnn_vulkan.txt": "vulkan"}
 RAN |= {"executorch_table.txt": "xnnpack", "executorch_markdown.txt": "xnnpack"}

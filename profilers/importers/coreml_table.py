@@ -114,7 +114,7 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
     if end is None:
         raise log.cut(f"the line {END!r}", "give the whole table")
     if end != log.last:
-        raise log.refuse(end + 1, f"something follows {END!r}", "give one table per file")
+        raise log.refuse(end + 1, f"a second table, or something else, follows {END!r}", "give one table per file")
     written = {lineno: cells for lineno in range(at + 1, end) if (cells := _cells(log, lineno))}
     _require_printed(log, end, head["Kit"], written, reports)
     _require_filled(log, head, written, reports)

@@ -122,7 +122,7 @@ def test_rows_that_are_missing_doubled_or_changed_are_refused() -> None:
     assert "'OS' is missing" in reason(text.replace("OS,iOS 18.1\n", ""))
     assert "headings are not those" in reason(text.replace("Report 1 ms", "Report 1 us"))
     assert "as if it had been interrupted" in reason(text[: text.index("End of table")])
-    assert "something follows" in reason(text + text)
+    assert "a second table, or something else, follows" in reason(text + text)
 
 
 @pytest.mark.parametrize(

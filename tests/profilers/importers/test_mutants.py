@@ -43,10 +43,10 @@ def differences(found: ImportedLog, golden: ImportedLog, *, texts: bool = True) 
 
 
 def same(found: object, golden: object, *, texts: bool) -> bool:
-    if isinstance(found, tuple) and not all(isinstance(one, OperatorRow) for one in found):
-        return found == golden
-    if isinstance(found, tuple):
-        rows, others = (sorted(one, key=by_name) for one in (found, golden))  # type: ignore[call-overload]
+    if isinstance(found, tuple) and isinstance(golden, tuple):
+        if not all(isinstance(one, OperatorRow) for one in (*found, *golden)):
+            return not found or found == golden
+        rows, others = (sorted(one, key=by_name) for one in (found, golden))
         return not rows or (
             len(rows) == len(others) and all(same_row(*pair, texts=texts) for pair in zip(rows, others, strict=True))
         )

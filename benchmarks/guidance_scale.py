@@ -35,7 +35,7 @@ from supernet.evaluation.data_reference import reference_of_data_set
 from supernet.evaluation.feature_spaces import make_feature_space
 from supernet.evaluation.judge import Figures
 from supernet.evaluation.judge import Judge
-from supernet.evaluation.reference import same_images
+from supernet.evaluation.run_reference import run_reference
 from supernet.evaluation.samples import generate
 from supernet.recipe import read_recipe
 
@@ -77,7 +77,8 @@ def main() -> int:
     space = run_space(run)
     record = checkpoint_record(run.supernet, space)
     data = open_data_set(arguments.data, space=space) if arguments.data else open_recorded_data(record, space)
-    reference = reference_of_data_set(ValidationJudges(data), decode=same_images)
+    decode = run_reference(run.supernet, space, data=arguments.data).decode
+    reference = reference_of_data_set(ValidationJudges(data), decode=decode)
     judge = Judge(reference, make_feature_space(arguments.features, reference.train))
     prompts = reference.draw_prompts(arguments.samples, seed=SEED)
     condition = reference.condition(prompts)

@@ -23,6 +23,7 @@ from supernet.training.config_file import read_training_config
 from supernet.training.metrics import METRICS
 from supernet.training.metrics import read_metrics
 from supernet.training.monitor import VALIDATION
+from supernet.training.noise import noise_shift
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -40,15 +41,16 @@ def main() -> int:
 
 
 def curve(run: Run, every: int) -> str:
-    config = read_training_config(run.config).config
+    space, config = run_space(run), read_training_config(run.config).config
     lines = list(read_metrics(run.training / METRICS))
     losses = pd.DataFrame([line for line in lines if "full" in line])
     table = losses.groupby((losses.step - 1) // every * every + every)[["full", "sub", "full_gradient_norm"]].mean()
-    for point in run_space(run).named:
+    for point in space.named:
         table[f"validation, {point}"] = _validation(lines, point, table.index, every)
     head = (
         f"{config.steps:,} steps asked for, {int(losses.step.max()):,} done; peaks of AdamW {config.adamw_peak:.3g}, "
-        f"of Muon {config.muon_peak:.3g}; EMA {config.ema_decay:g}"
+        f"of Muon {config.muon_peak:.3g}; EMA {config.ema_decay:g}, weight decay {config.weight_decay:g}, shift "
+        f"{noise_shift(config, space):g}"
     )
     return f"{head}\n{table.rename_axis('to step').to_string(float_format='{:.3f}'.format, na_rep='')}\n"
 

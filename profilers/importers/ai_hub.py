@@ -15,6 +15,7 @@ from profilers.importers.imported_log import OperatorRow
 from profilers.importers.imported_log import check_log
 from profilers.importers.imported_log import contradiction
 from profilers.importers.imported_log import precision_word
+from profilers.importers.imported_log import run_statistics
 from profilers.importers.log import Log
 from profilers.importers.log import json_number
 from profilers.importers.log import parse_json
@@ -63,16 +64,11 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
     warnings = [UNCONFIRMED, "device, system and runtime are not in this file: they are in the job"]
     if operators:
         warnings.append("the times of layers do not add up to the inference time: layers are fused")
-    found, share = len(ms) > 0, _share({unit: units.count(unit) for unit in _UNITS})
+    share = _share({unit: units.count(unit) for unit in _UNITS})
     made = ImportedLog(
         "aihub-json",
         "Qualcomm AI Hub",
-        count=len(ms) or None,
-        mean_ms=float(ms.mean()) if found else None,
-        median_ms=float(np.median(ms)) if found else None,
-        min_ms=float(ms.min()) if found else None,
-        max_ms=float(ms.max()) if found else None,
-        std_ms=float(ms.std(ddof=1)) if len(ms) > 1 else None,
+        **run_statistics(ms),
         operators=operators,
         peak_memory_bytes=int(peak) if peak is not None else None,
         delegate=_unit(set(units)),

@@ -8,6 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from profilers.importers.log import Log
 from profilers.importers.log import is_text
@@ -114,6 +118,21 @@ class ImportedLog:
     def latency_ms(self) -> float | None:
         """The best single figure: median, else mean, else the tool's own estimate."""
         return next((value for value in (self.median_ms, self.mean_ms, self.estimated_ms) if value is not None), None)
+
+
+def run_statistics(runs_ms: npt.ArrayLike) -> dict[str, Any]:
+    """The fields of an `ImportedLog` that the times of its runs give; none of no runs, no deviation of a single one."""
+    ms = np.asarray(runs_ms, dtype=np.float64)
+    if not ms.size:
+        return {}
+    return {
+        "count": ms.size,
+        "mean_ms": float(ms.mean()),
+        "median_ms": float(np.median(ms)),
+        "min_ms": float(ms.min()),
+        "max_ms": float(ms.max()),
+        "std_ms": float(ms.std(ddof=1)) if ms.size > 1 else None,
+    }
 
 
 def check_log(log: Log, made: ImportedLog, *, step_ms: float = 0.0, line: int | None = None) -> ImportedLog:

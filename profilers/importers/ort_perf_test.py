@@ -11,6 +11,7 @@ from profilers.importers.imported_log import UNCONFIRMED
 from profilers.importers.imported_log import ImportedLog
 from profilers.importers.imported_log import check_log
 from profilers.importers.imported_log import contradiction
+from profilers.importers.imported_log import run_statistics
 from profilers.importers.log import Log
 
 TOOL = "onnxruntime_perf_test"
@@ -167,15 +168,10 @@ def read_csv(log: Log, runs: int | None) -> tuple[ImportedLog, ...]:
         "onnxruntime-perf-csv",
         TOOL,
         model_file=rows[0][0],
-        count=len(rows),
-        mean_ms=float(ms.mean()),
-        median_ms=float(np.median(ms)),
+        **run_statistics(ms),
         percentiles_ms={
             name.lower(): float(ms[int(len(ms) * share)]) for name, share in _PERCENTILES.items() if name != "P50"
         },
-        min_ms=float(ms[0]),
-        max_ms=float(ms[-1]),
-        std_ms=float(ms.std(ddof=1)) if len(ms) > 1 else 0.0,
         peak_memory_bytes=rows[0][2] or None,
         warnings=(UNCONFIRMED,),
     )

@@ -18,6 +18,7 @@ from profilers.importers.imported_log import ImportedLog
 from profilers.importers.imported_log import OperatorRow
 from profilers.importers.imported_log import check_log
 from profilers.importers.imported_log import contradiction
+from profilers.importers.imported_log import run_statistics
 from profilers.importers.log import Log
 from profilers.importers.log import parse_json
 from profilers.importers.ran_where import count_partitions
@@ -80,12 +81,7 @@ def read(log: Log, warmup_runs: int) -> tuple[ImportedLog, ...]:
     made = ImportedLog(
         "onnxruntime-profile",
         "ONNX Runtime profiler",
-        count=len(ms),
-        mean_ms=float(ms.mean()),
-        median_ms=float(np.median(ms)),
-        min_ms=float(ms.min()),
-        max_ms=float(ms.max()),
-        std_ms=float(ms.std(ddof=1)) if len(ms) > 1 else 0.0,
+        **run_statistics(ms),
         operators=operators,
         delegate="+".join(name.removesuffix("ExecutionProvider").lower() for name in others)
         or (CPU if providers else None),

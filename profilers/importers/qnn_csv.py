@@ -18,6 +18,7 @@ from profilers.importers.imported_log import ImportedLog
 from profilers.importers.imported_log import OperatorRow
 from profilers.importers.imported_log import check_log
 from profilers.importers.imported_log import contradiction
+from profilers.importers.imported_log import run_statistics
 from profilers.importers.log import Log
 
 _BEGINNING = ("Msg Timestamp", "Message", "Time", "Unit of Measurement")
@@ -88,12 +89,7 @@ def read(log: Log, runs: int | None, warmup_runs: int) -> tuple[ImportedLog, ...
     made = ImportedLog(
         "qnn-csv",
         "ONNX Runtime QNN profiling",
-        count=len(timed),
-        mean_ms=float(ms.mean()),
-        median_ms=float(np.median(ms)),
-        min_ms=float(ms.min()),
-        max_ms=float(ms.max()),
-        std_ms=float(ms.std(ddof=1)) if len(ms) > 1 else None,
+        **run_statistics(ms),
         operators=_operators(timed),
         delegate="qnn",
         confirmed=True,

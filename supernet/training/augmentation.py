@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -11,6 +10,7 @@ from subdit.core.errors import ConfigError
 from supernet.data.data_set import DataSet
 from supernet.data.latent_codec import are_pixels
 from supernet.training.config import TrainingConfig
+from supernet.training.random_stream import random_stream
 
 _STREAM = 2
 """Keeps these draws apart from a step's others, so that those do not depend on whether pictures are distorted."""
@@ -34,13 +34,8 @@ def augment(pictures: Tensor, amount: float, *, seed: int, step: int) -> Tensor:
     """
     if not amount:
         return pictures
-    generator = torch.Generator().manual_seed(_mixed(seed, step))
-    offsets = 2 * torch.rand(len(pictures), 2, 3, generator=generator) - 1
+    offsets = 2 * torch.rand(len(pictures), 2, 3, generator=random_stream(seed, step, _STREAM)) - 1
     maps = torch.eye(2, 3) + amount * offsets
     grid = functional.affine_grid(maps, list(pictures.shape), align_corners=False)
     moved = functional.grid_sample(pictures, grid, mode="bicubic", padding_mode="border", align_corners=False)
     return moved.clamp(pictures.min(), pictures.max())
-
-
-def _mixed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step, _STREAM]).generate_state(1, np.uint64)[0]) >> 1

@@ -45,6 +45,7 @@ from supernet.data.vae import VAE_TRAINING
 from supernet.data.vae import raw_latents
 from supernet.model.placement import torch_device
 from supernet.training.optimizers import schedule
+from supernet.training.random_stream import random_stream
 from supernet.training.resume_state import ResumeState
 from supernet.training.step_budget import StepBudget
 from supernet.training.step_budget import StepState
@@ -281,8 +282,7 @@ def _train(
                 budget, state, lambda share: schedule(share, warmup=WARMUP)
             )
         batch = torch.from_numpy(to_unit_range(pictures.train[order.rows(state.step)])).to(device)
-        seed = np.random.SeedSequence([config.seed, state.step]).generate_state(1, np.uint64)[0]
-        loss = reconstruction_loss(model, batch, torch.Generator().manual_seed(int(seed) >> 1))
+        loss = reconstruction_loss(model, batch, random_stream(config.seed, state.step))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from subdit.core.progress import ProgressCallback
@@ -29,6 +28,7 @@ from supernet.training.ema import moving_average
 from supernet.training.noise import noise_shift
 from supernet.training.optimizers import optimizers_of
 from supernet.training.optimizers import schedule
+from supernet.training.random_stream import random_stream
 
 
 def train_alone(
@@ -61,8 +61,7 @@ def train_alone(
     gain = 1.0 if supernet is None else 0.2
     order = BatchOrder(data.count("train"), config.batch_size, seed=seed)
     for step, read in enumerate(load_batches(data, order, steps=range(updates))):
-        mixed = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(mixed[0]) >> 1)
+        generator = random_stream(seed, step)
         latents = augment(read.latents, config.augmentation, seed=seed, step=step)
         noise = torch.randn(latents.shape, generator=generator)
         sigma = sample_sigma(len(read), generator=generator, shift=noise_shift(config, space))

@@ -36,6 +36,7 @@ from supernet.training.members import StepMembers
 from supernet.training.members import draw_members
 from supernet.training.noise import noise_shift
 from supernet.training.optimizers import optimizers_of
+from supernet.training.random_stream import random_stream
 from supernet.training.start import start_from
 
 
@@ -104,8 +105,7 @@ class Trainer:
 
     def draw(self, read: DataBatch) -> tuple[Batch, StepMembers]:
         """What this step makes of its rows, and who takes part in it."""
-        seed = np.random.SeedSequence([self.config.seed, self.step])
-        generator = torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0]) >> 1)
+        generator = random_stream(self.config.seed, self.step)
         dropped = torch.rand(len(read), generator=generator) < self.config.text_drop
         text = read.text.with_null(dropped, self.null).embeddings
         noise = torch.randn(read.latents.shape, generator=generator)

@@ -11,9 +11,11 @@ import torch
 
 from subdit.core.errors import ConfigError
 from subdit.space import get_space
+from supernet.data.loader import BatchOrder
 from supernet.training.augmentation import augment
 from supernet.training.augmentation import check_augmentation
 from supernet.training.config import TrainingConfig
+from supernet.training.standalone import train_alone
 from supernet.training.trainer import Trainer
 from tests.supernet.digit_data import digit_data
 
@@ -67,6 +69,22 @@ def test_other_draws_of_a_step_do_not_depend_on_it() -> None:
     assert not torch.equal(batch.latents, other.latents)
     read = distorted.data.read("train", distorted.order.rows(0).tolist())
     assert torch.equal(other.latents, augment(read.latents, 0.2, seed=0, step=0))
+
+
+def test_a_sub_dit_alone_sees_distorted_pictures_too() -> None:
+    """One update on distorted pictures is that of a data set that holds them distorted."""
+    spec, data = get_space("digits").named_spec("tiny"), digit_data()
+    config = TrainingConfig(batch_size=8, augmentation=0.2)
+    rows = BatchOrder(data.count("train"), 8, seed=3).rows(0).tolist()
+    read = data.read("train", rows)
+    distorted = replace(read, latents=augment(read.latents, 0.2, seed=3, step=0))
+    held: Any = SimpleNamespace(key=data.key, count=data.count, read=lambda split, rows: distorted)
+    one = train_alone(spec, data, updates=1, seed=3, config=config)
+    other = train_alone(spec, held, updates=1, seed=3, config=replace(config, augmentation=0.0))
+    plain = train_alone(spec, data, updates=1, seed=3, config=replace(config, augmentation=0.0))
+    for name, weight in one.state_dict().items():
+        assert torch.equal(weight, other.state_dict()[name])
+    assert any(not torch.equal(weight, plain.state_dict()[name]) for name, weight in one.state_dict().items())
 
 
 def test_latents_of_an_autoencoder_are_refused() -> None:

@@ -9,22 +9,17 @@ import pytest
 from profilers.importers import ImportedLog
 from profilers.importers import make_log
 from profilers.importers import read
-from subdit.core.errors import ImportLogError
 from tests.profilers.importers import mutators
+from tests.profilers.importers import reading
 from tests.profilers.importers.mutators import FILES
+from tests.profilers.importers.reading import reason
 
 GRID, MARKDOWN = FILES["executorch_table.txt"].decode(), FILES["executorch_markdown.txt"].decode()
 
 
 def understood(text: str) -> ImportedLog:
-    (log,) = read(make_log(text.encode(), "x"))
+    (log,) = reading.understood(text)
     return log
-
-
-def reason(text: str) -> str:
-    with pytest.raises(ImportLogError) as caught:
-        understood(text)
-    return str(caught.value)
 
 
 def test_a_table_says_what_the_file_says() -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from profilers.importers import ImportedLog
-from profilers.importers import make_log
-from profilers.importers import read
-from subdit.core.errors import ImportLogError
 from tests.profilers.importers.mutators import FILES
+from tests.profilers.importers.reading import reason
+from tests.profilers.importers.reading import understood
 
 ONE, TWO = FILES["mnn_issue_2907.txt"].decode(), FILES["mnn_two_runs.txt"].decode()
 PROFILE = FILES["mnn_profile_issue_2433.txt"].decode()
@@ -31,16 +29,6 @@ Convolution          \t0.750000 \t75.000000 \t1.000000    \t99.000000  \t
 total time : 1.000000 ms, total mflops : 300.983246
 main, 138, cost time: 111.161003 ms
 """
-
-
-def understood(text: str) -> tuple[ImportedLog, ...]:
-    return read(make_log(text.encode(), "x"))
-
-
-def reason(text: str) -> str:
-    with pytest.raises(ImportLogError) as caught:
-        understood(text)
-    return str(caught.value)
 
 
 def test_a_new_log_with_times_that_its_poster_marked() -> None:

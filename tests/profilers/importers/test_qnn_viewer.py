@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from profilers.importers import ImportedLog
-from profilers.importers import make_log
-from profilers.importers import read
-from subdit.core.errors import ImportLogError
 from tests.profilers.importers.mutators import FILES
+from tests.profilers.importers.reading import reason
+from tests.profilers.importers.reading import understood
 
 TEXT = FILES["qnn_viewer.txt"].decode()
 AVERAGE = TEXT[TEXT.index("Execute Stats (Average)") : TEXT.index("Execute Stats (Overall)")]
-
-
-def understood(text: str) -> tuple[ImportedLog, ...]:
-    return read(make_log(text.encode(), "x"))
-
-
-def reason(text: str) -> str:
-    with pytest.raises(ImportLogError) as caught:
-        understood(text)
-    return str(caught.value)
 
 
 def newer(**factors: float) -> str:

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from profilers.importers import ImportedLog
-from profilers.importers import make_log
-from profilers.importers import read
-from subdit.core.errors import ImportLogError
 from tests.profilers.importers.mutators import FILES
+from tests.profilers.importers.reading import reason
+from tests.profilers.importers.reading import understood
 
 TEXT = FILES["rne_markdown.txt"].decode()
 ROW = "| efficientnet-v2-s | coreml | fp16 | 4.34 | 4.53 | 3.50 | 77% | 132 | 41 | 42 |\n"
 # Issue 727, an Android phone.
 ANDROID = "| efficientnet-v2-s | xnnpack | fp32 | 73.94 | 82.51 | 80.56 | 98% | 316 | 55 | 86 |\n"
-
-
-def understood(text: str) -> tuple[ImportedLog, ...]:
-    return read(make_log(text.encode(), "x"))
-
-
-def reason(text: str) -> str:
-    with pytest.raises(ImportLogError) as caught:
-        understood(text)
-    return str(caught.value)
 
 
 def test_the_latency_is_the_time_in_the_model() -> None:

@@ -23,7 +23,12 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Without gradients of its own: see `Linear`.
     """
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(_dense(x), _dense(weight), bias, "none", [], "")
+
+
+def _dense(factor: Tensor) -> Tensor:
+    """The factor, copied where it is a slice: oneDNN has nothing but its slow reference code for those."""
+    return factor if factor.is_contiguous() or factor.mT.is_contiguous() else factor.contiguous()
 
 
 def suits(*tensors: Tensor) -> bool:

@@ -50,6 +50,23 @@ def test_a_linear_takes_slices_and_transposed_tensors() -> None:
     torch.testing.assert_close(made, F.linear(*inputs))
 
 
+def test_a_slice_of_a_weight_does_not_go_to_onednns_reference_code(capfd: pytest.CaptureFixture[str]) -> None:
+    """That code is a thousand times slower at the paper's width; oneDNN itself says which code it takes."""
+    x, weight, bias = drawn((3, 40, 64), (96, 80), (96,))
+    layer = Linear(64, 64)
+
+    def ours(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
+
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):  # type: ignore[no-untyped-call]
+        for sliced in (weight[:64, :64], weight.t()[:64, :64]):
+            assert suits(x, sliced)
+            with_gradients(ours, x, sliced, bias[:64])
+    executed = [line for line in capfd.readouterr().out.splitlines() if ",exec,cpu,inner_product," in line]
+    assert len(executed) == 6
+    assert not [line for line in executed if ",ref:" in line]
+
+
 def test_a_linear_without_bias_and_with_a_frozen_weight() -> None:
     (x,) = drawn((3, 5))
     layer = Linear(5, 7, bias=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,12 @@ from supernet.evaluation.samples import judge_plain_few_steps
 from supernet.evaluation.samples import judge_sampling
 from supernet.export.export_pick import student_origin
 from supernet.few_step_adapter import load_few_step_teacher
+from supernet.recipe import FEW_STEPS
+from supernet.recipe import MANY_STEPS
+from supernet.recipe import read_recipe
 
-FEW_STEPS = {"4_steps": 4, "2_steps": 2, "1_step": 1}
+STUDENT_STEPS = {"4_steps": 4, "2_steps": 2, "1_step": 1}
+"""Euler steps of a student, by their names in quality.json."""
 
 
 def judge_pick(
@@ -49,6 +54,8 @@ def judge_pick(
 ) -> dict[str, Any]:
     """Judge a pick at 28 steps, at 4 plain steps and, if it is distilled, at 4, 2 and 1; writes quality.json.
 
+    The 28 steps have the shift that the supernet's checkpoint names: that of its training.
+
     Modes that quality.json has are not judged again, so a call after a kill goes on. A quality.json of other weights is
     set aside, with a warning. Raises `RunError`, also if the distilled sub-DiT is of other weights, and
     `CheckpointError`.
@@ -58,16 +65,17 @@ def judge_pick(
     folder, digest = run.pick(spec.hash), run_digest(run)
     warn_of_stale_search(run, search, digest)
     made_from = student_origin(run, pick, folder / "distilled", digest)
-    model = load_supernet(run.supernet).extract(spec)
+    model, shift = load_supernet(run.supernet).extract(spec), read_recipe(run.supernet)[0].shift
     shared: dict[str, Any] = {"judge": run_judge(run.supernet, run_space(run)), "seeds": seeds, "per_class": per_class}
     modes: dict[str, Callable[[], Judgement]] = {
-        "28_steps": lambda: judge_sampling(model, spec.space, steps=28, shift=1.0, **shared),
+        "28_steps": lambda: judge_sampling(model, spec.space, steps=MANY_STEPS.steps, shift=shift, **shared),
         "plain_4_steps": lambda: judge_plain_few_steps(model, spec.space, **shared),
     }
     if (folder / "distilled" / "config.json").exists():
         student = load_sub_dit(folder / "distilled")
-        for name, steps in FEW_STEPS.items():
-            modes[name] = lambda steps=steps: judge_sampling(student, spec.space, steps=steps, shift=3.0, **shared)  # type: ignore[misc]
+        for name, steps in STUDENT_STEPS.items():
+            how: dict[str, Any] = {**shared, "steps": steps, "shift": FEW_STEPS.shift}
+            modes[name] = partial(judge_sampling, student, spec.space, **how)
     _set_aside_quality(run, folder / "quality.json", modes, digest)
     return _judge(folder / "quality.json", modes, made_from, progress)
 
@@ -78,7 +86,7 @@ def judge_teacher(
     """Judge the few-step teacher: the full network at 28 steps, at 4 plain steps, and at 4 with its adapter."""
     run = Run(run_path)
     teacher = load_few_step_teacher(run)
-    space = teacher.spec.space
+    space, shift = teacher.spec.space, read_recipe(run.supernet)[0].shift
     judge = run_judge(run.supernet, run_space(run))
     shared: dict[str, Any] = {"judge": judge, "seeds": seeds, "per_class": per_class}
 
@@ -87,9 +95,11 @@ def judge_teacher(
         return judged()
 
     modes: dict[str, Callable[[], Judgement]] = {
-        "28_steps": lambda: with_adapter(False, lambda: judge_sampling(teacher, space, steps=28, shift=1.0, **shared)),
+        "28_steps": lambda: with_adapter(
+            False, lambda: judge_sampling(teacher, space, steps=MANY_STEPS.steps, shift=shift, **shared)
+        ),
         "plain_4_steps": lambda: with_adapter(False, lambda: judge_plain_few_steps(teacher, space, **shared)),
-        "4_steps": lambda: with_adapter(True, lambda: judge_sampling(teacher, space, steps=4, shift=3.0, **shared)),
+        "4_steps": lambda: with_adapter(True, lambda: judge_sampling(teacher, space, **asdict(FEW_STEPS), **shared)),
     }
     # quality.json lies in the teacher's folder, whose origin it shares.
     return _judge(run.teacher / "quality.json", modes, origin(run.teacher), progress)

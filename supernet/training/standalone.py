@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -30,6 +35,12 @@ from supernet.training.optimizers import optimizers_of
 from supernet.training.optimizers import schedule
 from supernet.training.random_stream import random_stream
 
+if TYPE_CHECKING:
+    from diffusers.training_utils import EMAModel
+
+AfterStep = Callable[[int, float, AbstractContextManager[SubDiT]], None]
+"""Called with the number of updates that are done, the last one's loss, and the model with its averaged weights."""
+
 
 def train_alone(
     spec: SubDiTSpec,
@@ -39,20 +50,24 @@ def train_alone(
     seed: int,
     supernet: ElasticDiT | None = None,
     config: TrainingConfig | None = None,
+    init_seed: int | None = None,
+    after_step: AfterStep | None = None,
     progress: ProgressCallback = no_progress,
 ) -> SubDiT:
     """The EMA weights of a sub-DiT after `updates` steps on its own, from the supernet's weights or else from new ones.
 
     Same data, loss, optimisers and schedule as the supernet's training, without sub-networks and text dropping.
-    Initialisation, batches and noise come from the seed, so equal calls give equal weights on equal machines.
-    Fine-tuning starts from weights that are good already, so its learning rates are a fifth of those.
+    Initialisation, batches and noise come from the seed, so equal calls give equal weights on equal machines; with
+    `init_seed` the initialisation comes from that one, so that several sub-DiTs can share batches and noise alone.
+    Fine-tuning starts from weights that are good already, so its learning rates are a fifth of those. `after_step`
+    changes nothing.
     """
     # The default learning rates depend on the number of steps.
     config = replace(config or TrainingConfig(), steps=max(1, updates))
     check_augmentation(config, data)
     space = get_space(spec.space)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(seed if init_seed is None else init_seed)
         model = SubDiT.from_spec(space, spec) if supernet is None else supernet.extract(spec)
     model.to(torch_device(config.device)).train()
     parameters = list(model.parameters())
@@ -76,7 +91,23 @@ def train_alone(
                 group["lr"] = gain * peak * schedule(step / updates, config.warmup)
             optimizer.step()
         ema.step(model.parameters())
+        if after_step is not None:
+            after_step(step + 1, loss.item(), _averaged(model, ema))
         progress(step + 1, updates, f"loss {loss.item():.3f}")
     if updates:
         ema.copy_to(model.parameters())
     return model.eval()
+
+
+@contextmanager
+def _averaged(model: SubDiT, ema: EMAModel) -> Iterator[SubDiT]:
+    """The model with its averaged weights, to be judged; afterwards it trains on with its own."""
+    parameters = list(model.parameters())
+    ema.store(parameters)
+    ema.copy_to(parameters)
+    model.eval()
+    try:
+        yield model
+    finally:
+        model.train()
+        ema.restore(parameters)

@@ -3,6 +3,7 @@
 `read_log` says what any model's log holds; `import_logs` makes a device profile from logs of a kit's components.
 """
 
+from profilers.importers.ai_hub_session import ai_hub_device
 from profilers.importers.coreml_table import template as coreml_template
 from profilers.importers.delegation import delegated_share
 from profilers.importers.imported_log import UNCONFIRMED
@@ -29,6 +30,7 @@ __all__ = [
     "Importer",
     "OperatorRow",
     "ReadOptions",
+    "ai_hub_device",
     "compare_runs",
     "coreml_template",
     "delegated_share",

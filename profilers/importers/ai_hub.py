@@ -26,6 +26,9 @@ from subdit.core.errors import ImportLogError
 MAX_YAML_BYTES = 2**19
 """Reading YAML is slow; the published files have some 50 kB."""
 
+NO_DEVICE = "device, system and runtime are not in this file: they are in the job"
+"""A warning of every profile that is read alone."""
+
 _UNITS = ("CPU", "GPU", "NPU", "UNSPECIFIED")
 _TIMES = ("all_compile_times", "all_first_load_times", "all_warm_load_times")
 _AS_WRITTEN = "give the file as AI Hub wrote it"
@@ -61,7 +64,7 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
     ms = np.asarray([required(log, json_number(log, {"": one}, ""), "a time") for one in samples or ()]) / 1000
     operators = tuple(_layers(log, detail))
     units = [layer["compute_unit"] for layer in detail]
-    warnings = [UNCONFIRMED, "device, system and runtime are not in this file: they are in the job"]
+    warnings = [UNCONFIRMED, NO_DEVICE]
     if operators:
         warnings.append("the times of layers do not add up to the inference time: layers are fused")
     share = _share({unit: units.count(unit) for unit in _UNITS})

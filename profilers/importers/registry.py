@@ -24,6 +24,8 @@ from profilers.importers import react_native
 from profilers.importers import runtime_info
 from profilers.importers import tflite
 from profilers.importers import tflite_proto
+from profilers.importers.ai_hub_session import is_ai_hub_session
+from profilers.importers.ai_hub_session import read_ai_hub_session
 from profilers.importers.containers import may_hold_logs
 from profilers.importers.containers import open_logs
 from profilers.importers.imported_log import ImportedLog
@@ -135,6 +137,9 @@ def read_logs(path: Path, options: ReadOptions | None = None) -> Iterator[tuple[
     """
     if is_session(path):
         yield from ((path, log) for log in read_session(path, lambda log: read(log, options)))
+        return
+    if is_ai_hub_session(path):
+        yield from ((path, log) for log in read_ai_hub_session(path))
         return
     if path.is_dir():
         folders = [one for one in sorted(path.iterdir()) if one.is_dir() and may_hold_logs(one)]

@@ -13,7 +13,7 @@ from profilers.kits.kit import KitEntry
 from profilers.kits.kit import open_kit
 from profilers.measuring.kit_selection import check_device
 from profilers.measuring.kit_selection import select_models
-from profilers.rented.litert_cli import Rental
+from profilers.rented.rental import Rental
 from subdit.core.errors import DeviceError
 from subdit.core.errors import KitError
 
@@ -54,40 +54,33 @@ class Plan:
 
 def make_plan(
     kit_dir: Path,
-    device: str,
+    rental: Rental,
     *,
     sessions: int = SESSIONS,
-    delegate: str | None = None,
     precision: str | None = None,
     calibrate: int | None = None,
-    project: str | None = None,
-    bucket: str | None = None,
 ) -> Plan:
     """The plan for a kit.
 
     Args:
         kit_dir: folder of the kit, of .tflite files.
-        device: id of the device in the platform's catalogue; the profile's name, too.
+        rental: the device.
         sessions: how often each model is measured.
-        delegate: None for the processor, or "gpu".
         precision: None, or that of the weights which the kit must have.
         calibrate: number of the kit's whole sub-DiTs to measure; by default all.
-        project, bucket: of Google Cloud.
 
     Raises:
-        DeviceError: an accelerator that cannot be rented, or too few sessions.
+        DeviceError: too few sessions.
         KitError: the kit is missing, damaged, or of another format.
         ProfileError: an impossible device name.
     """
-    check_device(device)
-    if delegate not in (None, "gpu"):
-        raise DeviceError(
-            f"LiteRT-CLI measures no {delegate} on rented phones; leave --delegate out for the processor, or pass gpu."
-        )
+    check_device(rental.device)
     if sessions < FEWEST_SESSIONS:
         raise DeviceError(f"{sessions} session shows nothing of what sessions differ by; pass --sessions 2 or more.")
     kit = open_kit(kit_dir)
     if kit.format != "tflite":
-        raise KitError(f"LiteRT-CLI runs .tflite files, not {kit.format}; make a kit with --runtime litert.")
+        raise KitError(
+            f"Rented phones are measured with .tflite files, not {kit.format}; make a kit with --runtime litert."
+        )
     chosen, _ = select_models(kit, precision=precision, calibrate=calibrate)
-    return Plan(chosen, Rental(device, delegate or "cpu", project, bucket), sessions)
+    return Plan(chosen, rental, sessions)

@@ -2,14 +2,16 @@
 
 KIT/rented/DEVICE-ACCELERATOR/
   plan.json            what is measured; another plan has another folder or is refused
-  rNN/MODEL/           the session: ACCELERATOR-DEVICE/ as LiteRT-CLI left it, and session.json
-  pending.json         which session runs just now; pending.log is what LiteRT-CLI prints
-  pending.lock         held by LiteRT-CLI for as long as it runs, also where this process was killed
+  rNN/MODEL/           the session: the folder that the provider's program left, and session.json
+  pending.json         which session runs just now; pending.log is what the program prints
+  pending.lock         held by the program for as long as it runs, also where this process was killed
+  left/                where the program leaves a session's folder, if it can be told
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -21,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from profilers.kits.kit import KitEntry
-from profilers.rented.litert_cli import Outcome
-from profilers.rented.litert_cli import read_output
 from profilers.rented.plan import Plan
+from profilers.rented.rental import Outcome
+from profilers.rented.rental import Rental
 from subdit.core.errors import RunError
 from subdit.core.files import read_json
 from subdit.core.files import remove_leftovers
@@ -42,7 +44,12 @@ class SessionStore:
     @classmethod
     def of(cls, plan: Plan) -> SessionStore:
         """The plan's; nothing is created."""
-        return cls(plan.kit.folder / "rented" / f"{plan.rental.device}-{plan.rental.accelerator}")
+        return cls(plan.kit.folder / "rented" / plan.rental.key)
+
+    @property
+    def left(self) -> Path:
+        """Where a program leaves a session's folder, if it can be told."""
+        return self.folder / "left"
 
     @contextlib.contextmanager
     def opened(self, plan: Plan) -> Iterator[None]:
@@ -92,10 +99,10 @@ class SessionStore:
         partial.replace(target)
         return target
 
-    def wait_for_pending(self, tick: Callable[[], None]) -> tuple[int, str, Outcome] | None:
-        """Round, model and outcome of a session that an earlier process began; waits for its end.
+    def wait_for_pending(self, rental: Rental, tick: Callable[[], None]) -> tuple[int, str, Outcome] | None:
+        """Round, model and outcome of a session that an earlier process began; waits for the end of its program.
 
-        None where there was none, or it left nothing.
+        None where there was none, or it left neither a folder nor a job that can be taken up again.
         """
         with self.pending_lock() as held:
             while True:
@@ -110,26 +117,34 @@ class SessionStore:
         if not record.is_file() or not log.is_file():
             return None
         begun = read_json(record, "record of a session")
-        outcome = read_output(log.read_text(encoding="utf-8", errors="replace"))
-        is_whole = outcome.folder is not None and (outcome.folder / "results.pb").is_file()
-        return (begun["round"], begun["model"], outcome) if is_whole else None
+        outcome = rental.read_output(log.read_text(encoding="utf-8", errors="replace"))
+        if outcome.folder is not None and not rental.is_whole(outcome.folder):
+            outcome = dataclasses.replace(outcome, folder=None)
+        is_found = outcome.folder is not None or outcome.job is not None
+        return (begun["round"], begun["model"], outcome) if is_found else None
 
     @contextlib.contextmanager
     def pending_lock(self) -> Iterator[int]:
-        """A descriptor of the file that LiteRT-CLI holds; not locked yet."""
+        """A descriptor of the file that the program holds; not locked yet."""
         descriptor = os.open(self.folder / "pending.lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
             yield descriptor
         finally:
             os.close(descriptor)
 
-    def begin(self, round_: int, entry: KitEntry) -> Path:
-        """Note which session is about to run; returns the file for what LiteRT-CLI prints."""
+    def begin(self, round_: int, entry: KitEntry, *, keep_log: bool = False) -> Path:
+        """Note which session is about to run; returns the file for what the program prints.
+
+        Args:
+            keep_log: what it printed so far belongs to this session.
+        """
         log = self.folder / "pending.log"
-        log.unlink(missing_ok=True)
+        if not keep_log:
+            log.unlink(missing_ok=True)
         write_json(self.folder / "pending.json", {"round": round_, "model": entry.name})
         return log
 
     def end(self) -> None:
         """Forget what was pending; its output stays to be read."""
         (self.folder / "pending.json").unlink(missing_ok=True)
+        shutil.rmtree(self.left, ignore_errors=True)

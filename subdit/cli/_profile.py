@@ -13,12 +13,12 @@ from subdit.cli._profile_adb import adb_options
 from subdit.cli._profile_adb import profile_phones
 from subdit.cli._profile_adb import refuse_for_phones
 from subdit.cli._profile_adb import require_adb
-from subdit.cli._profile_ddp import DDP_NAMES
-from subdit.cli._profile_ddp import ddp_options
-from subdit.cli._profile_ddp import profile_on_ddp
-from subdit.cli._profile_ddp import refuse_for_rented
-from subdit.cli._profile_ddp import require_ddp
-from subdit.cli._profile_ddp import require_phone
+from subdit.cli._profile_rented import RENTED_NAMES
+from subdit.cli._profile_rented import profile_on_rented
+from subdit.cli._profile_rented import refuse_for_rented
+from subdit.cli._profile_rented import rented_options
+from subdit.cli._profile_rented import require_phone
+from subdit.cli._profile_rented import require_rented
 from subdit.cli._profile_serve import profile_served
 from subdit.cli._profile_serve import refuse_for_browsers
 from subdit.cli._profile_serve import require_serve
@@ -59,7 +59,7 @@ from subdit.core.errors import ProfileError
 )
 @adb_options
 @serve_options
-@ddp_options
+@rented_options
 @allow_fallback_option
 @click.option(
     "--force",
@@ -92,6 +92,7 @@ def command(
     as_json: bool,
     serve: bool,
     ddp: bool,
+    ai_hub: bool,
     **others: Any,
 ) -> None:
     """Measure KIT on this machine, on phones (over adb, in browsers, rented), calibrate, and save the device profile.
@@ -105,20 +106,21 @@ def command(
         subdit profile kits/digits --device my-laptop --budget-s 30 --out my-laptop.json
         subdit profile kits/digits-tflite --adb --benchmark-model android_aarch64_benchmark_model
         subdit profile kits/digits-tflite --ddp --device caiman-35 --gcp-project my-project --sessions 5
+        subdit profile kits/digits-tflite --ai-hub --device "Samsung Galaxy S24" --delegate npu
         subdit profile kits/digits --serve
         subdit profile kits/digits --serve --https --threads 4 --webgpu
         subdit profile kits/digits-tflite --runtime tflite --threads 2 --pin 0,1
         subdit profile kits/digits --whole 60
         subdit profile kits/mobile-1k --also decoder=decoder.onnx
     """
-    if bool(adb) + serve + ddp > 1:
-        raise ProfileError("--adb, --serve and --ddp are ways to measure a phone; give one of them.")
-    rented = {name: others.pop(name) for name in DDP_NAMES}
+    if bool(adb) + serve + ddp + ai_hub > 1:
+        raise ProfileError("--adb, --serve, --ddp and --ai-hub are ways to measure a phone; give one of them.")
+    rented = {name: others.pop(name) for name in RENTED_NAMES}
     if not adb:
         require_adb(benchmark_model=benchmark_model, cores=cores, cooling_s=cooling_s)
-    if not (adb or ddp):
+    if not (adb or ddp or ai_hub):
         require_phone(delegate=delegate, allow_fallback=allow_fallback or None)
-        require_ddp(**rented)
+        require_rented(**rented)
     options: dict[str, Any] = {"threads": threads, "device": device, "out": out, "budget_s": budget_s}
     options |= {"calibrate": calibrate, "whole": whole, "force": force}
     if serve:
@@ -126,23 +128,15 @@ def command(
         profile_served(kit, as_json=as_json, **options, **others)
         return
     require_serve(**others)
-    if ddp:
+    if ddp or ai_hub:
         budget = None if _is_default(context, "budget_s") else budget_s
         refuse_for_rented(runtime=runtime, pin=pin, also=also, whole=whole, budget_s=budget)
-        if threads != 1:
-            raise ProfileError("LiteRT-CLI measures on one thread; leave --threads out.")
-        given: dict[str, Any] = {
-            "device": device,
-            "delegate": delegate,
-            "precision": precision,
-            "calibrate": calibrate,
-            "out": out,
-        }
-        given |= {"force": force, "allow_fallback": allow_fallback}
-        profile_on_ddp(kit, as_json=as_json, **given, **rented)
+        given: dict[str, Any] = {"device": device, "delegate": delegate, "threads": threads, "precision": precision}
+        given |= {"calibrate": calibrate, "out": out, "force": force, "allow_fallback": allow_fallback}
+        profile_on_rented(kit, ai_hub=ai_hub, as_json=as_json, **given, **rented)
         return
     if adb:
-        require_ddp(**rented)
+        require_rented(**rented)
         refuse_for_phones(runtime=runtime, pin=pin)
         if _is_default(context, "budget_s"):
             # Phones have a default of their own.

@@ -35,7 +35,9 @@ def adb_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="With --adb: TensorFlow Lite's or LiteRT's program of that name, built for Android.",
         ),
         click.option(
-            "--delegate", metavar="gpu", help="With --adb, --ddp: the phone's accelerator.  [default: the processor]"
+            "--delegate",
+            metavar="gpu",
+            help="With --adb, --ddp, --ai-hub: the phone's accelerator.  [default: the processor]",
         ),
         click.option(
             "--cores", metavar="MASK", help="With --adb: hexadecimal mask of the cores.  [default: the fastest]"

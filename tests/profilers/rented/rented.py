@@ -1,10 +1,11 @@
-"""A kit of small sub-DiTs for a rented phone, and LiteRT-CLI's stand-in on a desk of its own."""
+"""A kit of small sub-DiTs for a rented phone, and the stand-in of a provider on a desk of its own."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from device_profiles import load_profile
+from profilers.rented import AiHubRental
+from profilers.rented import DdpRental
+from profilers.rented import Rental
 from subdit.space import components
 from subdit.space import components_up_to
 from subdit.space import count_params
@@ -24,7 +28,8 @@ LIMIT = int(_PARAMS.min())
 SMALL = SPACE.decode(_EVERY[_PARAMS <= LIMIT])
 COMPONENTS = components_up_to(SPACE, LIMIT)
 NAMES = [component.name for component in COMPONENTS]
-FAKE = Path(__file__).with_name("fake_litert.py")
+FAKE_LITERT = Path(__file__).with_name("fake_litert.py")
+FAKE_QAI_HUB = Path(__file__).with_name("fake_qai_hub")
 
 
 def make_kit(folder: Path, *, whole: int = 0, count: int | None = None) -> Path:
@@ -68,13 +73,33 @@ class Desk:
     """A home folder, with the stand-in's settings.
 
     Attributes:
+        provider: "ddp" or "ai-hub".
         environment: of processes that are to use it.
         program: path of the stand-in.
     """
 
     folder: Path
+    provider: str
     environment: Mapping[str, str]
     program: Path
+
+    @property
+    def device(self) -> str:
+        """Of the profiles that are made here."""
+        return {"ddp": "caiman-35", "ai-hub": "samsung-galaxy-s24"}[self.provider]
+
+    @property
+    def flags(self) -> list[object]:
+        """Of `subdit profile`."""
+        if self.provider == "ddp":
+            return ["--ddp", "--device", "caiman-35", "--litert", self.program]
+        return ["--ai-hub", "--device", "Samsung Galaxy S24", "--qai-hub", self.program]
+
+    def rental(self, accelerator: str = "cpu") -> Rental:
+        """What `flags` ask for."""
+        if self.provider == "ddp":
+            return DdpRental("caiman-35", accelerator)
+        return AiHubRental("Samsung Galaxy S24", accelerator)
 
     def tell(self, **settings: Any) -> None:
         """Change what the stand-in does."""
@@ -85,21 +110,30 @@ class Desk:
         temporary.replace(path)
 
     def starts(self) -> list[str]:
-        """The models that LiteRT-CLI was started for, one after the other."""
+        """The models that sessions were begun for, one after the other."""
         path = self.folder / "starts.txt"
         return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
 
     def words(self) -> list[list[str]]:
-        """Its arguments at each start."""
+        """What each was begun with."""
         return [line.split()[1:] for line in (self.folder / "starts.txt").read_text().splitlines()]
 
 
-def make_desk(folder: Path) -> Desk:
+def make_desk(folder: Path, provider: str = "ddp") -> Desk:
     """The stand-in, and a folder that holds its home and subdit's."""
     folder.mkdir(parents=True, exist_ok=True)
-    program = folder / "lite rt; `touch pwned`"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -E {FAKE} "$@"\n')
-    program.chmod(0o755)
+    program = folder / f"{provider}; `touch pwned`"
     environment = {**os.environ, "HOME": str(folder), "SUBDIT_HOME": str(folder / "subdit-home")}
-    environment |= {"LITERT_FAKE": str(folder / "fake.json"), "LITERT_GCP_PROJECT": "my-project"}
-    return Desk(folder, environment, program)
+    if provider == "ddp":
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -E {FAKE_LITERT} "$@"\n')
+        environment |= {"LITERT_FAKE": str(folder / "fake.json"), "LITERT_GCP_PROJECT": "my-project"}
+    else:
+        # Another environment's Python: it finds the stand-in, and its version, and nothing of subdit.
+        installed = folder / "site-packages" / "qai_hub-0.56.0.dist-info"
+        installed.mkdir(parents=True)
+        (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: qai-hub\nVersion: 0.56.0\n")
+        path = f"{FAKE_QAI_HUB}:{installed.parent}"
+        program.write_text(f'#!/bin/sh\nPYTHONPATH={shlex.quote(path)} exec {sys.executable} -S "$@"\n')
+        environment |= {"AI_HUB_FAKE": str(folder / "fake.json"), "AI_HUB_TOKEN": "secret"}
+    program.chmod(0o755)
+    return Desk(folder, provider, environment, program)

@@ -33,6 +33,8 @@ DOCUMENTS = sorted(path for path in ROOT.rglob("*.md") if ".venv" not in path.pa
 FOREIGN = {"--pack-destination", "--ignore-scripts", "--silent", "--faint", "--ink", "--paper", "--rule"}
 # LiteRT-CLI's.
 FOREIGN |= {"--num-runs", "--warmup-runs", "--warmup-min-secs", "--min-secs", "--max-secs"}
+# Of the program that AI Hub's client is run by.
+FOREIGN |= {"--job", "--options"}
 
 
 def texts(path: Path) -> Iterator[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -114,3 +117,7 @@ class Block(nn.Module):
         x = self.attn(x, modulation[:, 0:3])
         x = self.cross_attn(x, text, text_mask)
         return self.ffn(x, modulation[:, 3:6])
+
+    def within(self, work: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """`work(self, *inputs)`: another forward pass, around which FSDP2 gathers the block as around its own."""
+        return work(self, *inputs)

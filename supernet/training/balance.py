@@ -25,9 +25,14 @@ def balanced_scales(
     settings `BALANCES`.
     """
     kind = torch.promote_types(full_gradients[0].dtype, torch.float32)
-    if balance == "none":
-        return list(torch.ones(len(full_gradients), dtype=kind, device=full_gradients[0].device).unbind())
     full, sub = (torch.stack(torch._foreach_norm(list(of), dtype=kind)) for of in (full_gradients, sub_gradients))
+    return scales_of_norms(full, sub, balance)
+
+
+def scales_of_norms(full: Tensor, sub: Tensor, balance: str) -> list[Tensor]:
+    """As `balanced_scales`, of the norms (slices,) of the full network's gradients and of the sub-network's."""
+    if balance == "none":
+        return list(torch.ones_like(full).unbind())
     if balance == "global":
         full, sub = full.norm().expand_as(full), sub.norm().expand_as(sub)
     return list((full / sub.clamp_min(1e-12)).clamp(max=1.0).unbind())

@@ -2,6 +2,9 @@
 
 torch's own Muon always iterates in bfloat16, one matrix at a time. A processor without bfloat16 products emulates them:
 `benchmarks/step_time.py` prints how much slower that is.
+
+The iterations need whole matrices. Where FSDP2 has cut them by rows, each process puts some of them together, iterates
+on those, and gives everyone its rows back; momentum and weights stay cut.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +22,9 @@ from torch import nn
 from subdit.core.errors import RunError
 from supernet.model.linear import product
 from supernet.model.linear import suits
+from supernet.training.row_shards import exchange_shards
+from supernet.training.row_shards import local_part
+from supernet.training.row_shards import processes_of
 
 MUON_DTYPES = ("auto", "float32", "bfloat16")
 """What a configuration may ask for; "auto" is bfloat16 on CUDA and float32 elsewhere."""
@@ -62,7 +69,7 @@ class Muon(torch.optim.Muon):
                 if parameter.grad is not None:
                     by_kind[parameter.shape, parameter.device, parameter.dtype].append(parameter)
             for (shape, *_), alike in by_kind.items():
-                count = max(1, BATCH_ELEMENTS // shape.numel())
+                count = max(1, BATCH_ELEMENTS // shape.numel()) * processes_of(alike[0])
                 for first in range(0, len(alike), count):
                     self._step_batch(alike[first : first + count], group)
         return loss
@@ -73,17 +80,17 @@ class Muon(torch.optim.Muon):
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(gradient)
-        momenta = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        gradients = [local_part(gradient) for gradient in gradients]
+        momenta = [local_part(self.state[parameter]["momentum_buffer"]) for parameter in parameters]
         momentum, rate = group["momentum"], float(group["lr"])
         torch._foreach_lerp_(momenta, gradients, 1 - momentum)
         updates = torch._foreach_lerp(gradients, momenta, momentum) if group["nesterov"] else momenta
-        orthogonal = orthogonalize(
+        orthogonal = exchange_shards(
+            parameters[0],
             torch.stack(list(updates)).to(self.iteration_dtype),
-            coefficients=group["ns_coefficients"],
-            steps=group["ns_steps"],
-            eps=group["eps"],
+            partial(orthogonalize, coefficients=group["ns_coefficients"], steps=group["ns_steps"], eps=group["eps"]),
         ).to(parameters[0].dtype)
-        weights = list[Tensor](parameters)
+        weights = [local_part(parameter) for parameter in parameters]
         torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
         torch._foreach_add_(weights, list(orthogonal), alpha=-rate * 0.2 * max(parameters[0].shape) ** 0.5)
 

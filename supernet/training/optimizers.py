@@ -13,6 +13,8 @@ from supernet.parallel import shard_count
 from supernet.training.config import TrainingConfig
 from supernet.training.muon import Muon
 from supernet.training.muon import muon_dtype
+from supernet.training.row_shards import RowAdamW
+from supernet.training.row_shards import is_cut
 
 
 def schedule(share: float, warmup: float) -> float:
@@ -44,7 +46,8 @@ def optimizers_of(
     # On a processor torch's default is a loop in Python. Its fused kernel reads a gradient in the order of its memory,
     # whatever the strides, and `torch.autograd.grad` gives those of convolutions in another order than the weights'.
     foreach = True if device.type == "cpu" else None
-    adamw = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=decay, foreach=foreach)
+    kind = RowAdamW if is_cut(parameters[0]) else torch.optim.AdamW
+    adamw = kind(rest, lr=rate, betas=(0.9, 0.99), weight_decay=decay, foreach=foreach)
     shards = shard_count() if device.type == "cpu" else 1
     alike = sorted(matrices, key=lambda matrix: tuple(matrix.shape))
     hands = [hand for index in range(shards) if (hand := alike[index::shards])]

@@ -1,6 +1,6 @@
 """Rectified-flow mathematics: noising, velocity targets, time distributions, shifts, losses. Pure functions.
 
-Convention (as the paper and diffusers): x_t = (1 - sigma) x0 + sigma eps, velocity v = eps - x0, so x0 = x_t - sigma v.
+Convention (as the paper and diffusers): x_t = (1 - sigma) x0 + sigma eps, velocity v = eps - x0.
 """
 
 from __future__ import annotations
@@ -27,11 +27,6 @@ def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
 def velocity(x0: Tensor, noise: Tensor) -> Tensor:
     """The target eps - x0."""
     return noise - x0
-
-
-def predicted_x0(x_t: Tensor, predicted_velocity: Tensor, sigma: Tensor) -> Tensor:
-    """The clean estimate x_t - sigma v at sigma (batch,)."""
-    return x_t - per_sample(sigma, x_t) * predicted_velocity
 
 
 def shift_sigma(sigma: Tensor, shift: float) -> Tensor:

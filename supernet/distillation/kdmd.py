@@ -22,6 +22,7 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.training_record import TrainingRecord
 from supernet.data.data_set import DataSet
+from supernet.distillation.conversions import velocity_to_x0
 from supernet.distillation.few_step_teacher import SHIFT
 from supernet.distillation.few_step_teacher import STEPS
 from supernet.distillation.losses import dmd_loss
@@ -30,7 +31,6 @@ from supernet.distillation.losses import output_loss
 from supernet.flow_matching import add_noise
 from supernet.flow_matching import guided_velocity
 from supernet.flow_matching import mean_squared_error
-from supernet.flow_matching import predicted_x0
 from supernet.flow_matching import shift_sigma
 from supernet.flow_matching import velocity
 from supernet.model.dit import SubDiT
@@ -158,11 +158,11 @@ def student_loss(
     predicted, projected = student(batch.x_t, batch.sigma, batch.text)
     loss = predicted.new_zeros(())
     if config.dmd_weight:
-        x0 = predicted_x0(batch.x_t, predicted, batch.sigma)
+        x0 = velocity_to_x0(batch.x_t, predicted, batch.sigma)
         noised = add_noise(x0.detach(), batch.noise, batch.tau)
         with torch.no_grad():
-            fake = predicted_x0(noised, critic(noised, 1000 * batch.tau, *batch.text), batch.tau)
-        real = predicted_x0(noised, scores.real(noised, batch.tau, batch.text, empty, guidance_scale), batch.tau)
+            fake = velocity_to_x0(noised, critic(noised, 1000 * batch.tau, *batch.text), batch.tau)
+        real = velocity_to_x0(noised, scores.real(noised, batch.tau, batch.text, empty, guidance_scale), batch.tau)
         loss = loss + config.dmd_weight * dmd_loss(x0, fake, real)
     if config.output_weight or config.feature_weight:
         target, tokens = targets or scores.few_step(batch.x_t, batch.sigma, batch.text)
@@ -175,7 +175,7 @@ def critic_loss(student: Student, critic: SubDiT, batch: KDMDBatch) -> Tensor:
     """Flow-matching loss of the critic on the student's samples; only the critic receives gradient."""
     with torch.no_grad():
         predicted, _ = student(batch.x_t, batch.sigma, batch.text)
-        x0 = predicted_x0(batch.x_t, predicted, batch.sigma)
+        x0 = velocity_to_x0(batch.x_t, predicted, batch.sigma)
     noised = add_noise(x0, batch.noise, batch.tau)
     return mean_squared_error(critic(noised, 1000 * batch.tau, *batch.text), velocity(x0, batch.noise))
 

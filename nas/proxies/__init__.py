@@ -1,9 +1,11 @@
 """Quality proxies: cheap numbers that rank sub-DiTs, and the store that keeps each evaluation."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from nas.proxies._few_step_distance import FewStepDistance
+from nas.proxies._first_losses import FirstLosses
 from nas.proxies._inherited import Inherited
 from nas.proxies._proxy import Evaluation
 from nas.proxies._proxy import QualityProxy
@@ -12,6 +14,8 @@ from nas.proxies._sizes import Parameters
 from nas.proxies._store import QualityStore
 from nas.proxies._training_free import ActivationCodes
 from nas.proxies._training_free import SynapticDiversity
+from nas.proxies._validation_loss import QUARTERS
+from nas.proxies._validation_loss import QuarterLoss
 from nas.proxies._validation_loss import ValidationLoss
 from nas.proxies._velocity_distance import VelocityDistance
 from subdit.core.errors import SearchError
@@ -24,8 +28,19 @@ PROXIES: dict[str, Callable[[Path, str], QualityProxy]] = {
     "flop_count": Flops,
     "activation_codes": ActivationCodes,
     "synaptic_diversity": SynapticDiversity,
+    **{f"validation_loss_quarter_{number}": partial(QuarterLoss, quarter=number) for number in range(1, QUARTERS + 1)},
+    "first_losses_50": partial(FirstLosses, updates=50),
+    "first_losses_100": partial(FirstLosses, updates=100),
 }
 """By id a function that makes a proxy from a supernet's folder and the name of its space; add your own to it."""
+
+DEAR_PROXIES = ("first_losses_50", "first_losses_100")
+"""Those that train, and take seconds to minutes for each sub-DiT; they are asked only where they are named."""
+
+
+def cheap_proxies() -> list[str]:
+    """Ids of the proxies that train nothing."""
+    return [name for name in PROXIES if name not in DEAR_PROXIES]
 
 
 def make_proxy(name: str, supernet: Path, space_name: str) -> QualityProxy:
@@ -36,17 +51,21 @@ def make_proxy(name: str, supernet: Path, space_name: str) -> QualityProxy:
 
 
 __all__ = [
+    "DEAR_PROXIES",
     "PROXIES",
     "ActivationCodes",
     "Evaluation",
     "FewStepDistance",
+    "FirstLosses",
     "Flops",
     "Inherited",
     "Parameters",
     "QualityProxy",
     "QualityStore",
+    "QuarterLoss",
     "SynapticDiversity",
     "ValidationLoss",
     "VelocityDistance",
+    "cheap_proxies",
     "make_proxy",
 ]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ from nas.proxy_benchmark._bands import latency_bands
 from nas.proxy_benchmark._bands import power
 from nas.proxy_benchmark._bias import SizeBias
 from nas.proxy_benchmark._bias import size_bias
+from nas.proxy_benchmark._calibrated import coverage
+from nas.proxy_benchmark._calibrated import predicted_qualities
 from nas.proxy_benchmark._ceiling import Ceiling
 from nas.proxy_benchmark._ceiling import expected_reading
 from nas.proxy_benchmark._ceiling import find_ceiling
@@ -32,14 +33,14 @@ from nas.proxy_benchmark._regret import noise_regret
 from nas.proxy_benchmark._regret import regret_intervals
 from nas.proxy_benchmark._selection import HalfSelection
 from nas.proxy_benchmark._selection import cross_fitted
+from nas.proxy_benchmark._table_scores import BASELINE
+from nas.proxy_benchmark._table_scores import flops_of
+from nas.proxy_benchmark._table_scores import scores_of
 from nas.truth_table import TruthTable
 from subdit.core.errors import SearchError
-from subdit.space import count_flops
 
 Floats = npt.NDArray[np.float64]
 
-BASELINE = "flop_count"
-"""The proxy that every other one has to beat: minus the logarithm of FLOPs, which costs nothing."""
 INHERITED_LOSS = "validation_loss"
 BASELINE_TAU = 0.15
 """Within bands, about what FLOPs read there: for the power that is stated before any proxy is looked at."""
@@ -81,6 +82,8 @@ class TableJudgement:
         early: by number of updates, tau of the loss then with the loss at the end, of the same training.
         selections: what each half of the sub-DiTs chose, judged on the other; None with too few.
         bias: of inherited weights by size; None without the loss of inherited weights, or by another quality.
+        calibrated: the same of predictions of calibrated proxies, each sub-DiT left out when its own is made.
+        coverage: by name of these, the share of qualities that their 95 % intervals held.
         verdicts: what cannot be told apart, in sentences.
     """
 
@@ -96,6 +99,8 @@ class TableJudgement:
     proxies: tuple[ProxyJudgement, ...]
     selections: tuple[HalfSelection, HalfSelection] | None
     bias: SizeBias | None
+    calibrated: tuple[ProxyJudgement, ...]
+    coverage: Mapping[str, float]
     verdicts: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,8 +133,9 @@ def judge_table(table: TruthTable, latency: Floats, *, quality: str = "loss", se
     bands = latency_bands(latency)
     noise = training_noise(losses)
     scores = scores_of(table)
-    judged = tuple(
-        ProxyJudgement(
+
+    def judged(name: str, values: Floats, seconds: float) -> ProxyJudgement:
+        return ProxyJudgement(
             name,
             seconds,
             agreement(kendall_tau, values, truth, seed=seed),
@@ -138,8 +144,8 @@ def judge_table(table: TruthTable, latency: Floats, *, quality: str = "loss", se
             compare(values, scores[BASELINE][0], truth, bands, seed=seed),
             regret_intervals(latency, values, truth, seed=seed),
         )
-        for name, (values, seconds) in scores.items()
-    )
+
+    predicted = predicted_qualities(table, {name: values for name, (values, _) in scores.items()}, truth)
     ceiling = find_ceiling(losses, seed=seed)
     within = ceiling_within(losses, latency, seed=seed)
     apart = None
@@ -161,42 +167,13 @@ def judge_table(table: TruthTable, latency: Floats, *, quality: str = "loss", se
         within,
         apart,
         early_ranks(table),
-        judged,
+        tuple(judged(name, values, seconds) for name, (values, seconds) in scores.items()),
         selections,
         bias,
+        tuple(judged(name, one.mean, 0.0) for name, one in predicted.items()),
+        {name: coverage(one, truth) for name, one in predicted.items()},
         tuple(_verdicts(quality, ceiling, within)),
     )
-
-
-def scores_of(table: TruthTable) -> dict[str, tuple[Floats, float]]:
-    """By proxy its scores (n,) and the seconds of a query, and `BASELINE` in any case.
-
-    Raises `SearchError` where a proxy has scores by several supernets, or not of every sub-DiT.
-    """
-    found = {BASELINE: (-np.log(flops_of(table)), 0.0)}
-    for each in table.scores:
-        if missing := sum(spec.hash not in each.values for spec in table.specs):
-            raise SearchError(
-                f"The truth table lacks scores of {each.proxy!r} for {missing} sub-DiTs; name the run of supernet "
-                f"{each.supernet}, so that they are asked for."
-            )
-        if each.proxy in found and each.proxy != BASELINE:
-            raise SearchError(
-                f"The truth table has scores of {each.proxy!r} by several supernets; name one run of them."
-            )
-        values = np.asarray([each.values[spec.hash] for spec in table.specs], dtype=np.float64)
-        found[each.proxy] = (values, each.seconds_per_query)
-    return found
-
-
-def flops_of(table: TruthTable) -> Floats:
-    """FLOPs of one step of each sub-DiT (n,)."""
-    return count_flops(table.space, table.space.encode(table.specs)).astype(np.float64)
-
-
-def only_of(table: TruthTable, supernet: str) -> TruthTable:
-    """The table with scores by one supernet's weights alone."""
-    return replace(table, scores=tuple(each for each in table.scores if each.supernet == supernet))
 
 
 def ceiling_within(losses: Sequence[Floats], latency: Floats, *, seed: int = 0) -> Ceiling | None:

@@ -30,40 +30,34 @@ _SAMPLES = 64
 
 @dataclass(frozen=True)
 class TruthCost:
-    """What the trainings that are left will take on this machine, with `threads` threads each.
+    """What the trainings that are left will take on this machine, by the time of its processors.
+
+    That time hardly depends on what else the machine does. On a GPU it is the time of the process that drives it.
 
     Attributes:
         trainings: that are left.
-        seconds: of all of them, one after the other.
-        seconds_per_100_updates: of one training, in the mean; without the judging.
-        judging_seconds: of one trained sub-DiT, in the mean.
+        core_hours: of all of them.
+        core_hours_per_100_updates: of one training, in the mean; without the judging.
+        judging_core_hours: of one trained sub-DiT, in the mean.
     """
 
     trainings: int
-    seconds: float
-    seconds_per_100_updates: float
-    judging_seconds: float
-    threads: int
-
-    @property
-    def core_hours(self) -> float:
-        return self.seconds * self.threads / 3600
+    core_hours: float
+    core_hours_per_100_updates: float
+    judging_core_hours: float
 
     def __str__(self) -> str:
         return (
             f"{self.trainings} trainings are left; they will take about {self.core_hours:.2f} core-hours here: in the "
-            f"mean {self.seconds_per_100_updates * self.threads / 3600:.4f} per 100 updates, and "
-            f"{self.judging_seconds * self.threads / 3600:.4f} to judge, on {self.threads} threads."
+            f"mean {self.core_hours_per_100_updates:.4f} per 100 updates, and {self.judging_core_hours:.4f} to judge."
         )
 
 
 def estimate_cost(work: TruthWork) -> TruthCost:
     """Time some updates and samples of three sub-DiTs; those of others follow from their FLOPs by a straight line."""
-    import torch
-
     left = work.left
     if not left:
-        return TruthCost(0, 0.0, 0.0, 0.0, torch.get_num_threads())
+        return TruthCost(0, 0.0, 0.0, 0.0)
     space = get_space(work.recipe.space)
     flops = count_flops(space, space.encode([job.spec for job in left])).astype(np.float64)
     order = np.argsort(flops, kind="stable")
@@ -72,9 +66,7 @@ def estimate_cost(work: TruthWork) -> TruthCost:
     judging = np.asarray([_judging_seconds(work, index) for index in timed])
     updates_s, judging_s = (_line(flops[timed], seconds, flops) for seconds in (per_update, judging))
     total = float(np.sum(work.recipe.updates * updates_s + judging_s))
-    return TruthCost(
-        len(left), total, float(100 * updates_s.mean()), float(judging_s.mean()), int(torch.get_num_threads())
-    )
+    return TruthCost(len(left), total / 3600, float(100 * updates_s.mean()) / 3600, float(judging_s.mean()) / 3600)
 
 
 def _line(x: Floats, y: Floats, at: Floats) -> Floats:
@@ -91,7 +83,7 @@ def _seconds_per_update(work: TruthWork, index: int) -> float:
     moments: list[float] = []
 
     def note(_: int, __: float, ___: AbstractContextManager[SubDiT]) -> None:
-        moments.append(time.perf_counter())
+        moments.append(time.process_time())
 
     config = training_config(replace(work.recipe, updates=_UPDATES + 1))
     train_alone(work.left[index].spec, work.train.data, updates=_UPDATES + 1, seed=0, config=config, after_step=note)
@@ -109,6 +101,6 @@ def _judging_seconds(work: TruthWork, index: int) -> float:
     model = SubDiT.from_spec(get_space(spec.space), spec).eval()
     some = min(_SAMPLES, recipe.samples)
     condition = judge.reference.condition(judge.reference.draw_prompts(some, seed=0))
-    began = time.perf_counter()
+    began = time.process_time()
     generate(model, spec.space, condition, steps=1)
-    return (time.perf_counter() - began) * recipe.samples / some * recipe.sample_steps
+    return (time.process_time() - began) * recipe.samples / some * recipe.sample_steps

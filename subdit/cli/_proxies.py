@@ -19,13 +19,13 @@ _DRAWN = ("count", "twice", "updates", "seed")
 """Options of whatever is trained."""
 _TABLE = ("folder", "common_noise", "samples", "sample_steps", "features", "budget_s", "stale_s")
 """Options of a truth table that is filled."""
-_AGAINST = ("device", "quality", "keep_scores")
+_AGAINST = ("device", "quality", "keep_scores", "curve")
 """Options of a truth table that is judged by."""
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.option("--proxy", "proxies", multiple=True, help="A proxy's id; repeat. By default all.")
+@click.option("--proxy", "proxies", multiple=True, help="A proxy's id; repeat. By default all that train nothing.")
 @click.option("--specs", "count", type=int, help="Sub-DiTs drawn uniformly; by default 24, or 100 of a truth table.")
 @click.option("--front", type=int, default=8, show_default=True, help="Sub-DiTs from a search's front.")
 @click.option("--search", "--name", "search", default="default", show_default=True, help="Whose front.")
@@ -46,6 +46,7 @@ _AGAINST = ("device", "quality", "keep_scores")
 @click.option("--device", help="Profile whose latencies make bands and fronts; by default those of FLOPs.")
 @click.option("--quality", default="loss", show_default=True, help="Of the table, by which proxies are judged.")
 @click.option("--keep-scores", is_flag=True, help="Write what the proxies said into the table's file.")
+@click.option("--curve", is_flag=True, help="Print what a calibrated proxy is worth by its number of trainings.")
 @click.option("--budget-s", type=FiniteFloat(), help="Seconds after which a worker begins no training.")
 @click.option("--stale-s", type=FiniteFloat(), help="Seconds of silence after which a training is given away.")
 def command(

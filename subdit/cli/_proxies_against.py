@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -14,6 +15,7 @@ from subdit.cli._table import echo_json
 from subdit.cli._table import echo_table
 
 if TYPE_CHECKING:
+    from nas.proxy_benchmark._calibration_curve import CalibrationPoint
     from nas.proxy_benchmark._judgement import TableJudgement
 
 
@@ -25,15 +27,17 @@ def judge(
     device: str | None,
     quality: str,
     keep_scores: bool,
+    curve: bool,
     as_json: bool,
 ) -> None:
     """Print how good proxies are by a table: of a run's supernet, or those that the table has scores of."""
-    from nas.proxies import PROXIES
+    from nas.proxies import cheap_proxies
+    from nas.proxy_benchmark._calibrated import calibration_points
     from nas.proxy_benchmark._judgement import judge_table
-    from nas.proxy_benchmark._judgement import only_of
     from nas.proxy_benchmark._judgement import stated_power
     from nas.proxy_benchmark._latencies import table_latencies
     from nas.proxy_benchmark._scores import score_table
+    from nas.proxy_benchmark._table_scores import only_of
     from nas.truth_table import read_truth_table
     from nas.truth_table import write_truth_table
     from subdit.core.run import Run
@@ -58,13 +62,16 @@ def judge(
         )
     if where is not None:
         with progress_bar("Asking proxies") as progress:
-            table = score_table(table, where, list(proxies or PROXIES), progress=progress)
+            table = score_table(table, where, list(proxies or cheap_proxies()), progress=progress)
         if keep_scores:
             write_truth_table(table, file)
         table = only_of(table, supernet_digest(where.supernet))
     found = judge_table(table, latency, quality=quality)
     if as_json:
-        echo_json({**found.to_dict(), "bands_of": what, "power": {str(step): share for step, share in power.items()}})
+        told: dict[str, Any] = {"bands_of": what, "power": {str(step): share for step, share in power.items()}}
+        if curve:
+            told["curve"] = [asdict(point) for point in calibration_points(table, latency, quality=quality)]
+        echo_json({**found.to_dict(), **told})
         return
     recipe = table.recipe
     click.echo(
@@ -72,10 +79,13 @@ def judge(
         f"{recipe.updates} updates; truth: {quality} on the judge split\n"
     )
     _print(found, what)
+    if curve:
+        _print_curve(calibration_points(table, latency, quality=quality))
 
 
 def _print(found: TableJudgement, what: str) -> None:
     names = list(found.proxies[0].regret)
+    judged = (*found.proxies, *found.calibrated)
     echo_table(
         ("proxy", "Kendall tau", "Spearman", f"tau within {len(found.bands)} bands", "ahead of FLOPs", *names, "ms"),
         [
@@ -88,10 +98,12 @@ def _print(found: TableJudgement, what: str) -> None:
                 *(_interval(each.regret[name], "{:.4f}") for name in names),
                 f"{1000 * each.seconds_per_query:.1f}",
             )
-            for each in found.proxies
+            for each in judged
         ],
     )
     click.echo(f"Bands are of {what}; the columns {', '.join(names)} are regret: true {found.quality} lost.")
+    for name, share in found.coverage.items():
+        click.echo(f"{name}: each sub-DiT predicted by a model of the others; 95 % intervals held {share:.0%} of them.")
     for place, ceiling in (("over all", found.ceiling), ("within bands", found.ceiling_within)):
         if ceiling is not None:
             click.echo(
@@ -121,6 +133,21 @@ def _print(found: TableJudgement, what: str) -> None:
         )
     for verdict in found.verdicts:
         click.echo(f"NOTE: {verdict}")
+
+
+def _print_curve(points: Sequence[CalibrationPoint]) -> None:
+    if not points:
+        click.echo("The table has too few sub-DiTs to fit a calibrated proxy on some and judge it on others.")
+        return
+    names = list(points[0].regret)
+    click.echo("\nCalibrated on some of the sub-DiTs and judged on the others, in the mean over draws:\n")
+    echo_table(
+        ("trainings", "tau within bands", *(f"regret {name}" for name in names)),
+        [
+            (str(point.trainings), f"{point.within:.2f}", *(f"{point.regret[name]:.4f}" for name in names))
+            for point in points
+        ],
+    )
 
 
 def _interval(found: Any, form: str = "{:.2f}", value: str = "value") -> str:

@@ -59,7 +59,13 @@ class ValidationSet:
     def spread(self, count: int) -> ValidationSet:
         """`count` of the triples, evenly spread over the noise levels, or all triples if there are fewer."""
         order = torch.argsort(self.sigma, stable=True)
-        rows = order[torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()]
+        return self._take(order[torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()])
+
+    def noise_part(self, index: int, count: int) -> ValidationSet:
+        """Part number `index` of `count` parts by noise level, from the least noise; all parts together are the set."""
+        return self._take(torch.argsort(self.sigma, stable=True).tensor_split(count)[index])
+
+    def _take(self, rows: Tensor) -> ValidationSet:
         return ValidationSet(
             self.latents[rows], self.noise[rows], self.sigma[rows], tuple(tokens[rows] for tokens in self.text)
         )

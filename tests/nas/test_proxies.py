@@ -12,12 +12,15 @@ from click.testing import CliRunner
 from scipy import stats
 
 from nas import measure_proxies
+from nas.proxies import DEAR_PROXIES
 from nas.proxies import PROXIES
 from nas.proxies import Evaluation
 from nas.proxies import FewStepDistance
+from nas.proxies import FirstLosses
 from nas.proxies import QualityStore
 from nas.proxies import ValidationLoss
 from nas.proxies import VelocityDistance
+from nas.proxies import cheap_proxies
 from nas.proxies import make_proxy
 from nas.proxy_benchmark._truth import Training
 from subdit.cli import group
@@ -57,7 +60,7 @@ def value(found: float | Evaluation) -> float:
     return found.value if isinstance(found, Evaluation) else found
 
 
-@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("name", cheap_proxies())
 def test_a_proxy_is_a_finite_number_that_never_changes(name: str, run: Run) -> None:
     first = make_proxy(name, run.supernet, "digits")
     values = [value(first.evaluate(spec)) for spec in SPECS]
@@ -125,6 +128,37 @@ def test_any_feature_space_can_be_plugged_in(run: Run) -> None:
     assert rows.id == "few_step_distance_rows" and rows.data_hash != plain.data_hash
     with pytest.raises(SearchError, match="'pixels' needs pictures"):
         FewStepDistance(run.supernet, "digits", features=PIXELS)
+
+
+def test_quarters_of_the_loss_make_the_whole(run: Run) -> None:
+    quarters = [make_proxy(f"validation_loss_quarter_{number}", run.supernet, "digits") for number in range(1, 5)]
+    values = [value(quarter.evaluate(TINY)) for quarter in quarters]
+    whole = make_proxy("validation_loss", run.supernet, "digits")
+    assert np.mean(values) == pytest.approx(value(whole.evaluate(TINY)), rel=1e-5) and len(set(values)) == 4
+    assert quarters[0].data_hash == whole.data_hash
+    data = validation_set(digit_data(validation=6)).noise_part(3, 4)
+    assert len(data.sigma) == 3 and data.sigma.min() > 0.75
+
+
+def test_first_losses_are_those_of_a_training_from_inherited_weights(run: Run, supernet: ElasticDiT) -> None:
+    from supernet.training.config import TrainingConfig
+    from supernet.training.standalone import train_alone
+
+    seen: list[float] = []
+    train_alone(
+        TINY,
+        digit_data(),
+        updates=3,
+        seed=0,
+        supernet=supernet,
+        config=TrainingConfig(sigma_shift=1.0),
+        after_step=lambda _, loss, __: seen.append(loss),
+    )
+    proxy = FirstLosses(run.supernet, "digits", updates=3)
+    assert value(proxy.evaluate(TINY)) == pytest.approx(np.mean(seen), rel=1e-5) and len(seen) == 3
+    assert proxy.data_hash != FirstLosses(run.supernet, "digits", updates=2).data_hash
+    assert set(DEAR_PROXIES) == set(PROXIES) - set(cheap_proxies())
+    assert make_proxy("first_losses_50", run.supernet, "digits").id == "first_losses_50"
 
 
 def test_sizes_rank_as_sizes(run: Run) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from nas.proxy_benchmark._judgement import BASELINE
-from nas.proxy_benchmark._judgement import flops_of
 from nas.proxy_benchmark._judgement import judge_table
 from nas.proxy_benchmark._judgement import stated_power
+from nas.proxy_benchmark._table_scores import BASELINE
+from nas.proxy_benchmark._table_scores import flops_of
 from nas.truth_table import read_truth_table
 from nas.truth_table import write_truth_table
 from subdit.cli import group
@@ -48,6 +48,10 @@ def test_a_table_is_judged_as_proxies_are_used() -> None:
     assert found.selections is not None and {half.chosen for half in found.selections} == {"validation_loss"}
     assert found.bias is not None and found.bias.low < 0 < found.bias.high
     assert not found.verdicts and found.early[4] == 1.0 > found.early[1] > 0.5
+    calibrated = {each.proxy: each for each in found.calibrated}
+    assert list(calibrated) == ["calibrated", "dimensions"]
+    assert all(each.within.value > judged[BASELINE].within.value for each in calibrated.values())
+    assert all(0.8 <= share <= 1.0 for share in found.coverage.values())
     # Less is better of every quality as it is judged, so an accuracy ranks as its loss does.
     by_accuracy = judge_table(TABLE, flops_of(TABLE), quality="accuracy_label")
     assert by_accuracy.proxies[1].kendall == judged["validation_loss"].kendall and by_accuracy.bias is None
@@ -106,7 +110,10 @@ def test_the_verb_judges_by_a_file_alone_and_by_a_run(run: Run, tmp_path: Path) 
     assert said.startswith("Power, stated before any proxy is looked at")
     for part in ("flop_count", "guess", "Ceiling within bands: a perfect proxy reads", "Cross-fitted choice", "FLOPs"):
         assert part in said
-    as_json = json.loads(ask("--against", file, "--json", "--quality", "accuracy_label"))
+    assert "calibrated: each sub-DiT predicted by a model of the others" in said
+    assert "judged on the others" in ask("--against", file, "--curve")
+    as_json = json.loads(ask("--against", file, "--json", "--curve", "--quality", "accuracy_label"))
+    assert [point["trainings"] for point in as_json["curve"]] == [8, 12, 16, 24, 32, 40]
     assert as_json["quality"] == "accuracy_label" and as_json["bands_of"] == "FLOPs" and len(as_json["proxies"]) == 3
     said = ask(run.path, "--against", file, "--proxy", "parameters", "--device", "linux-amd-epyc/onnxruntime/fp32/t1")
     assert "parameters" in said and "guess" not in said and "latency on linux-amd-epyc/onnxruntime/fp32/t1" in said

@@ -22,6 +22,9 @@ UNCONFIRMED = "unconfirmed format: read from the tool's source or from reports, 
 CPU = "cpu"
 """The `delegate` of a log that says that the plain CPU path ran."""
 
+COARSE = 0.02
+"""A latency that is rounded to more than this share of it, up or down, is said to be."""
+
 _PRECISIONS = {"float": "fp32", "float32": "fp32", "float16": "fp16", "q8": "int8", "w8a8": "int8"}
 # Tools print six digits of a mean.
 _DIGITS = 1e-5
@@ -171,7 +174,7 @@ def check_log(log: Log, made: ImportedLog, *, step_ms: float = 0.0, line: int | 
             _in_order(log, line, "mean", made.mean_ms, "max", made.max_ms, step_ms)
     if made.std_ms is not None and made.min_ms is not None and made.max_ms is not None:
         _in_order(log, line, "std", made.std_ms, "the range max - min", made.max_ms - made.min_ms, 2 * step_ms + 1e-3)
-    return _rounded(made)
+    return _rounded(_with_coarseness(made))
 
 
 def rank_of(percentile: str) -> float:
@@ -219,6 +222,15 @@ def _in_order(log: Log, line: int | None, low_key: str, low: float, high_key: st
         raise log.refuse(
             line, f"{low_key} ({low:.6g} ms) is above {high_key} ({high:.6g} ms)", "give the log as the tool wrote it"
         )
+
+
+def _with_coarseness(made: ImportedLog) -> ImportedLog:
+    """With a warning where the latency is rounded to more than it should be known to."""
+    if made.step_ms is None or not made.latency_ms or made.step_ms <= 2 * COARSE * made.latency_ms:
+        return made
+    known = 50 * made.step_ms / made.latency_ms
+    said = f"the tool rounds to {made.step_ms:g} ms: this latency is known to within {known:.0f} % only"
+    return dataclasses.replace(made, warnings=(*made.warnings, said))
 
 
 def _rounded(made: ImportedLog) -> ImportedLog:

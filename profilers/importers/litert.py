@@ -21,8 +21,11 @@ from profilers.importers.log import Log
 from profilers.importers.log import json_number
 from profilers.importers.log import parse_json
 
+ROUNDED_MS = 0.01
+"""To what its figures are rounded."""
+
 STEP_MS = 0.0051
-"""Its figures have two decimals."""
+"""How far off such a figure can be, with some slack."""
 
 _FIELD = re.compile(r"([A-Z][\w ()]{2,40}?): *(.*)")
 _AVERAGE = re.compile(r"(\S{1,30}) ms \((\d{1,12}) runs\)")
@@ -80,6 +83,8 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
         mean = run.avg / 1000 if run.avg < 1e7 or run.first == run.avg else mean
         exact = {"median", "p5", "p95"} & set(run.values)
         times |= {key: run.values[key] / 1000 for key in exact}
+    # The latency is the median, or the mean where there is none.
+    is_exact = run is not None and ("median" in run.values or "median" not in times)
     python = "Fully accelerated" in fields
     if python != ("Inference (median)" in fields):
         raise log.refuse(lineno, "lines of the results block are missing", "give the whole log")
@@ -105,6 +110,7 @@ def read_text(log: Log) -> tuple[ImportedLog, ...]:
         graph_operators=graph_operators,
         partly_delegated=_in_part(delegate, fully) or (partly_delegated(log) if delegate not in (None, CPU) else None),
         partitions=partitions(log, xnnpack=delegate == CPU) if delegate is not None else None,
+        step_ms=None if is_exact else ROUNDED_MS,
     )
     return (check_log(log, made, step_ms=STEP_MS, line=lineno),)
 
@@ -141,6 +147,7 @@ def read_json(log: Log) -> tuple[ImportedLog, ...]:
         threads=int(threads) if threads else None,
         delegated_share=1.0 if fully and delegate not in (None, CPU) else None,
         partly_delegated=_in_part(delegate, fully),
+        step_ms=ROUNDED_MS,
     )
     return (check_log(log, made, step_ms=STEP_MS),)
 

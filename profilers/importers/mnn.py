@@ -120,5 +120,6 @@ def _measurements(log: Log, run: _Run, *, several: bool) -> Iterator[ImportedLog
             label=f"{name}, {run.backend}" if several or len(run.rows) > 1 else None,
             # Of a GPU it is not a number of threads but how memory and tuning are set.
             threads=run.threads if ran == CPU else None,
+            step_ms=0.001,
         )
         yield check_log(log, one, step_ms=STEP_MS, line=lineno)

@@ -81,6 +81,7 @@ def read(log: Log) -> tuple[ImportedLog, ...]:
             warnings=notes,
             label=name if len(rows) > 1 else None,
             threads=settings["num_threads"],
+            step_ms=0.01,
         )
         made.append(check_log(log, one, step_ms=STEP_MS, line=lineno))
     return tuple(made)

@@ -158,9 +158,13 @@ def _read(
             if name in read and log.device is None:
                 raise ImportLogError(f"{source} is a second log of {name}; give one log for each.")
             if log.latency_ms == 0:
-                raise ImportLogError(
-                    f"{source} states a latency of 0 ms, which no model has; measure larger models or by a finer clock."
-                )
+                finer = "measure larger models or by a finer clock"
+                if log.step_ms is not None:
+                    finer = (
+                        f"{log.tool} rounds to {log.step_ms:g} ms: measure whole sub-DiTs, with a kit of --no-parts "
+                    )
+                    finer += "and --whole, or by a tool that states microseconds, such as benchmark_model"
+                raise ImportLogError(f"{source} states a latency of 0 ms, which no model has; {finer}.")
             if BY_NAME[log.format].runtime is None or log.latency_ms is None:
                 raise ImportLogError(
                     f"{source} states no latency of a whole model; give the tool's main output instead."
@@ -295,15 +299,16 @@ def _declined(logs: Iterable[ImportedLog], setting: Setting) -> str:
 
 def _half_width_ms(log: ImportedLog) -> float | None:
     """Half a 95 % interval in milliseconds; None where the log does not say enough."""
+    rounded_ms = max(log.step_ms or 0.0, _RESOLUTION_MS) / 2
     if len(log.sessions_ms) > 1:
-        return max(half_width_ms(log.sessions_ms), max(log.step_ms or 0.0, _RESOLUTION_MS) / 2)
+        return max(half_width_ms(log.sessions_ms), rounded_ms)
     if log.std_ms is None or log.count is None or log.count < 2:
         return None
     if log.std_ms == 0:
-        return _RESOLUTION_MS / 2
-    return (
-        t_95(log.count - 1) * (MEDIAN_ERROR if log.median_ms is not None else 1.0) * log.std_ms / math.sqrt(log.count)
-    )
+        return rounded_ms
+    known_ms = log.std_ms * (MEDIAN_ERROR if log.median_ms is not None else 1.0) / math.sqrt(log.count)
+    # Without a step of their own, logs state fractions of a microsecond of what varies.
+    return max(t_95(log.count - 1) * known_ms, rounded_ms if log.step_ms is not None else 0.0)
 
 
 def _latency(log: ImportedLog) -> Latency:

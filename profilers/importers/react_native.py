@@ -80,6 +80,7 @@ def _row(log: Log, lineno: int, values: dict[str, str]) -> ImportedLog:
         warnings=(f"the time in the model; its pipeline takes {mean:g} ms, median {median:g} ms",),
         label=f"{values['variant']}, {values['backend']}, {values['precision']}",
         precision=precision_word(values["precision"]),
+        step_ms=0.01,
     )
     return check_log(log, one, step_ms=STEP_MS, line=lineno)
 

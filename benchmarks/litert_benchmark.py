@@ -27,8 +27,8 @@ import numpy as np
 from device_profiles import DeviceProfile
 from device_profiles import LatencyEstimator
 from device_profiles import check_plausibility
-from profilers import import_logs
 from profilers import open_kit
+from profilers.importers import import_logs
 from profilers.importers import read_log
 from profilers.kits.kit import Kit
 from profilers.kits.kit import KitEntry

@@ -69,7 +69,7 @@ def read(log: Log, runs: int | None, warmup_runs: int) -> tuple[ImportedLog, ...
     if runs is None:
         raise log.refuse(
             log.last,
-            f"it holds {len(found)} runs and has no end mark, so a cut would not show",
+            f"it holds {len(found)} run{'s' * (len(found) > 1)} and has no end mark, so a cut would not show",
             "say with --runs how many runs the session made, warm-up included",
         )
     if runs != len(found):

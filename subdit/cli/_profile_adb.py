@@ -37,7 +37,7 @@ def adb_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--delegate",
             metavar="gpu",
-            help="With --adb, --ddp, --ai-hub: the phone's accelerator.  [default: the processor]",
+            help="With --adb, --ddp, --ai-hub: the phone's accelerator, or npu of --ai-hub.  [default: the processor]",
         ),
         click.option(
             "--cores", metavar="MASK", help="With --adb: hexadecimal mask of the cores.  [default: the fastest]"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DEFAULT_PROXY = "validation_loss"
 DEFAULT_TRIALS = 400
 SAMPLERS = ("nsga2", "tpe", "random", "exhaustive")
+FEWEST_TRAININGS = 8
+"""Of sub-DiTs on their own, from which a calibration learns."""
 MOST_EXHAUSTIVE = 20_000
 """Sub-DiTs within the constraints beyond which not everything is evaluated."""
 
@@ -45,6 +47,9 @@ class SearchConfig:
         budget_s: seconds after which it ends, if that is sooner; those of killed attempts count.
         pick_at: further picks: by name of a figure or proxy the largest value; the best quality within it is picked.
         verify: how many sub-DiTs of the front to export and measure on this machine before searching again.
+        calibrate_quality: how many sub-DiTs to train on their own, to correct the first quality proxy by them and to
+            search again.
+        calibrate_updates: of each of these trainings.
         allow_noisy: accept profiles, and what `verify` measures, of a noisy machine.
 
     The attributes up to `steps` identify a study: only searches that agree in them share one or resume each other.
@@ -61,6 +66,8 @@ class SearchConfig:
     budget_s: float | None = None
     pick_at: Mapping[str, float] = field(default_factory=dict)
     verify: int = 0
+    calibrate_quality: int = 0
+    calibrate_updates: int = 600
     allow_noisy: bool = False
 
     def __post_init__(self) -> None:
@@ -93,6 +100,18 @@ class SearchConfig:
         if self.verify < 0:
             raise SearchError(
                 f"One cannot verify {self.verify} sub-DiTs; give --verify a number of at least 1, or leave it out."
+            )
+
+        if self.calibrate_quality and self.calibrate_quality < FEWEST_TRAININGS:
+            raise SearchError(
+                f"Of {self.calibrate_quality} trainings no quality can be learned; give --calibrate-quality at least "
+                f"{FEWEST_TRAININGS}."
+            )
+        if self.calibrate_updates < 1:
+            raise SearchError(f"A training of {self.calibrate_updates} updates is none; give --calibrate-updates more.")
+        if self.calibrate_quality and self.verify:
+            raise SearchError(
+                "Latency and quality are corrected one after the other; give one of --verify and --calibrate-quality."
             )
 
     @property

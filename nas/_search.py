@@ -56,6 +56,11 @@ def search(
             "Workers end together and would all measure at once; when they are done give --verify to one command with "
             "--resume."
         )
+    if study.worker and config.calibrate_quality:
+        raise SearchError(
+            "Workers end together and would all train the same; when they are done give --calibrate-quality to one "
+            "command with --resume."
+        )
     where = Run(Path(run)).require()
     location = StudyLocation.of(where, name, study, resume=resume, force=force)
     problem = resolve(where, config)
@@ -64,6 +69,10 @@ def search(
 
         # Before the search and not after hours of it.
         check_same_machine(problem.profiles[0])
+    if config.calibrate_quality:
+        from nas.calibration._search import check_calibrates
+
+        check_calibrates(problem)
     result = run_search(
         where, name, problem, location=location, resume=resume, force=force, progress=progress, started=started
     )
@@ -72,6 +81,10 @@ def search(
         from nas.verification._verify import verify_search
 
         result = verify_search(where, result, problem, progress=progress)
+    if config.calibrate_quality:
+        from nas.calibration._search import calibrate_search
+
+        result = calibrate_search(where, result, problem, progress=progress)
     missed = result.config.get("missed_picks", {})
     for pick in (pick_name(figure, limit) for figure, limit in problem.config.pick_at.items()):
         if pick not in result.picks:

@@ -13,6 +13,10 @@ from markupsafe import Markup
 
 from device_profiles import DeviceProfile
 from device_profiles import fallback
+from reports._calibrated import calibrated_columns
+from reports._calibrated import calibrated_lines
+from reports._calibrated import calibrated_sentences
+from reports._calibrated import read_calibrated
 from reports._device import Fact
 from reports._device import device_facts
 from reports._device import error_lines
@@ -115,6 +119,7 @@ def _template(name: str, *, autoescape: bool) -> jinja2.Template:
 def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
     provenance, noisy = provenance_of(results, profile)
     verified = read_verified(results)
+    calibrated = read_calibrated(results)
     predictor = None if profile is None else read_predictor(profile)
     # Latencies of a profile that the search did not go by do not stand beside the search's.
     others = other_devices(results, None if profile is None or _differs(results, profile) else profile)
@@ -130,6 +135,10 @@ def _content(results: Results, profile: DeviceProfile | None) -> dict[str, Any]:
         "verified_columns": VERIFIED_COLUMNS,
         "verified_lines": [] if verified is None else verified_lines(verified, results.config),
         "verified_sentences": [] if verified is None else verified_sentences(verified, results.config),
+        "calibrated": calibrated,
+        "calibrated_columns": () if calibrated is None else calibrated_columns(calibrated),
+        "calibrated_lines": [] if calibrated is None else calibrated_lines(calibrated),
+        "calibrated_sentences": [] if calibrated is None else calibrated_sentences(calibrated),
         "warnings": _warnings(results, profile, provenance, noisy),
         "facts": _search_facts(results),
         "quality": noun(results.quality),

@@ -51,6 +51,14 @@ _CALL = ("name", "resume", "force")
     metavar="K",
     help="Export and measure K here, and search again; for profiles of this machine.",
 )
+@click.option(
+    "--calibrate-quality",
+    type=int,
+    default=0,
+    metavar="N",
+    help="Train N sub-DiTs on their own, correct the quality proxy by them, and search again.",
+)
+@click.option("--calibrate-updates", type=int, default=600, show_default=True, help="Of each of these trainings.")
 @click.option("--storage", help="Optuna storage: postgresql://, mysql://, grpc://, journal:///; by default a file.")
 @click.option("--study-name", help="The study's name in that storage.")
 @click.option("--worker", is_flag=True, help="Share the search with other workers that are started alike.")
@@ -88,6 +96,7 @@ def command(run: Path, as_json: bool, **options: Any) -> None:
         subdit search runs/digits --device my-phone --device my-tablet --limit file_mb=1.5 --pick-at latency_ms=2
         subdit search runs/digits --device my-laptop --limit validation_loss=0.41
         subdit search runs/digits --device my-laptop --verify 8
+        subdit search runs/digits --device my-laptop --calibrate-quality 24 --resume
         subdit search runs/digits --device my-laptop --worker --storage postgresql://me@db/optuna
     """
     from nas import SearchConfig
@@ -162,8 +171,9 @@ def _print(result: SearchResult) -> None:
     click.echo()
     for name, pick in result.picks.items():
         click.echo(f"{name}: {pick.why}")
-    if "verified" in config:
-        click.echo("\n" + config["verified"]["summary"])
+    for corrected in ("verified", "calibrated"):
+        if corrected in config:
+            click.echo("\n" + config[corrected]["summary"])
     click.echo(f"\n{result.folder}")
 
 

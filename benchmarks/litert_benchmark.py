@@ -111,8 +111,9 @@ def describe(kit: Kit, made: DeviceProfile, num_runs: int, seconds: float) -> st
         f"of ai-edge-litert {version('ai-edge-litert')}, one thread, {num_runs} runs each after {WARMUP_RUNS}, "
         f"{seconds:.0f} s",
         "the JSON and the printed text of every run are read as the same",
-        f"profile {made.id}{', noisy' if made.noisy else ''}: {min(latencies):.2f} to {max(latencies):.2f} ms each; "
-        f"devices check: {'; '.join(one.message for one in check_plausibility(made)) or 'nothing to say'}",
+        f"profile {made.id}{', noisy' if made.noisy else ''}: {min(latencies):.2f} to {max(latencies):.2f} ms each",
+        f"devices check: {'what follows' if check_plausibility(made) else 'nothing to say'}",
+        *(f"  {one.message}" for one in check_plausibility(made)),
     ]
     if made.calibration is not None:
         error = made.calibration.error

@@ -155,7 +155,9 @@ def load_profile(reference: str | Path, *, space: SearchSpace | str | None = Non
     if not fitting:
         return _require_space(matches[0], matches[0].id, space)
     if len(fitting) > 1:
-        raise ProfileError(f"The device {reference!r} is ambiguous; it may be {_names(fitting)}; write more of its id.")
+        # Profiles of one id differ in their space alone.
+        more = "name its --space" if len({profile.id for profile in fitting}) == 1 else "write more of its id"
+        raise ProfileError(f"The device {reference!r} is ambiguous; it may be {_names(fitting)}; {more}.")
     return fitting[0]
 
 

@@ -2,7 +2,8 @@
 
     SESSION/JOB/
       profile.json   as AI Hub's client gives it (`ai_hub.py`)
-      job.json       written by `profilers/rented/programs/ai_hub_job.py`: device, options, the model's name and SHA-256
+      job.json       written by `profilers/rented/programs/ai_hub_job.py`: device, options, the model's name and
+                     SHA-256, and digests of the profile and of itself
 
 What was asked for and what ran must agree.
 """
@@ -10,6 +11,8 @@ What was asked for and what ran must agree.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -29,7 +32,7 @@ JOB, PROFILE = "job.json", "profile.json"
 _VERSION = 1
 _UNIT = re.compile(r"--compute_unit[ =](\S+)")
 _THREADS = re.compile(r"\bnumber_of_threads=(\d{1,4})\b")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_AS_WRITTEN = "give the job's folder as it was written"
 
 
 def ai_hub_device(name: str) -> str:
@@ -63,8 +66,10 @@ def _read_job(job: Path) -> ImportedLog:
     stated_log = _named(job, JOB)
     stated = _stated(stated_log)
     if not (job / PROFILE).is_file():
-        raise stated_log.refuse(None, f"there is no {PROFILE} beside it", "give the job's whole folder")
+        raise stated_log.refuse(None, f"there is no {PROFILE} beside it", _AS_WRITTEN)
     profile_log = _named(job, PROFILE)
+    if hashlib.sha256(profile_log.data).hexdigest() != stated["profile_sha256"]:
+        raise profile_log.refuse(None, f"it is not the profile that {JOB} was written for", _AS_WRITTEN)
     (log,) = ai_hub.read_json(profile_log)
     if log.count is None:
         raise profile_log.refuse(
@@ -92,14 +97,15 @@ def _stated(log: Log) -> dict[str, str]:
     found: Any = parse_json(log)
     if not isinstance(found, dict) or found.get("subdit_ai_hub_job") != _VERSION:
         raise log.refuse(None, "it is no record of an AI Hub job that this subdit knows", "profile the model anew")
+    rest = {name: value for name, value in found.items() if name != "check"}
+    if hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest() != found.get("check"):
+        raise log.refuse(None, "its check does not fit what it says", _AS_WRITTEN)
     device = found.get("device")
-    said = {name: found.get(name) for name in ("job_id", "options", "model_file", "model_sha256")}
+    said = {name: found.get(name) for name in ("job_id", "options", "model_file", "model_sha256", "profile_sha256")}
     said["device"] = device.get("asked") if isinstance(device, dict) else None
     for name, value in said.items():
         if not isinstance(value, str) or not is_text(value) or (not value and name != "options"):
-            raise log.refuse(None, f"{name} is missing or no text", "give the file as it was written")
-    if not _DIGEST.fullmatch(str(said["model_sha256"])) or not ai_hub_device(str(said["device"])):
-        raise log.refuse(None, "model_sha256 or the device's name has another form", "give the file as it was written")
+            raise log.refuse(None, f"{name} is missing or no text", _AS_WRITTEN)
     return {name: str(value) for name, value in said.items()}
 
 

@@ -255,6 +255,9 @@ def test_a_profile_for_another_space_is_named_as_such(tmp_path: Path) -> None:
     save_profile(dataclasses.replace(made_up_profile(), space="mid-256"))
     assert load_profile("kettle", space="mid-256").space == "mid-256"
     assert load_profile("kettle", space="digits").space == "digits"
+    # Of two that share their id, no more of it can be written.
+    with pytest.raises(ProfileError, match=r"is ambiguous; .*\(digits\).*\(mid-256\); name its --space"):
+        load_profile(made_up_profile().id)
 
 
 def test_nothing_is_overwritten_without_force() -> None:

@@ -7,7 +7,8 @@ Run by the Python of an environment that has AI Hub's client:
     python ai_hub_job.py MODEL.tflite --device "Samsung Galaxy S24" --options=--compute_unit=npu --out FOLDER
 
 It leaves FOLDER/JOB with profile.json, as the client gives it, and job.json, which says of which model, device and
-options it is: AI Hub's profile has neither. With --job it waits for a job that was submitted before.
+options it is, since AI Hub's profile does not, and has digests of both files, so that a change shows. With --job it
+waits for a job that was submitted before.
 """
 
 from __future__ import annotations
@@ -93,8 +94,11 @@ def keep(out: Path, job_id: str, profile: dict[str, Any], stated: dict[str, Any]
     target, partial = out / job_id, out / f".partial-{job_id}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    (partial / "profile.json").write_text(json.dumps(profile), encoding="utf-8")
-    (partial / "job.json").write_text(json.dumps(stated, indent=1), encoding="utf-8")
+    data = json.dumps(profile).encode()
+    (partial / "profile.json").write_bytes(data)
+    stated = stated | {"profile_sha256": hashlib.sha256(data).hexdigest()}
+    check = hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
+    (partial / "job.json").write_text(json.dumps(stated | {"check": check}, indent=1), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     return partial.replace(target)
 

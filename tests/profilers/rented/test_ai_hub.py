@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -26,6 +28,7 @@ from subdit.cli import group
 from subdit.core.errors import DeviceError
 from subdit.core.errors import ImportLogError
 from subdit.core.errors import MissingExtraError
+from tests.profilers.importers import mutators
 from tests.profilers.rented.fake_workbench import workbench
 from tests.profilers.rented.rented import NAMES
 from tests.profilers.rented.rented import Desk
@@ -79,14 +82,21 @@ def test_a_jobs_folder_says_what_its_profile_does_not(job: Path, kit: Path) -> N
 
 
 def edit(job: Path, name: str, **changed: object) -> str:
-    """Why the job is refused with these values in one of its files, None for none."""
-    path = job / name
-    before = path.read_text()
-    values = json.loads(before) | changed
-    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+    """Why the job is refused with these values in one of its files, None for none, and digests that fit them."""
+    before = {one: (job / one).read_text() for one in ("job.json", "profile.json")}
+    values = json.loads(before[name]) | changed
+    data = json.dumps({key: value for key, value in values.items() if value is not None})
+    stated = json.loads(data if name == "job.json" else before["job.json"])
+    if name == "profile.json":
+        (job / name).write_text(data)
+        stated["profile_sha256"] = hashlib.sha256(data.encode()).hexdigest()
+    del stated["check"]
+    check = hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
+    (job / "job.json").write_text(json.dumps(stated | {"check": check}))
     with pytest.raises(ImportLogError) as caught:
         read_log(job)
-    path.write_text(before)
+    for one, text in before.items():
+        (job / one).write_text(text)
     return str(caught.value)
 
 
@@ -95,17 +105,28 @@ def test_a_job_that_is_not_whole_or_contradicts_itself_is_refused(job: Path) -> 
     assert "options is missing or no text" in edit(job, "job.json", options=None)
     assert "device is missing" in edit(job, "job.json", device={"name": "x"})
     assert "no text" in edit(job, "job.json", model_file="a\u202eb")
-    assert "another form" in edit(job, "job.json", model_sha256="0")
     assert "no record of an AI Hub job" in edit(job, "job.json", subdit_ai_hub_job=2)
     assert "what ran the model" in edit(job, "job.json", options="--compute_unit cpu")
     summary = {key: value for key, value in profile["execution_summary"].items() if not key.startswith("all_")}
     assert "the estimate is the fastest" in edit(job, "profile.json", execution_summary=summary)
-    (job / "profile.json").write_text((job / "profile.json").read_text()[:-40])
-    with pytest.raises(ImportLogError, match=rf"{job.name}/profile.json"):
-        read_log(job)
     (job / "profile.json").unlink()
     with pytest.raises(ImportLogError, match=r"there is no profile.json beside it"):
         read_log(job)
+
+
+@pytest.mark.parametrize("name", ["job.json", "profile.json"])
+def test_a_jobs_file_that_was_changed_in_any_way_is_refused(job: Path, name: str) -> None:
+    """A number of threads, a device or a time that another stands for, and a profile of another job."""
+    rng, before = np.random.default_rng(0), (job / name).read_bytes()
+    for _ in range(150):
+        for change in (mutators.change_byte, mutators.truncate, mutators.no_number):
+            (job / name).write_bytes(changed := change(rng, name, before))
+            try:
+                read_log(job)
+            except ImportLogError as error:
+                assert f"{job.name}/{name}" in str(error) and str(error).endswith(".")
+            else:
+                assert json.loads(changed) == json.loads(before) and name == "job.json"
 
 
 def test_names_of_devices_become_those_of_profiles() -> None:

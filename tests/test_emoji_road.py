@@ -18,6 +18,8 @@ from subdit.core.run import Run
 from supernet.data.data_record import read_record
 from supernet.data.emoji import source
 from supernet.data.encoded_data_set import EncodedDataSet
+from supernet.recipe import read_recipe
+from supernet.training.config_file import read_training_config
 from tests.programs import require_module
 from tests.supernet.data.emoji_packages import write_packages
 
@@ -55,3 +57,9 @@ def test_checkpoint_and_exports_know_their_text_encoder_by_name(walked: DemoResu
     assert record is not None
     assert record.places["text.minilm"] == "minilm", "the same on every machine"
     assert record.key["source"]["kind"] == "emoji"
+
+
+def test_the_supernet_is_trained_and_sampled_as_emoji_need(walked: DemoResult) -> None:
+    assert read_training_config(Run(walked.run).config).config.sigma_shift == 2
+    assert read_recipe(walked.run / "supernet")[0].shift == 2
+    assert {pick["quality"]["28_steps"]["shift"] for pick in walked.picks.values()} == {2}

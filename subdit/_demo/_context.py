@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from typing import Protocol
 
 from subdit._demo._budget import DemoBudget
@@ -30,6 +31,7 @@ class DemoDataSet(Protocol):
         ceiling_s: likewise, of all training.
         run: likewise, its folder.
         guidance_scale: of samples that no distillation has put guidance into.
+        training: what its supernet's training has other than the defaults.
     """
 
     name: str
@@ -38,6 +40,7 @@ class DemoDataSet(Protocol):
     ceiling_s: float
     run: Path
     guidance_scale: float
+    training: Mapping[str, Any]
 
     def prepare(self, demo: Demo) -> str:
         """See to it that the data set is there, and say what it is; returns what training opens it by."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from subdit._demo._budget import CEILING_S
 from subdit._demo._budget import DemoBudget
@@ -30,6 +33,7 @@ class Digits:
     ceiling_s = CEILING_S
     run = Path("runs/demo")
     guidance_scale = 1.0
+    training: Mapping[str, Any] = MappingProxyType({})
 
     def prepare(self, demo: Demo) -> str:
         from supernet.data.digits import SPLIT_SEED

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +34,8 @@ class Emoji:
     ceiling_s = 7200.0
     run = Path("runs/emoji")
     guidance_scale = 2.5
+    training: Mapping[str, Any] = MappingProxyType({"sigma_shift": 2.0, "weight_decay": 0.1, "ema_decay": 0.995})
+    """Those of the training that docs/emoji.md shows."""
 
     def prepare(self, demo: Demo) -> str:
         from supernet.data.emoji_encoding import encode_emoji

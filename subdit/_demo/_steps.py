@@ -46,7 +46,8 @@ def train_supernet(demo: Demo, data: str) -> None:
     if not demo.has_done("train"):
         with demo.bar("Training the supernet") as progress:
             ceiling_s = ceiling_of(SUPERNET, demo.ceiling_s)
-            config = TrainingConfig(steps=demo.budget.train_steps, ceiling_s=ceiling_s, seed=demo.seed)
+            own = demo.data.training
+            config = TrainingConfig(steps=demo.budget.train_steps, ceiling_s=ceiling_s, seed=demo.seed, **own)
             train(demo.data.space, demo.run.path, data=data, config=config, resume=True, progress=progress)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,17 @@ import numpy as np
 from subdit.core.run import Run
 from subdit.core.run import read_manifest
 from subdit.space import SearchSpace
+from subdit.space import SubDiTSpec
+from subdit.space import count_flops
 from supernet.data.data_set import DataSet
 from supernet.parallel import shard_count
 from supernet.training.begun import STATE
 from supernet.training.config import TrainingConfig
+from supernet.training.members import draw_members
 
 WARM_UP_STEPS, TIMED_STEPS = 2, 8
+FORWARD_AND_BACKWARD = 3
+"""A backward pass has two products for each of the forward pass."""
 
 
 def training_s(space: SearchSpace, data: DataSet, config: TrainingConfig) -> float:
@@ -56,3 +62,18 @@ def train_or_resume(space: SearchSpace, run: Run, data: str | Path, config: Trai
 
     resume = (run.training / STATE).exists()
     train(space, run.path, data=data, config=config, resume=resume, progress=tell)
+
+
+def trained_specs(space: SearchSpace, config: TrainingConfig) -> list[SubDiTSpec]:
+    """The full network and the sub-networks of every step of a supernet's training."""
+    members = [draw_members(space, config, step) for step in range(config.steps)]
+    return [each.full or space.named_spec("full") for each in members] + [
+        spec for each in members for spec in each.subs
+    ]
+
+
+def teraflops(space: SearchSpace, specs: Sequence[SubDiTSpec], config: TrainingConfig) -> float:
+    """What forward and backward passes of these sub-DiTs compute, a batch each, by closed forms; no optimiser."""
+    distinct = dict.fromkeys(specs)
+    flops = dict(zip(distinct, count_flops(space, space.encode(distinct)).tolist(), strict=True))
+    return FORWARD_AND_BACKWARD * config.batch_size * sum(flops[spec] for spec in specs) / 1e12

@@ -17,7 +17,9 @@ from typing import Any
 
 from _trainings import is_trained
 from _trainings import print_hours
+from _trainings import teraflops
 from _trainings import train_or_resume
+from _trainings import trained_specs
 from _trainings import training_s
 
 from profilers import cpu_model
@@ -26,8 +28,6 @@ from subdit.core.files import write_json
 from subdit.core.run import Run
 from subdit.core.weights import supernet_digest
 from subdit.space import SearchSpace
-from subdit.space import SubDiTSpec
-from subdit.space import count_flops
 from subdit.space import register_space
 from subdit.space import rename_space
 from subdit.space import run_space
@@ -36,12 +36,9 @@ from supernet.data.data_sets import checkpoint_record
 from supernet.data.data_sets import open_recorded_data
 from supernet.training.config import TrainingConfig
 from supernet.training.config_file import read_training_config
-from supernet.training.members import draw_members
 
 RESULTS = Path(__file__).parent / "results"
 FIGURES = ("validation_loss", "frechet_distance", "kernel_distance")
-FORWARD_AND_BACKWARD = 3
-"""A backward pass has two products for each of the forward pass."""
 
 
 def main() -> int:
@@ -123,11 +120,9 @@ def _judged(
             "elastic": figures(supernet.extract(spec), space.name),
             "standalone": figures(alone, space.name),
             "weights": supernet_digest(Run(folders[point]).supernet),
-            "teraflops": _teraflops(space, [spec] * config.steps, config),
+            "teraflops": teraflops(space, [spec] * config.steps, config),
         }
         print(f"  {point} judged", flush=True)
-    members = [draw_members(space, config, step) for step in range(config.steps)]
-    every = [space.named_spec("full")] * config.steps + [spec for each in members for spec in each.subs]
     return {
         "machine": cpu_model(),
         "steps": config.steps,
@@ -136,15 +131,9 @@ def _judged(
         "samples": arguments.samples,
         "guidance_scale": arguments.guidance_scale,
         "features": judge.space.id,
-        "supernet_teraflops": _teraflops(space, every, config),
+        "supernet_teraflops": teraflops(space, trained_specs(space, config), config),
         "points": points,
     }
-
-
-def _teraflops(space: SearchSpace, specs: list[SubDiTSpec], config: TrainingConfig) -> float:
-    distinct = dict.fromkeys(specs)
-    flops = dict(zip(distinct, count_flops(space, space.encode(distinct)).tolist(), strict=True))
-    return FORWARD_AND_BACKWARD * config.batch_size * sum(flops[spec] for spec in specs) / 1e12
 
 
 def as_text(results: dict[str, Any]) -> str:

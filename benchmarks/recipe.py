@@ -29,7 +29,9 @@ from typing import Any
 import numpy as np
 from _trainings import is_trained
 from _trainings import print_hours
+from _trainings import teraflops
 from _trainings import train_or_resume
+from _trainings import trained_specs
 from _trainings import training_s
 
 from profilers import cpu_model
@@ -64,12 +66,14 @@ class Setting:
         against: the setting that it is compared with, which differs in that alone.
         config: what differs from the default configuration.
         space: what differs from the space.
+        length: its steps over those of the others.
     """
 
     question: str
     config: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, Any] = field(default_factory=dict)
     against: str = BASE
+    length: float = 1.0
 
 
 SETTINGS: dict[str, Setting] = {
@@ -80,6 +84,7 @@ SETTINGS: dict[str, Setting] = {
     "L_dist 0.3": Setting("a third of its weight", {"distill_weight": 0.3}),
     "L_dist 3": Setting("three times its weight", {"distill_weight": 3.0}),
     "two uniform": Setting("two sub-networks in a step", {"sub_networks": 2}),
+    "as it is, 1.25 long": Setting("the default, at the cost of two sub-networks", against="two uniform", length=1.25),
     "sandwich": Setting(
         "the smallest in every step", {"sub_networks": 2, "sub_sampling": "sandwich"}, against="two uniform"
     ),
@@ -120,7 +125,7 @@ def main() -> int:
         results["trainings"][f"{name}, seed {seed}"] = found
         write_json(target, results)
         print(f"{name}, seed {seed}: full {found['full']:.4f}, tiny {found['tiny']:.4f}, drawn {found['drawn']:.4f}")
-    text = as_text(results)
+    text = as_text(results, space)
     write_atomic(target.with_suffix(".txt"), text)
     draw(results, target.with_suffix(".png"))
     print(text)
@@ -138,8 +143,9 @@ def _known(target: Path, data: DataSet, steps: int) -> dict[str, Any]:
     return known
 
 
-def _config(name: str, **other: Any) -> TrainingConfig:
-    return replace(TrainingConfig(log="jsonl"), **SETTINGS[name].config, **other)
+def _config(name: str, *, steps: int, **other: Any) -> TrainingConfig:
+    setting = SETTINGS[name]
+    return replace(TrainingConfig(log="jsonl"), **setting.config, steps=round(setting.length * steps), **other)
 
 
 def _space(space: SearchSpace, name: str) -> SearchSpace:
@@ -148,6 +154,12 @@ def _space(space: SearchSpace, name: str) -> SearchSpace:
     return register_space(
         replace(rename_space(space, f"{space.name}-{name.replace(' ', '-')}"), **SETTINGS[name].space)
     )
+
+
+def _teraflops(space: SearchSpace, name: str, steps: int) -> float:
+    """What a training computes, by closed forms, the mean of the seeds'."""
+    configs = [_config(name, steps=steps, seed=seed) for seed in SEEDS]
+    return float(np.mean([teraflops(space, trained_specs(space, config), config) for config in configs]))
 
 
 def _trained(space: SearchSpace, data: DataSet, name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -181,17 +193,19 @@ def _trained(space: SearchSpace, data: DataSet, name: str, seed: int, arguments:
     }
 
 
-def as_text(results: Mapping[str, Any]) -> str:
+def as_text(results: Mapping[str, Any], space: SearchSpace) -> str:
     """The table: each setting's losses as differences in percent to what it is compared with, seed by seed."""
     trainings = results["trainings"]
+    computed = {name: _teraflops(_space(space, name), name, results["steps"]) for name in SETTINGS}
     lines = [
         f"Validation loss after {results['steps']:,} steps, data {results['data'][:10]}; {results['machine']}, "
         f"{results['threads']} threads",
         f"drawn: mean of {SUB_DITS} sub-DiTs (seed {SUB_SEED}); in percent: change against the setting named, seeds "
         f"{' and '.join(map(str, SEEDS))}",
+        f"cost: what the passes of its steps compute, over those of the default ({computed[BASE]:,.0f} TFLOP)",
         "",
         f"{'setting':22}{'against':14}{'full':>9}{'tiny':>9}{'drawn':>9}"
-        f"{'full, %':>16}{'tiny, %':>16}{'drawn, %':>16}{'train s':>9}",
+        f"{'full, %':>16}{'tiny, %':>16}{'drawn, %':>16}{'cost':>7}",
     ]
     for name, setting in SETTINGS.items():
         own = [trainings.get(f"{name}, seed {seed}") for seed in SEEDS]
@@ -205,7 +219,7 @@ def as_text(results: Mapping[str, Any]) -> str:
         for key in ("full", "tiny", "drawn"):
             changes = [100 * (a[key] / b[key] - 1) for a, b in zip(own, other, strict=True) if a and b]
             row += f"{' '.join(f'{change:+.2f}' for change in changes) if name != BASE else '':>16}"
-        lines.append(row + f"{np.mean([found['training_s'] for found in there]):9.0f}")
+        lines.append(row + f"{computed[name] / computed[BASE]:7.2f}")
     base = [trainings.get(f"{BASE}, seed {seed}") for seed in SEEDS]
     if all(base):
         apart = [100 * (base[1][key] / base[0][key] - 1) for key in ("full", "tiny", "drawn")]

@@ -104,11 +104,14 @@ def test_settings_are_compared_seed_by_seed_with_their_own_counterpart(tmp_path:
         "sandwich, seed 0": losses(0.6),
     }
     results = {"steps": 400, "data": "abc", "machine": "this", "threads": 2, "trainings": trainings}
-    lines = {line[:22].strip(): line for line in recipe.as_text(results).splitlines()}
+    text = recipe.as_text(results, get_space("emoji-32"))
+    lines = {line[:22].strip(): line for line in text.splitlines()}
     assert "+10.00 -10.00" in lines["balance none"]
     assert "+20.00" in lines["sandwich"] and "two uniform" in lines["sandwich"]
     assert "not trained yet" in lines["near in FLOPs"]
-    assert "differ by +100.00 %" in recipe.as_text(results)
+    assert "differ by +100.00 %" in text
+    # As many sub-networks of equal mean size beside the full network cost one's share more than the default.
+    assert lines["as it is"].endswith("1.00") and 1.1 < float(lines["two uniform"].split()[-1]) < 1.5
     recipe.draw(results, tmp_path / "plot.png")
     assert all(setting.against in recipe.SETTINGS for setting in recipe.SETTINGS.values())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def quality_lines(picks: Sequence[ReportedPick]) -> list[Line]:
     lines = []
     for pick in picks:
         group = pick.title
-        for key, heading in SAMPLERS.items():
+        for key, heading in (SAMPLERS | _of_other_students(pick.quality)).items():
             figures = pick.quality.get(key, {})
             if not figures and key not in ("28_steps", "4_steps"):
                 continue
@@ -93,6 +94,14 @@ def quality_lines(picks: Sequence[ReportedPick]) -> list[Line]:
             lines.append(Line(heading, cells, group))
             group = ""
     return lines
+
+
+def _of_other_students(quality: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Headings of ways of sampling of students of other numbers of steps than four, and of as many plain steps."""
+    found = [(re.fullmatch(r"(distilled|plain)_(\d+)_steps?", key), key) for key in quality if key not in SAMPLERS]
+    matches = sorted((-int(match[2]), match[1], key) for match, key in found if match is not None)
+    kinds = {"distilled": "distilled to as many", "plain": "plain Euler"}
+    return {key: f"{-steps} step{'s' if steps != -1 else ''}, {kinds[kind]}" for steps, kind, key in matches}
 
 
 def _measured(pick: ReportedPick) -> str:

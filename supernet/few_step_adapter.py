@@ -17,6 +17,8 @@ from subdit.core.origin import freshness
 from subdit.core.origin import origin
 from subdit.core.origin import stale_sentence
 from subdit.core.run import Run
+from subdit.core.students import STEPS
+from subdit.core.students import few_step_folder
 from subdit.core.weights import supernet_digest
 from supernet.checkpoints import load_supernet
 from supernet.model.dit import SubDiT
@@ -54,16 +56,20 @@ def adapter_tensors(teacher: SubDiT) -> dict[str, Tensor]:
     return {name: value.data for name, value in teacher.named_parameters() if f".{ADAPTER}." in name}
 
 
-def load_few_step_teacher(run: Run) -> SubDiT:
-    """The full network with its few-step adapter on; raises `RunError` if that is missing or of another supernet."""
-    if not (run.teacher / ADAPTER_FILE).exists():
-        raise RunError(f"The run {run.path} has no few-step teacher; make one with 'subdit distill'.")
+def load_few_step_teacher(run: Run, steps: int = STEPS) -> SubDiT:
+    """The full network with its adapter of that many steps; raises `RunError` if it is missing or of other weights."""
+    file = few_step_folder(run, steps) / ADAPTER_FILE
+    if not file.exists():
+        raise RunError(
+            f"The run {run.path} has no few-step teacher of {steps} steps; make one with 'subdit distill' and --steps "
+            f"{steps}."
+        )
     made_from, digest = origin(run.teacher), supernet_digest(run.supernet)
     if freshness(made_from, digest) is not Freshness.FRESH:
         what = f"The few-step teacher at {run.teacher}"
         raise RunError(stale_sentence(what, made_from, digest, "make one from the run's weights with 'subdit distill'"))
     teacher = load_supernet(run.supernet).full
-    load_few_step_adapter(teacher, run.teacher / ADAPTER_FILE)
+    load_few_step_adapter(teacher, file)
     teacher.requires_grad_(False).eval()
     teacher.enable_adapters()
     return teacher

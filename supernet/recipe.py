@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from subdit.core.errors import CheckpointError
+from subdit.core.errors import ConfigError
 from subdit.core.errors import RunError
 from subdit.core.files import read_json
 
@@ -48,6 +49,22 @@ MANY_STEPS = SamplingRecipe(steps=28, shift=1.0)
 
 FEW_STEPS = SamplingRecipe(steps=4, shift=3.0)
 """The recipe of students (paper, section 4.2)."""
+
+MOST_STUDENT_STEPS = 16
+
+
+def few_step_recipe(steps: int) -> SamplingRecipe:
+    """The recipe of a student of that many steps; raises `ConfigError` if there can be none.
+
+    The shift is the same for all, so the sigmas of half as many steps are every second one: 1 of one step, 1 and .75 of
+    two, 1, .9, .75 and .5 of four.
+    """
+    if not 1 <= steps <= MOST_STUDENT_STEPS:
+        raise ConfigError(
+            f"A student cannot be distilled to {steps:,} sampling steps; give 1 to {MOST_STUDENT_STEPS} as --steps. "
+            "Iterations of K-DMD are --iterations."
+        )
+    return SamplingRecipe(steps, FEW_STEPS.shift)
 
 
 def write_recipe(recipe: SamplingRecipe, folder: Path) -> None:

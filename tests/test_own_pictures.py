@@ -88,7 +88,7 @@ def test_pictures_of_ones_own_go_all_the_way(tmp_path: Path) -> None:
     subdit("search run --device here --allow-noisy --trials 4")
     proxies = "--specs 3 --twice 2 --front 0 --updates 2 --per-class 1 --start scratch"
     subdit(f"proxies run {proxies}")
-    subdit("distill run --teacher-steps 2 --steps 4 --no-ceiling")
+    subdit("distill run --teacher-steps 2 --iterations 4 --no-ceiling")
     student = json.loads(next((tmp_path / "run" / "picks").rglob("distilled/data.json")).read_text())
     assert student == record
     exported = subdit("export run")

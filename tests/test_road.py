@@ -96,7 +96,7 @@ def test_the_road_walked_again_makes_nothing_anew(road: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in watched} == before
 
 
-SHORTER = {"distill": ("--steps", "2"), "search": ("--trials", "8")}
+SHORTER = {"distill": ("--iterations", "2"), "search": ("--trials", "8")}
 """What is added to a printed command, so that it does not take as long as it would."""
 
 
@@ -210,7 +210,7 @@ def test_a_process_of_its_own_says_and_exits_alike(road: Path, arguments: tuple[
         ("manifest.json", ("report", "{run}", "--force")),
         ("searches/default/picks.json", ("distill", "{run}", "--force")),
         ("searches/default/trials.csv", ("report", "{run}", "--force")),
-        ("teacher/few_step_lora.safetensors", ("distill", "{run}", "--force", "--steps", "1")),
+        ("teacher/few_step_lora.safetensors", ("distill", "{run}", "--force", "--iterations", "1")),
     ],
 )
 def test_damage_is_named(road: Path, tmp_path: Path, file: str, arguments: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""`subdit distill`: a pick distilled to four steps."""
+"""`subdit distill`: a pick distilled to a few steps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from subdit.cli._progress import progress_bar
 from subdit.cli._steps import ceiling
 from subdit.cli._steps import ceiling_options
 from subdit.cli._steps import replaced_option
+from subdit.core.students import STEPS
 
 
 @click.command()
@@ -27,7 +28,21 @@ from subdit.cli._steps import replaced_option
     show_default=True,
     help="Of 28 steps, which the few-step teacher learns from; drawing them takes longer than a small teacher's steps.",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Iterations of K-DMD.")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=STEPS,
+    show_default=True,
+    help="Sampling steps of the student; students of several numbers of steps lie side by side.",
+)
+@click.option("--iterations", type=click.IntRange(min=1), default=2000, show_default=True, help="Iterations of K-DMD.")
+@click.option(
+    "--x-t",
+    type=click.Choice(("data", "simulated")),
+    default="data",
+    show_default=True,
+    help="What the student learns on: noised pictures, or what it draws itself from noise (backward simulation).",
+)
 @click.option(
     "--teacher-ceiling-s",
     type=FiniteRange(min=1),
@@ -36,7 +51,7 @@ from subdit.cli._steps import replaced_option
 )
 @ceiling_options(of="K-DMD")
 @replaced_option("--teacher-budget-s", instead="--teacher-steps, and --teacher-ceiling-s for a limit in seconds")
-@replaced_option("--budget-s", instead="--steps, and --ceiling-s for a limit in seconds")
+@replaced_option("--budget-s", instead="--iterations, and --ceiling-s for a limit in seconds")
 @click.option("--guidance-scale", type=FiniteRange(min=1), help="Of the real score; default: chosen on validation.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps; auto: what there is.")
@@ -48,6 +63,8 @@ def command(
     teacher_steps: int,
     trajectories: int,
     steps: int,
+    iterations: int,
+    x_t: str,
     teacher_ceiling_s: float | None,
     ceiling_s: float | None,
     no_ceiling: bool,
@@ -56,12 +73,13 @@ def command(
     device: str,
     force: bool,
 ) -> None:
-    """Distil a pick of RUN to four steps by K-DMD; interrupted, it goes on where it was when called again.
+    """Distil a pick of RUN to few steps by K-DMD; interrupted, it goes on where it was when called again.
 
     \b
     Examples:
         subdit distill runs/demo --pick fastest
-        subdit distill runs/demo --pick best --steps 6000
+        subdit distill runs/demo --pick best --iterations 6000
+        subdit distill runs/demo --pick best --steps 2
     """
     from subdit.core.run import Run
     from subdit.core.run import read_manifest
@@ -78,15 +96,20 @@ def command(
             run,
             pick=pick,
             search=search,
+            steps=steps,
             few_step=few_step,
             kdmd=KDMDConfig(
-                steps=steps, ceiling_s=ceiling(ceiling_s, no_ceiling), guidance_scale=guidance_scale, seed=seed
+                steps=iterations,
+                ceiling_s=ceiling(ceiling_s, no_ceiling),
+                guidance_scale=guidance_scale,
+                seed=seed,
+                x_t=x_t,
             ),
             force=force,
             device=device,
             progress=progress,
         )
-    made = training_records(Run(run), path.parent.name)
+    made = training_records(Run(run), path.parent.name, steps=steps)
     if said := cut_sentence(made, space=read_manifest(Run(run))["space"]):
         click.echo(said, err=True)
     click.echo(path)

@@ -20,13 +20,13 @@ from typing import Any
 from subdit.core.errors import CheckpointError
 from subdit.core.errors import StaleWarning
 from subdit.core.run import Run
+from subdit.core.students import STATE
+from subdit.core.students import is_student
 from subdit.core.weights import supernet_digest
 
 KEY = "supernet"
 NO_PART = ""
 """The digest of what no supernet had a part in, so that none can make it stale."""
-STATE = "kdmd_state"
-"""Half a distillation is called STATE-DIGEST.safetensors, so that only the supernet that it was begun from finds it."""
 
 
 class Freshness(StrEnum):
@@ -62,7 +62,7 @@ def origin(path: Path) -> str | None:
         return _of_search(_json(path / "search.json"))
     if path.stem.startswith(STATE):
         # That of an earlier version is called after no supernet.
-        return _digest(path.stem.removeprefix(STATE).removeprefix("-") or None)
+        return _digest(path.stem.removeprefix(STATE).rpartition("-")[2] or None)
     match path.suffix:
         case ".png":
             return _of_png(path)
@@ -121,7 +121,7 @@ def artefact_paths(path: Path) -> tuple[Path, ...]:
     """An artefact of a pick with what belongs to it, in the order to move them: what tells the origin goes last."""
     if path.suffix in (".onnx", ".tflite"):
         return path, path.with_name(f"{path.name}.data"), path.with_suffix(".json")
-    return (path, path.with_suffix(".json")) if path.name == "distilled" else (path,)
+    return (path, path.with_suffix(".json")) if is_student(path) else (path,)
 
 
 def set_aside(run: Run, made_from: str | None, *paths: Path) -> Path:

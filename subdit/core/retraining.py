@@ -7,7 +7,6 @@ from pathlib import Path
 
 from subdit.core.files import write_atomic
 from subdit.core.origin import NO_PART
-from subdit.core.origin import STATE
 from subdit.core.origin import Freshness
 from subdit.core.origin import artefact_paths
 from subdit.core.origin import freshness
@@ -16,6 +15,8 @@ from subdit.core.origin import run_digest
 from subdit.core.origin import set_aside
 from subdit.core.origin import stale_sentence
 from subdit.core.run import Run
+from subdit.core.students import STATE
+from subdit.core.students import is_student
 
 FIGURES = ("quality.json", "measured.json", "samples.png")
 """In a pick's folder, made from its weights."""
@@ -56,7 +57,8 @@ def set_aside_of_pick(
     `but` is left where it is, as is all that is fresh.
     """
     exports = [path for suffix in ("onnx", "tflite") for path in sorted(folder.glob(f"exports/*.{suffix}"))]
-    found = [folder / "distilled", *sorted(folder.glob(f"{STATE}*.safetensors")), *exports]
+    students = sorted(path for path in folder.glob("*") if path.is_dir() and is_student(path))
+    found = [*students, *sorted(folder.glob(f"{STATE}*.safetensors")), *exports]
     moved: dict[str | None, list[str]] = {}
     for path in [path for path in (*found, *(folder / name for name in FIGURES)) if path.exists()]:
         made_from = origin(path)

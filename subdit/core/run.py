@@ -11,8 +11,8 @@ Layout (see ARCHITECTURE.md)::
       quality/               quality evaluations, one store per supernet checkpoint
       proxies/               sub-DiTs trained on their own, and how well each quality proxy ranks them
       searches/NAME/         study storage, config, trials.csv, front.csv, picks.json
-      teacher/               the few-step LoRA of the full network
-      picks/SPEC_HASH/       spec.json, distilled/, exports/, samples.png
+      teacher/               the few-step LoRA of the full network; of other steps than four in 2_steps/ and so on
+      picks/SPEC_HASH/       spec.json, distilled/, distilled_2_steps/ and so on, exports/, samples.png
       reports/NAME/          report.html, pareto.png, front.csv, report.md
       stale/DIGEST/          what was made from other weights, where something new took its place
 """

@@ -10,13 +10,15 @@ from typing import Any
 from subdit.core.files import read_json
 from subdit.core.run import Run
 from subdit.core.run import read_manifest
+from subdit.core.students import STEPS
+from subdit.core.students import few_step_folder
+from subdit.core.students import student_record
 
 SUPERNET = "supernet"
 TEACHER = "few-step teacher"
 STUDENT = "K-DMD"
 
 TEACHER_FILE = "training.json"
-STUDENT_FILE = "distilled.json"
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,17 @@ class TrainingRecord:
             return None
 
 
-def training_records(run: Run, spec_hash: str | None = None) -> dict[str, TrainingRecord]:
+def training_records(run: Run, spec_hash: str | None = None, *, steps: int = STEPS) -> dict[str, TrainingRecord]:
     """The records of supernet, few-step teacher and, of one pick, K-DMD; whatever is not there is left out.
+
+    Teacher and student are those of that number of sampling steps.
 
     Raises `RunError` where a file is damaged.
     """
     stored = {SUPERNET: read_manifest(run)["steps"].get("train")}
-    files = {TEACHER: run.teacher / TEACHER_FILE}
+    files = {TEACHER: few_step_folder(run, steps) / TEACHER_FILE}
     if spec_hash is not None:
-        files[STUDENT] = run.pick(spec_hash) / STUDENT_FILE
+        files[STUDENT] = student_record(run.pick(spec_hash), steps)
     for name, file in files.items():
         stored[name] = read_json(file, f"record of the {name}") if file.exists() else None
     records = {name: TrainingRecord.from_dict(value) for name, value in stored.items()}

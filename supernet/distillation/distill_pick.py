@@ -1,15 +1,17 @@
-"""`distill`: distils a pick of a search to four steps, in the run folder."""
+"""`distill`: distils a pick of a search to a few steps, beside its students of other numbers of steps."""
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from subdit.core.errors import RunError
 from subdit.core.files import read_json
 from subdit.core.files import write_json
 from subdit.core.origin import KEY
-from subdit.core.origin import STATE
 from subdit.core.origin import Freshness
 from subdit.core.origin import freshness
 from subdit.core.origin import origin
@@ -20,11 +22,17 @@ from subdit.core.origin import warn_of_stale_search
 from subdit.core.origin import warn_stale
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
-from subdit.core.retraining import FIGURES
 from subdit.core.retraining import set_aside_of_pick
 from subdit.core.run import Run
 from subdit.core.run import read_pick
-from subdit.core.training_record import STUDENT_FILE
+from subdit.core.students import STEPS
+from subdit.core.students import export_stem
+from subdit.core.students import few_step_folder
+from subdit.core.students import student_folder
+from subdit.core.students import student_mode
+from subdit.core.students import student_record
+from subdit.core.students import student_state
+from subdit.core.students import students
 from subdit.core.training_record import TEACHER_FILE
 from subdit.core.training_record import TrainingRecord
 from subdit.core.weights import supernet_digest
@@ -35,8 +43,6 @@ from supernet.data.data_record import read_full_record
 from supernet.data.data_set import DataSet
 from supernet.data.data_set import evenly
 from supernet.data.data_sets import checkpoint_data
-from supernet.distillation.few_step_teacher import SHIFT
-from supernet.distillation.few_step_teacher import STEPS
 from supernet.distillation.few_step_teacher import FewStepConfig
 from supernet.distillation.few_step_teacher import train_few_step_teacher
 from supernet.distillation.kdmd import KDMDConfig
@@ -47,7 +53,7 @@ from supernet.evaluation.samples import generate
 from supernet.few_step_adapter import ADAPTER_FILE
 from supernet.model.dit import SubDiT
 from supernet.model.placement import torch_device
-from supernet.recipe import SamplingRecipe
+from supernet.recipe import few_step_recipe
 
 GUIDANCE_STEPS = 14
 GUIDANCE_SAMPLES = 2
@@ -59,28 +65,33 @@ def distill(
     *,
     pick: str = "balanced",
     search: str = "default",
+    steps: int = STEPS,
     few_step: FewStepConfig | None = None,
     kdmd: KDMDConfig | None = None,
     force: bool = False,
     device: str = "auto",
     progress: ProgressCallback = no_progress,
 ) -> Path:
-    """Distil a pick to four steps by K-DMD, on a device by torch's name; return the folder of the distilled sub-DiT.
+    """Distil a pick by K-DMD to a few sampling steps, on a device by torch's name; return the student's folder.
 
-    The few-step teacher is made first and shared by all picks. A call after a kill goes on where the work stopped. Work
-    from other weights than the run's is moved to `stale/` of the run, with a warning. With `force` and without a
-    ceiling, a teacher that a ceiling cut short is made again, too.
+    The few-step teacher of that many steps is made first and shared by all picks. Students of other numbers of steps
+    stay. A call after a kill goes on where the work stopped. Work from other weights than the run's is moved to
+    `stale/` of the run, with a warning. With `force` and without a ceiling, a teacher that a ceiling cut short is made
+    again, too.
 
     Raises:
-        RunError: no such run, search or pick; a distilled sub-DiT exists and `force` is not given; or the begun work
-            has another number of steps, or a ceiling cut it and there is none now.
+        ConfigError: no student can have that many sampling steps.
+        RunError: no such run, search or pick; a student of as many sampling steps exists and `force` is not given; or
+            the begun work has another number of training steps or another x_t, or a ceiling cut it and there is none
+            now.
         CheckpointError: the supernet, the teacher or a resume state is damaged.
     """
+    recipe = few_step_recipe(steps)
     run = Run(run_path)
     chosen = read_pick(run, pick, search=search)
     spec = SubDiTSpec.from_dict(chosen["spec"])
     folder = run.pick(spec.hash)
-    target = folder / "distilled"
+    target, teacher_folder = student_folder(folder, steps), few_step_folder(run, steps)
     few_step = FewStepConfig() if few_step is None else few_step
     kdmd = KDMDConfig() if kdmd is None else kdmd
     if (target / "config.json").exists() and not force:
@@ -92,31 +103,29 @@ def distill(
         warn_of_stale_search(run, search, digest)
         _set_aside_teacher(run, digest)
         _set_aside_of_pick(run, pick, folder, digest)
-        state = folder / f"{STATE}-{digest}.safetensors"
+        state = student_state(folder, digest, steps)
         if force:
             state.unlink(missing_ok=True)
             # After a kill from here on, the distillation counts as begun. Exports and figures are of the old weights.
-            for replaced in (target, folder / "exports"):
-                shutil.rmtree(replaced, ignore_errors=True)
-            for name in FIGURES:
-                (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            _delete_exports(folder, steps)
+            _delete_figures(folder, steps)
             if few_step.ceiling_s is None:
-                _delete_cut_teacher(run)
+                _delete_cut_teacher(teacher_folder)
         student = supernet.extract(spec)
         teacher = supernet.full
-        teacher_steps = few_step.drawing_steps + few_step.steps
+        teacher_steps = few_step.drawing_steps(recipe) + few_step.steps
         first = _within(progress, 0, teacher_steps, teacher_steps + kdmd.steps)
         second = _within(progress, teacher_steps, kdmd.steps, teacher_steps + kdmd.steps)
-        train_few_step_teacher(teacher, data, run.teacher, config=few_step, progress=first)
+        train_few_step_teacher(teacher, data, teacher_folder, config=few_step, recipe=recipe, progress=first)
         write_json(folder / "spec.json", spec.to_dict())
         scale, tried = _guidance(teacher, data, run.teacher, kdmd, second)
-        made = distill_kdmd(student, teacher, data, state, config=kdmd, guidance_scale=scale, progress=second)
+        how: dict[str, Any] = {"guidance_scale": scale, "recipe": recipe, "progress": second}
+        made = distill_kdmd(student, teacher, data, state, config=kdmd, **how)
         facts = made.to_dict() | {"guidance_scale": scale, "guidance_tried_fd": tried, KEY: digest}
-        write_json(folder / STUDENT_FILE, facts)
-        # Existing exports and pictures are of the earlier sub-DiT.
-        shutil.rmtree(folder / "exports", ignore_errors=True)
-        (folder / "samples.png").unlink(missing_ok=True)
-        save_model(student, target, recipe=SamplingRecipe(STEPS, SHIFT), data=read_full_record(run.supernet))
+        write_json(student_record(folder, steps), facts)
+        _delete_exports(folder, steps)
+        save_model(student, target, recipe=recipe, data=read_full_record(run.supernet))
         state.unlink(missing_ok=True)
     return target
 
@@ -126,13 +135,42 @@ def _within(progress: ProgressCallback, start: float, span: float, whole: float)
     return lambda done, total, note: progress(start + span * done / total, whole, note)
 
 
-def _delete_cut_teacher(run: Run) -> None:
+def _delete_exports(folder: Path, steps: int) -> None:
+    """Delete a pick's exports and pictures of the weights that a student of so many steps replaces."""
+    for path in (folder / "exports").glob("*"):
+        others = re.match(r"dit-\d+_step", path.name) is not None
+        if path.name.startswith(export_stem(steps)) and (steps != STEPS or not others):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        (folder / "exports").rmdir()
+    if steps == STEPS:
+        (folder / "samples.png").unlink(missing_ok=True)
+
+
+def _delete_figures(folder: Path, steps: int) -> None:
+    """Delete figures of the student that is replaced; of the paper's steps, all but those of other students."""
+    quality = folder / "quality.json"
+    if quality.exists():
+        found = read_json(quality, "quality of a pick")
+        others = {student_mode(each) for each in students(folder) if each != STEPS}
+        stored = found if isinstance(found, dict) else {}
+        kept = others | {KEY} if steps == STEPS else stored.keys() - {student_mode(steps)}
+        left = {name: value for name, value in stored.items() if name in kept}
+        if left.keys() - {KEY}:
+            write_json(quality, left)
+        else:
+            quality.unlink()
+    if steps == STEPS:
+        (folder / "measured.json").unlink(missing_ok=True)
+
+
+def _delete_cut_teacher(folder: Path) -> None:
     """Delete a teacher that a ceiling cut short; its trajectories are complete, and stay."""
-    kept = run.teacher / TEACHER_FILE
+    kept = folder / TEACHER_FILE
     made = TrainingRecord.from_dict(read_json(kept, "record of the few-step teacher")) if kept.exists() else None
     if made is not None and made.cut_step is not None:
         for name in (ADAPTER_FILE, "state.safetensors", "quality.json", TEACHER_FILE):
-            (run.teacher / name).unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
 
 
 def choose_guidance(
@@ -171,7 +209,7 @@ def _guidance(
 
 
 def _refuse_distilled(run: Run, pick: str, target: Path) -> None:
-    """Raise `RunError` unless the distilled sub-DiT is of other weights, and will be set aside."""
+    """Raise `RunError` unless the student is of other weights, and will be set aside."""
     made_from, digest = origin(target), run_digest(run)
     match freshness(made_from, digest):
         case Freshness.FRESH:

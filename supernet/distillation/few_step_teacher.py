@@ -1,4 +1,4 @@
-"""The few-step teacher: the full network with a LoRA that makes four Euler steps land where its 28 steps do.
+"""The few-step teacher: the full network with a LoRA that makes few Euler steps land where its 28 steps do.
 
 The paper switches a published 4-step LoRA on and off on one big teacher. Here the full network draws its own
 trajectories. At each of their points, a LoRA learns the mean velocity of the next segment.
@@ -6,6 +6,7 @@ trajectories. At each of their points, a LoRA learns the mean velocity of the ne
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,9 @@ from supernet.parallel import run_shards
 from supernet.parallel import shard_count
 from supernet.parallel import shard_slices
 from supernet.parallel import sharded_backward
+from supernet.recipe import FEW_STEPS
+from supernet.recipe import MANY_STEPS
+from supernet.recipe import SamplingRecipe
 from supernet.sampling import euler_sigmas
 from supernet.training.ema import moving_average
 from supernet.training.resume_state import ResumeState
@@ -47,9 +51,6 @@ from supernet.training.step_budget import StepState
 from supernet.training.step_budget import learning_rate_share
 from supernet.training.step_budget import record
 from supernet.training.step_loop import run_steps
-
-STEPS = 4
-SHIFT = 3.0
 
 CHUNK = 256
 """Trajectories that are drawn at once, and saved before the next ones."""
@@ -64,7 +65,7 @@ class FewStepConfig:
         ceiling_s: seconds after which the training is cut short and cooled down, None for never. Drawing trajectories
             does not count.
         trajectories: number of trajectories, which are drawn before training.
-        substeps: Euler steps within each of the four segments; 7 gives 28 in all.
+        substeps: Euler steps within each segment, one of the few steps; None for 28 in all, or a little more.
         rank: rank of the LoRA.
         learning_rate: peak of Adam's learning rate; falls to zero by the last step.
         batch_size: trajectory points per step.
@@ -74,16 +75,19 @@ class FewStepConfig:
     steps: int = 320
     ceiling_s: float | None = None
     trajectories: int = 2048
-    substeps: int = 7
+    substeps: int | None = None
     rank: int = 32
     learning_rate: float = 5e-3
     batch_size: int = 64
     seed: int = 0
 
-    @property
-    def drawing_steps(self) -> int:
+    def segment_substeps(self, recipe: SamplingRecipe) -> int:
+        """Euler steps within each segment of a recipe."""
+        return self.substeps or math.ceil(MANY_STEPS.steps / recipe.steps)
+
+    def drawing_steps(self, recipe: SamplingRecipe) -> int:
         """Training steps that take about as long as drawing: a forward pass is a third of a step's work."""
-        return round(self.trajectories * STEPS * self.substeps / (3 * self.batch_size))
+        return round(self.trajectories * recipe.steps * self.segment_substeps(recipe) / (3 * self.batch_size))
 
 
 @dataclass(frozen=True)
@@ -94,14 +98,16 @@ class Trajectories:
     rows: Tensor
 
 
-def segment_sigmas(substeps: int) -> list[float]:
-    """The sigmas of the 4-step schedule with `substeps` equal steps inside each segment, from 1 to 0."""
-    ends = euler_sigmas(STEPS, shift=SHIFT)
+def segment_sigmas(substeps: int, recipe: SamplingRecipe = FEW_STEPS) -> list[float]:
+    """The sigmas of a few-step schedule with `substeps` equal steps inside each segment, from 1 to 0."""
+    ends = euler_sigmas(recipe.steps, shift=recipe.shift)
     inner = [np.linspace(high, low, substeps + 1)[:-1] for high, low in zip(ends[:-1], ends[1:], strict=True)]
     return [*np.concatenate(inner).tolist(), 0.0]
 
 
-def draw_trajectories(teacher: nn.Module, data: DataSet, rows: Tensor, *, substeps: int, seed: int) -> Trajectories:
+def draw_trajectories(
+    teacher: nn.Module, data: DataSet, rows: Tensor, *, substeps: int, seed: int, recipe: SamplingRecipe = FEW_STEPS
+) -> Trajectories:
     """Euler trajectories from noise, conditioned without guidance on the captions of `rows` of the split train.
 
     Only their points at segment ends are kept. The teacher's device computes them; the result is on the CPU.
@@ -109,7 +115,7 @@ def draw_trajectories(teacher: nn.Module, data: DataSet, rows: Tensor, *, subste
     device, generator = device_of(teacher), torch.Generator().manual_seed(seed)
     read = data.read("train", rows.tolist())
     noise = torch.randn(read.latents.shape, generator=generator).to(device)
-    sigmas = segment_sigmas(substeps)
+    sigmas = segment_sigmas(substeps, recipe)
 
     def draw(part: slice) -> Tensor:
         x = noise[part]
@@ -133,11 +139,13 @@ def train_few_step_teacher(
     folder: Path,
     *,
     config: FewStepConfig,
+    recipe: SamplingRecipe = FEW_STEPS,
     progress: ProgressCallback = no_progress,
 ) -> None:
     """Give the teacher (the full network, in place) its few-step adapter, trained or loaded from the folder.
 
-    Resumes from the files in the folder, and records there how far the training came.
+    `recipe` says for which few steps. Resumes from the files in the folder, which belongs to that recipe, and records
+    there how far the training came.
 
     Raises:
         CheckpointError: a file in the folder is damaged.
@@ -145,9 +153,9 @@ def train_few_step_teacher(
     """
     adapter = folder / ADAPTER_FILE
     if not adapter.exists():
-        drawn = _trajectories(teacher, data, folder, config, progress)
+        drawn = _trajectories(teacher, data, folder, config, recipe, progress)
         add_few_step_adapter(teacher, rank=config.rank, seed=config.seed)
-        made = _train(teacher, data, drawn, folder, config, progress)
+        made = _train(teacher, data, drawn, folder, config, recipe, progress)
         write_json(folder / TEACHER_FILE, made.to_dict())
         with replacing(adapter) as temporary:
             save_file(adapter_tensors(teacher), str(temporary))
@@ -158,8 +166,14 @@ def train_few_step_teacher(
 
 
 def _trajectories(
-    teacher: SubDiT, data: DataSet, folder: Path, config: FewStepConfig, progress: ProgressCallback
+    teacher: SubDiT,
+    data: DataSet,
+    folder: Path,
+    config: FewStepConfig,
+    recipe: SamplingRecipe,
+    progress: ProgressCallback,
 ) -> Trajectories:
+    substeps, drawing_steps = config.segment_substeps(recipe), config.drawing_steps(recipe)
     kept = folder / "trajectories.safetensors"
     parts: list[Trajectories] = []
     if kept.exists():
@@ -177,13 +191,13 @@ def _trajectories(
         count += chunk
         if count <= there:
             continue
-        parts.append(draw_trajectories(teacher, data, rows, substeps=config.substeps, seed=seed))
+        parts.append(draw_trajectories(teacher, data, rows, substeps=substeps, seed=seed, recipe=recipe))
         there = count
         drawn = Trajectories(torch.cat([part.points for part in parts]), torch.cat([part.rows for part in parts]))
         with replacing(kept) as temporary:
             save_file({"points": drawn.points, "rows": drawn.rows}, str(temporary))
-        done = config.drawing_steps * min(1.0, there / config.trajectories)
-        progress(done, config.drawing_steps + config.steps, f"{there:,} of {config.trajectories:,} trajectories")
+        done = drawing_steps * min(1.0, there / config.trajectories)
+        progress(done, drawing_steps + config.steps, f"{there:,} of {config.trajectories:,} trajectories")
     return Trajectories(torch.cat([part.points for part in parts]), torch.cat([part.rows for part in parts]))
 
 
@@ -193,6 +207,7 @@ def _train(
     drawn: Trajectories,
     folder: Path,
     config: FewStepConfig,
+    recipe: SamplingRecipe,
     progress: ProgressCallback,
 ) -> TrainingRecord:
     budget = StepBudget(config.steps, config.ceiling_s)
@@ -202,14 +217,15 @@ def _train(
     kept = ResumeState(folder / "state.safetensors", {"teacher": (teacher, [optimizer])}, {"teacher": ema})
     begun = kept.load(budget)
     device = device_of(teacher)
-    ends = torch.from_numpy(euler_sigmas(STEPS, shift=SHIFT)).float().to(device)
+    ends = torch.from_numpy(euler_sigmas(recipe.steps, shift=recipe.shift)).float().to(device)
     points = drawn.points.to(device)
+    drawing_steps = config.drawing_steps(recipe)
     teacher.train()
 
     def work(state: StepState) -> str:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
         picked = torch.randint(len(drawn.rows), (config.batch_size,), generator=generator)
-        segment = torch.randint(STEPS, (config.batch_size,), generator=generator)
+        segment = torch.randint(recipe.steps, (config.batch_size,), generator=generator)
         x, following = points[picked, segment], points[picked, segment + 1]
         target = (following - x) / (ends[segment + 1] - ends[segment]).reshape(-1, 1, 1, 1)
         sigma, conditions = ends[segment], data.read("train", drawn.rows[picked].tolist()).text.tensors(device)
@@ -227,7 +243,7 @@ def _train(
         return f"loss {loss:.4f}"
 
     def after_drawing(done: float, total: float, note: str) -> None:
-        progress(config.drawing_steps + done, config.drawing_steps + total, note)
+        progress(drawing_steps + done, drawing_steps + total, note)
 
     reached = run_steps(budget, begun, kept, work, progress=after_drawing)
     ema.copy_to(learned)

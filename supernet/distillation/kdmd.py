@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,13 +19,14 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from subdit.core.errors import ConfigError
+from subdit.core.errors import RunError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.training_record import TrainingRecord
 from supernet.data.data_set import DataSet
+from supernet.distillation.backward_simulation import simulate
 from supernet.distillation.conversions import velocity_to_x0
-from supernet.distillation.few_step_teacher import SHIFT
-from supernet.distillation.few_step_teacher import STEPS
 from supernet.distillation.losses import dmd_loss
 from supernet.distillation.losses import feature_loss
 from supernet.distillation.losses import output_loss
@@ -39,15 +41,22 @@ from supernet.parallel import run_shards
 from supernet.parallel import shard_count
 from supernet.parallel import shard_slices
 from supernet.parallel import sharded_backward
+from supernet.recipe import FEW_STEPS
+from supernet.recipe import SamplingRecipe
 from supernet.sampling import euler_sigmas
 from supernet.training.ema import moving_average
 from supernet.training.resume_state import ResumeState
+from supernet.training.resume_state import resume_facts
 from supernet.training.resume_state import trainable
 from supernet.training.step_budget import StepBudget
 from supernet.training.step_budget import StepState
 from supernet.training.step_budget import learning_rate_share
 from supernet.training.step_budget import record
 from supernet.training.step_loop import run_steps
+
+DATA, SIMULATED = "data", "simulated"
+_SIMULATION = 1 << 40
+"""Between the seeds of data and of simulations, which no number of iterations bridges."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,7 @@ class KDMDConfig:
         dmd_weight, output_weight, feature_weight: weights of L_DMD, L_out, L_feat; 0 leaves a term out.
         ema_decay: decay of the average of the student's weights, which is the result.
         seed: seed of batches, noise and sigmas.
+        x_t: where the student's inputs come from: "data", noised pictures, or "simulated", its own steps from noise.
     """
 
     steps: int = 2000
@@ -82,6 +92,11 @@ class KDMDConfig:
     feature_weight: float = 1.0
     ema_decay: float = 0.99
     seed: int = 0
+    x_t: str = DATA
+
+    def __post_init__(self) -> None:
+        if self.x_t not in (DATA, SIMULATED):
+            raise ConfigError(f"There is no x_t {self.x_t!r} in K-DMD; choose {DATA} or {SIMULATED}.")
 
 
 @dataclass(frozen=True)
@@ -127,7 +142,7 @@ class Student(nn.Module):
 
 @dataclass(frozen=True)
 class KDMDBatch:
-    """Noised data x_t at sigmas of the 4-step schedule, with fresh noise and sigmas tau for the scores."""
+    """Noised data x_t at sigmas of the few-step schedule, with fresh noise and sigmas tau for the scores."""
 
     x_t: Tensor
     sigma: Tensor
@@ -188,15 +203,17 @@ def distill_kdmd(
     *,
     config: KDMDConfig,
     guidance_scale: float,
+    recipe: SamplingRecipe = FEW_STEPS,
     progress: ProgressCallback = no_progress,
 ) -> TrainingRecord:
-    """Distil the student in place to four steps, leave it with its EMA weights, and return how far the training came.
+    """Distil the student in place to few steps, leave it with its EMA weights, and return how far the training came.
 
-    Resumes from `state_path`. `teacher` is the full network with its few-step adapter.
+    Resumes from `state_path`. `teacher` is the full network with its few-step adapter for the same recipe.
 
     Raises:
         CheckpointError: the state is damaged.
-        RunError: the state is of another number of iterations, or a ceiling cut it and there is none now.
+        RunError: the state is of another number of iterations or sampling steps, or of another x_t; or a ceiling cut it
+            and there is none now.
     """
     budget = StepBudget(config.steps, config.ceiling_s)
     device = device_of(student_model)
@@ -212,18 +229,23 @@ def distill_kdmd(
     critic_optimizer = torch.optim.Adam(critic.parameters(), lr=rate, betas=(0.0, 0.99))
     ema = moving_average(learned, decay=config.ema_decay)
     members = {"student": (student, [student_optimizer]), "critic": (critic, [critic_optimizer])}
-    kept = ResumeState(state_path, members, {"student": ema})
+    facts = {"sampling_steps": str(recipe.steps), "x_t": config.x_t}
+    kept = ResumeState(state_path, members, {"student": ema}, facts=facts)
+    _check_begun(state_path, facts)
 
     def work(state: StepState) -> str:
         step = state.step
-        batch = draw_batch(data, config.batch_size, seed=config.seed * 1_000_003 + step, device=device)
+        seed = config.seed * 1_000_003 + step
+        batch = draw_batch(data, config.batch_size, seed=seed, device=device, recipe=recipe)
+        slices = shard_slices(config.batch_size, shard_count(), device)
+        if config.x_t == SIMULATED:
+            batch = _simulated(student, batch, recipe, slices, seed=seed)
         for optimizer in (student_optimizer, critic_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = rate * learning_rate_share(budget, state, cosine_decay)
         needs_critic = config.dmd_weight > 0
         if not needs_critic or step % config.student_every == config.student_every - 1:
             # Both teachers are one network with a switch, so they run one after the other, never side by side.
-            slices = shard_slices(config.batch_size, shard_count(), device)
             parts = run_shards(partial(_few_step, scores, batch), slices)
             target, tokens = (torch.cat([part[index] for part in parts]) for index in (0, 1))
             teacher.disable_adapters()
@@ -263,17 +285,50 @@ def _few_step(scores: Scores, batch: KDMDBatch, rows: slice) -> tuple[Tensor, Te
     return scores.few_step(part.x_t, part.sigma, part.text)
 
 
-def draw_batch(data: DataSet, count: int, *, seed: int, device: torch.device | str = "cpu") -> KDMDBatch:
-    """Noised rows of the split train at random sigmas of the 4-step schedule, with a tau for each.
+def _simulated(
+    student: Student, batch: KDMDBatch, recipe: SamplingRecipe, slices: list[slice], *, seed: int
+) -> KDMDBatch:
+    """The batch with x_t from the student's own steps; the captions, sigmas and later noise stay."""
+    # A stream of its own: noise that a batch of data has already would tie x_t to it.
+    generator = torch.Generator().manual_seed(seed + _SIMULATION)
+    noise = torch.randn(batch.x_t.shape, generator=generator).to(batch.x_t)
 
-    tau is uniform, shifted by 3 and kept in [.02, .98]. The CPU draws the random numbers for any device.
+    def part(rows: slice) -> Tensor:
+        near = batch.take(rows)
+        return simulate(student, noise[rows], near.sigma, near.text, recipe)
+
+    return replace(batch, x_t=torch.cat(run_shards(part, slices)))
+
+
+def _check_begun(state_path: Path, facts: dict[str, str]) -> None:
+    """Raise `RunError` where a begun distillation is of other facts; those of earlier versions name none."""
+    begun = resume_facts(state_path)
+    for name, wanted in facts.items():
+        if begun.get(name, wanted) != wanted:
+            raise RunError(
+                f"The distillation begun in {state_path} has {name} {begun[name]}, not {wanted}; ask for the same, or "
+                "delete that file to start over."
+            )
+
+
+def draw_batch(
+    data: DataSet,
+    count: int,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    recipe: SamplingRecipe = FEW_STEPS,
+) -> KDMDBatch:
+    """Noised rows of the split train at random sigmas of the few-step schedule, with a tau for each.
+
+    tau is uniform, shifted as the schedule is and kept in [.02, .98]. The CPU draws the random numbers for any device.
     """
     generator = torch.Generator().manual_seed(seed)
     read = data.read("train", torch.randint(data.count("train"), (count,), generator=generator).tolist())
-    schedule = torch.from_numpy(euler_sigmas(STEPS, shift=SHIFT)[:-1]).float()
-    sigma = schedule[torch.randint(STEPS, (count,), generator=generator)].to(device)
+    schedule = torch.from_numpy(euler_sigmas(recipe.steps, shift=recipe.shift)[:-1]).float()
+    sigma = schedule[torch.randint(recipe.steps, (count,), generator=generator)].to(device)
     x0 = read.latents.to(device)
-    tau = shift_sigma(torch.rand(count, generator=generator), SHIFT).clamp(0.02, 0.98).to(device)
+    tau = shift_sigma(torch.rand(count, generator=generator), recipe.shift).clamp(0.02, 0.98).to(device)
     first, second = (torch.randn(x0.shape, generator=generator).to(device) for _ in range(2))
     return KDMDBatch(
         x_t=add_noise(x0, first, sigma),

@@ -24,6 +24,11 @@ from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
 from subdit.core.run import read_pick
+from subdit.core.students import STEPS
+from subdit.core.students import few_step_folder
+from subdit.core.students import steps_name
+from subdit.core.students import student_mode
+from subdit.core.students import students
 from subdit.space import SubDiTSpec
 from subdit.space import run_space
 from supernet.checkpoints import load_sub_dit
@@ -35,12 +40,12 @@ from supernet.evaluation.samples import judge_plain_few_steps
 from supernet.evaluation.samples import judge_sampling
 from supernet.export.export_pick import student_origin
 from supernet.few_step_adapter import load_few_step_teacher
-from supernet.recipe import FEW_STEPS
 from supernet.recipe import MANY_STEPS
+from supernet.recipe import few_step_recipe
 from supernet.recipe import read_recipe
 
 STUDENT_STEPS = {"4_steps": 4, "2_steps": 2, "1_step": 1}
-"""Euler steps of a student, by their names in quality.json."""
+"""Euler steps of the student of four steps, by their names in quality.json."""
 
 
 def judge_pick(
@@ -54,7 +59,8 @@ def judge_pick(
 ) -> dict[str, Any]:
     """Judge a pick at 28 steps, at 4 plain steps and, if it is distilled, at 4, 2 and 1; writes quality.json.
 
-    The 28 steps have the shift that the supernet's checkpoint names: that of its training.
+    Each student of another number of steps is judged in as many, beside as many plain ones. The 28 steps have the shift
+    that the supernet's checkpoint names: that of its training.
 
     Modes that quality.json has are not judged again, so a call after a kill goes on. A quality.json of other weights is
     set aside, with a warning. Raises `RunError`, also if the distilled sub-DiT is of other weights, and
@@ -64,28 +70,42 @@ def judge_pick(
     spec = SubDiTSpec.from_dict(read_pick(run, pick, search=search)["spec"])
     folder, digest = run.pick(spec.hash), run_digest(run)
     warn_of_stale_search(run, search, digest)
-    made_from = student_origin(run, pick, folder / "distilled", digest)
+    distilled = students(folder)
+    origins = [student_origin(run, pick, path, digest) for path in distilled.values()]
+    # Of an unknown one among them the figures are of unknown weights.
+    made_from = None if None in origins else next(iter(origins), digest)
     model, shift = load_supernet(run.supernet).extract(spec), read_recipe(run.supernet)[0].shift
     shared: dict[str, Any] = {"judge": run_judge(run.supernet, run_space(run)), "seeds": seeds, "per_class": per_class}
     modes: dict[str, Callable[[], Judgement]] = {
         "28_steps": lambda: judge_sampling(model, spec.space, steps=MANY_STEPS.steps, shift=shift, **shared),
         "plain_4_steps": lambda: judge_plain_few_steps(model, spec.space, **shared),
     }
-    if (folder / "distilled" / "config.json").exists():
-        student = load_sub_dit(folder / "distilled")
-        for name, steps in STUDENT_STEPS.items():
-            how: dict[str, Any] = {**shared, "steps": steps, "shift": FEW_STEPS.shift}
+    for of_steps, path in distilled.items():
+        student, recipe = load_sub_dit(path), read_recipe(path)[0]
+        if of_steps == STEPS:
+            drawn = STUDENT_STEPS
+        else:
+            drawn = {student_mode(of_steps): of_steps}
+            plain = partial(judge_plain_few_steps, model, spec.space, steps=of_steps, **shared)
+            modes[f"plain_{steps_name(of_steps)}"] = plain
+        for name, steps in drawn.items():
+            how: dict[str, Any] = {**shared, "steps": steps, "shift": recipe.shift}
             modes[name] = partial(judge_sampling, student, spec.space, **how)
     _set_aside_quality(run, folder / "quality.json", modes, digest)
     return _judge(folder / "quality.json", modes, made_from, progress)
 
 
 def judge_teacher(
-    run_path: Path, *, seeds: int = 1, per_class: int = PER_CLASS, progress: ProgressCallback = no_progress
+    run_path: Path,
+    *,
+    steps: int = STEPS,
+    seeds: int = 1,
+    per_class: int = PER_CLASS,
+    progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
-    """Judge the few-step teacher: the full network at 28 steps, at 4 plain steps, and at 4 with its adapter."""
-    run = Run(run_path)
-    teacher = load_few_step_teacher(run)
+    """Judge a few-step teacher: the full network at 28 steps, at few plain steps, and at as many with its adapter."""
+    run, recipe = Run(run_path), few_step_recipe(steps)
+    teacher = load_few_step_teacher(run, steps)
     space, shift = teacher.spec.space, read_recipe(run.supernet)[0].shift
     judge = run_judge(run.supernet, run_space(run))
     shared: dict[str, Any] = {"judge": judge, "seeds": seeds, "per_class": per_class}
@@ -98,11 +118,15 @@ def judge_teacher(
         "28_steps": lambda: with_adapter(
             False, lambda: judge_sampling(teacher, space, steps=MANY_STEPS.steps, shift=shift, **shared)
         ),
-        "plain_4_steps": lambda: with_adapter(False, lambda: judge_plain_few_steps(teacher, space, **shared)),
-        "4_steps": lambda: with_adapter(True, lambda: judge_sampling(teacher, space, **asdict(FEW_STEPS), **shared)),
+        f"plain_{steps_name(steps)}": lambda: with_adapter(
+            False, lambda: judge_plain_few_steps(teacher, space, steps=steps, **shared)
+        ),
+        steps_name(steps): lambda: with_adapter(
+            True, lambda: judge_sampling(teacher, space, **asdict(recipe), **shared)
+        ),
     }
     # quality.json lies in the teacher's folder, whose origin it shares.
-    return _judge(run.teacher / "quality.json", modes, origin(run.teacher), progress)
+    return _judge(few_step_folder(run, steps) / "quality.json", modes, origin(run.teacher), progress)
 
 
 def _set_aside_quality(run: Run, path: Path, modes: dict[str, Callable[[], Judgement]], digest: str | None) -> None:

@@ -168,10 +168,10 @@ def _mean_accuracy(figures: Sequence[Figures], columns: tuple[str, ...]) -> floa
 
 
 def judge_plain_few_steps(
-    model: nn.Module, space_name: str, judge: Judge, *, seeds: int, per_class: int = PER_CLASS
+    model: nn.Module, space_name: str, judge: Judge, *, steps: int = 4, seeds: int, per_class: int = PER_CLASS
 ) -> Judgement:
-    """Judge 4 plain Euler steps with shift 1 and with shift 3, and return the better judgement."""
-    how: dict[str, Any] = {"steps": 4, "seeds": seeds, "per_class": per_class}
+    """Judge few plain Euler steps with shift 1 and with shift 3, and return the better judgement."""
+    how: dict[str, Any] = {"steps": steps, "seeds": seeds, "per_class": per_class}
     judged = [judge_sampling(model, space_name, judge, shift=shift, **how) for shift in (1.0, 3.0)]
     return min(judged, key=lambda judgement: judgement.fd_mean)
 

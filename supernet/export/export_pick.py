@@ -19,6 +19,11 @@ from subdit.core.origin import warn_of_stale_search
 from subdit.core.origin import warn_stale
 from subdit.core.run import Run
 from subdit.core.run import read_pick
+from subdit.core.students import STEPS
+from subdit.core.students import export_stem
+from subdit.core.students import steps_name
+from subdit.core.students import student_folder
+from subdit.core.students import student_steps
 from subdit.space import SubDiTSpec
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import load_supernet
@@ -38,6 +43,7 @@ def export(
     search: str = "default",
     format: str = "onnx",
     precision: str = "fp32",
+    steps: int = STEPS,
     force: bool = False,
 ) -> Path:
     """Export a pick with its distilled weights, or else the supernet's, and check it against torch.
@@ -45,7 +51,7 @@ def export(
     An export of other weights than the run's is set aside, in `stale/` of the run, with a warning.
 
     Writes picks/SPEC_HASH/exports/dit.onnx and beside it dit.json, which tells a sampler the space, steps and shift; or
-    for LiteRT dit-PRECISION.tflite with dit-PRECISION.json.
+    for LiteRT dit-PRECISION.tflite with dit-PRECISION.json. Files of a student of two steps begin with dit-2_steps.
 
     Args:
         run_path: the run folder.
@@ -53,11 +59,12 @@ def export(
         search: name of the search.
         format: onnx or litert.
         precision: precision of the weights, see `export_tflite`; ONNX is written as fp32.
+        steps: which student, by its sampling steps; if there is none of four, the supernet's weights are exported.
         force: replace an existing export.
 
     Raises:
-        RunError: no such run, search or pick; the export exists and `force` is not given; or the distilled sub-DiT is
-            of other weights than the run's.
+        RunError: no such run, search or pick; no student of that many steps, unless it is four; the export exists and
+            `force` is not given; or the distilled sub-DiT is of other weights than the run's.
         CheckpointError: the weights are damaged.
         ExportError: no such format or precision, or the export differs from torch by more than its limit.
         MissingExtraError: the runtime of the format is not installed.
@@ -66,14 +73,20 @@ def export(
     run = Run(run_path)
     spec = SubDiTSpec.from_dict(read_pick(run, pick, search=search)["spec"])
     folder = run.pick(spec.hash)
-    path = folder / "exports" / ("dit.onnx" if format == "onnx" else f"dit-{precision}.tflite")
+    student, stem = student_folder(folder, steps), export_stem(steps)
+    path = folder / "exports" / (f"{stem}.onnx" if format == "onnx" else f"{stem}-{precision}.tflite")
     digest = run_digest(run)
     warn_of_stale_search(run, search, digest)
-    made_from = student_origin(run, pick, folder / "distilled", digest)
+    made_from = student_origin(run, pick, student, digest)
     _set_aside_export(run, pick, path, digest, force=force)
-    distilled = (folder / "distilled" / "config.json").exists()
-    model = load_sub_dit(folder / "distilled") if distilled else load_supernet(run.supernet).extract(spec)
-    weights = folder / "distilled" if distilled else run.supernet
+    distilled = (student / "config.json").exists()
+    if not distilled and steps != STEPS:
+        raise RunError(
+            f"The pick {pick!r} is not distilled to {steps_name(steps).replace('_', ' ')}; do it with 'subdit distill' "
+            f"and --steps {steps}."
+        )
+    model = load_sub_dit(student) if distilled else load_supernet(run.supernet).extract(spec)
+    weights = student if distilled else run.supernet
     recipe, _ = read_recipe(weights)
     data = read_record(weights)
     export_sub_dit(model, path, recipe=recipe, precision=precision, force=force, supernet=made_from, data=data)
@@ -90,12 +103,16 @@ def student_origin(run: Run, pick: str, distilled: Path, digest: str | None) -> 
         return digest
     made_from = origin(distilled)
     what = f"The distilled sub-DiT of pick {pick!r} at {distilled}"
+    steps = student_steps(distilled)
+    option = "" if steps in (None, STEPS) else f" and --steps {steps}"
     match freshness(made_from, digest):
         case Freshness.STALE:
-            raise RunError(stale_sentence(what, made_from, digest, "distil the pick again with 'subdit distill'"))
+            raise RunError(
+                stale_sentence(what, made_from, digest, f"distil the pick again with 'subdit distill'{option}")
+            )
         case Freshness.UNKNOWN:
             command = f"subdit distill {shlex.quote(str(run.path))} --pick {shlex.quote(pick)} --force"
-            remedy = f"to be sure distil it again with '{command}'"
+            remedy = f"to be sure distil it again with '{command}'{option}"
             warn_stale(stale_sentence(what, made_from, digest, remedy))
     return made_from
 

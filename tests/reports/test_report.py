@@ -20,6 +20,8 @@ import pytest
 from device_profiles import save_profile
 from reports import ReportPaths
 from reports import report
+from reports._figures import quality_lines
+from reports._results import ReportedPick
 from subdit.core.errors import RunError
 from subdit.core.errors import SearchError
 from tests.reports.run_folder import DEVICE
@@ -68,6 +70,23 @@ def test_page_shows_every_point_of_the_front_and_every_pick(run: Path) -> None:
         assert f"Because it is the {name} <of all>." in page
     assert DEVICE in page
     assert "at most 1.1 ms" in page
+
+
+def test_ways_of_sampling_of_every_student_have_a_row(run: Path) -> None:
+    """Of students of any number of steps, in falling order, after those that the paper has."""
+    quality = {
+        name: {"fd_mean": 2.0}
+        for name in ("distilled_1_step", "plain_2_steps", "distilled_12_steps", "distilled_2_steps", "4_steps", "judge")
+    }
+    pick = ReportedPick(("balanced",), ("",), None, quality=quality)  # type: ignore[arg-type]
+    assert [line.heading for line in quality_lines([pick])] == [
+        "28 steps",
+        "4 steps, distilled",
+        "12 steps, distilled to as many",
+        "2 steps, distilled to as many",
+        "2 steps, plain Euler",
+        "1 step, distilled to as many",
+    ]
 
 
 def change(run: Path, **settings: object) -> None:

@@ -13,8 +13,11 @@ import supernet.training.step_loop as step_loop
 from subdit.core.errors import RunError
 from subdit.core.files import read_json
 from subdit.core.files import write_json
+from subdit.core.origin import origin
+from subdit.core.origin import run_digest
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
+from subdit.core.students import students
 from subdit.core.training_record import STUDENT
 from subdit.core.training_record import TEACHER
 from subdit.core.training_record import TrainingRecord
@@ -27,6 +30,8 @@ from supernet.export.export_pick import export
 from supernet.few_step_adapter import load_few_step_teacher
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
+from supernet.recipe import SamplingRecipe
+from supernet.recipe import read_recipe
 from tests.supernet.killed import KilledError
 from tests.supernet.small_teacher import SPACE
 from tests.supernet.small_teacher import TINY
@@ -64,6 +69,80 @@ def test_distilling_a_pick(searched: Run) -> None:
     with pytest.raises(RunError, match="--force"):
         distill(searched.path, **FAST)
     assert same(weights_of(load_sub_dit(distill(searched.path, force=True, **FAST))), first)
+
+
+def test_students_of_several_numbers_of_steps_lie_side_by_side(searched: Run) -> None:
+    """Each is sampled as it was distilled; making one, or making it anew, changes no bit of another."""
+    folder = searched.pick(TINY.hash)
+    assert distill(searched.path, **FAST) == folder / "distilled"
+    four = weights_of(load_sub_dit(folder / "distilled"))
+    assert distill(searched.path, steps=2, **FAST) == folder / "distilled_2_steps"
+    assert distill(searched.path, steps=1, **FAST) == folder / "distilled_1_step"
+    assert {steps: path.name for steps, path in students(folder).items()} == {
+        4: "distilled",
+        1: "distilled_1_step",
+        2: "distilled_2_steps",
+    }
+    for steps, path in students(folder).items():
+        assert read_recipe(path) == (SamplingRecipe(steps, 3.0), "")
+        assert training_records(searched, TINY.hash, steps=steps).keys() >= {TEACHER, STUDENT}
+        assert origin(path) == run_digest(searched)
+        assert any("lora" in name for name in weights_of(load_few_step_teacher(searched, steps)))
+    two = weights_of(load_sub_dit(folder / "distilled_2_steps"))
+    assert same(weights_of(load_sub_dit(folder / "distilled")), four) and not same(two, four)
+    with pytest.raises(RunError, match="distilled_2_steps; pass --force"):
+        distill(searched.path, steps=2, **FAST)
+    with pytest.raises(RunError, match="not distilled to 8 steps; do it with 'subdit distill' and --steps 8"):
+        export(searched.path, steps=8)
+    assert export(searched.path).name == "dit.onnx"
+    for steps, name in ((1, "dit-1_step.onnx"), (2, "dit-2_steps.onnx")):
+        path = export(searched.path, steps=steps)
+        assert path.name == name and read_json(path.with_suffix(".json"), "card")["steps"] == steps
+    modes = ("28_steps", "4_steps", "plain_2_steps", "distilled_2_steps", "distilled_1_step")
+    write_json(folder / "quality.json", {name: {"fd_mean": 1.0} for name in modes} | {"supernet": run_digest(searched)})
+    assert same(weights_of(load_sub_dit(distill(searched.path, steps=2, force=True, **FAST))), two)
+    assert {path.name for path in (folder / "exports").glob("*.onnx")} == {"dit.onnx", "dit-1_step.onnx"}
+    left = read_json(folder / "quality.json", "quality").keys()
+    assert left == {"28_steps", "4_steps", "plain_2_steps", "distilled_1_step", "supernet"}
+    distill(searched.path, force=True, **FAST)
+    assert [path.name for path in (folder / "exports").glob("*.onnx")] == ["dit-1_step.onnx"]
+    assert read_json(folder / "quality.json", "quality").keys() == {"distilled_1_step", "supernet"}
+    assert same(weights_of(load_sub_dit(folder / "distilled_2_steps")), two)
+
+
+def test_students_of_all_numbers_of_steps_make_room_for_those_of_new_weights(searched: Run) -> None:
+    distill(searched.path, **FAST)
+    distill(searched.path, steps=2, **FAST)
+    before = run_digest(searched)
+    other = ElasticDiT(space="digits")
+    redraw_(other, seed=1)
+    other.save_pretrained(searched.supernet)
+    with pytest.warns(UserWarning, match="is of the supernet"):
+        distill(searched.path, steps=1, **FAST)
+    old = searched.path / "stale" / str(before)
+    for name in ("distilled", "distilled.json", "distilled_2_steps", "distilled_2_steps.json"):
+        assert (old / "picks" / TINY.hash / name).exists() and not (searched.pick(TINY.hash) / name).exists()
+    assert (old / "teacher" / "2_steps" / "few_step_lora.safetensors").exists()
+    assert [path.name for path in searched.teacher.glob("*_step*")] == ["1_step"]
+
+
+def test_each_number_of_steps_goes_on_with_its_own_half(searched: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_loop, "time", leaping_clock())
+    expected = weights_of(load_sub_dit(distill(searched.path, steps=2, **FAST)))
+
+    def kill(done: float, total: float, note: str) -> None:
+        if note.startswith("step 2 of ") and "of the student" in note:
+            raise KilledError
+
+    for steps in (4, 2):
+        with pytest.raises(KilledError):
+            distill(searched.path, steps=steps, force=True, progress=kill, **FAST)
+    folder, digest = searched.pick(TINY.hash), run_digest(searched)
+    names = {f"kdmd_state-{digest}.safetensors", f"kdmd_state_2_steps-{digest}.safetensors"}
+    assert {path.name for path in folder.glob("kdmd_state*")} == names
+    assert all(origin(path) == digest for path in folder.glob("kdmd_state*"))
+    assert same(weights_of(load_sub_dit(distill(searched.path, steps=2, **FAST))), expected)
+    assert [path.name for path in folder.glob("kdmd_state*")] == [f"kdmd_state-{digest}.safetensors"]
 
 
 def test_what_was_exported_before_makes_room_for_what_is_distilled(searched: Run) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import supernet.training.step_loop as step_loop
 from subdit.core.errors import CheckpointError
+from subdit.core.errors import ConfigError
 from subdit.core.errors import RunError
 from supernet.distillation import few_step_teacher
 from supernet.distillation.few_step_teacher import FewStepConfig
@@ -21,6 +22,9 @@ from supernet.distillation.few_step_teacher import segment_sigmas
 from supernet.distillation.few_step_teacher import train_few_step_teacher
 from supernet.few_step_adapter import add_few_step_adapter
 from supernet.model.dit import SubDiT
+from supernet.recipe import FEW_STEPS
+from supernet.recipe import SamplingRecipe
+from supernet.recipe import few_step_recipe
 from tests.supernet.killed import KilledError
 from tests.supernet.killed import stop_after
 from tests.supernet.small_teacher import DATA
@@ -38,6 +42,28 @@ def test_segments_hold_28_steps_and_the_four_step_schedule() -> None:
     assert len(sigmas) == 29
     assert sigmas[::7] == pytest.approx([1, 0.9, 0.75, 0.5, 0])
     assert all(high > low for high, low in zip(sigmas[:-1], sigmas[1:], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("steps", "ends", "in_all"),
+    [(1, [1, 0], 28), (2, [1, 0.75, 0], 28), (8, [1, 21 / 22, 0.9, 5 / 6, 0.75, 9 / 14, 0.5, 0.3, 0], 32)],
+)
+def test_segments_of_other_numbers_of_steps(steps: int, ends: list[float], in_all: int) -> None:
+    """Half as many steps have every second sigma; all have at least 28 substeps."""
+    recipe = few_step_recipe(steps)
+    substeps = FewStepConfig().segment_substeps(recipe)
+    sigmas = segment_sigmas(substeps, recipe)
+    assert sigmas[::substeps] == pytest.approx(ends) and len(sigmas) == in_all + 1
+
+
+def test_defaults_of_four_steps_are_those_of_the_paper() -> None:
+    assert few_step_recipe(4) == FEW_STEPS and FewStepConfig().segment_substeps(FEW_STEPS) == 7
+
+
+@pytest.mark.parametrize("steps", [0, 17, 2000])
+def test_students_of_impossible_numbers_of_steps_are_refused(steps: int) -> None:
+    with pytest.raises(ConfigError, match="1 to 16 as --steps.*--iterations"):
+        few_step_recipe(steps)
 
 
 def test_trajectories_are_plain_euler() -> None:
@@ -67,12 +93,12 @@ def test_a_fresh_adapter_is_an_identity_and_alone_learns() -> None:
     assert all(parameter.requires_grad == ("lora" in name) for name, parameter in teacher.named_parameters())
 
 
-def few_step_error(teacher: SubDiT) -> float:
-    """How far four Euler steps land from where 28 steps of the plain network do."""
+def few_step_error(teacher: SubDiT, recipe: SamplingRecipe = FEW_STEPS) -> float:
+    """How far few Euler steps land from where 28 steps of the plain network do."""
     plain = redrawn_supernet().full
-    rows = torch.arange(20)
-    far, near = (draw_trajectories(model, DATA, rows, substeps=n, seed=77).points[:, -1]
-                 for model, n in ((plain, 7), (teacher, 1)))  # fmt: skip
+    rows, many = torch.arange(20), 28 // recipe.steps
+    far, near = (draw_trajectories(model, DATA, rows, substeps=n, seed=77, recipe=recipe).points[:, -1]
+                 for model, n in ((plain, many), (teacher, 1)))  # fmt: skip
     return (far - near).square().mean().item()
 
 
@@ -89,6 +115,16 @@ def test_trained_adapter_brings_four_steps_nearer_to_28(tmp_path: Path) -> None:
         name.replace(".base_layer", ""): value for name, value in weights_of(teacher).items() if "lora" not in name
     }
     assert same(base, after)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [1, 2])
+def test_adapters_of_other_numbers_of_steps_learn_too(tmp_path: Path, steps: int) -> None:
+    teacher, recipe = redrawn_supernet().full, few_step_recipe(steps)
+    before = few_step_error(teacher, recipe)
+    config = FewStepConfig(steps=25, trajectories=48, rank=4, batch_size=16)
+    train_few_step_teacher(teacher, DATA, tmp_path, config=config, recipe=recipe)
+    assert few_step_error(teacher, recipe) < 0.9 * before
 
 
 @pytest.mark.parametrize("name", ["few_step_lora.safetensors", "trajectories.safetensors", "state.safetensors"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +16,16 @@ from torch import nn
 
 import supernet.training.step_loop as step_loop
 from subdit.core.errors import CheckpointError
+from subdit.core.errors import ConfigError
+from subdit.core.errors import RunError
+from supernet.distillation.backward_simulation import simulate
 from supernet.distillation.kdmd import KDMDBatch
 from supernet.distillation.kdmd import KDMDConfig
 from supernet.distillation.kdmd import Scores
 from supernet.distillation.kdmd import Student
 from supernet.distillation.kdmd import critic_loss
 from supernet.distillation.kdmd import distill_kdmd
+from supernet.distillation.kdmd import draw_batch
 from supernet.distillation.kdmd import student_loss
 from supernet.distillation.losses import dmd_gradient
 from supernet.distillation.losses import dmd_loss
@@ -29,6 +34,8 @@ from supernet.distillation.losses import output_loss
 from supernet.flow_matching import guided_velocity
 from supernet.model.dit import SubDiT
 from supernet.model.dit import redraw_
+from supernet.recipe import few_step_recipe
+from supernet.sampling import sample_euler
 from tests.supernet.killed import KilledError
 from tests.supernet.killed import stop_after
 from tests.supernet.small_teacher import DATA
@@ -256,6 +263,37 @@ def test_batches_lie_on_the_four_step_schedule() -> None:
     assert torch.equal(batch.x_t, drawn_batch(200).x_t)
 
 
+@pytest.mark.parametrize(
+    ("steps", "sigmas"), [(1, [1.0]), (2, [0.75, 1.0]), (8, [0.3, 0.5, 9 / 14, 0.75, 5 / 6, 0.9, 21 / 22, 1.0])]
+)
+def test_batches_of_other_numbers_of_steps(steps: int, sigmas: list[float]) -> None:
+    batch = draw_batch(DATA, 200, seed=0, recipe=few_step_recipe(steps))
+    assert sorted(set(batch.sigma.tolist())) == pytest.approx(sigmas)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_backward_simulation_is_what_the_sampler_does(steps: int) -> None:
+    """Up to each row's sigma: the sampler's own steps, in numpy, through a student that stops the rest of the way."""
+    model = redrawn_supernet().extract(TINY)
+    student, recipe = Student(model, SPACE.full_width), few_step_recipe(steps)
+    batch = draw_batch(DATA, 8, seed=3, recipe=recipe)
+    noise = torch.randn(batch.x_t.shape, generator=torch.Generator().manual_seed(4))
+    found = simulate(student, noise, batch.sigma, batch.text, recipe)
+    assert not found.requires_grad
+    for row in range(8):
+        sigma, text = batch.sigma[row].item(), [tokens[row : row + 1] for tokens in batch.text]
+
+        def velocity(x: Any, timestep: Any, sigma: float = sigma, text: Any = text) -> Any:
+            if timestep[0] < 1000 * sigma + 1e-2:
+                return 0 * x
+            with torch.no_grad():
+                return model(torch.from_numpy(x), torch.from_numpy(timestep), *text).numpy()
+
+        expected = sample_euler(velocity, noise[row : row + 1].numpy(), steps=steps, shift=recipe.shift)
+        np.testing.assert_allclose(found[row : row + 1].numpy(), expected, atol=1e-4)
+        assert torch.equal(found[row], noise[row]) == (sigma == 1)
+
+
 # Interrupted and resumed ----------------------------------------------------------------------------------------------
 
 
@@ -278,6 +316,48 @@ def test_interrupted_kdmd_equals_an_uninterrupted_one(
             run(tmp_path / "broken", progress=stop_after(stop))
     assert same(run(tmp_path / "broken"), expected)
     assert not same(expected, weights_of(redrawn_supernet().extract(TINY)))
+
+
+@pytest.mark.parametrize(
+    ("steps", "x_t"),
+    [(2, "simulated"), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, "data"), (8, "simulated")))],
+)
+def test_interrupted_kdmd_of_other_steps_equals_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, x_t: str
+) -> None:
+    monkeypatch.setattr(step_loop, "time", leaping_clock())
+    config = KDMDConfig(steps=4, batch_size=4, x_t=x_t)
+
+    def run(state: Path, **options: Any) -> dict[str, Tensor]:
+        student, how = redrawn_supernet().extract(TINY), {"config": config, "guidance_scale": 1.0, **options}
+        distill_kdmd(student, teacher_with_adapter(), DATA, state, recipe=few_step_recipe(steps), **how)
+        return weights_of(student)
+
+    expected = run(tmp_path / "whole")
+    with pytest.raises(KilledError):
+        run(tmp_path / "broken", progress=stop_after(3))
+    assert same(run(tmp_path / "broken"), expected)
+
+
+def test_a_begun_distillation_does_not_go_on_as_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_loop, "time", leaping_clock())
+    student, teacher, config = (
+        redrawn_supernet().extract(TINY),
+        teacher_with_adapter(),
+        KDMDConfig(steps=3, batch_size=2),
+    )
+    how: dict[str, Any] = {"guidance_scale": 1.0}
+    with pytest.raises(KilledError):
+        distill_kdmd(student, teacher, DATA, tmp_path / "s", config=config, progress=stop_after(1), **how)
+    with pytest.raises(RunError, match="sampling_steps 4, not 2; ask for the same"):
+        distill_kdmd(student, teacher, DATA, tmp_path / "s", config=config, recipe=few_step_recipe(2), **how)
+    with pytest.raises(RunError, match="x_t data, not simulated; ask for the same"):
+        distill_kdmd(student, teacher, DATA, tmp_path / "s", config=replace(config, x_t="simulated"), **how)
+
+
+def test_an_unknown_x_t_is_refused() -> None:
+    with pytest.raises(ConfigError, match="choose data or simulated"):
+        KDMDConfig(x_t="noise")
 
 
 def test_damaged_kdmd_state_is_refused(tmp_path: Path) -> None:

@@ -27,8 +27,6 @@ from subdit.core.files import write_json
 from subdit.space import get_space
 from supernet.checkpoints import load_sub_dit
 from supernet.checkpoints import save_model
-from supernet.distillation.few_step_teacher import SHIFT
-from supernet.distillation.few_step_teacher import STEPS
 from supernet.export.exporter import export_sub_dit
 from supernet.flow_matching import sample_sigma
 from supernet.flow_matching import shift_sigma
@@ -220,10 +218,6 @@ def test_a_scheduler_without_steps_gives_its_shift(tmp_path: Path) -> None:
     FlowMatchEulerDiscreteScheduler(shift=2.0).save_pretrained(tmp_path)
     recipe, note = read_recipe(tmp_path)
     assert recipe == SamplingRecipe(28, 2.0) and "_num_inference_steps" in note
-
-
-def test_students_are_sampled_as_they_are_distilled() -> None:
-    assert SamplingRecipe(STEPS, SHIFT) == FEW_STEPS
 
 
 # Without torch --------------------------------------------------------------------------------------------------------

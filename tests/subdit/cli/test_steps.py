@@ -36,6 +36,7 @@ from subdit.core.training_record import TEACHER
 from subdit.core.training_record import TrainingRecord
 from supernet.distillation.few_step_teacher import FewStepConfig
 from supernet.distillation.kdmd import KDMDConfig
+from supernet.recipe import FEW_STEPS
 from supernet.step_times import StepTimes
 from supernet.training.config import TrainingConfig
 
@@ -44,7 +45,7 @@ from supernet.training.config import TrainingConfig
     ("arguments", "named"),
     [
         (("train", "digits", "--run", "new", "--budget-s", "60"), "--steps"),
-        (("distill", "new", "--budget-s", "60"), "--steps"),
+        (("distill", "new", "--budget-s", "60"), "--iterations"),
         (("distill", "new", "--teacher-budget-s", "60"), "--teacher-steps"),
         (("demo", "--train-s", "600"), "--train-steps"),
         (("demo", "--quick", "--teacher-s", "600"), "--teacher-steps"),
@@ -70,7 +71,9 @@ def test_defaults_are_the_same_wherever_they_stand() -> None:
     training, few_step, kdmd, budget = TrainingConfig(), FewStepConfig(), KDMDConfig(), DemoBudget()
     assert default(train_command, "steps") == budget.train_steps == training.steps
     assert default(distill_command, "teacher_steps") == budget.teacher_steps == few_step.steps
-    assert default(distill_command, "steps") == budget.kdmd_steps == kdmd.steps
+    assert default(distill_command, "iterations") == budget.kdmd_steps == kdmd.steps
+    assert default(distill_command, "steps") == FEW_STEPS.steps
+    assert default(distill_command, "x_t") == kdmd.x_t
     assert default(distill_command, "trajectories") == budget.trajectories == few_step.trajectories
     assert DATA_SETS["digits"].ceiling_s == CEILING_S and DATA_SETS["digits"].budget == budget
     shares = [ceiling_of(training, CEILING_S) for training in (SUPERNET, TEACHER, STUDENT)]

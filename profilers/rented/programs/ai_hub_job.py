@@ -42,8 +42,10 @@ def main() -> None:
 
 def run(given: argparse.Namespace) -> Path:
     """The job's folder."""
-    import qai_hub
-
+    try:
+        import qai_hub
+    except ImportError:
+        raise RuntimeError(f"{sys.executable} has no qai-hub; install it there (pip install qai-hub)") from None
     qai_hub.set_verbose(False)
     if given.job is None:
         job = submit(qai_hub, given)

@@ -163,6 +163,12 @@ def test_a_job_that_was_left_alone_is_taken_up_by_its_number(desk: Desk, kit: Pa
     assert (store.session(round_, entry.name) / kept.stem / "job.json").is_file() and not store.left.exists()
 
 
+def test_a_python_without_the_client_is_named(desk: Desk, kit: Path) -> None:
+    with pytest.raises(DeviceError, match=r"measured nothing of .* \(.*python.* has no qai-hub; install it there"):
+        profile_rented(make_plan(kit, desk.rental(), sessions=2), sys.executable)
+    assert not desk.starts()
+
+
 def test_the_python_is_found_by_the_command_that_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_python(None) is None

@@ -100,10 +100,10 @@ def test_the_whole_way(desk: Desk, kit: Path, tmp_path: Path) -> None:
 def test_the_interval_is_that_between_sessions(desk: Desk, kit: Path, tmp_path: Path) -> None:
     """A phone's runs differ by half a per cent, and its sessions by a tenth: that is what the profile says."""
     desk.tell(spread=0.1)
-    made = profile_rented(make_plan(kit, desk.rental(), sessions=4), str(desk.program), out=tmp_path / "made.json")
+    made = profile_rented(make_plan(kit, desk.rental(), sessions=3), str(desk.program), out=tmp_path / "made.json")
     wide = sorted(one.relative_ci for one in made.components.values())
-    # Of a median of four, by Student's t: 3.18 * 1.25 * 0.1 / 2.
-    assert 0.1 < wide[len(wide) // 2] < 0.4
+    # Of a median of three, by Student's t: 4.30 * 1.25 * 0.1 / 1.73.
+    assert 0.15 < wide[len(wide) // 2] < 0.6
 
 
 @only_ddp

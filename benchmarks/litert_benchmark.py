@@ -1,18 +1,26 @@
-"""A kit through `litert-benchmark`, the real tool of ai-edge-litert's wheel, and its logs to a profile, as of a phone.
+"""A kit through programs that run its files here: the road of a phone, with this machine as the phone.
 
     subdit kit emoji-32 --runtime litert --no-parts --whole 40 --out kits/emoji-32
     python benchmarks/litert_benchmark.py kits/emoji-32
+    python benchmarks/litert_benchmark.py kits/emoji-32 --phone
 
-No package carries the C++ benchmark_model. This one runs the same .tflite files on the same runtime, prints the same
-results block, and rounds to 0.01 ms: of a small space on a fast machine it can only time whole sub-DiTs. One process
-for each model, in an order drawn by a fixed seed; what it wrote is kept in KIT/litert-benchmark, where an interrupted
-run goes on. Both forms of each log, the JSON and what was printed, are read and must agree. Prints the profile and its
-predictions, and writes them to benchmarks/results/litert_benchmark_SPACE.txt.
+No package carries the C++ benchmark_model. `litert-benchmark` of ai-edge-litert's wheel runs the same .tflite files on
+the same runtime, prints the same results block, and rounds to 0.01 ms: of a small space on a fast machine it can only
+time whole sub-DiTs. One process for each model, in an order drawn by a fixed seed; what it wrote is kept in
+KIT/litert-benchmark, where an interrupted run goes on. Both forms of each log, the JSON and what was printed, are read
+and must agree.
+
+With --phone the kit goes over adb to the tests' fake phone, where their stand-in for benchmark_model runs the files and
+prints microseconds: `subdit profile --adb` as it is, outputs compared with torch's included; --rounds are the fewest.
+
+Prints the profile and its predictions, and writes them to benchmarks/results/litert_benchmark_SPACE.txt, or
+fake_phone_SPACE.txt.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -33,6 +41,7 @@ from profilers.importers import read_log
 from profilers.kits.kit import Kit
 from profilers.kits.kit import KitEntry
 from subdit.cli._progress import progress_bar
+from subdit.core.errors import DeviceError
 from subdit.core.errors import ImportLogError
 from subdit.core.errors import MissingExtraError
 from subdit.core.errors import SubditError
@@ -48,22 +57,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kit", type=Path, help="of .tflite files")
     parser.add_argument("--num-runs", type=int, default=30, help="timed runs of each model (default: 30)")
+    parser.add_argument("--phone", action="store_true", help="over adb, with the tests' stand-in for benchmark_model")
+    parser.add_argument("--rounds", type=int, default=8, help="--phone: the fewest (default: 8)")
     options = parser.parse_args(arguments)
     try:
         kit = open_kit(options.kit)
-        seconds = measure(kit, options.num_runs)
-        logs = [_log(kit, entry) for entry in kit.entries]
-        require_agreement(logs)
         with tempfile.TemporaryDirectory(prefix="subdit-") as folder:
-            made = import_logs(logs, device="this-machine", kit=kit.folder, out=Path(folder) / "profile.json")
+            out = Path(folder) / "profile.json"
+            if options.phone:
+                how, made = on_the_fake_phone(kit, Path(folder), options.rounds, out)
+            else:
+                how, made = with_litert_benchmark(kit, options.num_runs, out)
     except SubditError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    text = describe(kit, made, options.num_runs, seconds)
+    text = describe(kit, made, how)
     print(text)
     RESULTS.mkdir(exist_ok=True)
-    write_atomic(RESULTS / f"litert_benchmark_{kit.space}.txt", text + "\n")
+    write_atomic(RESULTS / f"{'fake_phone' if options.phone else 'litert_benchmark'}_{kit.space}.txt", text + "\n")
     return 1 if check_plausibility(made) else 0
+
+
+def with_litert_benchmark(kit: Kit, num_runs: int, out: Path) -> tuple[str, DeviceProfile]:
+    """How it was measured, and the profile."""
+    seconds = measure(kit, num_runs)
+    logs = [_log(kit, entry) for entry in kit.entries]
+    require_agreement(logs)
+    how = (
+        f"through litert-benchmark of ai-edge-litert {version('ai-edge-litert')}, one thread, {num_runs} runs each "
+        f"after {WARMUP_RUNS}, {seconds:.0f} s; the JSON and the printed text of every run are read as the same"
+    )
+    return how, import_logs(logs, device="this-machine", kit=kit.folder, out=out)
+
+
+def on_the_fake_phone(kit: Kit, folder: Path, rounds: int, out: Path) -> tuple[str, DeviceProfile]:
+    """How it was measured, and the profile; `folder` is for the phone and the home of its adb."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from profilers.adb import measure as rounds_of
+    from profilers.adb import profile_over_adb
+    from tests.profilers.adb.phones import bench
+    from tests.profilers.adb.phones import make_phone
+    from tests.profilers.adb.stand_in import write_stand_in
+
+    rounds_of.MIN_ROUNDS = rounds
+    begin = time.monotonic()
+    with bench(folder / "home") as desk, progress_bar("Measuring") as progress:
+        os.environ |= {name: desk.environment[name] for name in ("ANDROID_ADB_SERVER_PORT", "HOME", "ADB_MDNS")}
+        desk.plug_in(make_phone(folder / "phone"))
+        program = write_stand_in(folder / "benchmark_model", "tflite")
+        (found,) = profile_over_adb(
+            kit.folder, benchmark_model=program, cooling_s=0.01, budget_s=1.0, out=out, progress=progress
+        )
+    if found.profile is None:
+        raise DeviceError("The fake phone was not measured; see what was said of it.")
+    how = f"over adb, by a stand-in for benchmark_model that runs the files, at least {rounds} rounds, "
+    return f"{how}{time.monotonic() - begin:.0f} s; {found.profile.source}", found.profile
 
 
 def measure(kit: Kit, num_runs: int) -> float:
@@ -102,15 +150,13 @@ def require_agreement(logs: Sequence[Path]) -> None:
                 )
 
 
-def describe(kit: Kit, made: DeviceProfile, num_runs: int, seconds: float) -> str:
+def describe(kit: Kit, made: DeviceProfile, how: str) -> str:
     """The result for people."""
     space = kit.search_space
     latencies = [one.latency_ms for one in made.components.values()] or [row.latency.latency_ms for row in made.whole]
     lines = [
-        f"{made.space}: {len(kit.components)} components and {len(kit.whole)} whole sub-DiTs through litert-benchmark "
-        f"of ai-edge-litert {version('ai-edge-litert')}, one thread, {num_runs} runs each after {WARMUP_RUNS}, "
-        f"{seconds:.0f} s",
-        "the JSON and the printed text of every run are read as the same",
+        f"{made.space}: {len(kit.components)} components and {len(kit.whole)} whole sub-DiTs",
+        how,
         f"profile {made.id}{', noisy' if made.noisy else ''}: {min(latencies):.2f} to {max(latencies):.2f} ms each",
         f"devices check: {'what follows' if check_plausibility(made) else 'nothing to say'}",
         *(f"  {one.message}" for one in check_plausibility(made)),

@@ -34,12 +34,19 @@ PROXIES: dict[str, Callable[[Path, str], QualityProxy]] = {
 }
 """By id a function that makes a proxy from a supernet's folder and the name of its space; add your own to it."""
 
-DEAR_PROXIES = ("first_losses_50", "first_losses_100")
+TRAINED_PROXIES = ("first_losses_50", "first_losses_100")
 """Those that train, and take seconds to minutes for each sub-DiT; they are asked only where they are named."""
+DEAR_PROXIES = ("few_step_distance", *TRAINED_PROXIES)
+"""Those that take much longer than one pass over the validation images."""
+
+
+def untrained_proxies() -> list[str]:
+    """Ids of the proxies that train nothing."""
+    return [name for name in PROXIES if name not in TRAINED_PROXIES]
 
 
 def cheap_proxies() -> list[str]:
-    """Ids of the proxies that train nothing."""
+    """Ids of the proxies that take no longer than one pass over the validation images."""
     return [name for name in PROXIES if name not in DEAR_PROXIES]
 
 
@@ -53,6 +60,7 @@ def make_proxy(name: str, supernet: Path, space_name: str) -> QualityProxy:
 __all__ = [
     "DEAR_PROXIES",
     "PROXIES",
+    "TRAINED_PROXIES",
     "ActivationCodes",
     "Evaluation",
     "FewStepDistance",
@@ -68,4 +76,5 @@ __all__ = [
     "VelocityDistance",
     "cheap_proxies",
     "make_proxy",
+    "untrained_proxies",
 ]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from nas.proxies._proxy import Evaluation
 from subdit.space import SubDiTSpec
@@ -14,6 +18,17 @@ from subdit.space import get_space
 if TYPE_CHECKING:
     from supernet.data.data_set import DataSet
     from supernet.evaluation.validation_loss import ValidationSet
+
+Velocities = npt.NDArray[np.float32]
+
+_MOST_PASSES = 2
+_passes: OrderedDict[tuple[str, str, str], Velocities] = OrderedDict()
+"""What the last sub-DiTs predicted, by weights, data and spec."""
+
+
+def forget_passes() -> None:
+    """Let the next evaluation of each proxy take as long as it takes alone."""
+    _passes.clear()
 
 
 class Inherited:
@@ -74,3 +89,18 @@ class Inherited:
     @property
     def data_hash(self) -> str:
         return str(self._data.hash)
+
+    def _velocities(self, spec: SubDiTSpec) -> Velocities:
+        """Predicted velocities (count, channels, size, size) on the fixed triples.
+
+        Proxies of the same weights that are asked for one sub-DiT, one after the other, share one pass.
+        """
+        from supernet.evaluation.validation_loss import predicted_velocities
+
+        key = (self.supernet_digest, self._data.hash, spec.hash)
+        found = _passes.get(key)
+        if found is None:
+            found = _passes[key] = predicted_velocities(self._supernet, spec, self._data)
+            while len(_passes) > _MOST_PASSES:
+                _passes.popitem(last=False)
+        return found

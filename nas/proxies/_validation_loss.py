@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nas.proxies._inherited import Inherited
 from nas.proxies._proxy import Evaluation
 from subdit.space import SubDiTSpec
 
-if TYPE_CHECKING:
-    from supernet.evaluation.validation_loss import ValidationSet
+Losses = npt.NDArray[np.float64]
 
 QUARTERS = 4
 
@@ -30,20 +28,22 @@ class ValidationLoss(Inherited):
     unit = "flow-matching loss on the validation images, inherited weights"
 
     @cached_property
-    def _triples(self) -> ValidationSet:
-        return self._data
+    def _of_full(self) -> Losses:
+        return self._losses(self._supernet.full_spec)
 
     @cached_property
-    def _of_full(self) -> Any:
-        from supernet.evaluation.validation_loss import validation_losses
+    def _rows(self) -> slice | npt.NDArray[np.int64]:
+        """Of the triples, those that count."""
+        return slice(None)
 
-        return validation_losses(self._supernet, self._supernet.full_spec, self._triples)
+    def _losses(self, spec: SubDiTSpec) -> Losses:
+        from supernet.evaluation.validation_loss import losses_of
+
+        return losses_of(self._velocities(spec), self._data)
 
     def _evaluate(self, spec: SubDiTSpec) -> Evaluation:
-        from supernet.evaluation.validation_loss import validation_losses
-
-        losses = validation_losses(self._supernet, spec, self._triples)
-        difference = losses - self._of_full
+        losses = self._losses(spec)[self._rows]
+        difference = losses - self._of_full[self._rows]
         return Evaluation(float(losses.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference))))
 
 
@@ -64,5 +64,6 @@ class QuarterLoss(ValidationLoss):
         self.id = f"validation_loss_quarter_{quarter}"
 
     @cached_property
-    def _triples(self) -> ValidationSet:
-        return self._data.noise_part(self._quarter - 1, QUARTERS)
+    def _rows(self) -> npt.NDArray[np.int64]:
+        order = np.argsort(self._data.sigma.numpy(), kind="stable")
+        return np.array_split(order, QUARTERS)[self._quarter - 1]

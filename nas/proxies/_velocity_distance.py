@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from nas.proxies._inherited import Inherited
+from nas.proxies._inherited import Velocities
 from nas.proxies._proxy import Evaluation
 from subdit.space import SubDiTSpec
 
@@ -23,14 +23,10 @@ class VelocityDistance(Inherited):
     unit = "mean squared distance to the full network's velocity, inherited weights"
 
     @cached_property
-    def _of_full(self) -> Any:
-        from supernet.evaluation.validation_loss import predicted_velocities
-
-        return predicted_velocities(self._supernet, self._supernet.full_spec, self._data)
+    def _of_full(self) -> Velocities:
+        return self._velocities(self._supernet.full_spec)
 
     def _evaluate(self, spec: SubDiTSpec) -> Evaluation:
-        from supernet.evaluation.validation_loss import predicted_velocities
-
-        difference = predicted_velocities(self._supernet, spec, self._data) - self._of_full
+        difference = self._velocities(spec) - self._of_full
         each = np.square(difference).reshape(len(difference), -1).mean(axis=1)
         return Evaluation(float(each.mean()), float(each.std(ddof=1) / np.sqrt(len(each))))

@@ -16,8 +16,8 @@ import numpy as np
 
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
-from nas.proxies import cheap_proxies
 from nas.proxies import make_proxy
+from nas.proxies import untrained_proxies
 from nas.proxy_benchmark._correlation import Agreement
 from nas.proxy_benchmark._correlation import agreement
 from nas.proxy_benchmark._correlation import kendall_tau
@@ -65,7 +65,7 @@ def measure_proxies(
     """Rank correlations of quality proxies with true quality, and what a query costs.
 
     Args:
-        proxies: ids, by default `nas.proxies.cheap_proxies()`.
+        proxies: ids, by default `nas.proxies.untrained_proxies()`.
         count: specs drawn uniformly by `seed`.
         front: specs from the front of the finished search `search`, evenly spread; 0 for none.
         twice: how many of the drawn specs are trained with a second seed too, for tau between two seeds.
@@ -78,7 +78,7 @@ def measure_proxies(
     training = training or Training()
     where = Run(Path(run)).require()
     space = run_space(where)
-    names = list(proxies or cheap_proxies())
+    names = list(proxies or untrained_proxies())
     if training.start not in STARTS:
         raise SearchError(f"Sub-DiTs cannot start from {training.start!r}; there is {', '.join(STARTS)}.")
     if count < 2:

@@ -10,17 +10,19 @@ import numpy as np
 from nas.proxies import QualityProxy
 from nas.proxies import QualityStore
 from nas.proxies import make_proxy
+from nas.proxies._inherited import forget_passes
 from nas.truth_table import ProxyScores
 from nas.truth_table import TruthTable
 from subdit.core.errors import SearchError
 from subdit.core.progress import ProgressCallback
 from subdit.core.progress import no_progress
 from subdit.core.run import Run
+from subdit.space import SubDiTSpec
 from subdit.space import run_space
 from subdit.space import space_hash
 
 _TIMED = 3
-"""Evaluations of which the median is the time of a query, where all that are asked for are in the store."""
+"""Evaluations of which the median is the time of a query."""
 
 
 def score_table(
@@ -38,23 +40,29 @@ def score_table(
             f"of {space.name!r} ({space_hash(space)}); take a run of the table's space."
         )
     made = [make_proxy(each, run.supernet, space.name) if isinstance(each, str) else each for each in proxies]
-    total, done = len(made) * len(table.rows), 0
-    for proxy in made:
-        store, seconds, values = QualityStore(run.quality, proxy), [], {}
-        for spec in table.specs:
-            progress(done, total, f"asking {proxy.id}")
-            began, paid = time.perf_counter(), store.evaluations
-            values[spec.hash] = store.value(spec)
-            if store.evaluations > paid:
-                seconds.append(time.perf_counter() - began)
-            done += 1
-        for spec in [] if seconds else table.specs[:_TIMED]:
-            began = time.perf_counter()
-            proxy.evaluate(spec)
-            seconds.append(time.perf_counter() - began)
-        query_s = round(float(np.median(seconds)), 4)
+    stores = [QualityStore(run.quality, proxy) for proxy in made]
+    values: list[dict[str, float]] = [{} for _ in made]
+    # One sub-DiT after the other, for proxies of the same weights share a pass of it.
+    for done, spec in enumerate(table.specs):
+        progress(done, len(table.specs), f"asking {len(made)} proxies")
+        for store, found in zip(stores, values, strict=True):
+            found[spec.hash] = store.value(spec)
+    for proxy, found in zip(made, values, strict=True):
+        progress(len(table.specs), len(table.specs), f"timing {proxy.id}")
         table = table.with_scores(
-            ProxyScores(proxy.id, proxy.unit, proxy.supernet_digest, proxy.data_hash, query_s, values)
+            ProxyScores(
+                proxy.id, proxy.unit, proxy.supernet_digest, proxy.data_hash, _query_s(proxy, table.specs), found
+            )
         )
-    progress(total, total, "")
     return table
+
+
+def _query_s(proxy: QualityProxy, specs: Sequence[SubDiTSpec]) -> float:
+    """Seconds that one evaluation takes alone: the median of some."""
+    seconds = []
+    for spec in specs[:_TIMED]:
+        forget_passes()
+        began = time.perf_counter()
+        proxy.evaluate(spec)
+        seconds.append(time.perf_counter() - began)
+    return round(float(np.median(seconds)), 4)

@@ -60,8 +60,8 @@ def command(
     machines share. Before a worker begins, it prints what the trainings cost. It takes them in an order in which the
     table is useful wherever it stops, and copies of the file go on elsewhere.
 
-    With --against proxies are judged by such a file: those of a RUN's supernet, or without a RUN those whose scores
-    the file has.
+    With --against proxies are judged by such a file: those of a RUN's supernet, by default the cheap ones, or without
+    a RUN those whose scores the file has.
 
     \b
     Examples:

@@ -59,13 +59,7 @@ class ValidationSet:
     def spread(self, count: int) -> ValidationSet:
         """`count` of the triples, evenly spread over the noise levels, or all triples if there are fewer."""
         order = torch.argsort(self.sigma, stable=True)
-        return self._take(order[torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()])
-
-    def noise_part(self, index: int, count: int) -> ValidationSet:
-        """Part number `index` of `count` parts by noise level, from the least noise; all parts together are the set."""
-        return self._take(torch.argsort(self.sigma, stable=True).tensor_split(count)[index])
-
-    def _take(self, rows: Tensor) -> ValidationSet:
+        rows = order[torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()]
         return ValidationSet(
             self.latents[rows], self.noise[rows], self.sigma[rows], tuple(tokens[rows] for tokens in self.text)
         )
@@ -121,7 +115,12 @@ def predicted_velocities(supernet: ElasticDiT, spec: SubDiTSpec, data: Validatio
 
 def validation_losses(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet) -> npt.NDArray[np.float64]:
     """Mean squared error on each triple, shape (count,); their mean is `validation_loss`."""
-    wrong = predicted_velocities(supernet, spec, data) - velocity(data.latents, data.noise).numpy()
+    return losses_of(predicted_velocities(supernet, spec, data), data)
+
+
+def losses_of(predicted: npt.NDArray[np.float32], data: ValidationSet) -> npt.NDArray[np.float64]:
+    """Mean squared error of predicted velocities (count, channels, size, size) on each triple, shape (count,)."""
+    wrong = predicted - velocity(data.latents, data.noise).numpy()
     return np.square(wrong, dtype=np.float64).reshape(len(wrong), -1).mean(axis=1)
 
 

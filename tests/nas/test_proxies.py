@@ -22,15 +22,21 @@ from nas.proxies import ValidationLoss
 from nas.proxies import VelocityDistance
 from nas.proxies import cheap_proxies
 from nas.proxies import make_proxy
+from nas.proxies import untrained_proxies
+from nas.proxies._inherited import forget_passes
 from nas.proxy_benchmark._truth import Training
 from subdit.cli import group
 from subdit.core.errors import SearchError
 from subdit.core.run import Run
 from subdit.core.run import start_manifest
+from subdit.space import SubDiTSpec
 from subdit.space import get_space
 from supernet.checkpoints import save_model
+from supernet.evaluation import validation_loss as evaluated
 from supernet.evaluation.feature_spaces import PIXELS
+from supernet.evaluation.validation_loss import ValidationSet
 from supernet.evaluation.validation_loss import validation_loss
+from supernet.evaluation.validation_loss import validation_losses
 from supernet.evaluation.validation_loss import validation_set
 from supernet.model.dit import redraw_
 from supernet.model.elastic import ElasticDiT
@@ -60,7 +66,7 @@ def value(found: float | Evaluation) -> float:
     return found.value if isinstance(found, Evaluation) else found
 
 
-@pytest.mark.parametrize("name", cheap_proxies())
+@pytest.mark.parametrize("name", untrained_proxies())
 def test_a_proxy_is_a_finite_number_that_never_changes(name: str, run: Run) -> None:
     first = make_proxy(name, run.supernet, "digits")
     values = [value(first.evaluate(spec)) for spec in SPECS]
@@ -130,14 +136,41 @@ def test_any_feature_space_can_be_plugged_in(run: Run) -> None:
         FewStepDistance(run.supernet, "digits", features=PIXELS)
 
 
-def test_quarters_of_the_loss_make_the_whole(run: Run) -> None:
+def test_quarters_of_the_loss_make_the_whole(run: Run, supernet: ElasticDiT) -> None:
     quarters = [make_proxy(f"validation_loss_quarter_{number}", run.supernet, "digits") for number in range(1, 5)]
     values = [value(quarter.evaluate(TINY)) for quarter in quarters]
     whole = make_proxy("validation_loss", run.supernet, "digits")
     assert np.mean(values) == pytest.approx(value(whole.evaluate(TINY)), rel=1e-5) and len(set(values)) == 4
     assert quarters[0].data_hash == whole.data_hash
-    data = validation_set(digit_data(validation=6)).noise_part(3, 4)
-    assert len(data.sigma) == 3 and data.sigma.min() > 0.75
+    # Each is of its own noise levels.
+    data = validation_set(digit_data())
+    losses = validation_losses(supernet, TINY, data)
+    for number, found in enumerate(values):
+        own = (number / 4 < data.sigma.numpy()) & (data.sigma.numpy() < (number + 1) / 4)
+        assert found == pytest.approx(losses[own].mean(), rel=1e-5)
+
+
+def test_proxies_of_the_same_weights_share_a_pass_and_say_what_they_say_alone(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["validation_loss", "velocity_distance", "validation_loss_quarter_2"]
+    alone = {}
+    for name in names:
+        forget_passes()
+        alone[name] = [make_proxy(name, run.supernet, "digits").evaluate(spec) for spec in SPECS]
+    asked: list[str] = []
+    plain = evaluated.predicted_velocities
+
+    def counted(supernet: ElasticDiT, spec: SubDiTSpec, data: ValidationSet) -> np.ndarray:
+        asked.append(spec.hash)
+        return plain(supernet, spec, data)
+
+    monkeypatch.setattr(evaluated, "predicted_velocities", counted)
+    forget_passes()
+    proxies = [make_proxy(name, run.supernet, "digits") for name in names]
+    together = [[proxy.evaluate(spec) for proxy in proxies] for spec in SPECS]
+    assert [list(row) for row in zip(*together, strict=True)] == list(alone.values())
+    assert [asked.count(spec.hash) for spec in SPECS] == [1, 1]
 
 
 def test_first_losses_are_those_of_a_training_from_inherited_weights(run: Run, supernet: ElasticDiT) -> None:

@@ -25,6 +25,7 @@ class Unread:
         words: of its text, found at the beginning of a line where they begin with ^.
         head: its first bytes.
         head_at: where those stand.
+        marker: bytes that stand somewhere in it.
     """
 
     what: str
@@ -32,11 +33,14 @@ class Unread:
     words: str | None = None
     head: tuple[bytes, ...] = ()
     head_at: int = 0
+    marker: bytes | None = None
 
     def fits(self, log: Log) -> bool:
         """Whether the file is of this kind."""
         if self.head:
             return log.data[self.head_at :].startswith(self.head)
+        if self.marker is not None:
+            return self.marker in log.data[:_LOOKED_AT]
         text = "\n".join(log.lines) if log.lines else log.data[:_LOOKED_AT].decode(errors="replace")
         return self.words is not None and re.search(self.words, text[:_LOOKED_AT], re.MULTILINE) is not None
 
@@ -84,6 +88,10 @@ UNREAD = (
     Unread("a Perfetto or Chrome trace (it marks no inference)",
            "give the benchmark's own output, or the profile that ONNX Runtime's enable_profiling writes",
            r'\A\s*\{(?:.{0,2000}?[,{\s])?"traceEvents"\s*:'),
+    Unread("a recorded Perfetto trace (it marks no inference)",
+           "give the benchmark's own output, or the profile that ONNX Runtime's enable_profiling writes",
+           # `synchronization_marker` of trace_packet.proto, which the service writes at the beginning and again.
+           marker=bytes.fromhex("82477a76b28d42ba81dc33326d57a079")),
     Unread("a systrace or Perfetto page", "give the benchmark's own output",
            r"(?i)\A\s*<(?:!doctype html|html)\b[\s\S]{0,4000}(?:systrace|perfetto|trace-viewer)"),
     Unread("an Instruments export of xctrace", "type the numbers of Xcode's report, as the importers' chapter shows",

@@ -28,6 +28,7 @@ SAMPLES = {
     "piece of an ONNX Runtime profile": '{"cat" : "Node","pid" :7838,"tid" :7838,"dur" :1,"ts" :9,"ph" : "X"},\n',
     "Nsight Systems": b"SQLite format 3\0\x10\0",
     "Perfetto or Chrome trace": '{"displayTimeUnit": "ns", "traceEvents": [{"ph": "X", "name": "a", "dur": 1}]}\n',
+    "recorded Perfetto trace": bytes.fromhex("0a15a2021082477a76b28d42ba81dc33326d57a0791800"),
     "systrace or Perfetto page": "<!DOCTYPE html>\n<html><head><title>Android System Trace (systrace)</title>\n",
     "xctrace": '<?xml version="1.0"?>\n<trace-query-result>\n',
     "ETDump": b"\x18\0\0\0ED00\0\0",

@@ -91,7 +91,7 @@ def _seconds_per_update(work: TruthWork, index: int) -> float:
 
 
 def _judging_seconds(work: TruthWork, index: int) -> float:
-    """Of all samples, by some of them, and of what is done with them whatever the sub-DiT."""
+    """Of drawing all samples, by some of them; features and distances take seconds, whatever the sub-DiT."""
     from supernet.evaluation.samples import generate
     from supernet.model.dit import SubDiT
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from torch import nn
 
 from subdit.core.errors import CheckpointError
 from subdit.core.errors import RunError
@@ -21,6 +19,7 @@ from subdit.core.students import STEPS
 from subdit.core.students import few_step_folder
 from subdit.core.weights import supernet_digest
 from supernet.checkpoints import load_supernet
+from supernet.lora import add_lora
 from supernet.model.dit import SubDiT
 
 ADAPTER = "few_step"
@@ -29,14 +28,7 @@ ADAPTER_FILE = "few_step_lora.safetensors"
 
 def add_few_step_adapter(teacher: SubDiT, *, rank: int, seed: int = 0) -> None:
     """Put a LoRA on every linear of the teacher and freeze the rest; with the adapter off, the teacher is unchanged."""
-    from peft import LoraConfig
-
-    targets = [name for name, module in teacher.named_modules() if isinstance(module, nn.Linear)]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        teacher.requires_grad_(False)
-        teacher.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), adapter_name=ADAPTER)
-    # An untrained adapter changes no output; with the adapter on and off, the base weights are the same.
+    add_lora(teacher, ADAPTER, rank=rank, alpha=rank, seed=seed)
 
 
 def load_few_step_adapter(teacher: SubDiT, file: Path) -> None:

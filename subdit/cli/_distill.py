@@ -44,6 +44,15 @@ from subdit.core.students import STEPS
     help="What the student learns on: noised pictures, or what it draws itself from noise (backward simulation).",
 )
 @click.option(
+    "--trained",
+    type=click.Choice(("auto", "full", "lora")),
+    default="auto",
+    show_default=True,
+    help="All weights of the student, or a LoRA, which is merged at the end; auto: all below width 256.",
+)
+@click.option("--lora-rank", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--lora-alpha", type=FiniteRange(min=0, min_open=True), default=128.0, show_default=True)
+@click.option(
     "--teacher-ceiling-s",
     type=FiniteRange(min=1),
     default=None,
@@ -65,6 +74,9 @@ def command(
     steps: int,
     iterations: int,
     x_t: str,
+    trained: str,
+    lora_rank: int,
+    lora_alpha: float,
     teacher_ceiling_s: float | None,
     ceiling_s: float | None,
     no_ceiling: bool,
@@ -104,6 +116,9 @@ def command(
                 guidance_scale=guidance_scale,
                 seed=seed,
                 x_t=x_t,
+                trained=trained,
+                lora_rank=lora_rank,
+                lora_alpha=lora_alpha,
             ),
             force=force,
             device=device,

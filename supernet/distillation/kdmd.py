@@ -2,8 +2,8 @@
 
 The real-score teacher is the full network with its few-step adapter off; the few-step teacher is the same network with
 the adapter on. The student is an extracted sub-DiT. The critic starts as a copy of the student and learns the score of
-the student's samples. Student and critic alternate. All weights are trained here, because a LoRA of the paper's rank 64
-would be as large as a digits student.
+the student's samples. Student and critic alternate. As in the paper both are a LoRA, on one frozen network; below width
+256 all their weights are trained, because a LoRA of the paper's rank 64 would be about as large.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from supernet.flow_matching import guided_velocity
 from supernet.flow_matching import mean_squared_error
 from supernet.flow_matching import shift_sigma
 from supernet.flow_matching import velocity
+from supernet.lora import add_lora
+from supernet.lora import merge_lora
+from supernet.lora import sharing_copy
 from supernet.model.dit import SubDiT
 from supernet.model.placement import device_of
 from supernet.parallel import run_shards
@@ -55,6 +58,8 @@ from supernet.training.step_budget import record
 from supernet.training.step_loop import run_steps
 
 DATA, SIMULATED = "data", "simulated"
+AUTO, FULL, LORA = "auto", "full", "lora"
+FULL_BELOW_WIDTH = 256
 _SIMULATION = 1 << 40
 """Between the seeds of data and of simulations, which no number of iterations bridges."""
 
@@ -78,6 +83,8 @@ class KDMDConfig:
         ema_decay: decay of the average of the student's weights, which is the result.
         seed: seed of batches, noise and sigmas.
         x_t: where the student's inputs come from: "data", noised pictures, or "simulated", its own steps from noise.
+        trained: "full" trains all weights of student and critic, "lora" a LoRA on each; "auto" is full below width 256.
+        lora_rank, lora_alpha: of these LoRAs (paper: 64 and 128).
     """
 
     steps: int = 2000
@@ -93,10 +100,21 @@ class KDMDConfig:
     ema_decay: float = 0.99
     seed: int = 0
     x_t: str = DATA
+    trained: str = AUTO
+    lora_rank: int = 64
+    lora_alpha: float = 128.0
 
     def __post_init__(self) -> None:
+        if self.trained not in (AUTO, FULL, LORA):
+            raise ConfigError(f"K-DMD cannot train {self.trained!r}; choose {AUTO}, {FULL} or {LORA}.")
         if self.x_t not in (DATA, SIMULATED):
             raise ConfigError(f"There is no x_t {self.x_t!r} in K-DMD; choose {DATA} or {SIMULATED}.")
+
+    def trained_of(self, student: SubDiT) -> str:
+        """What is trained of a student: "full" or "lora"."""
+        if self.trained != AUTO:
+            return self.trained
+        return FULL if student.config["width"] < FULL_BELOW_WIDTH else LORA
 
 
 @dataclass(frozen=True)
@@ -212,24 +230,31 @@ def distill_kdmd(
 
     Raises:
         CheckpointError: the state is damaged.
-        RunError: the state is of another number of iterations or sampling steps, or of another x_t; or a ceiling cut it
-            and there is none now.
+        RunError: the state is of another number of iterations or sampling steps, of another x_t, or of other trained
+            weights; or a ceiling cut it and there is none now.
     """
     budget = StepBudget(config.steps, config.ceiling_s)
     device = device_of(student_model)
     empty = data.null_text().tensors(device)
     scores = Scores(teacher.requires_grad_(False).eval())
+    trained = config.trained_of(student_model)
+    critic = _critic(student_model, trained, config)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         student = Student(student_model, teacher.config["width"]).to(device).train()
-    critic = copy.deepcopy(student_model).train()
-    learned = trainable(student)
+    critic.train()
+    learned, critic_learned = trainable(student), trainable(critic)
     rate = config.learning_rate
     student_optimizer = torch.optim.Adam(learned, lr=rate, betas=(0.0, 0.99))
-    critic_optimizer = torch.optim.Adam(critic.parameters(), lr=rate, betas=(0.0, 0.99))
+    critic_optimizer = torch.optim.Adam(critic_learned, lr=rate, betas=(0.0, 0.99))
     ema = moving_average(learned, decay=config.ema_decay)
-    members = {"student": (student, [student_optimizer]), "critic": (critic, [critic_optimizer])}
-    facts = {"sampling_steps": str(recipe.steps), "x_t": config.x_t}
+    members: dict[str, tuple[nn.Module, list[torch.optim.Optimizer]]] = {
+        "student": (student, [student_optimizer]),
+        "critic": (critic, [critic_optimizer]),
+    }
+    facts = {"sampling_steps": str(recipe.steps), "x_t": config.x_t, "trained": trained}
+    if trained == LORA:
+        facts |= {"lora_rank": str(config.lora_rank), "lora_alpha": f"{config.lora_alpha:g}"}
     kept = ResumeState(state_path, members, {"student": ema}, facts=facts)
     _check_begun(state_path, facts)
 
@@ -262,17 +287,29 @@ def distill_kdmd(
         else:
             sharded_backward(
                 lambda rows: critic_loss(student, critic, batch.take(rows)),
-                list(critic.parameters()),
+                critic_learned,
                 config.batch_size,
             )
-            torch.nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(critic_learned, 1.0)
             critic_optimizer.step()
         return f"{ema.optimization_step} of the student"
 
     reached = run_steps(budget, kept.load(budget), kept, work, progress=progress)
     ema.copy_to(learned)
+    if trained == LORA:
+        merge_lora(student_model)
     student_model.eval()
     return record(budget, reached)
+
+
+def _critic(student: SubDiT, trained: str, config: KDMDConfig) -> SubDiT:
+    """A critic that equals the student; with LoRAs on both, they share the network beneath, which is frozen."""
+    if trained == FULL:
+        return copy.deepcopy(student)
+    critic = sharing_copy(student)
+    for seed, (model, name) in enumerate(((student, "student"), (critic, "critic"))):
+        add_lora(model, name, rank=config.lora_rank, alpha=config.lora_alpha, seed=2 * config.seed + seed)
+    return critic
 
 
 def cosine_decay(share: float) -> float:
@@ -301,8 +338,10 @@ def _simulated(
 
 
 def _check_begun(state_path: Path, facts: dict[str, str]) -> None:
-    """Raise `RunError` where a begun distillation is of other facts; those of earlier versions name none."""
+    """Raise `RunError` where a begun distillation is of other facts; earlier versions had one kind alone."""
     begun = resume_facts(state_path)
+    if begun:
+        begun = {"sampling_steps": str(FEW_STEPS.steps), "x_t": DATA, "trained": FULL} | begun
     for name, wanted in facts.items():
         if begun.get(name, wanted) != wanted:
             raise RunError(

@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -80,12 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def with_litert_benchmark(kit: Kit, num_runs: int, out: Path) -> tuple[str, DeviceProfile]:
     """How it was measured, and the profile."""
-    seconds = measure(kit, num_runs)
+    measure(kit, num_runs)
     logs = [_log(kit, entry) for entry in kit.entries]
     require_agreement(logs)
     how = (
         f"through litert-benchmark of ai-edge-litert {version('ai-edge-litert')}, one thread, {num_runs} runs each "
-        f"after {WARMUP_RUNS}, {seconds:.0f} s; the JSON and the printed text of every run are read as the same"
+        f"after {WARMUP_RUNS}; the JSON and the printed text of every run are read as the same"
     )
     return how, import_logs(logs, device="this-machine", kit=kit.folder, out=out)
 
@@ -114,13 +115,12 @@ def on_the_fake_phone(kit: Kit, folder: Path, rounds: int, out: Path) -> tuple[s
     return f"{how}{time.monotonic() - begin:.0f} s; {found.profile.source}", found.profile
 
 
-def measure(kit: Kit, num_runs: int) -> float:
-    """Run the tool once for each model without a log, and return the seconds that took."""
+def measure(kit: Kit, num_runs: int) -> None:
+    """Run the tool once for each model without a log."""
     tool = Path(sys.executable).with_name("litert-benchmark")
     program = str(tool) if tool.exists() else shutil.which("litert-benchmark")
     if program is None:
         raise MissingExtraError("litert-benchmark is not installed; install it (pip install 'subdit[litert]').")
-    begin = time.monotonic()
     with progress_bar("Measuring") as progress:
         for done, index in enumerate(np.random.default_rng(0).permutation(len(kit.entries))):
             entry = kit.entries[index]
@@ -136,7 +136,6 @@ def measure(kit: Kit, num_runs: int) -> float:
                 raise ImportLogError(f"litert-benchmark failed on {entry.name}: {ran.stdout.splitlines()[-1:]}.")
             write_atomic(_log(kit, entry).with_suffix(".txt"), ran.stdout)
             partial.replace(_log(kit, entry))
-    return time.monotonic() - begin
 
 
 def require_agreement(logs: Sequence[Path]) -> None:
@@ -152,14 +151,14 @@ def require_agreement(logs: Sequence[Path]) -> None:
 
 def describe(kit: Kit, made: DeviceProfile, how: str) -> str:
     """The result for people."""
-    space = kit.search_space
+    space, found = kit.search_space, Counter(one.rule for one in check_plausibility(made))
     latencies = [one.latency_ms for one in made.components.values()] or [row.latency.latency_ms for row in made.whole]
     lines = [
         f"{made.space}: {len(kit.components)} components and {len(kit.whole)} whole sub-DiTs",
         how,
         f"profile {made.id}{', noisy' if made.noisy else ''}: {min(latencies):.2f} to {max(latencies):.2f} ms each",
-        f"devices check: {'what follows' if check_plausibility(made) else 'nothing to say'}",
-        *(f"  {one.message}" for one in check_plausibility(made)),
+        f"devices check: {', '.join(f'{count} of {rule}' for rule, count in found.items()) or 'nothing to say'}; load "
+        f"average of the last 15 minutes {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores",
     ]
     if made.calibration is not None:
         error = made.calibration.error

@@ -35,6 +35,8 @@ FOREIGN = {"--pack-destination", "--ignore-scripts", "--silent", "--faint", "--i
 FOREIGN |= {"--num-runs", "--warmup-runs", "--warmup-min-secs", "--min-secs", "--max-secs"}
 # Of the program that AI Hub's client is run by.
 FOREIGN |= {"--job", "--options"}
+# torchrun's.
+FOREIGN |= {"--nproc-per-node", "--shutdown-timeout"}
 
 
 def texts(path: Path) -> Iterator[str]:

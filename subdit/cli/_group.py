@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from subdit.core.errors import StaleWarning
+from subdit.core.errors import StoppedError
 from subdit.core.errors import SubditError
 from subdit.core.errors import reason
 
@@ -74,6 +75,12 @@ class Interruption(click.ClickException):
     exit_code = 130
 
 
+class Stop(click.ClickException):
+    """SIGTERM; the exit code is that of a process which the signal ended."""
+
+    exit_code = 143
+
+
 class LazyGroup(click.Group):
     """Verbs by name; the module of a verb, and what it needs, is imported when the verb is called."""
 
@@ -111,6 +118,8 @@ class LazyGroup(click.Group):
         try:
             with _notes_on_stderr():
                 return super().invoke(ctx)
+        except StoppedError as error:
+            raise Stop(str(error)) from error
         except SubditError as error:
             raise Refusal(str(error)) from error
         except ModuleNotFoundError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -14,6 +16,8 @@ from subdit.cli._settings import setting_options
 from subdit.cli._steps import ceiling
 from subdit.cli._steps import ceiling_options
 from subdit.cli._steps import replaced_option
+from subdit.core.progress import ProgressCallback
+from subdit.core.progress import no_progress
 from supernet.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -53,12 +57,14 @@ def command(
         subdit train digits --run runs/long --steps 3818
         subdit train my-space.yaml --data data/mine --write-config training.yaml
         subdit train training.yaml --run runs/other --seed 1
+        torchrun --nproc-per-node 2 -m subdit -- train training.yaml --run runs/other
     """
     from subdit.core.run import Run
     from subdit.core.run import read_manifest
     from subdit.core.training_record import cut_sentence
     from subdit.core.training_record import training_records
     from supernet.training.train import train
+    from supernet.training.world import writes_here
 
     given = given_settings(TrainingConfig, settings)
     limit = click.get_current_context().get_parameter_source("ceiling_s")
@@ -70,7 +76,7 @@ def command(
         return
     if training.run is None:
         raise click.UsageError("Name the run folder to write with --run.")
-    with progress_bar("Training the supernet") as progress:
+    with _progress() as progress:
         path = train(
             training.space,
             training.run,
@@ -80,10 +86,19 @@ def command(
             force=force,
             progress=progress,
         )
+    if not writes_here():
+        return
     kept = Run(training.run)
     if said := cut_sentence(training_records(kept), space=read_manifest(kept)["space"]):
         click.echo(said, err=True)
     click.echo(path)
+
+
+def _progress() -> AbstractContextManager[ProgressCallback]:
+    """The bar of the process that prints; of several that train together the others say nothing."""
+    from supernet.training.world import writes_here
+
+    return progress_bar("Training the supernet") if writes_here() else nullcontext(no_progress)
 
 
 def _training(space: str, data: str | None, run: Path | None, resume: bool, given: dict[str, Any]) -> TrainingFile:

@@ -31,6 +31,10 @@ class TrainingError(SubditError):
     """A training whose numbers are no longer finite."""
 
 
+class StoppedError(SubditError):
+    """Work that the system told to end (SIGTERM), and that left a state to go on from; the exit code is 143."""
+
+
 class ProfileError(SubditError):
     """A device profile that is unknown, ambiguous, damaged, too noisy or made for another space."""
 

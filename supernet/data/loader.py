@@ -71,7 +71,10 @@ class BatchOrder:
         if self.count < 1:
             raise DataError("There is nothing to train on; give pictures to the split train.")
         if self.batch_size < 1 or self.batch_size % self.ranks:
-            raise DataError(f"A batch of {self.batch_size} samples does not go to {self.ranks} processes evenly.")
+            raise DataError(
+                f"A batch of {self.batch_size} samples does not go to {self.ranks} processes evenly; give a batch_size "
+                "that they divide."
+            )
 
     def rows(self, step: int) -> Rows:
         """This rank's rows of a step, counted from 0."""

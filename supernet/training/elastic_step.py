@@ -29,6 +29,7 @@ from supernet.model.placement import model_inputs
 from supernet.parallel import run_shards
 from supernet.parallel import shard_slices
 from supernet.training.balance import add_balanced
+from supernet.training.world import World
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def elastic_step(
     shards: int = 1,
     accumulation: int = 1,
     autocast: torch.dtype | None = None,
+    world: World | None = None,
 ) -> StepLosses:
     """Put the gradients of one step into `.grad`; the optimiser's step is the caller's.
 
@@ -113,7 +115,12 @@ def elastic_step(
     scales and sums of gradients are taken in float32 at least, whatever the supernet computes in. With `autocast` all
     members compute in that type where torch's autocast does so; parameters and gradients keep theirs. Where the
     supernet's gradient checkpointing is enabled, it is for all members.
+
+    Each process of a `world` has its own samples, as many as every other; losses and gradients are those of all. The
+    full network's gradients and each sub-network's are summed over processes before they are balanced. Members must be
+    the same in all processes.
     """
+    world = world or World()
     device = device_of(supernet)
     batch = batch.on(device)
     owners = dict(supernet.named_parameters())
@@ -127,7 +134,7 @@ def elastic_step(
 
     def run(rows: slice) -> list[_Member]:
         latents, noise, sigma = batch.latents[rows], batch.noise[rows], batch.sigma[rows]
-        fraction = len(latents) / len(batch.latents)
+        fraction = len(latents) / (len(batch.latents) * world.ranks)
         target = velocity(latents, noise)
         x_t = add_noise(latents, noise, sigma)
         inputs = model_inputs(supernet, x_t, 1000 * sigma, [text[rows] for text in batch.text])
@@ -178,8 +185,9 @@ def elastic_step(
     for rows in shard_slices(len(batch.latents), accumulation):
         add_part(rows)
     # Read at once, and at the end: a device works on until then. Summed here, since not every device has float64.
-    full_loss, *sub_losses = (sum(values) for values in zip(*torch.stack(losses).tolist(), strict=True))
-    full_gradients, *sub_gradients = gradients
+    own_losses = [sum(values) for values in zip(*torch.stack(losses).tolist(), strict=True)]
+    full_loss, *sub_losses = world.sums(own_losses)
+    full_gradients, *sub_gradients = (world.sum_tensors(own) for own in gradients)
 
     supernet.zero_grad(set_to_none=True)
     for parameter, gradient in zip(full_parameters.values(), full_gradients, strict=True):

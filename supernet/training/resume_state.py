@@ -38,18 +38,23 @@ class ResumeState:
         emas: Mapping[str, EMAModel],
         *,
         facts: Mapping[str, str] | None = None,
+        writes: bool = True,
     ) -> None:
         """`modules`: by name a module and the optimisers among which its trainable parameters are divided.
 
-        `facts` are kept beside the numbers, for `resume_facts`.
+        `facts` are kept beside the numbers, for `resume_facts`. Of several processes with the same state one `writes`
+        it; the others load it.
         """
         self.path = path
         self.modules = modules
         self.emas = emas
         self.facts = dict(facts or {})
+        self.writes = writes
 
     def save(self, budget: StepBudget, state: StepState) -> None:
         """Write the state; a kill leaves the old file or the new one."""
+        if not self.writes:
+            return
         tensors: dict[str, Tensor] = {}
         for name, (module, optimizers) in self.modules.items():
             for index, parameter in enumerate(trainable(module)):
@@ -77,7 +82,8 @@ class ResumeState:
             CheckpointError: the state is damaged.
             RunError: it is of another number of steps, or was cut and is to go on without a ceiling.
         """
-        remove_leftovers(self.path)
+        if self.writes:
+            remove_leftovers(self.path)
         if not self.path.exists():
             return StepState()
         state = self._load()

@@ -38,6 +38,7 @@ from supernet.training.noise import noise_shift
 from supernet.training.optimizers import optimizers_of
 from supernet.training.random_stream import random_stream
 from supernet.training.start import start_from
+from supernet.training.world import World
 
 
 class Trainer:
@@ -61,12 +62,13 @@ class Trainer:
         *,
         device: torch.device | None = None,
         begun: bool = False,
+        world: World | None = None,
     ) -> None:
         """On a device, by default the one of the configuration. Where the training has `begun`, the weights that it
-        began with are of no account.
+        began with are of no account. Of a `world`'s processes each has its own samples of every batch.
 
         Raises:
-            DataError: the data set has nothing to train on.
+            DataError: the data set has nothing to train on, or a batch does not go to all processes evenly.
             CheckpointError: weights to begin with do not fit.
             ConfigError: there is no such device, or augmentation of latents that are no pictures.
         """
@@ -74,7 +76,10 @@ class Trainer:
         self.space = space
         self.config = config
         self.data = data
-        self.order = BatchOrder(data.count("train"), config.batch_size, seed=config.seed)
+        self.world = world or World()
+        self.order = BatchOrder(
+            data.count("train"), config.batch_size, seed=config.seed, rank=self.world.rank, ranks=self.world.ranks
+        )
         self.null = data.null_text()
         self.shift = noise_shift(config, space)
         self.recipe = SamplingRecipe(MANY_STEPS.steps, self.shift)
@@ -104,18 +109,27 @@ class Trainer:
         self.batches = load_batches(self.data, self.order, steps=steps, workers=self.config.workers)
 
     def draw(self, read: DataBatch) -> tuple[Batch, StepMembers]:
-        """What this step makes of its rows, and who takes part in it."""
+        """What this step makes of this process's rows, and who takes part in it.
+
+        Drawn for the whole batch, whatever the number of processes, so that each has other noise and all have the same.
+        """
+        own, count = self.world.own, len(read) * self.world.ranks
         generator = random_stream(self.config.seed, self.step)
-        dropped = torch.rand(len(read), generator=generator) < self.config.text_drop
+        dropped = own(torch.rand(count, generator=generator) < self.config.text_drop)
         text = read.text.with_null(dropped, self.null).embeddings
-        noise = torch.randn(read.latents.shape, generator=generator)
-        sigma = sample_sigma(len(read), generator=generator, shift=self.shift)
-        latents = augment(read.latents, self.config.augmentation, seed=self.config.seed, step=self.step)
-        batch = Batch(latents=latents, noise=noise, sigma=sigma, text=text, text_mask=self.draw_text_mask())
+        noise = own(torch.randn(count, *read.latents.shape[1:], generator=generator))
+        sigma = own(sample_sigma(count, generator=generator, shift=self.shift))
+        latents = augment(
+            read.latents, self.config.augmentation, seed=self.config.seed, step=self.step, world=self.world
+        )
+        mask = self.draw_text_mask()
+        batch = Batch(
+            latents=latents, noise=noise, sigma=sigma, text=text, text_mask=None if mask is None else own(mask)
+        )
         return batch, draw_members(self.space, self.config, self.step)
 
     def draw_text_mask(self) -> torch.Tensor | None:
-        """Which text tokens this step's samples see, None where there is one encoder only."""
+        """Which text tokens this step's samples, all processes' together, see, None where there is one encoder only."""
         tokens = [text.tokens for text in self.space.text_inputs]
         if len(tokens) < 2:
             return None
@@ -142,6 +156,7 @@ class Trainer:
             shards=self.shards,
             accumulation=self.config.accumulation,
             autocast=self.autocast,
+            world=self.world,
         )
         self._require_finite(losses)
         for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):

@@ -8,18 +8,25 @@ the same at each run.
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
+from subdit.core.errors import StoppedError
 from subdit.core.run import Run
 from subdit.core.weights import WEIGHTS
+from supernet.data.data_set import DataBatch
+from supernet.training.config import TrainingConfig
 from supernet.training.metrics import read_metrics
+from supernet.training.train import train as train_here
+from supernet.training.trainer import Trainer
 
 ROWS, BATCH, STEPS = 20, 2, 40
 """Ten steps are an epoch."""
@@ -119,3 +126,36 @@ def test_killed_at_ten_random_moments_it_ends_the_same(tmp_path: Path) -> None:
     assert [line["step"] for line in lines[0]] == [6, 12, 18, 24, 30, 36, 40] and lines[0] == lines[1]
     kept = [sorted(path.name for path in (folder / "run/training/checkpoints").iterdir()) for folder in (whole, broken)]
     assert kept[0] == kept[1] and not list((broken / "run").rglob("*.tmp"))
+
+
+def test_told_to_end_it_ends_its_step_saves_and_goes_on_from_there(tmp_path: Path) -> None:
+    config = TrainingConfig(steps=4, batch_size=2, log="jsonl")
+    before = signal.getsignal(signal.SIGTERM)
+
+    def tell(done: float, total: float, note: str) -> None:
+        if done == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    train_here("digits", tmp_path / "whole", config=config)
+    with pytest.raises(StoppedError, match="after step 2; go on with --resume"):
+        train_here("digits", tmp_path / "broken", config=config, progress=tell)
+    assert signal.getsignal(signal.SIGTERM) is before
+    seen: list[float] = []
+    train_here("digits", tmp_path / "broken", config=config, resume=True, progress=lambda done, *_: seen.append(done))
+    assert seen == [3, 4]
+    weights = [(Run(tmp_path / name).supernet / WEIGHTS).read_bytes() for name in ("whole", "broken")]
+    assert weights[0] == weights[1]
+
+
+def test_told_to_end_in_its_last_step_it_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainingConfig(steps=2, batch_size=2, log="jsonl")
+    draw = Trainer.draw
+
+    def told(self: Trainer, read: DataBatch) -> Any:
+        if self.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw(self, read)
+
+    monkeypatch.setattr(Trainer, "draw", told)
+    train_here("digits", tmp_path, config=config)
+    assert (Run(tmp_path).supernet / WEIGHTS).exists()

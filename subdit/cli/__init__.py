@@ -26,7 +26,7 @@ VERBS = {
     "search": "Search a run for the best sub-DiTs on a device.",
     "proxies": "Measure how well each quality proxy ranks sub-DiTs.",
     "report": "Write a search's report: HTML, PNG, CSV, Markdown.",
-    "distill": "Distill a pick to four steps.",
+    "distill": "Distill a pick to a few steps.",
     "export": "Export a pick for a runtime.",
     "sample": "Draw images with a checkpoint or an exported model.",
 }

@@ -69,12 +69,15 @@ class TorchSession:
     def run(self, times: int = 1) -> None:
         import torch
 
-        # Costs microseconds where the number is the same already; other sessions may have another.
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
-        with torch.inference_mode():
-            for _ in range(times):
-                self._output = self._module(*self._inputs)
+        # The number is the process's own: training afterwards in it must not be slower, nor round otherwise.
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            with torch.inference_mode():
+                for _ in range(times):
+                    self._output = self._module(*self._inputs)
+        finally:
+            torch.set_num_threads(before)
 
     def output(self) -> Array:
         return np.array(self._output.numpy(), copy=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from profilers.kits.kit import Kit
 from profilers.kits.kit_estimate import ModelCosts
@@ -122,6 +123,16 @@ class RuntimeContract:
             session = runtime.load(path, reference_inputs(), threads=1)
             session.run()
             assert np.abs(session.output() - numpy_reference()).max() < 1e-5
+
+    def test_a_run_leaves_the_threads_of_this_process_alone(self, tmp_path: Path) -> None:
+        """A training in the same process would be slower afterwards, and round otherwise."""
+        before = torch.get_num_threads()
+        assert before != 1
+        for runtime in self.precisions():
+            path = tmp_path / f"{runtime.precision}{runtime.suffix}"
+            runtime.export_reference(path)
+            runtime.load(path, reference_inputs(), threads=1).run()
+            assert torch.get_num_threads() == before
 
     def test_inputs_are_drawn_as_the_file_says_or_refused(self, tmp_path: Path) -> None:
         model, runtime = source_model(SPACE, component("ffn")), get_runtime(self.name)

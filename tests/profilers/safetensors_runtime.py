@@ -58,15 +58,19 @@ def _read(path: Path) -> SourceModel:
 
 class SafetensorsSession:
     def __init__(self, module: Any, inputs: Mapping[str, Array], threads: int) -> None:
-        torch.set_num_threads(threads)
-        self._module = module
+        self._module, self._threads = module, threads
         self._inputs = [torch.from_numpy(array) for array in inputs.values()]
         self._output = torch.empty(0)
 
     def run(self, times: int = 1) -> None:
-        with torch.inference_mode():
-            for _ in range(times):
-                self._output = self._module(*self._inputs)
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            with torch.inference_mode():
+                for _ in range(times):
+                    self._output = self._module(*self._inputs)
+        finally:
+            torch.set_num_threads(before)
 
     def output(self) -> Array:
         return self._output.numpy().copy()

@@ -90,6 +90,13 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
+def threads_as_at_the_start() -> None:
+    """Two threads again, whatever the modules before have left: their number decides the last bits of a training."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="module", autouse=True)
 def spaces_of_this_module_alone() -> Iterator[None]:
     """Forget the spaces that a module registers: logs of `digits` fit another space of the same components, too."""
     from subdit.space import _spaces

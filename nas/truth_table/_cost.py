@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from nas.truth_table._recipe import training_config
 from nas.truth_table._worker import TruthWork
+from subdit.space import SubDiTSpec
 from subdit.space import count_flops
 from subdit.space import get_space
 
@@ -55,6 +56,7 @@ class TruthCost:
 
 def estimate_cost(work: TruthWork) -> TruthCost:
     """Time some updates and samples of three sub-DiTs; those of others follow from their FLOPs by a straight line."""
+    # Looked up once: other workers go on meanwhile.
     left = work.left
     if not left:
         return TruthCost(0, 0.0, 0.0, 0.0)
@@ -62,8 +64,8 @@ def estimate_cost(work: TruthWork) -> TruthCost:
     flops = count_flops(space, space.encode([job.spec for job in left])).astype(np.float64)
     order = np.argsort(flops, kind="stable")
     timed = sorted({int(order[round(place * (len(left) - 1))]) for place in _TIMED_AT})
-    per_update = np.asarray([_seconds_per_update(work, index) for index in timed])
-    judging = np.asarray([_judging_seconds(work, index) for index in timed])
+    per_update = np.asarray([_seconds_per_update(work, left[index].spec) for index in timed])
+    judging = np.asarray([_judging_seconds(work, left[index].spec) for index in timed])
     updates_s, judging_s = (_line(flops[timed], seconds, flops) for seconds in (per_update, judging))
     total = float(np.sum(work.recipe.updates * updates_s + judging_s))
     return TruthCost(len(left), total / 3600, float(100 * updates_s.mean()) / 3600, float(judging_s.mean()) / 3600)
@@ -77,7 +79,7 @@ def _line(x: Floats, y: Floats, at: Floats) -> Floats:
     return np.maximum(slope * at + offset, 0.5 * y.min())
 
 
-def _seconds_per_update(work: TruthWork, index: int) -> float:
+def _seconds_per_update(work: TruthWork, spec: SubDiTSpec) -> float:
     from supernet.training.standalone import train_alone
 
     moments: list[float] = []
@@ -86,16 +88,16 @@ def _seconds_per_update(work: TruthWork, index: int) -> float:
         moments.append(time.process_time())
 
     config = training_config(replace(work.recipe, updates=_UPDATES + 1))
-    train_alone(work.left[index].spec, work.train.data, updates=_UPDATES + 1, seed=0, config=config, after_step=note)
+    train_alone(spec, work.train.data, updates=_UPDATES + 1, seed=0, config=config, after_step=note)
     return float(np.median(np.diff(moments)))
 
 
-def _judging_seconds(work: TruthWork, index: int) -> float:
+def _judging_seconds(work: TruthWork, spec: SubDiTSpec) -> float:
     """Of drawing all samples, by some of them; features and distances take seconds, whatever the sub-DiT."""
     from supernet.evaluation.samples import generate
     from supernet.model.dit import SubDiT
 
-    recipe, judge, spec = work.recipe, work.train.judge, work.left[index].spec
+    recipe, judge = work.recipe, work.train.judge
     if judge is None:
         return 0.0
     model = SubDiT.from_spec(get_space(spec.space), spec).eval()

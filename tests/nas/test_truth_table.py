@@ -178,6 +178,15 @@ def test_what_a_table_costs_is_said_for_what_is_left(run: Run, filled: TruthWork
     assert not list(tmp_path.iterdir())
 
 
+def test_a_cost_is_told_though_others_finish_meanwhile(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = truth_work(run, tmp_path, TINY)
+    answers = iter([work.left])
+    monkeypatch.setattr(TruthWork, "left", property(lambda _: next(answers, [])))
+    assert estimate_cost(work).trainings == 4
+
+
 def test_only_one_takes_a_job_and_a_silent_one_loses_it(tmp_path: Path) -> None:
     patient, hasty = Claims(tmp_path, stale_s=1e6), Claims(tmp_path, stale_s=1e-9)
     claim = patient.take("job-0")
@@ -228,21 +237,25 @@ def take_and_die(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_workers_share_a_table_and_one_may_be_killed(run: Run, filled: TruthWork, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "subdit", "proxies", str(run.path), *TINY_OPTIONS, "--worker"]
-    command += ["--truth", str(tmp_path)]
-    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_workers_share_a_table_and_one_may_be_killed(run: Run, tmp_path: Path) -> None:
+    def command(folder: str) -> list[str]:
+        verb = [sys.executable, "-m", "subdit", "proxies", str(run.path), *TINY_OPTIONS, "--worker"]
+        return [*verb, "--truth", str(tmp_path / folder)]
+
+    undisturbed = subprocess.run(command("one"), capture_output=True, text=True)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    killed = subprocess.Popen(command("many"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: list((tmp_path / "claims").glob("*")))
+        wait_until(lambda: list((tmp_path / "many" / "claims").glob("*")))
     finally:
         killed.kill()
         killed.wait()
-    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    workers = [subprocess.Popen(command("many"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
     for worker in workers:
         said, errors = worker.communicate()
         assert worker.returncode == 0, errors.decode()
         assert "core-hours here" in said.decode()
-    found, expected = read_truth_table(tmp_path / "table.json"), read_truth_table(filled.file)
+    found, expected = (read_truth_table(tmp_path / folder / "table.json") for folder in ("many", "one"))
     assert found.specs == expected.specs
     for row, other in zip(found.rows, expected.rows, strict=True):
         assert [one.weights for one in row.trainings] == [one.weights for one in other.trainings]

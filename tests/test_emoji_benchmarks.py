@@ -110,7 +110,7 @@ def test_settings_are_compared_seed_by_seed_with_their_own_counterpart(tmp_path:
     assert "+20.00" in lines["sandwich"] and "two uniform" in lines["sandwich"]
     assert "not trained yet" in lines["near in FLOPs"]
     assert "differ by +100.00 %" in text
-    # As many sub-networks of equal mean size beside the full network cost one's share more than the default.
+    # A second sub-network is smaller than the full network.
     assert lines["as it is"].endswith("1.00") and 1.1 < float(lines["two uniform"].split()[-1]) < 1.5
     recipe.draw(results, tmp_path / "plot.png")
     assert all(setting.against in recipe.SETTINGS for setting in recipe.SETTINGS.values())
